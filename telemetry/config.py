@@ -1,0 +1,489 @@
+"""TelemetryConfig: every setting of the library, and the one reader of the environment.
+
+Precedence, for each field: keyword argument, standard `OTEL_*` variable, short name
+(`SERVICE_NAME`), preset of `ENVIRONMENT`, default. An empty variable counts as unset
+(OpenTelemetry specification, "Environment Variable Specification").
+"""
+
+import logging
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .errors import ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+SamplerName = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
+
+_PRODUCTION: Mapping[str, int | float] = {
+    "max_queue_size": 8192,
+    "max_export_batch_size": 1024,
+    "schedule_delay_ms": 2000,
+    "export_timeout_ms": 5000,
+    "sampler_arg": 0.1,
+}
+PRESETS: Mapping[str, Mapping[str, int | float]] = {
+    "development": {
+        "max_queue_size": 2048,
+        "max_export_batch_size": 512,
+        "schedule_delay_ms": 1000,
+        "export_timeout_ms": 3000,
+        "sampler_arg": 1.0,
+    },
+    "staging": {**_PRODUCTION, "sampler_arg": 0.5},
+    "production": _PRODUCTION,
+}
+"""What each `ENVIRONMENT` sets where neither an argument nor a variable does."""
+
+_RESOURCE_ATTRIBUTE_OF = {
+    "service_name": "service.name",
+    "service_version": "service.version",
+    "environment": "deployment.environment.name",
+}
+_SAMPLERS_ELSEWHERE = ("jaeger_remote", "parentbased_jaeger_remote", "xray")
+_DEFAULT_ENDPOINT = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
+
+
+def _variables(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+def _otlp(suffix: str) -> AliasChoices:
+    # The form of one signal wins over the general one (OTLP exporter specification).
+    return AliasChoices(f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}")
+
+
+def _parse_pairs(value: object) -> object:
+    """Turns `key=value,key2=value2`, percent-encoded as the specification says, into a dict."""
+    if not isinstance(value, str):
+        return value
+    pairs: dict[str, str] = {}
+    for position, item in enumerate(filter(None, (part.strip() for part in value.split(","))), start=1):
+        key, separator, text = item.partition("=")
+        if not separator or not key.strip():
+            # The item itself may be a secret: name its place only.
+            raise ValueError(f"entry {position} is not key=value (entries are separated by commas)")
+        pairs[unquote(key.strip())] = unquote(text.strip())
+    return pairs
+
+
+class TelemetryConfig(BaseSettings):
+    """The library's settings, read once and never changed (frozen; safe to share between threads).
+
+    `TelemetryConfig()` reads the environment; keyword arguments, named as the fields, win.
+
+    Raises:
+        ConfigurationError: a value is malformed; the message names variable, value and rule.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        case_sensitive=True,
+        env_ignore_empty=True,
+        populate_by_name=True,
+        validate_default=True,
+        hide_input_in_errors=True,
+    )
+
+    service_name: str = Field(
+        "unknown_service",
+        min_length=1,
+        validation_alias=_variables("OTEL_SERVICE_NAME", "SERVICE_NAME"),
+        description="the service's name, as traces and dashboards show it",
+    )
+    service_version: str = Field(
+        "0.0.0",
+        min_length=1,
+        validation_alias=_variables("SERVICE_VERSION"),
+        description="the service's version",
+    )
+    environment: str = Field(
+        "development",
+        min_length=1,
+        validation_alias=_variables("ENVIRONMENT"),
+        description="production, staging or development; chooses the preset",
+    )
+    resource_attributes: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        validation_alias=_variables("OTEL_RESOURCE_ATTRIBUTES"),
+        description="further resource attributes, as key=value,key2=value2",
+    )
+    sdk_disabled: bool = Field(
+        default=False,
+        validation_alias=_variables("OTEL_SDK_DISABLED"),
+        description="true: no span is made, nothing is sent",
+    )
+    enable_prometheus: bool = Field(
+        default=True,
+        validation_alias=_variables("ENABLE_PROMETHEUS"),
+        description="true: the app serves /metrics",
+    )
+    excluded_urls: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias=_variables("TELEMETRY_EXCLUDED_URLS"),
+        description="paths neither traced nor counted, beside health and metrics: /live,/internal/*",
+    )
+    trace_response: bool = Field(
+        default=False,
+        validation_alias=_variables("TELEMETRY_TRACE_RESPONSE"),
+        description="true: answers carry a traceresponse header",
+    )
+    slow_call_ms: float = Field(
+        500,
+        ge=0,
+        validation_alias=_variables("TELEMETRY_SLOW_CALL_MS"),
+        description="a measured call slower than this many milliseconds is logged",
+    )
+
+    disabled_instrumentations: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias=_variables("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
+        description="instrumentations to leave off, by name: httpx,sqlalchemy,logging",
+    )
+
+    traces_exporter: Literal["otlp", "console", "none"] = Field(
+        "otlp", validation_alias=_variables("OTEL_TRACES_EXPORTER"), description="where finished spans go"
+    )
+    metrics_exporter: Literal["otlp", "none"] = Field(
+        "none",
+        validation_alias=_variables("OTEL_METRICS_EXPORTER"),
+        description="otlp: metrics are pushed as well as scraped",
+    )
+    sampler: SamplerName = Field(
+        "parentbased_traceidratio",
+        validation_alias=_variables("OTEL_TRACES_SAMPLER"),
+        description="the sampler's standard name",
+    )
+    sampler_arg: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        validation_alias=_variables("OTEL_TRACES_SAMPLER_ARG"),
+        description="the share of traces that the ratio samplers keep, 0 to 1",
+    )
+
+    protocol: Literal["grpc", "http/protobuf"] = Field(
+        "grpc", validation_alias=_otlp("PROTOCOL"), description="the OTLP transport"
+    )
+    endpoint: str = Field(
+        "",
+        validation_alias=_variables("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        description="the Collector's address, such as http://localhost:4317",
+    )
+    traces_endpoint: str | None = Field(
+        None,
+        validation_alias=_variables("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+        description="the address for traces, used as it is; wins over the general one",
+    )
+    insecure: bool | None = Field(
+        None,
+        validation_alias=_otlp("INSECURE"),
+        description="true: gRPC without TLS, for an address without scheme",
+    )
+    headers: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        repr=False,
+        validation_alias=_otlp("HEADERS"),
+        description="headers of each export, as key=value,key2=value2",
+    )
+    exporter_timeout_seconds: float = Field(
+        1.0,
+        gt=0,
+        le=300,
+        validation_alias=_otlp("TIMEOUT"),
+        description="one export attempt's deadline in seconds (as Python's exporters read it)",
+    )
+    compression: Literal["none", "gzip"] = Field(
+        "none", validation_alias=_otlp("COMPRESSION"), description="compression of export requests"
+    )
+    certificate: str | None = Field(
+        None,
+        validation_alias=_otlp("CERTIFICATE"),
+        description="file of the authority that the Collector is checked by",
+    )
+    client_key: str | None = Field(
+        None, validation_alias=_otlp("CLIENT_KEY"), description="file of the mTLS key"
+    )
+    client_certificate: str | None = Field(
+        None, validation_alias=_otlp("CLIENT_CERTIFICATE"), description="file of the mTLS certificate"
+    )
+
+    max_queue_size: int = Field(
+        2048,
+        ge=1,
+        le=10_000_000,
+        validation_alias=_variables("OTEL_BSP_MAX_QUEUE_SIZE"),
+        description="the most spans kept in memory",
+    )
+    max_export_batch_size: int = Field(
+        512,
+        ge=1,
+        le=1_000_000,
+        validation_alias=_variables("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
+        description="the most spans in one export",
+    )
+    schedule_delay_ms: float = Field(
+        1000,
+        gt=0,
+        validation_alias=_variables("OTEL_BSP_SCHEDULE_DELAY"),
+        description="the longest a span waits for its batch to fill, in milliseconds",
+    )
+    export_timeout_ms: float = Field(
+        3000,
+        gt=0,
+        validation_alias=_variables("OTEL_BSP_EXPORT_TIMEOUT"),
+        description="the longest one export may take, in milliseconds",
+    )
+    shutdown_seconds: float = Field(
+        5.0,
+        gt=0,
+        le=300,
+        validation_alias=_variables("TELEMETRY_SHUTDOWN_SECONDS"),
+        description="how long shutdown may take, over all signals, in seconds",
+    )
+
+    breaker_failure_threshold: int = Field(
+        3,
+        ge=1,
+        validation_alias=_variables("TELEMETRY_BREAKER_FAILURE_THRESHOLD"),
+        description="consecutive failures that open the breaker",
+    )
+    breaker_window_seconds: float = Field(
+        30.0,
+        gt=0,
+        validation_alias=_variables("TELEMETRY_BREAKER_WINDOW_SECONDS"),
+        description="the window over which the failure rate is taken, in seconds",
+    )
+    breaker_failure_rate: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        validation_alias=_variables("TELEMETRY_BREAKER_FAILURE_RATE"),
+        description="the share of failed calls in the window that opens the breaker",
+    )
+    breaker_minimum_calls: int = Field(
+        5,
+        ge=1,
+        validation_alias=_variables("TELEMETRY_BREAKER_MINIMUM_CALLS"),
+        description="calls in the window before the failure rate counts",
+    )
+    breaker_open_seconds: float = Field(
+        2.0,
+        gt=0,
+        validation_alias=_variables("TELEMETRY_BREAKER_OPEN_SECONDS"),
+        description="base of the open time, in seconds; doubles with each opening",
+    )
+    breaker_open_max_seconds: float = Field(
+        60.0,
+        gt=0,
+        validation_alias=_variables("TELEMETRY_BREAKER_OPEN_MAX_SECONDS"),
+        description="the longest open time, in seconds",
+    )
+    breaker_probes: int = Field(
+        1,
+        ge=1,
+        validation_alias=_variables("TELEMETRY_BREAKER_PROBES"),
+        description="successful probes that close the breaker",
+    )
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ConfigurationError(
+                "; ".join(_explain(details, values) for details in error.errors(include_url=False))
+            ) from None
+        _warn_of_unknown_variables()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """Applies what depends on another field: resource attributes, preset, the protocol's port."""
+        values = {_FIELD_OF.get(key, key): value for key, value in data.items()}
+        attributes = _parse_pairs(values.get("resource_attributes") or {})
+        if isinstance(attributes, dict):
+            for field, attribute in _RESOURCE_ATTRIBUTE_OF.items():
+                is_argument = field in data
+                if (
+                    attribute in attributes
+                    and not is_argument
+                    and not os.environ.get(f"OTEL_{field.upper()}")
+                ):
+                    values[field] = attributes[attribute]
+        environment = values.get("environment", "development")
+        is_batch_size_set = "max_export_batch_size" in values
+        for field, value in PRESETS.get(environment, _PRODUCTION).items():
+            values.setdefault(field, value)
+        if not is_batch_size_set and str(values["max_queue_size"]).isdecimal():
+            # A preset must not make a small queue, asked for on its own, an error.
+            values["max_export_batch_size"] = min(
+                values["max_export_batch_size"], int(values["max_queue_size"])
+            )
+        if not values.get("endpoint"):
+            values["endpoint"] = _DEFAULT_ENDPOINT.get(values.get("protocol", "grpc"), "")
+        return values
+
+    @field_validator("resource_attributes", "headers", mode="before")
+    @classmethod
+    def _read_pairs(cls, value: object) -> object:
+        return _parse_pairs(value)
+
+    @field_validator("excluded_urls", mode="before")
+    @classmethod
+    def _read_paths(cls, value: object) -> object:
+        return (
+            tuple(filter(None, (part.strip() for part in value.split(","))))
+            if isinstance(value, str)
+            else value
+        )
+
+    @field_validator("excluded_urls")
+    @classmethod
+    def _check_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
+        for path in paths:
+            if not path.startswith("/") or "*" in path[:-1]:
+                raise ValueError(f"{path!r} is not a path: it starts with / and may end in * only")
+        return paths
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _refuse_samplers_of_other_languages(cls, value: object) -> object:
+        if value in _SAMPLERS_ELSEWHERE:
+            raise ValueError("that sampler does not exist for Python; use parentbased_traceidratio")
+        return value
+
+    @field_validator("endpoint", "traces_endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = urlsplit(value if "://" in value else f"//{value}")
+        try:
+            is_usable = parts.scheme in ("http", "https", "") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise ValueError("not an address such as http://localhost:4317 or https://collector.example:4318")
+        return value
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.max_export_batch_size > self.max_queue_size:
+            raise ValueError(
+                f"OTEL_BSP_MAX_EXPORT_BATCH_SIZE ({self.max_export_batch_size}) must not exceed "
+                f"OTEL_BSP_MAX_QUEUE_SIZE ({self.max_queue_size}): such a batch could never fill"
+            )
+        if self.breaker_open_max_seconds < self.breaker_open_seconds:
+            raise ValueError(
+                f"TELEMETRY_BREAKER_OPEN_MAX_SECONDS ({self.breaker_open_max_seconds:g}) must not be below "
+                f"TELEMETRY_BREAKER_OPEN_SECONDS ({self.breaker_open_seconds:g})"
+            )
+        if (self.client_key is None) != (self.client_certificate is None):
+            raise ValueError(
+                "mTLS needs both OTEL_EXPORTER_OTLP_CLIENT_KEY and OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
+            )
+        if self.protocol == "http/protobuf" and "://" not in self.export_endpoint:
+            raise ValueError(
+                f"the endpoint {self.shown_endpoint!r} needs http:// or https:// in front for http/protobuf"
+            )
+        return self
+
+    @property
+    def export_endpoint(self) -> str:
+        """Where traces are sent, with `/v1/traces` added to a general HTTP endpoint (OTLP specification)."""
+        if self.traces_endpoint is not None:
+            return self.traces_endpoint
+        return self.endpoint.rstrip("/") + "/v1/traces" if self.protocol == "http/protobuf" else self.endpoint
+
+    @property
+    def shown_endpoint(self) -> str:
+        """The export endpoint without credentials or query, for logs and health."""
+        scheme, separator, rest = self.export_endpoint.rpartition("://")
+        return f"{scheme}{separator}{rest.split('?')[0].rpartition('@')[2]}"
+
+    @property
+    def is_insecure(self) -> bool:
+        """Whether gRPC goes without TLS: the scheme decides, `insecure` only where there is none."""
+        scheme = urlsplit(self.export_endpoint).scheme if "://" in self.export_endpoint else ""
+        return scheme == "http" or (scheme == "" and bool(self.insecure))
+
+    @property
+    def attempt_timeout_seconds(self) -> float:
+        """The deadline of one export attempt, in seconds."""
+        return min(self.exporter_timeout_seconds, self.export_timeout_ms / 1000)
+
+    @property
+    def sampling_ratio(self) -> float:
+        """The share of new traces that the sampler keeps, 0 to 1."""
+        if self.sampler.endswith("always_on"):
+            return 1.0
+        return 0.0 if self.sampler.endswith("always_off") else self.sampler_arg
+
+    def log_suspicions(self) -> None:
+        """Logs what is legal but probably a mistake; called once, when a pipeline is built."""
+        if self.environment not in PRESETS:
+            logger.warning(
+                "ENVIRONMENT=%s is none of %s: the production preset is used",
+                self.environment,
+                ", ".join(PRESETS),
+            )
+        try:
+            port = urlsplit(self.export_endpoint).port
+        except ValueError:
+            port = None
+        usual = {"grpc": 4318, "http/protobuf": 4317}[self.protocol]
+        if port == usual:
+            logger.warning(
+                "%s is usually the port of the other OTLP protocol, but the protocol is %s (endpoint %s)",
+                port,
+                self.protocol,
+                self.shown_endpoint,
+            )
+
+
+def _choices(field: str) -> tuple[str, ...]:
+    alias = TelemetryConfig.model_fields[field].validation_alias
+    return tuple(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else ()
+
+
+def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> str:
+    """One sentence: variable (or argument), value, rule, remedy. Secrets are not repeated."""
+    key = str(details["loc"][0]) if details["loc"] else ""
+    field = _FIELD_OF.get(key, key)
+    message = details["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
+    if field not in TelemetryConfig.model_fields:
+        return f"{field} is not a setting of TelemetryConfig; see its fields for the names"
+    info = TelemetryConfig.model_fields[field]
+    variable = next((name for name in _choices(field) if os.environ.get(name)), None)
+    source, value = (
+        (variable, os.environ[variable]) if variable and field not in values else (field, values.get(field))
+    )
+    shown = "" if not info.repr else f"={value!r}"
+    return f"{source}{shown} cannot be used: {message} ({info.description})"
+
+
+def _warn_of_unknown_variables() -> None:
+    for name in sorted(os.environ):
+        if name.startswith("TELEMETRY_") and name not in _FIELD_OF and name not in _warned:
+            _warned.add(name)
+            logger.warning("%s is not a setting of this version and changes nothing", name)
+
+
+_FIELD_OF = {name: field for field in TelemetryConfig.model_fields for name in _choices(field)}
+_warned: set[str] = set()

@@ -1,0 +1,132 @@
+"""Fixtures of all tests: a clean environment, and an OTLP receiver on a real socket."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+Answer = Callable[[grpc.ServicerContext], None]
+
+
+def accept(_: grpc.ServicerContext) -> None:
+    """Answers OK."""
+
+
+class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
+    """An OTLP/gRPC server on loopback that keeps what it accepts and misbehaves on demand."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.answer: Answer = accept
+        self.calls = 0
+        self._spans: list[Span] = []
+        self._resources: list[dict[str, str]] = []
+        self._lock = threading.Lock()
+        self._server: grpc.Server | None = None
+        self.start()
+
+    @property
+    def endpoint(self) -> str:
+        """Where it listens, or listened."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def spans(self) -> list[Span]:
+        """The spans accepted so far."""
+        with self._lock:
+            return list(self._spans)
+
+    @property
+    def names(self) -> list[str]:
+        """Their names."""
+        return [span.name for span in self.spans]
+
+    @property
+    def resources(self) -> list[dict[str, str]]:
+        """The resource attributes of each request accepted."""
+        with self._lock:
+            return list(self._resources)
+
+    def start(self) -> None:
+        """Listens, again on the same port after `stop()`."""
+        # The same port again needs no waiting for the kernel.
+        server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, server)
+        assert server.add_insecure_port(f"127.0.0.1:{self.port}") == self.port
+        server.start()
+        self._server = server
+
+    def stop(self) -> None:
+        """Stops listening; connections are refused from now on."""
+        if self._server is not None:
+            self._server.stop(grace=None).wait()
+            self._server = None
+
+    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the service's name
+        """One export."""
+        with self._lock:
+            self.calls += 1
+        self.answer(context)
+        with self._lock:
+            for resource_spans in request.resource_spans:
+                self._resources.append(
+                    {a.key: a.value.string_value for a in resource_spans.resource.attributes}
+                )
+                for scope_spans in resource_spans.scope_spans:
+                    self._spans.extend(scope_spans.spans)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@pytest.fixture
+def receiver() -> Iterator[OtlpReceiver]:
+    """A receiver that accepts everything."""
+    running = OtlpReceiver()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Starts each test from an environment without any of the library's variables."""
+    for name in list(os.environ):
+        if name.startswith(("OTEL_", "TELEMETRY_")) or name in {
+            "ENVIRONMENT",
+            "SERVICE_NAME",
+            "SERVICE_VERSION",
+        }:
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def until() -> Callable[[str, Callable[[], object]], None]:
+    """Waits until something is true, at most 10 s; the failure names what was waited for."""
+
+    def wait(what: str, is_true: Callable[[], object], seconds: float = 10.0) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_true():
+            if time.monotonic() > deadline:
+                pytest.fail(f"waited {seconds:g} s in vain for: {what}")
+            threading.Event().wait(0.005)
+
+    return wait
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    return _free_port()
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port

@@ -1,0 +1,178 @@
+"""TelemetryConfig: precedence, presets and what it says of bad values."""
+
+import logging
+
+import pytest
+
+from telemetry.config import PRESETS, TelemetryConfig
+from telemetry.errors import ConfigurationError
+
+
+def test_argument_wins_over_standard_variable_over_short_name_over_preset(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each source of a value yields to the one above it."""
+    assert TelemetryConfig().service_name == "unknown_service"
+    monkeypatch.setenv("SERVICE_NAME", "short")
+    assert TelemetryConfig().service_name == "short"
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=resource,team=a%20b")
+    assert TelemetryConfig().service_name == "resource"
+    assert TelemetryConfig().resource_attributes["team"] == "a b"
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "standard")
+    assert TelemetryConfig().service_name == "standard"
+    assert TelemetryConfig(service_name="argument").service_name == "argument"
+
+
+@pytest.mark.parametrize("environment", sorted(PRESETS))
+def test_environment_chooses_the_preset(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset fills in what neither an argument nor a variable sets."""
+    config = TelemetryConfig(environment=environment)
+    assert {name: getattr(config, name) for name in PRESETS[environment]} == PRESETS[environment]
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")
+    assert TelemetryConfig(environment=environment).max_queue_size == 4096
+
+
+def test_unknown_environment_takes_the_production_preset_and_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An environment of the user's own samples like production, and keeps its name."""
+    config = TelemetryConfig(environment="qa")
+    with caplog.at_level(logging.WARNING):
+        config.log_suspicions()
+    assert (config.environment, config.sampler_arg) == ("qa", 0.1)
+    assert "ENVIRONMENT=qa" in caplog.text
+
+
+def test_small_queue_alone_shrinks_the_presets_batch() -> None:
+    """A queue smaller than the preset's batch is no error when the batch size was not asked for."""
+    assert TelemetryConfig(max_queue_size=100).max_export_batch_size == 100
+
+
+def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The specification treats an empty value as unset."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "")
+    assert TelemetryConfig().max_queue_size == 2048
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "many", "valid integer"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "greater than or equal to 1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5", "less than or equal to 1"),
+        ("OTEL_TRACES_SAMPLER", "xray", "does not exist for Python"),
+        ("OTEL_TRACES_SAMPLER", "sometimes", "always_on"),
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "http/protobuf"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://collector:4317", "http://localhost:4317"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:99999", "http://localhost:4317"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "-1", "greater than 0"),
+        ("TELEMETRY_BREAKER_FAILURE_RATE", "0", "greater than 0"),
+        ("TELEMETRY_EXCLUDED_URLS", "metrics", "starts with /"),
+        ("ENABLE_PROMETHEUS", "perhaps", "valid boolean"),
+    ],
+)
+def test_malformed_value_names_variable_value_and_rule(
+    variable: str, value: str, rule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Start-up stops with a message one can act on."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError) as caught:
+        TelemetryConfig()
+    message = str(caught.value)
+    assert f"{variable}={value!r}" in message
+    assert rule in message
+
+
+def test_malformed_argument_is_named_as_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument's error names the argument, not a variable that it overrides."""
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")
+    with pytest.raises(ConfigurationError, match=r"max_queue_size=0 cannot be used"):
+        TelemetryConfig(max_queue_size=0)
+
+
+def test_unknown_argument_is_refused() -> None:
+    """A misspelt field is not ignored."""
+    with pytest.raises(ConfigurationError, match="service_nam is not a setting"):
+        TelemetryConfig(service_nam="shop")
+
+
+def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers and credentials appear neither in errors nor in the shown endpoint."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization")
+    with pytest.raises(ConfigurationError) as caught:
+        TelemetryConfig()
+    assert "authorization" not in str(caught.value).lower().replace("headers", "")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2")
+    config = TelemetryConfig(endpoint="https://user:hunter2@collector:4317/?token=hunter2")
+    assert config.headers == {"authorization": "hunter2"}
+    assert "hunter2" not in config.shown_endpoint
+    assert config.shown_endpoint == "https://collector:4317/"
+
+
+def test_batch_larger_than_queue_is_refused() -> None:
+    """A batch that could never fill is named with both variables."""
+    with pytest.raises(
+        ConfigurationError, match=r"OTEL_BSP_MAX_EXPORT_BATCH_SIZE \(512\).*MAX_QUEUE_SIZE \(100\)"
+    ):
+        TelemetryConfig(max_queue_size=100, max_export_batch_size=512)
+
+
+@pytest.mark.parametrize(
+    ("settings", "endpoint", "is_insecure"),
+    [
+        ({}, "http://localhost:4317", True),
+        ({"protocol": "http/protobuf"}, "http://localhost:4318/v1/traces", True),
+        (
+            {"protocol": "http/protobuf", "endpoint": "https://c:4318/base/"},
+            "https://c:4318/base/v1/traces",
+            False,
+        ),
+        ({"protocol": "http/protobuf", "traces_endpoint": "http://c/own"}, "http://c/own", True),
+        ({"endpoint": "https://c:4317"}, "https://c:4317", False),
+        ({"endpoint": "c:4317"}, "c:4317", False),
+        ({"endpoint": "c:4317", "insecure": True}, "c:4317", True),
+        ({"endpoint": "https://c:4317", "insecure": True}, "https://c:4317", False),
+    ],
+)
+def test_endpoint_and_security_follow_the_specification(
+    settings: dict[str, object], endpoint: str, is_insecure: bool
+) -> None:
+    """The path is added to a general HTTP endpoint only, and the scheme decides about TLS."""
+    config = TelemetryConfig(**settings)
+    assert (config.export_endpoint, config.is_insecure) == (endpoint, is_insecure)
+
+
+def test_signal_variables_win_over_general_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The TRACES form of a variable is the more particular one."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+    assert TelemetryConfig().protocol == "http/protobuf"
+
+
+@pytest.mark.parametrize(
+    ("sampler", "ratio"),
+    [
+        ("always_on", 1.0),
+        ("parentbased_always_off", 0.0),
+        ("traceidratio", 0.25),
+        ("parentbased_traceidratio", 0.25),
+    ],
+)
+def test_sampling_ratio_is_the_samplers(sampler: str, ratio: float) -> None:
+    """The ratio that health and metrics show is the one in effect."""
+    assert TelemetryConfig(sampler=sampler, sampler_arg=0.25).sampling_ratio == ratio
+
+
+def test_port_of_the_other_protocol_is_suspected(caplog: pytest.LogCaptureFixture) -> None:
+    """An endpoint of gRPC at 4318 is legal and almost always a mistake."""
+    TelemetryConfig(endpoint="http://collector:4318").log_suspicions()
+    assert "4318 is usually the port of the other OTLP protocol" in caplog.text
+
+
+def test_unknown_variable_of_the_library_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A misspelt variable does not pass in silence."""
+    monkeypatch.setenv("TELEMETRY_BRAEKER_PROBES", "2")
+    TelemetryConfig()
+    assert "TELEMETRY_BRAEKER_PROBES is not a setting" in caplog.text
