@@ -1,0 +1,188 @@
+"""Ledger: counts every span exactly once, so that one can say where each went.
+
+The identity, true at every reading:
+
+    ended + adopted = delivered + rejected + sum(dropped) + in_memory + spooled
+
+Each term is counted where it happens and none is derived from the others. `adopted` and `spooled`
+belong to spans on disk; without a spool they stay 0.
+"""
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+_MINUTE_SECONDS = 60.0
+
+
+class DropReason(StrEnum):
+    """Why a span was given up."""
+
+    QUEUE_FULL = "queue_full"
+    BUFFER_FULL = "buffer_full"
+    NOT_RETRYABLE = "not_retryable"
+    UNENCODABLE = "unencodable"
+    SHUTDOWN = "shutdown"
+    SPOOL_FULL = "spool_full"
+    SPOOL_EXPIRED = "spool_expired"
+    SPOOL_CORRUPT = "spool_corrupt"
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReading:
+    """One consistent snapshot of a ledger; every figure is a number of spans."""
+
+    ended: int
+    adopted: int
+    delivered: int
+    rejected: int
+    dropped: Mapping[DropReason, int]
+    in_memory: int
+    spooled: int
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether the identity holds, with no span settled more often than it was admitted."""
+        settled = self.delivered + self.rejected + sum(self.dropped.values())
+        is_possible = self.in_memory >= 0 and self.spooled >= 0
+        return is_possible and self.ended + self.adopted == settled + self.in_memory + self.spooled
+
+
+class Ledger:
+    """Counts spans from their end to their fate. Thread-safe; its lock guards additions only.
+
+    A ledger is open or closed. Closing it gives up what is in memory, at one instant, and starts
+    a new generation: whoever still holds spans of the old one can no longer settle them, so that
+    a late answer of the Collector never counts a span twice.
+    """
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._changed = threading.Condition(threading.Lock())
+        self._generation = 0
+        self._is_open = True
+        self._ended = 0
+        self._delivered = 0
+        self._rejected = 0
+        self._dropped: Counter[DropReason] = Counter()
+        self._in_memory = 0
+        self._admitted = 0
+        self._left = 0
+        # Drops of the last minute, one entry a second: bounded, however much is dropped.
+        self._recent_drops: deque[tuple[int, int]] = deque()
+
+    @property
+    def generation(self) -> int:
+        """The present generation; a sender keeps the one it was made in."""
+        with self._changed:
+            return self._generation
+
+    def admit(self, capacity: int) -> bool:
+        """Counts a span that ended; False if it was dropped because memory is full or the ledger closed.
+
+        Args:
+            capacity: the most spans that may be in memory.
+        """
+        with self._changed:
+            self._ended += 1
+            if not self._is_open:
+                self._drop(DropReason.SHUTDOWN, 1)
+                return False
+            if self._in_memory >= capacity:
+                self._drop(DropReason.QUEUE_FULL, 1)
+                return False
+            self._in_memory += 1
+            self._admitted += 1
+            return True
+
+    def deliver(self, spans: int, generation: int) -> None:
+        """Moves spans from memory to delivered, unless the generation is over."""
+        with self._changed:
+            if generation == self._generation:
+                self._delivered += spans
+                self._leave(spans)
+
+    def drop(self, spans: int, reason: DropReason, generation: int) -> None:
+        """Moves spans from memory to dropped, unless the generation is over."""
+        with self._changed:
+            if generation == self._generation:
+                self._drop(reason, spans)
+                self._leave(spans)
+
+    def close(self) -> int:
+        """Gives up what is in memory and refuses what ends from now on; returns the spans given up."""
+        with self._changed:
+            given_up = self._in_memory
+            if given_up:
+                self._drop(DropReason.SHUTDOWN, given_up)
+                self._leave(given_up)
+            self._is_open = False
+            self._generation += 1
+            return given_up
+
+    def reopen(self) -> None:
+        """Admits spans again, after `close()`; harmless on an open ledger."""
+        with self._changed:
+            self._is_open = True
+
+    def wait_until_settled(self, timeout_seconds: float) -> bool:
+        """Waits until every span that is in memory now has left it; True if all of them were delivered.
+
+        Spans leave memory in the order in which they came, so later ones need not be waited for.
+        """
+        deadline = self._clock() + timeout_seconds
+        with self._changed:
+            target, dropped_before = self._admitted, self._dropped_after_admission()
+            while self._left < target:
+                remaining = deadline - self._clock()
+                if remaining <= 0:
+                    return False
+                self._changed.wait(remaining)
+            return self._dropped_after_admission() == dropped_before
+
+    def read(self) -> LedgerReading:
+        """One consistent snapshot."""
+        with self._changed:
+            return LedgerReading(
+                ended=self._ended,
+                adopted=0,
+                delivered=self._delivered,
+                rejected=self._rejected,
+                dropped=dict(self._dropped),
+                in_memory=self._in_memory,
+                spooled=0,
+            )
+
+    def dropped_in_last_minute(self) -> int:
+        """Spans dropped in the last 60 seconds."""
+        with self._changed:
+            self._forget_old_drops()
+            return sum(spans for _, spans in self._recent_drops)
+
+    def reset_after_fork(self) -> None:
+        """Starts from zero in a forked child: the parent counts the spans it had."""
+        self.__init__(clock=self._clock)  # type: ignore[misc]
+
+    def _leave(self, spans: int) -> None:
+        self._in_memory -= spans
+        self._left += spans
+        self._changed.notify_all()
+
+    def _drop(self, reason: DropReason, spans: int) -> None:
+        self._dropped[reason] += spans
+        self._forget_old_drops()
+        second = int(self._clock())
+        if self._recent_drops and self._recent_drops[-1][0] == second:
+            spans += self._recent_drops.pop()[1]
+        self._recent_drops.append((second, spans))
+
+    def _forget_old_drops(self) -> None:
+        oldest = self._clock() - _MINUTE_SECONDS
+        while self._recent_drops and self._recent_drops[0][0] < oldest:
+            self._recent_drops.popleft()
+
+    def _dropped_after_admission(self) -> int:
+        return sum(spans for reason, spans in self._dropped.items() if reason is not DropReason.QUEUE_FULL)

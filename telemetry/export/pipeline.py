@@ -1,0 +1,206 @@
+"""The export pipeline: where the request thread ends and a span's way out begins.
+
+    on_end (request thread) -> ledger -> the SDK's BatchSpanProcessor (its queue and worker)
+        -> BreakerSpanExporter -> breaker -> transport -> Collector
+
+The pipeline starts with its first span, so that it may be built before a fork, can be stopped and
+started again, and begins anew in a forked child.
+"""
+
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from ..config import TelemetryConfig
+from .breaker import BreakerSettings, CircuitBreaker
+from .ledger import Ledger
+from .otlp import Transport, build_transport
+from .sender import FLUSHER_NAME, Attempt, BreakerSpanExporter, SenderStatus
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What exists between a start and a stop."""
+
+    exporter: BreakerSpanExporter
+    batcher: BatchSpanProcessor
+
+
+class ExportPipeline(SpanProcessor):
+    """A span processor that counts every span, never blocks its caller and can be restarted.
+
+    Thread-safe. Works with any `TracerProvider`: `provider.add_span_processor(ExportPipeline(config))`.
+
+    Args:
+        config: where and how to send.
+        observe: told of each attempt, on the worker's thread.
+        build: makes the transport; the one of the configuration by default.
+    """
+
+    def __init__(
+        self,
+        config: TelemetryConfig,
+        *,
+        observe: Callable[[Attempt], None] = lambda _: None,
+        build: Callable[[TelemetryConfig], Transport] = build_transport,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.ledger = Ledger(clock=clock)
+        self.breaker = CircuitBreaker(_breaker_settings(config), clock=clock)
+        self._observe = observe
+        self._build = build
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._run: _Run | None = None
+        self._is_stopped = False
+        self._flusher: threading.Thread | None = None
+        self._status = SenderStatus()
+        _reset_in_forked_child(self)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing: only what has ended is exported."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queues a sampled span and returns; a full queue drops it, counted."""
+        context = span.get_span_context()
+        if (
+            context is None
+            or not context.trace_flags.sampled
+            or not self.ledger.admit(self.config.max_queue_size)
+        ):
+            return
+        try:
+            run = self._run or self._start()
+            if run is not None:
+                run.batcher.on_end(span)
+        except RuntimeError as error:
+            # No thread starts while the interpreter exits; closing the ledger counts the span.
+            logger.warning("the export worker could not start: %s", error)
+
+    def start(self) -> None:
+        """Accepts spans again after `stop()`; the worker itself starts with the first span."""
+        with self._lock:
+            self._is_stopped = False
+            self.ledger.reopen()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """Sends what is queued and ends the worker, within the time; False if any span was given up."""
+        # An attempt that begins in time must also end in time, so the last one begins that much earlier.
+        patience = max(timeout_seconds - self.config.attempt_timeout_seconds, timeout_seconds / 2)
+        give_up_at = self._clock() + patience
+        with self._lock:
+            self._is_stopped = True
+            run, self._run = self._run, None
+        dropped_before = sum(self.ledger.read().dropped.values())
+        if run is not None:
+            run.exporter.stop(give_up_at)
+            run.batcher.shutdown()
+            self._status = run.exporter.status
+        given_up = self.ledger.close()
+        if given_up:
+            logger.warning(
+                "shutdown gave up %d spans that could not be sent in %g s", given_up, timeout_seconds
+            )
+        return sum(self.ledger.read().dropped.values()) == dropped_before
+
+    def shutdown(self) -> None:
+        """The provider's way to `stop()`, with the configured time."""
+        self.stop(self.config.shutdown_seconds)
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Sends what has ended so far; False when the time is over first, or when any of it was dropped."""
+        with self._lock:
+            run = self._run
+            if run is not None and (self._flusher is None or not self._flusher.is_alive()):
+                # The SDK's own force_flush knows no time: it runs aside, and the ledger says when it is done.
+                self._flusher = threading.Thread(
+                    target=run.batcher.force_flush, name=FLUSHER_NAME, daemon=True
+                )
+                self._flusher.start()
+        return self.ledger.wait_until_settled(timeout_millis / 1000)
+
+    @property
+    def status(self) -> SenderStatus:
+        """How the latest attempts went."""
+        run = self._run
+        return self._status if run is None else run.exporter.status
+
+    @property
+    def last_success_age_seconds(self) -> float | None:
+        """Seconds since the Collector last took a batch; None if it never did."""
+        at = self.status.last_success_at
+        return None if at is None else self._clock() - at
+
+    @property
+    def is_worker_alive(self) -> bool:
+        """False when the worker ended though nobody stopped it."""
+        run = self._run
+        return run is None or run.exporter.worker is None or run.exporter.worker.is_alive()
+
+    def _start(self) -> _Run | None:
+        with self._lock:
+            if self._run is None and not self._is_stopped:
+                exporter = BreakerSpanExporter(
+                    self._build(self.config),
+                    self.breaker,
+                    self.ledger,
+                    observe=self._observe,
+                    clock=self._clock,
+                )
+                exporter.status = self._status
+                batcher = BatchSpanProcessor(
+                    exporter,
+                    max_queue_size=self.config.max_queue_size,
+                    schedule_delay_millis=self.config.schedule_delay_ms,
+                    max_export_batch_size=self.config.max_export_batch_size,
+                    export_timeout_millis=self.config.export_timeout_ms,
+                )
+                self._run = _Run(exporter, batcher)
+            return self._run
+
+    def _reset_after_fork(self) -> None:
+        # The child owns none of the parent's spans, threads or connections.
+        self._lock = threading.Lock()
+        self._run = None
+        self._flusher = None
+        self._status = SenderStatus()
+        self.ledger.reset_after_fork()
+        self.breaker.reset_after_fork()
+
+
+def _breaker_settings(config: TelemetryConfig) -> BreakerSettings:
+    return BreakerSettings(
+        failure_threshold=config.breaker_failure_threshold,
+        window_seconds=config.breaker_window_seconds,
+        failure_rate=config.breaker_failure_rate,
+        minimum_calls=config.breaker_minimum_calls,
+        open_seconds=config.breaker_open_seconds,
+        open_max_seconds=config.breaker_open_max_seconds,
+        probes=config.breaker_probes,
+        # Twice an attempt's deadline: a permit is overdue only when its thread is lost.
+        lease_seconds=2 * config.attempt_timeout_seconds + 1,
+    )
+
+
+def _reset_in_forked_child(pipeline: ExportPipeline) -> None:
+    if not hasattr(os, "register_at_fork"):
+        return
+    reference = weakref.ref(pipeline)
+
+    def reset() -> None:
+        alive = reference()
+        if alive is not None:
+            alive._reset_after_fork()  # noqa: SLF001 - the same module
+
+    os.register_at_fork(after_in_child=reset)

@@ -1,0 +1,268 @@
+"""The export pipeline against a real OTLP/gRPC server that goes away, hangs, refuses and returns."""
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+
+from telemetry.config import TelemetryConfig
+from telemetry.export.breaker import BreakerState
+from telemetry.export.ledger import DropReason
+from telemetry.export.pipeline import ExportPipeline
+
+Until = Callable[..., None]
+
+
+class Rig:
+    """A provider with our pipeline behind it, sending to the receiver."""
+
+    def __init__(self, receiver: Any, **settings: Any) -> None:
+        defaults = {"endpoint": receiver.endpoint, "schedule_delay_ms": 20, "breaker_open_seconds": 0.05}
+        self.attempts: list[Any] = []
+        self.pipeline = ExportPipeline(
+            TelemetryConfig(**{**defaults, **settings}), observe=self.attempts.append
+        )
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(self.pipeline)
+        self.tracer = provider.get_tracer("test")
+
+    def end_spans(self, count: int, name: str = "work") -> None:
+        """Starts and ends `count` spans."""
+        for _ in range(count):
+            self.tracer.start_span(name).end()
+
+    @property
+    def ledger(self) -> Any:
+        """A reading of the ledger."""
+        return self.pipeline.ledger.read()
+
+
+@pytest.fixture
+def make_rig(receiver: Any) -> Iterator[Callable[..., Rig]]:
+    """Builds rigs and stops them at the end."""
+    rigs: list[Rig] = []
+
+    def make(**settings: Any) -> Rig:
+        rigs.append(Rig(receiver, **settings))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.pipeline.stop(0.2)
+
+
+def abort_with(code: grpc.StatusCode) -> Callable[[grpc.ServicerContext], None]:
+    """An answer that refuses with a status."""
+    return lambda context: context.abort(code, "on purpose")
+
+
+def test_spans_arrive_and_are_counted_delivered(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """The ordinary way: everything ended is delivered."""
+    rig = make_rig()
+    rig.end_spans(100)
+    until("100 spans delivered", lambda: rig.ledger.delivered == 100)
+    assert len(receiver.spans) == 100
+    assert rig.ledger.is_balanced
+
+
+def test_unsampled_spans_are_neither_counted_nor_sent(receiver: Any) -> None:
+    """The ledger speaks of sampled spans only."""
+    pipeline = ExportPipeline(TelemetryConfig(endpoint=receiver.endpoint))
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider.add_span_processor(pipeline)
+    provider.get_tracer("test").start_span("unsampled").end()
+    assert pipeline.ledger.read().ended == 0
+
+
+def test_dead_collector_opens_the_breaker_and_its_return_loses_nothing(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """What ended during an outage waits, and arrives though no new span comes."""
+    rig = make_rig()
+    receiver.stop()
+    rig.end_spans(50)
+    until("the breaker to open", lambda: rig.pipeline.breaker.state is BreakerState.OPEN)
+    assert rig.ledger.in_memory == 50
+    assert rig.pipeline.status.last_error is not None
+    receiver.start()
+    until("50 spans delivered", lambda: rig.ledger.delivered == 50)
+    until("the breaker to close", lambda: rig.pipeline.breaker.state is BreakerState.CLOSED)
+    assert len(receiver.spans) == 50
+
+
+def test_hanging_collector_opens_the_breaker(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """A Collector that accepts and never answers is as good as dead after each attempt's deadline."""
+    release = threading.Event()
+    receiver.answer = lambda _: release.wait(20)
+    rig = make_rig(exporter_timeout_seconds=0.1)
+    rig.end_spans(5)
+    until("the breaker to open", lambda: rig.pipeline.breaker.snapshot().opened_total >= 1)
+    receiver.answer = lambda _: None
+    release.set()
+    until("5 spans delivered", lambda: rig.ledger.delivered == 5)
+
+
+def test_full_queue_drops_new_spans_counted_and_never_blocks(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """Memory is bounded: what does not fit is dropped by name, what fits is kept."""
+    receiver.stop()
+    rig = make_rig(max_queue_size=64, max_export_batch_size=16)
+    rig.end_spans(200)
+    assert rig.ledger.in_memory == 64
+    assert rig.ledger.dropped == {DropReason.QUEUE_FULL: 136}
+    receiver.start()
+    until("the 64 kept spans delivered", lambda: rig.ledger.delivered == 64)
+    assert rig.ledger.is_balanced
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED])
+def test_permanent_refusal_drops_the_batch_and_never_trips(
+    code: grpc.StatusCode, make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """A refusal that no retry can mend is counted; the Collector is there, so the breaker stays closed."""
+    receiver.answer = abort_with(code)
+    rig = make_rig(max_export_batch_size=1)
+    rig.end_spans(8)
+    until("8 spans dropped", lambda: rig.ledger.dropped == {DropReason.NOT_RETRYABLE: 8})
+    assert rig.pipeline.breaker.state is BreakerState.CLOSED
+    assert rig.pipeline.status.is_last_failure_permanent
+    assert rig.attempts[-1].outcome.kind == code.name.lower()
+
+
+def test_transient_refusal_is_retried_until_it_succeeds(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """UNAVAILABLE loses nothing."""
+    receiver.answer = abort_with(grpc.StatusCode.UNAVAILABLE)
+    rig = make_rig()
+    rig.end_spans(10)
+    until("a failed attempt", lambda: rig.attempts)
+    receiver.answer = lambda _: None
+    until("10 spans delivered", lambda: rig.ledger.delivered == 10)
+
+
+def test_unencodable_span_costs_only_itself(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """A lone surrogate in one name leaves its neighbours unharmed."""
+    rig = make_rig(max_export_batch_size=16)
+    rig.end_spans(5, "good")
+    rig.end_spans(1, "bad \ud800")
+    rig.end_spans(5, "good")
+    until("10 spans delivered", lambda: rig.ledger.delivered == 10)
+    assert rig.ledger.dropped == {DropReason.UNENCODABLE: 1}
+    assert set(receiver.names) == {"good"}
+
+
+def test_http_collector_takes_spans_and_a_refusal_is_classified(until: Until, free_port: int) -> None:
+    """The HTTP exporter's failures are read too: nobody listening is retryable."""
+    pipeline = ExportPipeline(
+        TelemetryConfig(
+            protocol="http/protobuf", endpoint=f"http://127.0.0.1:{free_port}", schedule_delay_ms=20
+        )
+    )
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(pipeline)
+    provider.get_tracer("test").start_span("work").end()
+    until("the breaker to open", lambda: pipeline.breaker.state is BreakerState.OPEN)
+    assert pipeline.ledger.read().in_memory == 1
+    assert pipeline.stop(0.2) is False
+    assert pipeline.ledger.read().dropped == {DropReason.SHUTDOWN: 1}
+
+
+def test_force_flush_is_true_when_everything_arrived(make_rig: Callable[..., Rig], receiver: Any) -> None:
+    """A flush sends at once what the delay would still hold back."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.end_spans(10)
+    assert rig.pipeline.force_flush(5_000) is True
+    assert len(receiver.spans) == 10
+
+
+def test_force_flush_and_stop_are_false_and_bounded_when_the_collector_is_dead(
+    make_rig: Callable[..., Rig], receiver: Any
+) -> None:
+    """Neither waits longer than it may, and what is given up is counted."""
+    receiver.stop()
+    rig = make_rig()
+    rig.end_spans(100)
+    started = time.monotonic()
+    assert rig.pipeline.force_flush(200) is False
+    assert rig.pipeline.stop(1.0) is False
+    assert time.monotonic() - started < 4
+    assert rig.ledger.dropped == {DropReason.SHUTDOWN: 100}
+    assert rig.ledger.is_balanced
+
+
+def test_stop_sends_what_is_queued(make_rig: Callable[..., Rig], receiver: Any) -> None:
+    """Shutdown with a living Collector loses nothing."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.end_spans(2_000)
+    assert rig.pipeline.stop(5) is True
+    assert len(receiver.spans) == 2_000
+
+
+def test_pipeline_starts_again_after_a_stop(make_rig: Callable[..., Rig], receiver: Any) -> None:
+    """Between stop and start spans are counted as dropped; afterwards they arrive again."""
+    rig = make_rig()
+    rig.end_spans(1, "first")
+    assert rig.pipeline.stop(5)
+    rig.end_spans(1, "between")
+    rig.pipeline.start()
+    rig.end_spans(1, "second")
+    assert rig.pipeline.stop(5)
+    assert receiver.names == ["first", "second"]
+    assert rig.ledger.dropped == {DropReason.SHUTDOWN: 1}
+    assert rig.ledger.is_balanced
+
+
+def test_identity_holds_while_threads_end_spans_and_the_server_flaps(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """Sixteen threads, a Collector that comes and goes: every reading adds up."""
+    rig = make_rig(max_queue_size=256, max_export_batch_size=32)
+    threads = [threading.Thread(target=rig.end_spans, args=(100,)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        receiver.stop()
+        assert rig.ledger.is_balanced
+        receiver.start()
+        assert rig.ledger.is_balanced
+    for thread in threads:
+        thread.join()
+    until("memory to be empty", lambda: rig.ledger.in_memory == 0, seconds=20)
+    assert rig.ledger.ended == 1_600
+    assert rig.ledger.is_balanced
+
+
+def test_forked_child_starts_from_nothing_and_leaves_the_parent_alone(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """A child has no spans of its parent's: none is sent twice, none of the parent's is lost."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.end_spans(3, "parent")
+    read_end, write_end = os.pipe()
+    gc.collect()
+    pid = os.fork()
+    if pid == 0:
+        reading = rig.ledger
+        os.write(write_end, f"{reading.ended} {reading.in_memory}".encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(read_end, 100) == b"0 0"
+    os.close(read_end)
+    os.close(write_end)
+    assert rig.pipeline.stop(5) is True
+    until("3 spans at the receiver", lambda: receiver.names == ["parent"] * 3)
