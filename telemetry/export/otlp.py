@@ -141,7 +141,8 @@ class _AnswerListener(logging.Filter):
         super().__init__()
         self._local = threading.local()
         for name in _EXPORTER_LOGGERS:
-            logging.getLogger(name).addFilter(self)
+            # First in line: the SDK's own filter there swallows a record that repeats the one before.
+            logging.getLogger(name).filters.insert(0, self)
 
     def listen(self) -> "_Listening":
         return _Listening(self._local)

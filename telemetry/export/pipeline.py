@@ -105,14 +105,15 @@ class ExportPipeline(SpanProcessor):
         dropped_before = sum(self.ledger.read().dropped.values())
         if run is not None:
             run.exporter.stop(give_up_at)
-            run.batcher.shutdown()
+            run.batcher.shutdown()  # type: ignore[no-untyped-call]
             self._status = run.exporter.status
-        given_up = self.ledger.close()
-        if given_up:
+        self.ledger.close()
+        lost = sum(self.ledger.read().dropped.values()) - dropped_before
+        if lost:
             logger.warning(
-                "shutdown gave up %d spans that could not be sent in %g s", given_up, timeout_seconds
+                "shutdown gave up %d spans that could not be sent within %g s", lost, timeout_seconds
             )
-        return sum(self.ledger.read().dropped.values()) == dropped_before
+        return lost == 0
 
     def shutdown(self) -> None:
         """The provider's way to `stop()`, with the configured time."""

@@ -8,6 +8,7 @@ to its bound, and the batch that waits is the probe, so the breaker closes witho
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -160,9 +161,8 @@ class BreakerSpanExporter(SpanExporter):
 
     def _backoff(self, failures: int) -> float:
         # Full jitter: many workers must not return at the same instant.
-        return self._jitter() * min(
-            _LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2 ** min(failures - 1, 10)
-        )
+        longest = _FIRST_BACKOFF_SECONDS * math.pow(2, min(failures - 1, 10))
+        return self._jitter() * min(longest, _LONGEST_BACKOFF_SECONDS)
 
     def _may_go_on(self) -> bool:
         if self._is_abandoned.is_set():

@@ -1,0 +1,80 @@
+# The project's commands; `make` alone lists them. CI calls the same targets.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The Python that the virtual environment is made with: make up PYTHON=python3.12
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+USERS ?= 20
+RATE ?= 50
+SECONDS ?= 30
+FOLLOW ?=
+
+##@ The stack
+.PHONY: up down status logs kill pause resume start
+up: $(READY) ## start everything, send an order through it, read its trace back
+	@$(BIN)/python -m stack up
+down: $(READY) ## stop everything and remove what the run left
+	@$(BIN)/python -m stack down
+status: $(READY) ## every part: state, process, memory
+	@$(BIN)/python -m stack status
+logs: $(READY) ## a part's log: make logs PART=collector [FOLLOW=1]
+	@$(BIN)/python -m stack logs $(call part) $(if $(FOLLOW),--follow)
+kill: $(READY) ## end a part at once: make kill PART=collector
+	@$(BIN)/python -m stack kill $(call part)
+pause: $(READY) ## freeze a part: make pause PART=collector
+	@$(BIN)/python -m stack pause $(call part)
+resume: $(READY) ## let a frozen part go on: make resume PART=collector
+	@$(BIN)/python -m stack resume $(call part)
+start: $(READY) ## start a part again: make start PART=collector
+	@$(BIN)/python -m stack start $(call part)
+
+##@ Load
+.PHONY: load load-ui
+load: $(READY) ## shoppers for a while: make load USERS=20 RATE=50 SECONDS=30
+	@$(BIN)/python -m loadtest run --users $(USERS) --rate $(RATE) --seconds $(SECONDS)
+load-ui: $(READY) ## Locust's own page, on port 8089
+	@$(BIN)/python -m loadtest ui
+
+##@ Development
+.PHONY: test test-stack lint format lock clean help
+test: $(READY) lint ## lint, types and the tests that need no stack
+	@$(BIN)/coverage erase
+	@$(BIN)/pytest -m "not stack" --cov --cov-report=term
+test-stack: $(READY) ## the tests on the real programs; starts the stack if it is not up
+	@$(BIN)/pytest -m stack
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+format: $(READY) ## let ruff format and mend
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from their manifest
+	$(COMPILE) requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) requirements/service.in -c requirements/dev.txt -o requirements/service.txt
+	$(COMPILE) requirements/go.in -o requirements/go.txt
+	cd stack/native/modules/collector && ./regenerate
+clean: ## remove the virtual environment and every tool's cache; stop the stack first
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack down; fi
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack.lock
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger or prometheus)))
+
+# The stamp is written last: an interrupted installation is done again.
+$(READY): requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "setting up .venv from requirements/dev.txt (once)"
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

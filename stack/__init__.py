@@ -1,0 +1,1 @@
+"""`python -m stack`: starts, checks and breaks the reference stack."""

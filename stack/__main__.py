@@ -1,0 +1,119 @@
+"""`python -m stack …`: what the Makefile's targets call."""
+
+import sys
+from collections.abc import Callable, Mapping
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from stack.canary import send_canary
+from stack.errors import StackError
+from stack.native.runtime import NativeRuntime
+from stack.report import print_missing, print_parts
+from stack.runtime import PartState, Runtime, choose_runtime
+from stack.settings import StackSettings, load_settings
+
+cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
+console = Console(soft_wrap=not sys.stdout.isatty())
+
+PartName = Annotated[str, typer.Argument(help="storefront, inventory, collector, jaeger or prometheus")]
+
+
+def _runtime() -> tuple[StackSettings, Runtime, str]:
+    settings = load_settings()
+    kinds: Mapping[str, Callable[[StackSettings, Console], Runtime]] = {NativeRuntime.kind: NativeRuntime}
+    runtime, reason = choose_runtime(settings, console, kinds)
+    return settings, runtime, reason
+
+
+@cli.command()
+def up() -> None:
+    """Starts the stack and proves that it works."""
+    settings, runtime, reason = _runtime()
+    console.print(f"runtime: {runtime.kind} ({reason})")
+    runtime.up()
+    with console.status("sending a canary order and reading its trace and metrics back"):
+        canary = send_canary(settings)
+    console.print(
+        f"canary: an order went through both services; its trace {canary.trace_id} "
+        f"({canary.spans} spans) is in Jaeger, and Prometheus counted it"
+    )
+    parts = runtime.status()
+    print_parts(console, parts)
+    print_missing(console, runtime.missing)
+    if any(part.state is not PartState.UP for part in parts):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def down() -> None:
+    """Stops the stack and removes what the run left."""
+    settings, runtime, _ = _runtime()
+    runtime.down()
+    console.print(f"the stack is down, and {settings.stack_run_dir} with its logs and data is removed")
+
+
+@cli.command()
+def status() -> None:
+    """Shows every part, with its process; fails when one is not up."""
+    _, runtime, reason = _runtime()
+    console.print(f"runtime: {runtime.kind} ({reason})")
+    parts = runtime.status()
+    print_parts(console, parts, with_processes=True)
+    print_missing(console, runtime.missing)
+    if any(part.state is not PartState.UP for part in parts):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def logs(
+    name: PartName,
+    *,
+    lines: Annotated[int, typer.Option(min=1, help="How many lines.")] = 50,
+    follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False,
+) -> None:
+    """Shows a part's log."""
+    for line in _runtime()[1].logs(name, lines=lines, follow=follow):
+        print(line)  # noqa: T201 - a log is shown as it is, without markup
+
+
+@cli.command()
+def kill(name: PartName) -> None:
+    """Ends a part at once (SIGKILL); it stays dead until started."""
+    _runtime()[1].kill(name)
+    console.print(f"the {name} is dead; `make start PART={name}` brings it back")
+
+
+@cli.command()
+def pause(name: PartName) -> None:
+    """Freezes a part (SIGSTOP)."""
+    _runtime()[1].pause(name)
+    console.print(f"the {name} is frozen; `make resume PART={name}` goes on")
+
+
+@cli.command()
+def resume(name: PartName) -> None:
+    """Lets a frozen part go on."""
+    _runtime()[1].resume(name)
+    console.print(f"the {name} goes on")
+
+
+@cli.command()
+def start(name: PartName) -> None:
+    """Starts a part and waits until it is well."""
+    _runtime()[1].start(name)
+    console.print(f"the {name} is up")
+
+
+def main() -> None:
+    """Runs a command; what went wrong is told in words, with exit status 1."""
+    try:
+        cli()
+    except StackError as error:
+        console.print(f"[bold red]failed[/] {error}", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

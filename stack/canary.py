@@ -1,0 +1,149 @@
+"""The canary: an order sent through both services, read back from Jaeger and Prometheus."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from stack.errors import StackError
+from stack.health import NotYetError, get, wait_for
+from stack.settings import StackSettings
+
+SERVICES = frozenset({"storefront", "inventory"})
+_ORDERS_TRIED = 100
+_TRACE_SECONDS = 20.0
+_METRICS_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """What came back."""
+
+    trace_id: str
+    spans: int
+
+
+class Backends:
+    """Jaeger's and Prometheus's query APIs, as the stack uses them."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        self._jaeger = f"http://127.0.0.1:{settings.jaeger_port}"
+        self._prometheus = f"http://127.0.0.1:{settings.prometheus_port}"
+
+    def trace(self, trace_id: str) -> Mapping[str, list[dict[str, Any]]]:
+        """The spans of a trace by service name.
+
+        Raises:
+            NotYetError: Jaeger does not know the trace.
+        """
+        answer = get(f"{self._jaeger}/api/v3/traces/{trace_id}", timeout_seconds=5)
+        if answer.headers.get("content-type", "").startswith("text/html"):
+            # Jaeger answers a path that it does not know with its page, and 200.
+            raise NotYetError(f"{answer.url} is no API of this Jaeger")
+        spans: dict[str, list[dict[str, Any]]] = {}
+        for resource in answer.json()["result"]["resourceSpans"]:
+            names = [
+                attribute["value"]["stringValue"]
+                for attribute in resource["resource"]["attributes"]
+                if attribute["key"] == "service.name"
+            ]
+            for scope in resource["scopeSpans"]:
+                spans.setdefault(names[0], []).extend(scope["spans"])
+        return spans
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """The instant vector of a PromQL expression.
+
+        Raises:
+            NotYetError: Prometheus does not answer.
+        """
+        answer = get(f"{self._prometheus}/api/v1/query", timeout_seconds=5, query=expression)
+        result: list[dict[str, Any]] = answer.json()["data"]["result"]
+        return result
+
+    def total(self, expression: str) -> float:
+        """The sum over an expression's series; 0 where there is none."""
+        return sum(float(series["value"][1]) for series in self.query(expression))
+
+    def exemplar_trace_ids(self, expression: str, *, start: float, end: float) -> set[str]:
+        """The trace ids of an expression's exemplars between two times, in seconds of the epoch."""
+        answer = get(
+            f"{self._prometheus}/api/v1/query_exemplars",
+            query=expression,
+            start=f"{start:.3f}",
+            end=f"{end:.3f}",
+        )
+        return {
+            exemplar["labels"]["trace_id"]
+            for series in answer.json()["data"]
+            for exemplar in series["exemplars"]
+            if "trace_id" in exemplar["labels"]
+        }
+
+
+_COUNTERS = {
+    "the storefront's own metrics": 'app_request_count_total{job="storefront",method="POST",route="/orders"}',
+    "the Collector's span metrics": (
+        'traces_span_metrics_calls_total{service_name="storefront",span_name="POST /orders"}'
+    ),
+}
+
+
+def send_canary(settings: StackSettings) -> Canary:
+    """Orders one product and reads its trace and its metrics back.
+
+    Raises:
+        StackError: something did not come back in time; the message names it.
+    """
+    backends = Backends(settings)
+    before = {
+        what: wait_for(lambda query=query: backends.total(query), seconds=_METRICS_SECONDS)  # type: ignore[misc]
+        for what, query in _COUNTERS.items()
+    }
+    trace_id = order_one(settings)
+
+    def find_trace() -> int:
+        spans = backends.trace(trace_id)
+        if not spans.keys() >= SERVICES:
+            lacking = ", ".join(sorted(SERVICES - spans.keys()))
+            raise NotYetError(f"Jaeger has no span of {lacking} in the canary's trace {trace_id}")
+        return sum(len(of_service) for of_service in spans.values())
+
+    spans = wait_for(find_trace, seconds=_TRACE_SECONDS)
+    for what, query in _COUNTERS.items():
+
+        def find_metric(what: str = what, query: str = query) -> None:
+            if backends.total(query) <= before[what]:
+                raise NotYetError(f"Prometheus does not count the canary in {what}: {query}")
+
+        wait_for(find_metric, seconds=_METRICS_SECONDS)
+    return Canary(trace_id, spans)
+
+
+def order_one(settings: StackSettings) -> str:
+    """Places orders until one is sampled; returns its trace id.
+
+    Raises:
+        StackError: the storefront refuses the order, or samples none.
+    """
+    url = f"http://127.0.0.1:{settings.storefront_port}/orders"
+    for _ in range(_ORDERS_TRIED):
+        try:
+            answer = httpx.post(url, json={"product_id": 1, "quantity": 1}, timeout=10, trust_env=False)
+        except httpx.HTTPError as error:
+            raise StackError(
+                f"the canary's order got no answer from {url} ({type(error).__name__})"
+            ) from error
+        if answer.status_code != httpx.codes.CREATED:
+            raise StackError(f"the canary's order was answered {answer.status_code}: {answer.text[:300]}")
+        header: str = answer.headers.get("traceresponse", "")
+        version, _, rest = header.partition("-")
+        trace_id, _, rest = rest.partition("-")
+        if not version or not trace_id:
+            raise StackError(f"the storefront's answer names no trace (traceresponse: {header!r})")
+        if rest.endswith("-01"):
+            return trace_id
+    raise StackError(
+        f"none of {_ORDERS_TRIED} orders was sampled; raise OTEL_TRACES_SAMPLER_ARG for the canary"
+    )

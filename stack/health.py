@@ -1,0 +1,44 @@
+"""Asking the parts over HTTP, with deadlines."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import httpx
+from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from stack.errors import StackError
+
+T = TypeVar("T")
+
+
+class NotYetError(Exception):
+    """What was looked for is not there; the message says what."""
+
+
+def get(url: str, *, timeout_seconds: float = 2.0, **parameters: str) -> httpx.Response:
+    """One GET on loopback.
+
+    Raises:
+        NotYetError: nobody answers, or not with 200.
+    """
+    try:
+        answer = httpx.get(url, params=parameters or None, timeout=timeout_seconds, trust_env=False)
+    except httpx.HTTPError as error:
+        raise NotYetError(f"{url} does not answer ({type(error).__name__})") from error
+    if answer.status_code != httpx.codes.OK:
+        raise NotYetError(f"{url} answers {answer.status_code}: {answer.text[:200]}")
+    return answer
+
+
+def wait_for(find: Callable[[], T], *, seconds: float) -> T:
+    """Calls `find` until it raises no `NotYetError` any more.
+
+    Raises:
+        StackError: the time is over; the message is the last thing that was missing.
+    """
+    try:
+        return Retrying(
+            retry=retry_if_exception_type(NotYetError), stop=stop_after_delay(seconds), wait=wait_fixed(0.1)
+        )(find)
+    except RetryError as error:
+        raise StackError(f"{error.last_attempt.exception()} (waited {seconds:g} s)") from None

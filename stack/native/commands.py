@@ -1,0 +1,102 @@
+"""How each part is run without containers: its command, and the environment that the shared files read."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from stack.parts import HOST
+from stack.settings import ROOT, StackSettings, service_variables
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One part's process."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+
+
+def commands_of(
+    settings: StackSettings, programs: Mapping[str, Path], run_folder: Path
+) -> tuple[Command, ...]:
+    """What to run, in the order in which it is started."""
+    data = run_folder / "data"
+    return (
+        Command(
+            "jaeger",
+            (str(programs["jaeger"]), "--config", str(ROOT / "jaeger/config.yaml")),
+            {
+                "JAEGER_OTLP_GRPC_ENDPOINT": f"{HOST}:{settings.jaeger_otlp_grpc_port}",
+                "JAEGER_OTLP_HTTP_ENDPOINT": f"{HOST}:{settings.jaeger_otlp_http_port}",
+                "JAEGER_HEALTH_ENDPOINT": f"{HOST}:{settings.jaeger_health_port}",
+                "JAEGER_QUERY_ENDPOINT": f"{HOST}:{settings.jaeger_port}",
+                "JAEGER_QUERY_GRPC_ENDPOINT": f"{HOST}:{settings.jaeger_grpc_port}",
+                "JAEGER_METRICS_HOST": HOST,
+                "JAEGER_METRICS_PORT": str(settings.jaeger_metrics_port),
+                "PROMETHEUS_URL": f"http://{HOST}:{settings.prometheus_port}",
+            },
+        ),
+        Command(
+            "collector",
+            (str(programs["otelcol-contrib"]), "--config", str(ROOT / "collector/config.yaml")),
+            {
+                "COLLECTOR_OTLP_GRPC_ENDPOINT": f"{HOST}:{settings.otlp_grpc_port}",
+                "COLLECTOR_OTLP_HTTP_ENDPOINT": f"{HOST}:{settings.otlp_http_port}",
+                "COLLECTOR_HEALTH_ENDPOINT": f"{HOST}:{settings.collector_health_port}",
+                "COLLECTOR_METRICS_HOST": HOST,
+                "COLLECTOR_METRICS_PORT": str(settings.collector_metrics_port),
+                "COLLECTOR_QUEUE_DIR": str(data / "collector-queue"),
+                "SPAN_METRICS_ENDPOINT": f"{HOST}:{settings.span_metrics_port}",
+                "JAEGER_OTLP_HTTP_URL": f"http://{HOST}:{settings.jaeger_otlp_http_port}",
+            },
+        ),
+        Command(
+            "prometheus",
+            (
+                str(programs["prometheus"]),
+                f"--config.file={prometheus_folder(run_folder) / 'prometheus.yml'}",
+                f"--storage.tsdb.path={data / 'prometheus'}",
+                f"--web.listen-address={HOST}:{settings.prometheus_port}",
+                "--enable-feature=exemplar-storage",
+            ),
+            {},
+        ),
+        _service("inventory", settings.inventory_port, settings, data),
+        _service("storefront", settings.storefront_port, settings, data),
+    )
+
+
+def prometheus_folder(run_folder: Path) -> Path:
+    """Where Prometheus finds its file and, beside it, `targets/`."""
+    return run_folder / "prometheus"
+
+
+def scrape_targets(settings: StackSettings) -> list[dict[str, object]]:
+    """What Prometheus scrapes, as its file service discovery reads it."""
+    ports = {
+        "storefront": settings.storefront_port,
+        "inventory": settings.inventory_port,
+        "collector": settings.collector_metrics_port,
+        "spans": settings.span_metrics_port,
+        "jaeger": settings.jaeger_metrics_port,
+    }
+    return [{"targets": [f"{HOST}:{port}"], "labels": {"part": part}} for part, port in ports.items()]
+
+
+def _service(name: str, port: int, settings: StackSettings, data: Path) -> Command:
+    return Command(
+        name,
+        (
+            *(sys.executable, "-m", "uvicorn", f"service.{name}:app"),
+            *("--host", HOST, "--port", str(port), "--no-access-log"),
+        ),
+        {
+            **service_variables(),
+            "SERVICE_NAME": name,
+            "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{settings.otlp_grpc_port}",
+            "INVENTORY_URL": f"http://{HOST}:{settings.inventory_port}",
+            "SHOP_DATABASE_DIR": str(data / "shop"),
+        },
+    )

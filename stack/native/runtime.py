@@ -1,0 +1,222 @@
+"""The native runtime: the real programs as processes under supervisord, all of a run in one folder."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+from filelock import FileLock
+from rich.console import Console
+
+from stack.errors import StackError
+from stack.health import NotYetError, get, wait_for
+from stack.native.commands import Command, commands_of, prometheus_folder, scrape_targets
+from stack.native.ports import check_ports
+from stack.native.programs import ensure_programs
+from stack.native.supervisor import Supervisor
+from stack.parts import MissingPart, Part, parts_of
+from stack.runtime import PartState, PartStatus
+from stack.settings import ROOT, StackSettings
+
+START_SECONDS = 30.0
+"""How long a part may take until it is well."""
+_LINES_SHOWN = 15
+_FOLLOW_SECONDS = 0.2
+
+
+class NativeRuntime:
+    """Runs the stack without containers; see `stack.runtime.Runtime`.
+
+    Args:
+        settings: ports, versions and the run folder.
+        console: where progress is told.
+        programs: finds or builds the programs.
+    """
+
+    kind = "native"
+    missing = (
+        MissingPart("grafana", "it cannot be built from Go modules; it comes with the containers"),
+        MissingPart(
+            "Jaeger's and Prometheus's web pages",
+            "their assets are not part of the Go modules; their HTTP APIs, which the table names, work",
+        ),
+    )
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        console: Console,
+        programs: Callable[[StackSettings, Console], Mapping[str, Path]] = ensure_programs,
+    ) -> None:
+        self._settings = settings
+        self._console = console
+        self._programs = programs
+        self._folder = settings.stack_run_dir.absolute()
+        self._supervisor = Supervisor(self._folder)
+        self._parts = {part.name: part for part in parts_of(settings)}
+
+    @property
+    def endpoints(self) -> Mapping[str, Part]:
+        """The parts by name, with their addresses."""
+        return self._parts
+
+    def up(self) -> None:
+        """Builds what is missing, starts what does not run, and waits until every part is well.
+
+        Raises:
+            StackError: a program cannot be built, a port is taken, or a part does not become well.
+        """
+        commands = commands_of(self._settings, self._programs(self._settings, self._console), self._folder)
+        with self._locked():
+            self._prepare(commands)
+            for command in commands:
+                self._supervisor.start(command.name)
+            with self._console.status("waiting until every part is well"):
+                for command in commands:
+                    self._wait_until_well(command.name)
+
+    def down(self) -> None:
+        """Stops everything and removes the run folder."""
+        with self._locked():
+            with self._console.status("stopping"):
+                self._supervisor.shut_down()
+                self._supervisor.end_orphans()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def status(self) -> list[PartStatus]:
+        """Every part, as it is now."""
+        pids = self._supervisor.pids()
+        return [self._status_of(part, pids.get(part.name)) for part in self._parts.values()]
+
+    def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
+        """The part's last lines, then, when following, each new one."""
+        self._check_name(name)
+        log = self._supervisor.log_of(name)
+        if not log.exists():
+            raise StackError(
+                f"the {name} has no log yet; start it with `make start PART={name}` or `make up`"
+            )
+        with log.open(errors="replace") as file:
+            yield from (line.rstrip("\n") for line in file.readlines()[-lines:])
+            while follow:
+                line = file.readline()
+                if line:
+                    yield line.rstrip("\n")
+                else:
+                    time.sleep(_FOLLOW_SECONDS)
+
+    def kill(self, name: str) -> None:
+        """Ends the part at once (SIGKILL); it stays dead until started."""
+        pid = self._pid_of(name)
+        os.killpg(pid, signal.SIGKILL)
+        self._wait_until(name, lambda: name not in self._supervisor.pids(), "end")
+
+    def pause(self, name: str) -> None:
+        """Freezes the part (SIGSTOP): it accepts connections and never answers."""
+        os.killpg(self._pid_of(name), signal.SIGSTOP)
+
+    def resume(self, name: str) -> None:
+        """Ends a pause."""
+        os.killpg(self._pid_of(name), signal.SIGCONT)
+
+    def start(self, name: str) -> None:
+        """Starts the part and waits until it is well."""
+        self._check_name(name)
+        with self._locked():
+            if not self._supervisor.is_running:
+                raise StackError("the stack is not up; `make up` starts it")
+            if name not in self._supervisor.pids():
+                check_ports([self._parts[name]])
+            self._supervisor.start(name)
+            self._wait_until_well(name)
+
+    def _prepare(self, commands: tuple[Command, ...]) -> None:
+        """Leaves a supervisord running with exactly these commands, or raises with nothing changed."""
+        is_running = self._supervisor.is_running
+        if is_running and not self._supervisor.is_configured_as(commands):
+            self._console.print("settings changed since the stack was started: starting every part anew")
+            self._supervisor.shut_down()
+            is_running = False
+        if not is_running:
+            # Of a run whose supervisord was killed; they would hold the ports.
+            self._supervisor.end_orphans()
+        running = self._supervisor.pids()
+        check_ports(part for part in self._parts.values() if part.name not in running)
+        targets = prometheus_folder(self._folder) / "targets"
+        targets.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / "prometheus" / "prometheus.yml", targets.parent)
+        (targets / "native.json").write_text(json.dumps(scrape_targets(self._settings), indent=2))
+        for folder in ("data/collector-queue", "data/prometheus", "data/shop"):
+            (self._folder / folder).mkdir(parents=True, exist_ok=True)
+        if not is_running:
+            self._supervisor.launch(commands)
+
+    def _status_of(self, part: Part, pid: int | None) -> PartStatus:
+        if pid is None:
+            return PartStatus(part, PartState.STOPPED)
+        try:
+            process = psutil.Process(pid)
+            memory = sum(each.memory_info().rss for each in (process, *process.children(recursive=True)))
+            uptime = time.time() - process.create_time()
+            is_paused = process.status() == psutil.STATUS_STOPPED
+        except psutil.Error:
+            return PartStatus(part, PartState.STOPPED)
+        state, detail = (PartState.PAUSED, "") if is_paused else _health_of(part)
+        return PartStatus(part, state, pid, memory, uptime, detail)
+
+    def _wait_until_well(self, name: str) -> None:
+        part = self._parts[name]
+
+        def is_well() -> None:
+            if name not in self._supervisor.pids():
+                raise StackError(f"the {name} ended as soon as it was started{self._last_lines(name)}")
+            get(part.health_url)
+
+        try:
+            wait_for(is_well, seconds=START_SECONDS)
+        except StackError as error:
+            if "Last lines" in str(error):
+                raise
+            raise StackError(f"the {name} does not become well: {error}{self._last_lines(name)}") from None
+
+    def _wait_until(self, name: str, is_true: Callable[[], bool], what: str) -> None:
+        def check() -> None:
+            if not is_true():
+                raise NotYetError(f"the {name} does not {what}")
+
+        wait_for(check, seconds=START_SECONDS)
+
+    def _last_lines(self, name: str) -> str:
+        log = self._supervisor.log_of(name)
+        lines = log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:] if log.exists() else []
+        return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in lines)
+
+    def _pid_of(self, name: str) -> int:
+        self._check_name(name)
+        pid = self._supervisor.pids().get(name)
+        if pid is None:
+            raise StackError(f"the {name} does not run; `make start PART={name}` or `make up` starts it")
+        return pid
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._parts:
+            raise StackError(f"there is no part {name!r}; PART is one of {', '.join(self._parts)}")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        # Beside the folder, which `down` removes.
+        with FileLock(self._folder.with_name(f"{self._folder.name}.lock")):
+            yield
+
+
+def _health_of(part: Part) -> tuple[PartState, str]:
+    try:
+        get(part.health_url)
+    except NotYetError as error:
+        return PartState.UNHEALTHY, str(error)
+    return PartState.UP, ""

@@ -1,0 +1,193 @@
+"""supervisord, as the native runtime uses it: its configuration, its start, and its API.
+
+It restarts nothing: what was killed stays dead until it is started.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+from xmlrpc.client import Fault, ServerProxy
+
+import psutil
+from supervisor.xmlrpc import Faults, SupervisorTransport
+
+from stack.errors import StackError
+from stack.health import NotYetError, wait_for
+from stack.native.commands import Command
+from stack.settings import ROOT
+
+MARK = "FASTAPI_TELEMETRY_STACK_RUN"
+"""Each process of a run carries its folder in this variable: known as ours even without its parent."""
+
+_LONGEST_SOCKET_PATH = 100
+_STOP_SECONDS = 15
+_START_SECONDS = 10.0
+
+
+class Supervisor:
+    """One supervisord, in one run folder."""
+
+    def __init__(self, run_folder: Path) -> None:
+        self._folder = run_folder
+        self._configuration = run_folder / "supervisord.conf"
+        self._pid_file = run_folder / "supervisord.pid"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it answers; a stale socket or pid file does not count."""
+        try:
+            self._call("supervisor.getState")
+        except (OSError, Fault):
+            return False
+        return True
+
+    def log_of(self, name: str) -> Path:
+        """Where a part's output goes."""
+        return self._folder / "logs" / f"{name}.log"
+
+    def is_configured_as(self, commands: Iterable[Command]) -> bool:
+        """Whether the running supervisord was started with exactly these commands."""
+        return self._configuration.exists() and self._configuration.read_text() == self._render(commands)
+
+    def launch(self, commands: Iterable[Command]) -> None:
+        """Starts supervisord, with none of the commands running yet.
+
+        Raises:
+            StackError: it does not come up.
+        """
+        self.log_of("supervisord").parent.mkdir(parents=True, exist_ok=True)
+        self._configuration.write_text(self._render(commands))
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(self._configuration)],
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        if done.returncode != 0:
+            raise StackError(f"supervisord did not start:\n{done.stderr or done.stdout}")
+
+        def answers() -> None:
+            if not self.is_running:
+                raise NotYetError("supervisord does not answer on its socket")
+
+        wait_for(answers, seconds=_START_SECONDS)
+
+    def pids(self) -> Mapping[str, int]:
+        """The process of each part that runs."""
+        if not self.is_running:
+            return {}
+        processes = cast("list[dict[str, Any]]", self._call("supervisor.getAllProcessInfo"))
+        return {each["name"]: each["pid"] for each in processes if each["pid"]}
+
+    def start(self, name: str) -> None:
+        """Starts a part; harmless when it runs.
+
+        Raises:
+            StackError: its program cannot be run.
+        """
+        try:
+            self._call("supervisor.startProcess", name, False)
+        except Fault as fault:
+            if fault.faultCode != Faults.ALREADY_STARTED:
+                raise StackError(f"the {name} cannot be started: {fault.faultString}") from fault
+
+    def shut_down(self) -> None:
+        """Stops every part, then supervisord itself, and waits for its end."""
+        if not self.is_running:
+            return
+        daemon = psutil.Process(cast("int", self._call("supervisor.getPID")))
+        for child in daemon.children():
+            # A frozen process would not see the request to stop.
+            child.resume()
+        self._call("supervisor.shutdown")
+        psutil.wait_procs([daemon], timeout=2 * _STOP_SECONDS)
+
+    def end_orphans(self) -> None:
+        """Ends what a supervisord of this folder left behind when it was killed itself."""
+        orphans = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get(MARK) == str(self._folder):
+                    orphans.append(process)
+            except psutil.Error:
+                continue  # gone meanwhile, or somebody else's
+        for process in orphans:
+            process.kill()
+        psutil.wait_procs(orphans, timeout=_STOP_SECONDS)
+
+    def _call(self, method: str, *arguments: object) -> object:
+        # ServerProxy wants a host; the transport goes to the socket.
+        proxy = ServerProxy("http://localhost", SupervisorTransport(serverurl=f"unix://{self._socket}"))
+        target: Any = proxy
+        for name in method.split("."):
+            target = getattr(target, name)
+        with proxy:
+            return cast("object", target(*arguments))
+
+    @property
+    def _socket(self) -> Path:
+        usual = self._folder / "supervisord.sock"
+        if len(str(usual)) <= _LONGEST_SOCKET_PATH:
+            return usual
+        # The kernel allows 107 bytes.
+        digest = hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"stack-{os.getuid()}-{digest}.sock"
+
+    def _render(self, commands: Iterable[Command]) -> str:
+        logs = self.log_of("supervisord").parent
+        sections = [
+            f"""\
+[unix_http_server]
+file={_literal(self._socket)}
+chmod=0600
+
+[supervisord]
+directory={_literal(ROOT)}
+logfile={_literal(logs / "supervisord.log")}
+logfile_maxbytes=1MB
+logfile_backups=1
+pidfile={_literal(self._pid_file)}
+childlogdir={_literal(logs)}
+silent=true
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+        ]
+        sections += [self._render_part(command) for command in commands]
+        return "\n".join(sections)
+
+    def _render_part(self, command: Command) -> str:
+        environment = ",".join(
+            f'{name}="{_literal(value).replace(chr(34), chr(92) + chr(34))}"'
+            for name, value in {**command.environment, MARK: str(self._folder)}.items()
+        )
+        words = " ".join(
+            f'"{_literal(word)}"' if " " in word else _literal(word) for word in command.arguments
+        )
+        return f"""\
+[program:{command.name}]
+command={words}
+environment={environment}
+autostart=false
+autorestart=false
+startsecs=0
+stopwaitsecs={_STOP_SECONDS}
+stopasgroup=true
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={_literal(self.log_of(command.name))}
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=2
+"""
+
+
+def _literal(value: object) -> str:
+    # supervisord expands %(names)s.
+    return str(value).replace("%", "%%")

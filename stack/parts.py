@@ -1,0 +1,83 @@
+"""The parts of the stack: what each is for, where it listens, and how it says that it is well."""
+
+from dataclasses import dataclass
+
+from stack.settings import StackSettings
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One program of the stack, whatever runtime it runs in."""
+
+    name: str
+    purpose: str
+    address: str
+    """Where a user looks at it."""
+    health_url: str
+    """Answers 200 when the part can do its work."""
+    ports: dict[str, int]
+    """Every port it listens on, by the variable that moves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingPart:
+    """What a runtime cannot give, and what there is instead."""
+
+    name: str
+    why: str
+
+
+def parts_of(settings: StackSettings) -> tuple[Part, ...]:
+    """All parts, in the order in which they are told."""
+    return (
+        Part(
+            "storefront",
+            "the demo shop: products and orders",
+            f"http://{HOST}:{settings.storefront_port}/docs",
+            f"http://{HOST}:{settings.storefront_port}/healthz",
+            {"STOREFRONT_PORT": settings.storefront_port},
+        ),
+        Part(
+            "inventory",
+            "its stock and reservations",
+            f"http://{HOST}:{settings.inventory_port}/docs",
+            f"http://{HOST}:{settings.inventory_port}/healthz",
+            {"INVENTORY_PORT": settings.inventory_port},
+        ),
+        Part(
+            "collector",
+            "receives, counts and passes on spans (OTLP)",
+            f"{HOST}:{settings.otlp_grpc_port} (gRPC), {settings.otlp_http_port} (HTTP)",
+            f"http://{HOST}:{settings.collector_health_port}/",
+            {
+                "OTLP_GRPC_PORT": settings.otlp_grpc_port,
+                "OTLP_HTTP_PORT": settings.otlp_http_port,
+                "COLLECTOR_HEALTH_PORT": settings.collector_health_port,
+                "COLLECTOR_METRICS_PORT": settings.collector_metrics_port,
+                "SPAN_METRICS_PORT": settings.span_metrics_port,
+            },
+        ),
+        Part(
+            "jaeger",
+            "stores traces and answers for them",
+            f"http://{HOST}:{settings.jaeger_port}/api/v3/services",
+            f"http://{HOST}:{settings.jaeger_health_port}/status",
+            {
+                "JAEGER_PORT": settings.jaeger_port,
+                "JAEGER_GRPC_PORT": settings.jaeger_grpc_port,
+                "JAEGER_OTLP_GRPC_PORT": settings.jaeger_otlp_grpc_port,
+                "JAEGER_OTLP_HTTP_PORT": settings.jaeger_otlp_http_port,
+                "JAEGER_HEALTH_PORT": settings.jaeger_health_port,
+                "JAEGER_METRICS_PORT": settings.jaeger_metrics_port,
+            },
+        ),
+        Part(
+            "prometheus",
+            "scrapes and stores every metric",
+            f"http://{HOST}:{settings.prometheus_port}/api/v1/targets",
+            f"http://{HOST}:{settings.prometheus_port}/-/ready",
+            {"PROMETHEUS_PORT": settings.prometheus_port},
+        ),
+    )

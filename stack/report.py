@@ -1,0 +1,57 @@
+"""What the terminal shows of the stack."""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from stack.parts import MissingPart
+from stack.runtime import PartState, PartStatus
+
+_COLOURS = {
+    PartState.UP: "green",
+    PartState.UNHEALTHY: "red",
+    PartState.PAUSED: "yellow",
+    PartState.STOPPED: "red",
+}
+_MEBIBYTE = 2**20
+
+
+def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes: bool = False) -> None:
+    """Prints a table: part, address, state, what it is for; with its process when asked."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("part", "address", "state", "what it is for"):
+        table.add_column(heading, overflow="fold")
+    if with_processes:
+        for heading in ("pid", "memory", "up for"):
+            table.add_column(heading, justify="right")
+    for status in parts:
+        colour = _COLOURS[status.state]
+        state = f"[{colour}]{status.state}[/]" + (f" ({status.detail})" if status.detail else "")
+        row = [status.part.name, status.part.address, state, status.part.purpose]
+        if with_processes:
+            row += [
+                "" if status.pid is None else str(status.pid),
+                "" if status.memory_bytes is None else f"{status.memory_bytes / _MEBIBYTE:.0f} MiB",
+                "" if status.uptime_seconds is None else _duration(status.uptime_seconds),
+            ]
+        table.add_row(*row)
+    console.print(table)
+
+
+def print_missing(console: Console, missing: Sequence[MissingPart]) -> None:
+    """Prints what this runtime cannot give, and why."""
+    for part in missing:
+        console.print(f"[yellow]missing[/] {part.name}: {part.why}")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes:02} min"
+        if hours
+        else f"{minutes} min {seconds:02} s"
+        if minutes
+        else f"{seconds} s"
+    )

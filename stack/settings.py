@@ -1,0 +1,76 @@
+"""Versions and ports: `.env` at the root, which a variable of the environment overrides."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stack.errors import StackError
+
+ROOT = Path(__file__).resolve().parents[1]
+ENV_FILE = ROOT / ".env"
+
+_SERVICE_PREFIXES = ("OTEL_", "TELEMETRY_", "SHOP_")
+_SERVICE_NAMES = ("ENVIRONMENT", "SERVICE_VERSION", "ENABLE_PROMETHEUS")
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class StackSettings(BaseSettings):
+    """Where everything of the stack is. Frozen; each field is the lower-case name of its variable."""
+
+    model_config = SettingsConfigDict(env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True)
+
+    runtime: str = ""
+    stack_run_dir: Path = ROOT / ".stack"
+
+    collector_version: str
+    jaeger_native_version: str
+    prometheus_version: str
+
+    storefront_port: Port
+    inventory_port: Port
+    otlp_grpc_port: Port
+    otlp_http_port: Port
+    collector_health_port: Port
+    collector_metrics_port: Port
+    span_metrics_port: Port
+    jaeger_port: Port
+    jaeger_grpc_port: Port
+    jaeger_otlp_grpc_port: Port
+    jaeger_otlp_http_port: Port
+    jaeger_health_port: Port
+    jaeger_metrics_port: Port
+    prometheus_port: Port
+    locust_port: Port
+
+
+def load_settings(**values: Any) -> StackSettings:
+    """Reads `.env` and the environment.
+
+    Raises:
+        StackError: a variable is missing or malformed; the message names each.
+    """
+    try:
+        return StackSettings(**values)
+    except ValidationError as error:
+        lines = [
+            f"{str(details['loc'][0]).upper()}={details['input']!r}: {details['msg']}"
+            if details["type"] != "missing"
+            else f"{str(details['loc'][0]).upper()} is not set"
+            for details in error.errors(include_url=False)
+        ]
+        raise StackError(f"{ENV_FILE.name} or the environment has a bad value: {'; '.join(lines)}") from None
+
+
+def service_variables() -> dict[str, str]:
+    """What the demo services read: `.env`, and from the environment what it overrides or adds."""
+    in_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    overriding = {
+        name: value
+        for name, value in os.environ.items()
+        if name in in_file or name.startswith(_SERVICE_PREFIXES) or name in _SERVICE_NAMES
+    }
+    return {**in_file, **overriding}

@@ -1,0 +1,266 @@
+"""One wrapper for four kinds of functions.
+
+A decorator describes what it does at the turning points of a call as a `Call`; `wrap` turns a function into
+one of the same kind (plain, coroutine, generator, asynchronous generator) that runs under such a call. The
+wrapper never changes a result or an exception, runs the body exactly once, and keeps its own failures to
+itself: each is logged once.
+"""
+
+import functools
+import inspect
+import itertools
+import logging
+import sys
+from collections.abc import AsyncGenerator, Callable, Generator
+from enum import IntEnum, auto
+from typing import Any, ParamSpec, Protocol, Self, TypeVar
+from weakref import WeakKeyDictionary
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+_moments = itertools.count()
+_logged: set[tuple[type, type[Exception]]] = set()
+
+
+class Layer(IntEnum):
+    """Where a decorator's call lies when several are stacked, from the function's body outwards."""
+
+    ERRORS = auto()
+    DURATION = auto()
+    SPAN = auto()
+
+
+class Call:
+    """One call of a decorated function, used by one thread at a time.
+
+    A context manager around the body; a generator pauses it while it is suspended. Subclasses override the
+    `on_` methods, which may raise.
+    """
+
+    def __init__(self) -> None:
+        self.is_recorded = False
+        """Whether the exception that ended the call is an event of some span."""
+        self.is_counted = False
+        """Whether the exception that ended the call is in the error counter."""
+        self.began = self.ended = next(_moments)
+
+    def on_resume(self) -> None:
+        """Runs before each step of the body."""
+
+    def on_pause(self) -> None:
+        """Runs after each step of the body."""
+
+    def on_end(self, error: BaseException | None) -> None:
+        """Runs once, after the last step; `error` is what the body let through."""
+
+    def resume(self) -> None:
+        """Announces a step of the body; never raises."""
+        _quietly(self.on_resume)
+
+    def pause(self) -> None:
+        """Announces that the step is over; never raises."""
+        _quietly(self.on_pause)
+
+    def __enter__(self) -> Self:
+        self.resume()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        self.pause()
+        _quietly(self._end, error)
+
+    def _end(self, error: BaseException | None) -> None:
+        try:
+            if isinstance(error, Exception) and (inner := self._last_left_by(error)) is not None:
+                self.is_recorded, self.is_counted = inner.is_recorded, inner.is_counted
+            self.on_end(error)
+        finally:
+            self.ended = next(_moments)
+
+    def _last_left_by(self, error: Exception) -> "Call | None":
+        """The call inside this one that the exception left last.
+
+        The traceback knows the way the exception came, across tasks and threads too, without anything being
+        kept alive or written on the exception. Frames of earlier journeys stay in it when the same instance
+        is raised again: their calls ended before this one began.
+        """
+        traceback = error.__traceback__
+        while traceback is not None:
+            frame = traceback.tb_frame
+            if frame.f_globals is _OWN_GLOBALS:
+                call = frame.f_locals.get("call")
+                if isinstance(call, Call) and call is not self:
+                    return call if call.ended > self.began else None
+            traceback = traceback.tb_next
+        return None
+
+
+Begin = Callable[[str], Call | None]
+"""Opens the call of the function of that name; None to leave the function alone this time."""
+
+
+class Decorator(Protocol):
+    """A decorator that keeps the type of what it decorates."""
+
+    def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
+        """Decorates `function`."""
+
+
+_stacks: WeakKeyDictionary[Callable[..., Any], tuple[Callable[..., Any], tuple[tuple[Layer, Begin], ...]]]
+_stacks = WeakKeyDictionary()
+_OWN_GLOBALS = globals()
+
+
+def wrap(function: Callable[P, R], layer: Layer, begin: Begin) -> Callable[P, R]:
+    """Returns a function of the same kind whose every call runs under the call that `begin` opens.
+
+    Layers stacked directly on one another are put in the order of `Layer`, whatever order they came in.
+    Accepts class methods and static methods as well as functions.
+
+    Raises:
+        TypeError: `function` is a class, a property, or cannot be called.
+    """
+    if isinstance(function, classmethod | staticmethod):
+        return type(function)(wrap(function.__func__, layer, begin))
+    if isinstance(function, type) or not callable(function):
+        raise TypeError(f"{function!r} is not a function; decorate the functions it is made of")
+    # Looking up other callables may fail: not all of them can be hashed.
+    body, layers = _stacks.get(function, (function, ())) if inspect.isfunction(function) else (function, ())
+    layers = tuple(sorted((*layers, (layer, begin)), key=lambda entry: entry[0]))
+    wrapped: Callable[..., Any] = body
+    for _, begin_layer in layers:
+        wrapped = _wrap_once(wrapped, functools.partial(begin_layer, qualified_name(body)))
+    _stacks[wrapped] = body, layers
+    return wrapped
+
+
+def qualified_name(function: Callable[..., Any]) -> str:
+    """The name that spans and metrics give a function: `module.Class.method`."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def _wrap_once(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+        return _wrap_async_generator(function, begin)
+    if inspect.isgeneratorfunction(function):
+        return _wrap_generator(function, begin)
+    if inspect.iscoroutinefunction(function):
+        return _wrap_coroutine(function, begin)
+    return _wrap_plain(function, begin)
+
+
+# The local name `call` is how Call._last_left_by finds a wrapper's call in a traceback. No wrapper has a name
+# for an exception that it lets through: frame and exception would keep one another alive.
+
+
+def _wrap_plain(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = _quietly(begin)
+        if call is None:
+            return function(*args, **kwargs)
+        with call:
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def _wrap_coroutine(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        call = _quietly(begin)
+        if call is None:
+            return await function(*args, **kwargs)
+        with call:
+            return await function(*args, **kwargs)
+
+    return wrapper
+
+
+def _wrap_generator(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
+        call = _quietly(begin)
+        if call is None:
+            return (yield from function(*args, **kwargs))
+        with call:
+            body = function(*args, **kwargs)
+            sent = thrown = None
+            while True:
+                try:
+                    produced = body.send(sent) if thrown is None else body.throw(thrown)
+                except StopIteration as stop:
+                    return stop.value
+                finally:
+                    thrown = None
+                call.pause()
+                try:
+                    sent = yield produced
+                except BaseException as error:  # noqa: BLE001 - the body's to handle, GeneratorExit too
+                    thrown = error
+                call.resume()
+
+    return wrapper
+
+
+def _wrap_async_generator(
+    function: Callable[..., Any], begin: Callable[[], Call | None]
+) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        with _quietly(begin) or Call() as call:
+            body = function(*args, **kwargs)
+            step = _begin_unknown_to_loop(body)
+            while True:
+                try:
+                    produced = await step
+                except StopAsyncIteration:
+                    return
+                finally:
+                    del step
+                call.pause()
+                try:
+                    try:
+                        sent = yield produced
+                    finally:
+                        call.resume()
+                except GeneratorExit:
+                    await body.aclose()
+                    raise
+                except BaseException as error:  # noqa: BLE001 - the body's to handle
+                    step = body.athrow(error)
+                else:
+                    step = body.asend(sent)
+
+    return wrapper
+
+
+def _begin_unknown_to_loop(body: AsyncGenerator[Any, Any]) -> Any:
+    # An event loop that shuts down closes all the generators it knows at once. If it knew the body as well as
+    # the wrapper, both would be closing it.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return body.asend(None)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _quietly(action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
+    """Telemetry never breaks the app: runs `action`, and logs its failure once instead of raising."""
+    try:
+        return action(*args, **kwargs)
+    except Exception as error:
+        kind = type(getattr(action, "__self__", action)), type(error)
+        if kind not in _logged:
+            _logged.add(kind)
+            logger.exception("Telemetry of a decorated function failed; further failures are not logged")
+        return None

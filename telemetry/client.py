@@ -1,0 +1,165 @@
+"""TelemetryClient: tracer, meter, manual spans, health and shutdown, for code of your own."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from opentelemetry.metrics import Meter
+from opentelemetry.trace import Link, Span, SpanKind, Tracer, TracerProvider
+from opentelemetry.util.types import AttributeValue
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+
+from .config import TelemetryConfig
+from .current import offer_as_default, withdraw_as_default
+from .export.pipeline import ExportPipeline
+from .health_check import (
+    BatchHealth,
+    BreakerHealth,
+    ExporterHealth,
+    LedgerHealth,
+    QueueHealth,
+    ServiceHealth,
+    TelemetryHealth,
+    check_telemetry_health,
+)
+from .metrics import Metrics
+from .providers import SCOPE_NAME, providers_for
+
+
+class TelemetryClient:
+    """A handle on the telemetry of one configuration. Thread-safe; cheap, and shared underneath.
+
+        with TelemetryClient(service_name="shop").start_span("operation_name") as span:
+            span.set_attribute("key", "value")
+
+    Clients of equal configuration share providers and one export pipeline, so they may be made in
+    passing. As a context manager, or with `shutdown()`, a client flushes when it ends.
+
+    Args:
+        config: the settings; where it is not given they are read from the environment.
+        settings: fields of `TelemetryConfig`, which win over the environment.
+
+    Raises:
+        ConfigurationError: a value is malformed.
+        TypeError: both a config and settings are given.
+    """
+
+    def __init__(self, config: TelemetryConfig | None = None, **settings: Any) -> None:
+        if config is not None and settings:
+            raise TypeError(f"give either a TelemetryConfig or settings, not both ({', '.join(settings)})")
+        self.config = TelemetryConfig(**settings) if config is None else config
+        self._providers = providers_for(self.config)
+        self.tracer: Tracer = self._providers.tracer_provider.get_tracer(SCOPE_NAME)
+        self.meter: Meter = self._providers.meter_provider.get_meter(SCOPE_NAME)
+        self.start()
+
+    @property
+    def pipeline(self) -> ExportPipeline:
+        """The export pipeline, with `breaker` and `ledger`."""
+        return self._providers.pipeline
+
+    @property
+    def metrics(self) -> Metrics:
+        """The library's own instruments."""
+        return self._providers.metrics
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """Where this client's metrics are registered; `/metrics` serves it."""
+        return self._providers.registry
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """For libraries that take a provider."""
+        return self._providers.tracer_provider
+
+    def start_span(
+        self,
+        name: str,
+        *,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Mapping[str, AttributeValue] | None = None,
+        links: Sequence[Link] | None = None,
+    ) -> AbstractContextManager[Span]:
+        """Starts a span that is current within the `with` block and ends with it.
+
+        An exception that leaves the block is recorded on the span and goes on.
+        """
+        return self.tracer.start_as_current_span(name, kind=kind, attributes=attributes, links=links)
+
+    def health(self) -> TelemetryHealth:
+        """The health of this client's telemetry, with every synchronous check run."""
+        return check_telemetry_health(self)
+
+    def health_parts(self) -> dict[str, BaseModel | float]:
+        """What a health report says of this client: its fields by name."""
+        config, pipeline = self.config, self.pipeline
+        breaker, ledger = pipeline.breaker.snapshot(), pipeline.ledger.read()
+        return {
+            "service": ServiceHealth(
+                name=config.service_name,
+                version=config.service_version,
+                environment=config.environment,
+                instance_id=str(self._providers.resource.attributes["service.instance.id"]),
+            ),
+            "exporter": ExporterHealth(
+                endpoint=config.shown_endpoint,
+                protocol=config.protocol,
+                last_success_age_seconds=pipeline.last_success_age_seconds,
+                last_error=pipeline.status.last_error,
+            ),
+            "circuit_breaker": BreakerHealth(
+                state=breaker.state,
+                retry_in_seconds=breaker.retry_in_seconds,
+                opened_total=breaker.opened_total,
+                failure_rate=breaker.failure_rate,
+            ),
+            "queue": QueueHealth(size=ledger.in_memory, capacity=config.max_queue_size),
+            "batch": BatchHealth(size=config.max_export_batch_size, delay_ms=config.schedule_delay_ms),
+            "sampling_ratio": config.sampling_ratio,
+            "ledger": LedgerHealth(
+                ended=ledger.ended,
+                adopted=ledger.adopted,
+                delivered=ledger.delivered,
+                rejected=ledger.rejected,
+                dropped={reason.value: spans for reason, spans in ledger.dropped.items()},
+                in_memory=ledger.in_memory,
+                spooled=ledger.spooled,
+            ),
+        }
+
+    def start(self) -> None:
+        """Accepts spans, again after `shutdown()`; harmless on a client that does."""
+        self._providers.hold(self)
+        offer_as_default(self, is_set_up=False)
+
+    def force_flush(self, timeout_seconds: float | None = None) -> bool:
+        """Sends what has ended so far; False when anything of it is unsent when the time is over.
+
+        Args:
+            timeout_seconds: `TELEMETRY_SHUTDOWN_SECONDS` where it is not given.
+        """
+        return self._providers.flush(self._seconds(timeout_seconds))
+
+    def shutdown(self, timeout_seconds: float | None = None) -> bool:
+        """Flushes, and ends the pipeline if no other client uses it; False when anything is unsent.
+
+        Args:
+            timeout_seconds: one budget for everything; `TELEMETRY_SHUTDOWN_SECONDS` where it is not given.
+        """
+        withdraw_as_default(self)
+        return self._providers.release(self, self._seconds(timeout_seconds))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+    def _seconds(self, timeout_seconds: float | None) -> float:
+        return self.config.shutdown_seconds if timeout_seconds is None else timeout_seconds

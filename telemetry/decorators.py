@@ -1,0 +1,236 @@
+"""Decorators that trace, count the errors of, and time the application's own functions.
+
+Each works with and without arguments, on plain functions, coroutine functions, generators and asynchronous
+generators, and on methods of every kind. They find their client when the function is called, and only call
+through when there is none. Stacked directly on one another their order does not matter: the span is always
+outermost. A result or an exception is never changed.
+
+An exception is a failure when it derives from `Exception`; the others (cancellation, `GeneratorExit`,
+`KeyboardInterrupt`, `SystemExit`) only say that the caller wants no more. Spans, metrics and logs name a
+function `module.qualname`, the `code.function.name` of the semantic conventions.
+"""
+
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import Token
+from typing import Any, ParamSpec, TypeVar, overload
+
+from opentelemetry import context, trace
+from opentelemetry.context import Context
+from opentelemetry.semconv.attributes.code_attributes import CODE_FUNCTION_NAME
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.util.types import Attributes
+
+from .calls import Call, Decorator, Layer, wrap
+from .current import find_client
+
+__all__ = ["measure_performance", "trace_function", "track_errors"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger(__name__)
+
+
+@overload
+def trace_function(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def trace_function(
+    name: str | None = None, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes = None
+) -> Decorator: ...
+def trace_function(
+    name: Any = None, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes = None
+) -> Any:
+    """Gives each call of the function a span, current while the function's own body runs.
+
+    A generator's span lasts from its first step to its end, but is not current in its consumer between two
+    steps. An exception that leaves sets the status to error, and is recorded on the span unless a decorated
+    function further in has recorded it. Arguments are never recorded: they may be secrets.
+
+    Args:
+        name: the span's name; the function's qualified name when left out. Or the function itself.
+        kind: the span's kind.
+        attributes: attributes of every such span, beside `code.function.name`.
+    """
+    span_name = name if isinstance(name, str) else None
+
+    def begin(function: str) -> Call | None:
+        client = find_client()
+        if client is None:
+            return None
+        return _TracedCall(
+            client.tracer.start_span(
+                function if span_name is None else span_name,
+                kind=kind,
+                attributes={**(attributes or {}), CODE_FUNCTION_NAME: function},
+            )
+        )
+
+    def decorate(function: Callable[P, R], /) -> Callable[P, R]:
+        return wrap(function, Layer.SPAN, begin)
+
+    return decorate if name is None or isinstance(name, str) else decorate(name)
+
+
+@overload
+def track_errors(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def track_errors(*, ignore: type[Exception] | tuple[type[Exception], ...] = ()) -> Decorator: ...
+def track_errors(
+    function: Any = None, /, *, ignore: type[Exception] | tuple[type[Exception], ...] = ()
+) -> Any:
+    """Counts the exceptions that leave the function, and records them on the current span.
+
+    An exception that passes through several decorated functions is counted and recorded once, by the
+    innermost; raised again in a later call it counts again.
+
+    Args:
+        function: the function, where the decorator is used without arguments.
+        ignore: exceptions that are answers rather than errors; neither counted nor recorded here.
+    """
+    isinstance(None, ignore)  # a wrong type shall fail here, not at the first error
+
+    def begin(name: str) -> Call | None:
+        client = find_client()
+        return None if client is None else _TrackedCall(client.metrics.record_function_error, name, ignore)
+
+    def decorate(function: Callable[P, R], /) -> Callable[P, R]:
+        return wrap(function, Layer.ERRORS, begin)
+
+    return decorate if function is None else decorate(function)
+
+
+@overload
+def measure_performance(function: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def measure_performance(
+    *, slow_ms: float | None = None, clock: Callable[[], float] = time.perf_counter
+) -> Decorator: ...
+def measure_performance(
+    function: Any = None,
+    /,
+    *,
+    slow_ms: float | None = None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Any:
+    """Records how long each call takes, and how it ends: `ok`, `error` or `cancelled`.
+
+    A slow call is logged as a warning with the trace it belongs to. A generator's duration is the time spent
+    in its own body, however long its consumer takes between two steps.
+
+    Args:
+        function: the function, where the decorator is used without arguments.
+        slow_ms: a call that takes longer is slow, in milliseconds; `TELEMETRY_SLOW_CALL_MS` when left out.
+        clock: monotonic time in seconds.
+    """
+
+    def begin(name: str) -> Call | None:
+        client = find_client()
+        if client is None:
+            return None
+        threshold_ms = client.config.slow_call_ms if slow_ms is None else slow_ms
+        return _MeasuredCall(client.metrics.record_function, name, threshold_ms, clock)
+
+    def decorate(function: Callable[P, R], /) -> Callable[P, R]:
+        return wrap(function, Layer.DURATION, begin)
+
+    return decorate if function is None else decorate(function)
+
+
+class _TracedCall(Call):
+    def __init__(self, span: Span) -> None:
+        super().__init__()
+        self._span = span
+        self._context = trace.set_span_in_context(span)
+        self._token: Token[Context] | None = None
+
+    def on_resume(self) -> None:
+        self._token = context.attach(self._context)
+
+    def on_pause(self) -> None:
+        # A span that the body holds open across a step is current again in the next one.
+        self._context = context.get_current()
+        if self._token is not None:
+            # Not context.detach(): it logs an error when the garbage collector or another task closes a
+            # coroutine, whose context is then not the one to restore.
+            with suppress(ValueError):
+                self._token.var.reset(self._token)
+
+    def on_end(self, error: BaseException | None) -> None:
+        try:
+            if isinstance(error, Exception):
+                # Unlike str(error), this works for an exception that cannot be printed.
+                description = "".join(traceback.format_exception_only(error)).strip()
+                self._span.set_status(StatusCode.ERROR, description)
+                _record_once(self, self._span, error)
+        finally:
+            self._span.end()
+
+
+class _TrackedCall(Call):
+    def __init__(
+        self,
+        count: Callable[[str, str], None],
+        name: str,
+        ignore: type[Exception] | tuple[type[Exception], ...],
+    ) -> None:
+        super().__init__()
+        self._count = count
+        self._name = name
+        self._ignore = ignore
+
+    def on_end(self, error: BaseException | None) -> None:
+        if not isinstance(error, Exception) or isinstance(error, self._ignore):
+            return
+        try:
+            if not self.is_counted:
+                self.is_counted = True
+                self._count(self._name, type(error).__qualname__)
+        finally:
+            _record_once(self, trace.get_current_span(), error)
+
+
+class _MeasuredCall(Call):
+    def __init__(
+        self,
+        observe: Callable[[str, str, float], None],
+        name: str,
+        threshold_ms: float,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__()
+        self._observe = observe
+        self._name = name
+        self._threshold_ms = threshold_ms
+        self._clock = clock
+        self._resumed_at = 0.0
+        self._seconds = 0.0
+
+    def on_resume(self) -> None:
+        self._resumed_at = self._clock()
+
+    def on_pause(self) -> None:
+        self._seconds += self._clock() - self._resumed_at
+
+    def on_end(self, error: BaseException | None) -> None:
+        duration_ms = self._seconds * 1000
+        if duration_ms > self._threshold_ms:
+            trace_id = trace.get_current_span().get_span_context().trace_id
+            logger.warning(
+                "%s took %.1f ms, more than %g ms (trace %s)",
+                self._name,
+                duration_ms,
+                self._threshold_ms,
+                trace.format_trace_id(trace_id) if trace_id else "none",
+            )
+        outcome = "ok" if error is None else "error" if isinstance(error, Exception) else "cancelled"
+        self._observe(self._name, outcome, duration_ms)
+
+
+def _record_once(call: Call, span: Span, error: Exception) -> None:
+    if not call.is_recorded and span.is_recording():
+        call.is_recorded = True
+        span.record_exception(error)

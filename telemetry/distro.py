@@ -1,0 +1,54 @@
+"""`opentelemetry-instrument uvicorn module:app`: the library without a line of code.
+
+Two entry points of OpenTelemetry's own launcher: a distribution, which decides how each
+instrumentation is loaded, and a configurator, which makes the providers. Where another distribution
+is installed too, `OTEL_PYTHON_DISTRO=telemetry` and `OTEL_PYTHON_CONFIGURATOR=telemetry` choose this one.
+"""
+
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from typing import Any
+
+from fastapi import FastAPI
+from opentelemetry.instrumentation.distro import BaseDistro
+from wrapt import wrap_function_wrapper
+
+from .client import TelemetryClient
+from .current import offer_as_default
+from .instrumentation import LOGGING_OPTIONS
+from .telemetry import setup_telemetry
+
+
+class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
+    """Loads every installed instrumentation but FastAPI's, which `setup_telemetry` applies itself."""
+
+    def _configure(self, **_: Any) -> None:
+        """Nothing: `TelemetryConfig` has the defaults."""
+
+    def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
+        """Switches one instrumentation on."""
+        if entry_point.name == "fastapi":
+            return
+        options = LOGGING_OPTIONS if entry_point.name == "logging" else {}
+        super().load_instrumentor(entry_point, **kwargs, **options)
+
+
+class TelemetryConfigurator:
+    """Makes the process's client, and sets up every FastAPI application that is built from now on."""
+
+    def configure(self, **_: Any) -> None:
+        """Called once by the launcher, before the program's own first line.
+
+        Raises:
+            ConfigurationError: the environment holds a malformed value; the launcher logs it, and the
+                program runs without telemetry.
+        """
+        offer_as_default(TelemetryClient(), is_set_up=False)
+        wrap_function_wrapper(FastAPI, "__init__", _build_then_set_up)
+
+
+def _build_then_set_up(
+    build: Callable[..., None], app: FastAPI, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    build(*args, **kwargs)
+    setup_telemetry(app)

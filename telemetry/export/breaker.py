@@ -1,0 +1,438 @@
+"""Circuit breaker: stops calls to something that keeps failing, and finds out when it is well again.
+
+Knows nothing of OpenTelemetry or HTTP: it gives out permits and is told how each call went.
+
+    closed ──(failures)──▶ open ──(its time is over, next acquire)──▶ half_open ──(probes succeed)──▶ closed
+                             ▲                                            │
+                             └────────(a probe fails or is lost)──────────┘
+
+`forced_open` and `disabled` are set by people and left by `reset()`. An open breaker whose time is
+over stays `open` until somebody acquires: reading the state changes nothing.
+"""
+
+import enum
+import logging
+import random as random_module
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+logger = logging.getLogger(__name__)
+
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+"""A server may ask for patience beyond `open_max_seconds`, but not for more than this."""
+SHORTEST_SHARE = 0.1
+"""Full jitter may draw next to nothing; an open breaker waits at least this share of its ceiling."""
+_BUCKETS = 10
+_LARGEST_EXPONENT = 32
+
+
+class BreakerState(enum.StrEnum):
+    """What the breaker does with a request for a permit."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+    FORCED_OPEN = "forced_open"
+    DISABLED = "disabled"
+
+
+_LEGAL: Mapping[BreakerState, frozenset[BreakerState]] = {
+    BreakerState.CLOSED: frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.DISABLED}),
+    BreakerState.OPEN: frozenset(
+        {BreakerState.HALF_OPEN, BreakerState.CLOSED, BreakerState.FORCED_OPEN, BreakerState.DISABLED}
+    ),
+    BreakerState.HALF_OPEN: frozenset(
+        {BreakerState.CLOSED, BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.DISABLED}
+    ),
+    BreakerState.FORCED_OPEN: frozenset({BreakerState.CLOSED, BreakerState.DISABLED}),
+    BreakerState.DISABLED: frozenset({BreakerState.CLOSED, BreakerState.FORCED_OPEN}),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSettings:
+    """When the breaker opens, for how long, and what closes it again.
+
+    Raises:
+        ValueError: a value is out of its range; the message names field, rule and value.
+    """
+
+    failure_threshold: int = 3
+    """Consecutive failures that open it."""
+    window_seconds: float = 30.0
+    """The window over which the failure rate is taken; kept in tenths, so it is that precise."""
+    failure_rate: float = 0.5
+    """The share of failed calls in the window that opens it, above 0 and at most 1."""
+    minimum_calls: int = 5
+    """Calls in the window before the rate counts; also the successes that take one step off the open time."""
+    open_seconds: float = 2.0
+    """Ceiling of the first open time; it doubles with each opening."""
+    open_max_seconds: float = 60.0
+    """Highest ceiling of the open time."""
+    probes: int = 1
+    """Successes that close a half-open breaker, and the most probes in flight."""
+    lease_seconds: float = 30.0
+    """How long a probe may stay unsettled before it counts as lost."""
+
+    def __post_init__(self) -> None:
+        for field in ("failure_threshold", "minimum_calls", "probes"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)!r}")
+        for field in ("window_seconds", "open_seconds", "lease_seconds"):
+            if not getattr(self, field) > 0:
+                raise ValueError(f"{field} must be above 0, got {getattr(self, field)!r}")
+        if not 0 < self.failure_rate <= 1:
+            raise ValueError(f"failure_rate must be above 0 and at most 1, got {self.failure_rate!r}")
+        if not self.open_max_seconds >= self.open_seconds:
+            raise ValueError(
+                f"open_max_seconds must be at least open_seconds ({self.open_seconds!r}), "
+                f"got {self.open_max_seconds!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """No permit now."""
+
+    state: BreakerState
+    retry_after_seconds: float | None
+    """When to ask again; None when only `reset()` changes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One change of state, as told to listeners."""
+
+    from_state: BreakerState
+    to_state: BreakerState
+    at: float
+    """On the breaker's clock, in seconds."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerSnapshot:
+    """One consistent reading."""
+
+    state: BreakerState
+    retry_in_seconds: float | None
+    """While open: how long still; else None."""
+    opened_total: int
+    failure_rate: float
+    """In the window; 0 where there was no call."""
+    consecutive_failures: int
+    stale_results_total: int
+    """Results that came after the state had changed."""
+    transitions: Mapping[tuple[BreakerState, BreakerState], int]
+
+
+class _Result(enum.Enum):
+    SUCCESS = enum.auto()
+    FAILURE = enum.auto()
+    IGNORED = enum.auto()
+
+
+class Permit:
+    """Leave for one call, to be settled once; settling it again changes nothing. Never raises.
+
+    As a context manager a permit that was not settled in the block is ignored: a cancelled call is
+    neither success nor failure.
+    """
+
+    __slots__ = ("_breaker", "_is_settled", "generation")
+
+    def __init__(self, breaker: "CircuitBreaker", generation: int) -> None:
+        self._breaker = breaker
+        self._is_settled = False
+        self.generation = generation
+        """Which spell of the state it was given in; a result of an earlier spell is stale."""
+
+    def success(self) -> None:
+        """The call succeeded."""
+        self._breaker._settle(self, _Result.SUCCESS, None)  # noqa: SLF001 - two halves of one thing
+
+    def failure(self, *, retry_after_seconds: float | None = None) -> None:
+        """The call failed; the server may have said how long to stay away."""
+        self._breaker._settle(self, _Result.FAILURE, retry_after_seconds)  # noqa: SLF001
+
+    def ignore(self) -> None:
+        """The call says nothing about the other side: it was cancelled, throttled, or its own fault."""
+        self._breaker._settle(self, _Result.IGNORED, None)  # noqa: SLF001
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.ignore()
+
+
+class CircuitBreaker:
+    """Gives permits while calls succeed, and rejections while they do not. Thread-safe.
+
+    The lock guards bookkeeping only: no call, listener or log line runs under it.
+
+    The open time is drawn with full jitter below `min(open_max_seconds, open_seconds * 2**n)`, never
+    below `SHORTEST_SHARE` of that, and never below what the server asked for (up to
+    `LONGEST_RETRY_AFTER_SECONDS`). `n` grows by one with each opening and shrinks by one with each
+    `minimum_calls` successes while closed: one lucky probe does not forget an outage.
+
+    Args:
+        settings: the thresholds.
+        clock: monotonic time in seconds.
+        random: numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        settings: BreakerSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        self.settings = BreakerSettings() if settings is None else settings
+        self._clock = clock
+        self._random = random
+        self._listeners: list[Callable[[Transition], None]] = []
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lock = threading.Lock()
+        self._state = BreakerState.CLOSED
+        self._generation = 0
+        self._latest = float("-inf")
+        self._open_until = 0.0
+        self._exponent = 0
+        self._leases: dict[Permit, float] = {}
+        self._probe_successes = 0
+        self._consecutive_failures = 0
+        self._successes_while_closed = 0
+        self._window = _Window(self.settings.window_seconds)
+        self._stale = 0
+        self._transitions: Counter[tuple[BreakerState, BreakerState]] = Counter()
+        self._events: deque[Transition] = deque()
+        self._is_telling = False
+
+    def acquire(self) -> Permit | Rejected:
+        """Asks for leave to make one call."""
+        with self._lock:
+            answer = self._acquire(self._now())
+        self._tell()
+        return answer
+
+    @property
+    def state(self) -> BreakerState:
+        """The present state."""
+        with self._lock:
+            return self._state
+
+    def snapshot(self) -> BreakerSnapshot:
+        """One consistent reading; changes nothing."""
+        with self._lock:
+            now = self._now()
+            is_open = self._state is BreakerState.OPEN
+            return BreakerSnapshot(
+                state=self._state,
+                retry_in_seconds=max(0.0, self._open_until - now) if is_open else None,
+                opened_total=sum(n for (_, new), n in self._transitions.items() if new is BreakerState.OPEN),
+                failure_rate=self._window.failure_rate(now),
+                consecutive_failures=self._consecutive_failures,
+                stale_results_total=self._stale,
+                transitions=dict(self._transitions),
+            )
+
+    def force_open(self) -> None:
+        """Rejects everything until `reset()`."""
+        self._set(BreakerState.FORCED_OPEN, "forced open")
+
+    def disable(self) -> None:
+        """Permits everything and learns nothing, until `reset()`."""
+        self._set(BreakerState.DISABLED, "disabled")
+
+    def reset(self) -> None:
+        """Closes and forgets what it learnt; totals stay."""
+        with self._lock:
+            now = self._now()
+            self._exponent = 0
+            if self._state is BreakerState.CLOSED:
+                self._forget()
+            else:
+                self._transition(BreakerState.CLOSED, now, "reset")
+        self._tell()
+
+    def reset_after_fork(self) -> None:
+        """Begins anew in a forked child, with a lock of its own; listeners stay."""
+        self._begin()
+
+    def add_listener(self, listener: Callable[[Transition], None]) -> None:
+        """Has `listener` told of each transition, in order, outside the lock; what it raises is logged.
+
+        It is called by whichever thread caused the transition, or is telling of an earlier one.
+        """
+        with self._lock:
+            self._listeners.append(listener)
+
+    def remove_listener(self, listener: Callable[[Transition], None]) -> None:
+        """Stops telling `listener`; harmless when it was never added."""
+        with self._lock:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+    def _acquire(self, now: float) -> Permit | Rejected:
+        if self._state in {BreakerState.CLOSED, BreakerState.DISABLED}:
+            return Permit(self, self._generation)
+        if self._state is BreakerState.FORCED_OPEN:
+            return Rejected(self._state, None)
+        if self._state is BreakerState.HALF_OPEN and any(end <= now for end in self._leases.values()):
+            self._open(now, None, "a probe was lost")
+        if self._state is BreakerState.OPEN:
+            if now < self._open_until:
+                return Rejected(self._state, self._open_until - now)
+            self._transition(BreakerState.HALF_OPEN, now, "the open time is over")
+        if len(self._leases) + self._probe_successes >= self.settings.probes:
+            return Rejected(self._state, min(self._leases.values()) - now)
+        permit = Permit(self, self._generation)
+        self._leases[permit] = now + self.settings.lease_seconds
+        return permit
+
+    def _settle(self, permit: Permit, result: _Result, retry_after_seconds: float | None) -> None:
+        with self._lock:
+            if permit._is_settled:  # noqa: SLF001 - two halves of one thing
+                return
+            permit._is_settled = True  # noqa: SLF001
+            if permit.generation != self._generation:
+                self._stale += 1
+                return
+            now = self._now()
+            self._leases.pop(permit, None)
+            if self._state is BreakerState.HALF_OPEN:
+                self._settle_probe(now, result, retry_after_seconds)
+            elif self._state is BreakerState.CLOSED:
+                self._settle_closed(now, result, retry_after_seconds)
+        self._tell()
+
+    def _settle_probe(self, now: float, result: _Result, retry_after_seconds: float | None) -> None:
+        if result is _Result.FAILURE:
+            self._open(now, retry_after_seconds, "a probe failed")
+        elif result is _Result.SUCCESS:
+            self._probe_successes += 1
+            if self._probe_successes >= self.settings.probes:
+                self._transition(BreakerState.CLOSED, now, f"{self._probe_successes} probes succeeded")
+
+    def _settle_closed(self, now: float, result: _Result, retry_after_seconds: float | None) -> None:
+        if result is _Result.IGNORED:
+            return
+        is_failure = result is _Result.FAILURE
+        self._window.add(now, is_failure=is_failure)
+        if not is_failure:
+            self._consecutive_failures = 0
+            self._successes_while_closed += 1
+            if self._successes_while_closed >= self.settings.minimum_calls:
+                self._successes_while_closed = 0
+                self._exponent = max(0, self._exponent - 1)
+            return
+        self._consecutive_failures += 1
+        rate = self._window.failure_rate(now)
+        if self._consecutive_failures >= self.settings.failure_threshold:
+            self._open(now, retry_after_seconds, f"{self._consecutive_failures} consecutive failures")
+        elif self._window.calls(now) >= self.settings.minimum_calls and rate >= self.settings.failure_rate:
+            self._open(now, retry_after_seconds, f"{rate:.0%} of calls failed")
+
+    def _open(self, now: float, retry_after_seconds: float | None, reason: str) -> None:
+        ceiling = min(self.settings.open_max_seconds, self.settings.open_seconds * 2.0**self._exponent)
+        wait = ceiling * max(SHORTEST_SHARE, min(1.0, self._random()))
+        if retry_after_seconds is not None:
+            wait = max(wait, min(retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS))
+        self._exponent = min(self._exponent + 1, _LARGEST_EXPONENT)
+        self._open_until = now + wait
+        self._transition(BreakerState.OPEN, now, reason)
+
+    def _set(self, state: BreakerState, reason: str) -> None:
+        with self._lock:
+            if self._state is not state:
+                self._transition(state, self._now(), reason)
+        self._tell()
+
+    def _transition(self, state: BreakerState, now: float, reason: str) -> None:
+        """The only place where the state changes. Called under the lock."""
+        if state not in _LEGAL[self._state]:
+            raise AssertionError(f"illegal transition {self._state} -> {state}")
+        self._transitions[self._state, state] += 1
+        self._events.append(Transition(self._state, state, now, reason))
+        self._state = state
+        self._forget()
+
+    def _forget(self) -> None:
+        """Starts a new spell: results of permits given before it are stale."""
+        self._generation += 1
+        self._leases.clear()
+        self._probe_successes = 0
+        self._consecutive_failures = 0
+        self._successes_while_closed = 0
+        if self._state is BreakerState.CLOSED:
+            self._window.clear()
+
+    def _now(self) -> float:
+        # A clock that steps back must neither lengthen a wait nor revive a bucket.
+        self._latest = max(self._latest, self._clock())
+        return self._latest
+
+    def _tell(self) -> None:
+        """Tells listeners what happened, in order, one thread at a time, outside the lock."""
+        while self._events:
+            with self._lock:
+                if self._is_telling or not self._events:
+                    return  # whoever is telling goes on until nothing is left
+                self._is_telling = True
+                event = self._events.popleft()
+                listeners = tuple(self._listeners)
+            try:
+                for listener in listeners:
+                    try:
+                        listener(event)
+                    except Exception:
+                        logger.exception("a listener of the circuit breaker raised")
+            finally:
+                with self._lock:
+                    self._is_telling = False
+
+
+class _Window:
+    """Calls and failures of the last while, in a fixed number of buckets. Not thread-safe."""
+
+    def __init__(self, seconds: float) -> None:
+        self._width = seconds / _BUCKETS
+        self._buckets: deque[list[int]] = deque()
+
+    def add(self, now: float, *, is_failure: bool) -> None:
+        """Counts one call."""
+        index = int(now / self._width)
+        self._expire(index)
+        if not self._buckets or self._buckets[-1][0] != index:
+            self._buckets.append([index, 0, 0])
+        self._buckets[-1][1] += 1
+        self._buckets[-1][2] += is_failure
+
+    def calls(self, now: float) -> int:
+        """Calls in the window."""
+        self._expire(int(now / self._width))
+        return sum(bucket[1] for bucket in self._buckets)
+
+    def failure_rate(self, now: float) -> float:
+        """The share of them that failed; 0 where there was none."""
+        calls = self.calls(now)
+        return sum(bucket[2] for bucket in self._buckets) / calls if calls else 0.0
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._buckets.clear()
+
+    def _expire(self, index: int) -> None:
+        while self._buckets and self._buckets[0][0] <= index - _BUCKETS:
+            self._buckets.popleft()

@@ -1,0 +1,133 @@
+"""The providers behind clients: one set for each configuration, shared and counted.
+
+A guide writes `TelemetryClient(...).start_span(...)` inline, so a thousand clients must not make a
+thousand worker threads: clients of equal configuration share one `Providers`.
+"""
+
+import atexit
+import threading
+import weakref
+
+from opentelemetry import metrics as metrics_api
+from opentelemetry import trace as trace_api
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
+from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
+from prometheus_client import CollectorRegistry
+
+from .config import TelemetryConfig
+from .export.pipeline import ExportPipeline
+from .metrics import Metrics, PipelineCollector
+from .tracer import build_resource, build_tracer_provider
+
+SCOPE_NAME = "telemetry"
+"""The instrumentation scope of the library's own and of manual spans."""
+
+
+class Providers:
+    """Tracer and meter provider, registry and export pipeline of one configuration. Thread-safe."""
+
+    def __init__(self, config: TelemetryConfig) -> None:
+        config.log_suspicions()
+        self.config = config
+        self.resource = build_resource(config)
+        self.registry = CollectorRegistry()
+        self._holders: weakref.WeakSet[object] = weakref.WeakSet()
+        self._lock = threading.Lock()
+        self._sdk_meter_provider: SdkMeterProvider | None = None
+        if not config.sdk_disabled:
+            self._sdk_meter_provider = SdkMeterProvider(
+                _metric_readers(config, self.registry), self.resource, shutdown_on_exit=False
+            )
+        self.meter_provider: MeterProvider = self._sdk_meter_provider or NoOpMeterProvider()
+        self._pushes_metrics = config.metrics_exporter == "otlp" and not config.sdk_disabled
+        self.metrics = Metrics(
+            self.registry, self.meter_provider.get_meter(SCOPE_NAME) if self._pushes_metrics else None
+        )
+        self.pipeline = ExportPipeline(config, observe=self.metrics.record_export)
+        self.registry.register(PipelineCollector(self.pipeline))
+        self.tracer_provider: TracerProvider = (
+            NoOpTracerProvider()
+            if config.sdk_disabled
+            else build_tracer_provider(config, self.resource, self.pipeline)
+        )
+        if not config.sdk_disabled:
+            _set_globals_if_unset(self.tracer_provider, self.meter_provider)
+
+    def hold(self, holder: object) -> None:
+        """Counts a user of these providers; the pipeline accepts spans while there is one."""
+        with self._lock:
+            self._holders.add(holder)
+            self.pipeline.start()
+
+    def release(self, holder: object, timeout_seconds: float) -> bool:
+        """Flushes for a user that leaves; the last one stops the pipeline. False if anything was lost."""
+        with self._lock:
+            self._holders.discard(holder)
+            is_last = not self._holders
+        if is_last:
+            self._push_metrics(timeout_seconds)
+            return self.pipeline.stop(timeout_seconds)
+        return self.flush(timeout_seconds)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Sends what has ended so far, within the time; False if anything is unsent."""
+        self._push_metrics(timeout_seconds)
+        return self.pipeline.force_flush(int(timeout_seconds * 1000))
+
+    def _push_metrics(self, timeout_seconds: float) -> None:
+        if self._pushes_metrics and self._sdk_meter_provider is not None:
+            self._sdk_meter_provider.force_flush(int(timeout_seconds * 1000))
+
+
+def providers_for(config: TelemetryConfig) -> Providers:
+    """The providers of a configuration; the same ones for an equal configuration. Thread-safe."""
+    key = config.model_dump_json()
+    with _lock:
+        providers = _all.get(key)
+        if providers is None:
+            if not _all:
+                atexit.register(_stop_all)
+            providers = _all[key] = Providers(config)
+        return providers
+
+
+def _stop_all() -> None:
+    with _lock:
+        everyone = list(_all.values())
+    for providers in everyone:
+        providers.pipeline.stop(providers.config.shutdown_seconds)
+
+
+def _metric_readers(config: TelemetryConfig, registry: CollectorRegistry) -> list[MetricReader]:
+    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
+    if config.metrics_exporter == "otlp":
+        exporter = (
+            GrpcMetricExporter(
+                endpoint=config.endpoint, insecure=config.is_insecure, timeout=config.attempt_timeout_seconds
+            )
+            if config.protocol == "grpc"
+            else HttpMetricExporter(
+                endpoint=config.endpoint.rstrip("/") + "/v1/metrics",
+                headers=config.headers,
+                timeout=config.attempt_timeout_seconds,
+            )
+        )
+        readers.append(PeriodicExportingMetricReader(exporter))
+    return readers
+
+
+def _set_globals_if_unset(tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
+    # An application's own providers stay: the library lives beside them.
+    if isinstance(trace_api.get_tracer_provider(), ProxyTracerProvider):
+        trace_api.set_tracer_provider(tracer_provider)
+    if type(metrics_api.get_meter_provider()).__name__ == "_ProxyMeterProvider":
+        metrics_api.set_meter_provider(meter_provider)
+
+
+_lock = threading.Lock()
+_all: dict[str, Providers] = {}

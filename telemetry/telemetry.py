@@ -1,0 +1,146 @@
+"""setup_telemetry(app): the one line that gives a FastAPI application traces, metrics and health."""
+
+import logging
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import anyio.to_thread
+from fastapi import FastAPI
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from opentelemetry.metrics import NoOpMeterProvider
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from .client import TelemetryClient
+from .config import TelemetryConfig
+from .current import offer_as_default
+from .excluded import ExcludedPaths
+from .exposition import METRICS_PATH, metrics_response
+from .health_check import health_response
+from .instrumentation import instrument_libraries
+from .middleware import TelemetryMiddleware
+
+logger = logging.getLogger(__name__)
+
+HEALTH_PATH = "/health/telemetry"
+
+
+def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> TelemetryClient:
+    """Gives `app` one server span a request, request metrics, `/metrics` and `/health/telemetry`.
+
+    Call it at import, in an application factory or inside a lifespan; a second call for the same
+    app changes nothing and returns the same client. What is queued is flushed when the app's
+    lifespan ends, and the app may be started again. Call it from the thread that builds the app.
+
+    Args:
+        app: the application.
+        config: read from the environment where it is not given.
+
+    Raises:
+        ConfigurationError: the environment holds a malformed value.
+    """
+    existing: TelemetryClient | None = getattr(app.state, "telemetry", None)
+    if existing is not None:
+        if config is not None and config != existing.config:
+            logger.warning(
+                "setup_telemetry() was called again with another configuration; the first one stays"
+            )
+        existing.start()
+        offer_as_default(existing, is_set_up=True)
+        return existing
+    client = TelemetryClient(config)
+    app.state.telemetry = client
+    offer_as_default(client, is_set_up=True)
+    is_running = app.middleware_stack is not None
+    _add_routes(app, client)
+    _instrument(app, client)
+    _chain_lifespan(app, client)
+    if is_running:
+        # Requests are served by the stack as it is then; the old one is left to the lifespan under way.
+        app.middleware_stack = app.build_middleware_stack()
+        _flush_before_server_ends(client)
+    return client
+
+
+def _add_routes(app: FastAPI, client: TelemetryClient) -> None:
+    # First in the list, so that an application's catch-all route does not hide them.
+    routes = [Route(HEALTH_PATH, partial(health_response, client=client), include_in_schema=False)]
+    if client.config.enable_prometheus:
+
+        def metrics(request: Request) -> Response:
+            return metrics_response(request, client.registry)
+
+        routes.append(Route(METRICS_PATH, metrics, include_in_schema=False))
+    app.router.routes[:0] = routes
+
+
+def _instrument(app: FastAPI, client: TelemetryClient) -> None:
+    config = client.config
+    excluded = ExcludedPaths((HEALTH_PATH, METRICS_PATH, *config.excluded_urls))
+    app.user_middleware.insert(0, Middleware(TelemetryMiddleware, client=client, excluded=excluded))
+    if config.sdk_disabled:
+        return
+    instrument_libraries(client.tracer_provider, disabled=config.disabled_instrumentations)
+    if getattr(app, "_is_instrumented_by_opentelemetry", False):
+        # By opentelemetry-instrument, with its spans for send and receive.
+        FastAPIInstrumentor.uninstrument_app(app)
+        app.middleware_stack = None
+    FastAPIInstrumentor.instrument_app(
+        app,
+        tracer_provider=client.tracer_provider,
+        # The middleware's own metrics are the only ones of a request.
+        meter_provider=NoOpMeterProvider(),
+        excluded_urls=excluded.as_url_patterns(),
+        exclude_spans=["send", "receive"],
+    )
+
+
+def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:
+    """Arms the client when the app starts and flushes it when it ends, around the app's own lifespan.
+
+    `atexit` would be too late: uvicorn raises SIGTERM again when its own shutdown is over.
+    """
+    inner = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
+        client.start()
+        offer_as_default(client, is_set_up=True)
+        try:
+            async with inner(running) as state:
+                yield state
+        finally:
+            await _shut_down(client)
+
+    app.router.lifespan_context = lifespan
+
+
+def _flush_before_server_ends(client: TelemetryClient) -> None:
+    """Flushes after the lifespan under way, which can no longer be chained.
+
+    uvicorn's signal handler is a method of its server, and the server awaits `lifespan.shutdown()`.
+    Other servers let `atexit` do the work.
+    """
+    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    lifespan = getattr(server, "lifespan", None)
+    shutdown = getattr(lifespan, "shutdown", None)
+    if lifespan is None or not callable(shutdown):
+        return
+
+    async def shut_down_and_flush() -> None:
+        try:
+            await shutdown()
+        finally:
+            await _shut_down(client)
+
+    lifespan.shutdown = shut_down_and_flush
+
+
+async def _shut_down(client: TelemetryClient) -> None:
+    with anyio.CancelScope(shield=True):
+        await anyio.to_thread.run_sync(client.shutdown)

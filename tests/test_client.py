@@ -1,0 +1,116 @@
+"""TelemetryClient: manual spans, sharing, defaults and shutdown."""
+
+import gc
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.trace import SpanKind
+
+from telemetry.client import TelemetryClient
+from telemetry.config import TelemetryConfig
+from telemetry.current import find_client, use_client
+
+
+@pytest.fixture
+def config(receiver: Any) -> Iterator[TelemetryConfig]:
+    """A configuration of its own for each test; its pipeline is stopped at the end."""
+    made = TelemetryConfig(service_name="client-test", endpoint=receiver.endpoint)
+    yield made
+    TelemetryClient(made).pipeline.stop(0.5)
+
+
+def test_span_as_the_guide_writes_it(config: TelemetryConfig, receiver: Any) -> None:
+    """A client made in passing traces a block, with attributes, and the span arrives."""
+    with TelemetryClient(config).start_span("operation_name", kind=SpanKind.CLIENT) as span:
+        span.set_attribute("key", "value")
+        assert trace.get_current_span() is span
+    assert TelemetryClient(config).force_flush(5)
+    (sent,) = receiver.spans
+    assert (sent.name, sent.kind, sent.attributes[0].key) == (
+        "operation_name",
+        SpanKind.CLIENT.value + 1,
+        "key",
+    )
+
+
+def test_exception_in_a_span_is_recorded_and_goes_on(config: TelemetryConfig, receiver: Any) -> None:
+    """The block's own exception reaches the caller."""
+    client = TelemetryClient(config)
+    with pytest.raises(ZeroDivisionError), client.start_span("fails"):
+        _ = 1 / 0
+    assert client.force_flush(5)
+    assert receiver.spans[0].events[0].name == "exception"
+
+
+def test_thousand_clients_make_one_worker(config: TelemetryConfig, receiver: Any) -> None:
+    """Clients of equal configuration share one pipeline."""
+    before = threading.active_count()
+    for _ in range(1_000):
+        with TelemetryClient(config).start_span("inline"):
+            pass
+    assert threading.active_count() <= before + 2
+    assert TelemetryClient(config).force_flush(5)
+    assert len(receiver.spans) == 1_000
+
+
+def test_context_manager_flushes_at_the_end(config: TelemetryConfig, receiver: Any) -> None:
+    """A script that ends its client has sent its spans."""
+    with TelemetryClient(config) as client, client.start_span("last"):
+        pass
+    assert receiver.names == ["last"]
+
+
+def test_shutdown_of_one_client_leaves_another_working(config: TelemetryConfig, receiver: Any) -> None:
+    """The pipeline ends with its last user."""
+    first, second = TelemetryClient(config), TelemetryClient(config)
+    assert first.shutdown(5)
+    with second.start_span("still"):
+        pass
+    assert second.force_flush(5)
+    assert receiver.names == ["still"]
+
+
+def test_client_given_up_by_its_owner_does_not_count_as_a_user(config: TelemetryConfig) -> None:
+    """A client made in passing and collected does not keep the pipeline from stopping."""
+    TelemetryClient(config).start_span("inline")
+    gc.collect()
+    keeper = TelemetryClient(config)
+    with keeper.start_span("work"):
+        pass
+    assert keeper.shutdown(5)
+
+
+def test_settings_and_config_together_are_refused(config: TelemetryConfig) -> None:
+    """It would be unclear which one wins."""
+    with pytest.raises(TypeError, match="service_name"):
+        TelemetryClient(config, service_name="other")
+
+
+def test_shutdown_with_a_dead_collector_is_false_and_bounded(config: TelemetryConfig, receiver: Any) -> None:
+    """False means: something was not sent."""
+    receiver.stop()
+    client = TelemetryClient(config)
+    with client.start_span("lost"):
+        pass
+    assert client.shutdown(0.5) is False
+    assert client.pipeline.ledger.read().is_balanced
+
+
+def test_own_client_wins_over_the_default(config: TelemetryConfig) -> None:
+    """Within use_client the given client is found."""
+    client = TelemetryClient(config)
+    with use_client(client):
+        assert find_client() is client
+    client.shutdown(1)
+
+
+def test_metrics_are_pushed_when_asked(receiver: Any) -> None:
+    """OTEL_METRICS_EXPORTER=otlp adds a reader; the scrape stays."""
+    client = TelemetryClient(endpoint=receiver.endpoint, metrics_exporter="otlp", service_name="pushing")
+    counter = client.meter.create_counter("pushed.test")
+    counter.add(1)
+    assert any("pushed_test" in family.name for family in client.registry.collect())
+    client.shutdown(1)
