@@ -69,12 +69,14 @@ help: ## this list
 
 part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger or prometheus)))
 
-# The stamp is written last: an interrupted installation is done again.
-$(READY): requirements/dev.txt pyproject.toml
+# Each stamp is written last: an interrupted installation is done again.
+$(READY): .venv/.installed pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+.venv/.installed: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	@echo "setting up .venv from requirements/dev.txt (once)"
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older or absent: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@echo "setting up .venv from requirements/dev.txt"
 	@$(PYTHON) -m venv --clear .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -15,7 +15,8 @@ from stack.runtime import PartState, Runtime, choose_runtime
 from stack.settings import StackSettings, load_settings
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
-console = Console(soft_wrap=not sys.stdout.isatty())
+# Nobody folds a log: what is not a terminal gets lines as long as they are.
+console = Console(width=None if sys.stdout.isatty() else 160)
 
 PartName = Annotated[str, typer.Argument(help="storefront, inventory, collector, jaeger or prometheus")]
 

@@ -1,5 +1,6 @@
 """The canary: an order sent through both services, read back from Jaeger and Prometheus."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from stack.health import NotYetError, get, wait_for
 from stack.settings import StackSettings
 
 SERVICES = frozenset({"storefront", "inventory"})
+_TRACE_RESPONSE = re.compile(r"00-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
+_SAMPLED = 0x01
 _ORDERS_TRIED = 100
 _TRACE_SECONDS = 20.0
 _METRICS_SECONDS = 20.0
@@ -137,13 +140,11 @@ def order_one(settings: StackSettings) -> str:
             ) from error
         if answer.status_code != httpx.codes.CREATED:
             raise StackError(f"the canary's order was answered {answer.status_code}: {answer.text[:300]}")
-        header: str = answer.headers.get("traceresponse", "")
-        version, _, rest = header.partition("-")
-        trace_id, _, rest = rest.partition("-")
-        if not version or not trace_id:
-            raise StackError(f"the storefront's answer names no trace (traceresponse: {header!r})")
-        if rest.endswith("-01"):
-            return trace_id
+        match = _TRACE_RESPONSE.fullmatch(answer.headers.get("traceresponse", ""))
+        if match is None:
+            raise StackError("the storefront's answer names no trace; set TELEMETRY_TRACE_RESPONSE=true")
+        if int(match["flags"], 16) & _SAMPLED:
+            return match["trace_id"]
     raise StackError(
         f"none of {_ORDERS_TRIED} orders was sampled; raise OTEL_TRACES_SAMPLER_ARG for the canary"
     )

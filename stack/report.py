@@ -20,8 +20,9 @@ _MEBIBYTE = 2**20
 def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes: bool = False) -> None:
     """Prints a table: part, address, state, what it is for; with its process when asked."""
     table = Table(box=None, pad_edge=False)
-    for heading in ("part", "address", "state", "what it is for"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("part", "address", "state"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("what it is for")
     if with_processes:
         for heading in ("pid", "memory", "up for"):
             table.add_column(heading, justify="right")

@@ -39,8 +39,15 @@ class PartStatus:
 class Runtime(Protocol):
     """Runs the parts. One command at a time: calls from two processes wait for one another."""
 
-    kind: str
-    missing: tuple[MissingPart, ...]
+    @property
+    def kind(self) -> str:
+        """The runtime's name."""
+        ...
+
+    @property
+    def missing(self) -> tuple[MissingPart, ...]:
+        """What it cannot give."""
+        ...
 
     @property
     def endpoints(self) -> Mapping[str, Part]:
@@ -93,7 +100,7 @@ def choose_runtime(
     if settings.runtime:
         if settings.runtime not in kinds:
             raise StackError(
-                f"RUNTIME={settings.runtime!r} does not exist in this version; set RUNTIME={' or '.join(kinds)}"
+                f"RUNTIME={settings.runtime!r} does not exist in this version; it knows {', '.join(kinds)}"
             )
         return kinds[settings.runtime](settings, console), f"RUNTIME={settings.runtime}"
     name = next(iter(kinds))

@@ -289,8 +289,9 @@ async def _run(registration: _Registration) -> CheckResult:
             waiting.exception()  # seen here, judged below
         return _judge(registration, run)
     started = time.perf_counter()
+    deadline = asyncio.timeout(registration.timeout_seconds)
     try:
-        async with asyncio.timeout(registration.timeout_seconds) as deadline:
+        async with deadline:
             returned = await registration.check()  # type: ignore[misc]
     except Exception as error:  # noqa: BLE001 - reported, whatever it is
         seconds = time.perf_counter() - started

