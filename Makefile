@@ -77,6 +77,7 @@ $(READY): .venv/.installed pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older or absent: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@echo "setting up .venv from requirements/dev.txt"
-	@$(PYTHON) -m venv --clear .venv
+	@# In place when it was complete: a running stack uses it. From nothing when it was interrupted.
+	@if [ -e $@ ]; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
 	@touch $@

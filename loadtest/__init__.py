@@ -1,0 +1,1 @@
+"""Load on the demo shop, by Locust, and what came of it."""

@@ -1,0 +1,95 @@
+"""What a load run measured: the numbers as JSON for programs, as a table for people."""
+
+from datetime import UTC, datetime
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+class FailureCount(BaseModel):
+    """How often one request failed in one way."""
+
+    method: str
+    name: str
+    error: str
+    count: int
+
+
+class FailedRequest(BaseModel):
+    """One unexpected failure, with the trace that tells why."""
+
+    at: AwareDatetime
+    method: str
+    name: str
+    error: str
+    trace_id: str | None
+    """32 hexadecimal digits; None when no answer came or it named no trace."""
+
+
+class LoadResult(BaseModel):
+    """A whole run. Times are of answers received, failures included, in milliseconds."""
+
+    model_config = ConfigDict(frozen=True)
+
+    started: AwareDatetime
+    ended: AwareDatetime
+    """When the last answer came."""
+    users: int
+    intended_rate: float
+    """Requests a second asked for, over all users."""
+    achieved_rate: float
+    requests: int
+    failures: int
+    """Requests that got another answer than the one expected, or none."""
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    expected_errors: dict[str, int]
+    """Answers of the domain that were provoked on purpose, such as 409 out of stock."""
+    failures_by_name: list[FailureCount]
+    first_failures: list[FailedRequest]
+    script_errors: list[str]
+    """Errors of the load script itself; with any, the run proves nothing."""
+
+    @property
+    def is_good(self) -> bool:
+        """Whether requests were made and each got the answer it was meant to get."""
+        return self.requests > 0 and self.failures == 0 and not self.script_errors
+
+
+def print_result(result: LoadResult, console: Console, *, jaeger_url: str) -> None:
+    """Prints the closing summary; failing traces come as addresses of Jaeger's HTTP API."""
+    seconds = (result.ended - result.started).total_seconds()
+    totals = Table(title=f"{result.users} shoppers, {seconds:.1f} s", show_header=False, title_justify="left")
+    totals.add_row("requests", f"{result.requests}")
+    totals.add_row("unexpected failures", f"{result.failures}")
+    totals.add_row("rate", f"{result.achieved_rate:.1f}/s achieved, {result.intended_rate:g}/s intended")
+    totals.add_row("p50 / p95 / p99", f"{result.p50_ms:.0f} / {result.p95_ms:.0f} / {result.p99_ms:.0f} ms")
+    for name, count in sorted(result.expected_errors.items()):
+        totals.add_row(f"expected: {escape(name)}", f"{count}")
+    console.print(totals)
+
+    if result.failures_by_name:
+        failures = Table("request", "error", "count", title="Unexpected failures", title_justify="left")
+        for failure in result.failures_by_name:
+            failures.add_row(
+                f"{failure.method} {escape(failure.name)}", escape(failure.error), f"{failure.count}"
+            )
+        console.print(failures)
+    for failed in result.first_failures:
+        where = f"{jaeger_url}/api/v3/traces/{failed.trace_id}" if failed.trace_id else "no trace named"
+        at = failed.at.astimezone(UTC)
+        # soft_wrap: an address broken over two lines cannot be clicked.
+        console.print(
+            f"{at:%H:%M:%S} {failed.method} {escape(failed.name)}: {escape(failed.error)}  {where}",
+            soft_wrap=True,
+        )
+    for error in result.script_errors:
+        console.print(f"[red]error in the load script:[/red] {escape(error)}")
+
+
+def utc_from_timestamp(seconds: float) -> datetime:
+    """Turns seconds since the epoch into a time."""
+    return datetime.fromtimestamp(seconds, tz=UTC)

@@ -1,0 +1,91 @@
+"""The inventory: what is left in the warehouse. `uvicorn service.inventory:app --port 8001`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, status
+from pydantic import BaseModel
+from sqlalchemy import Engine
+
+from service.catalogue import Identifier, Quantity
+from service.database import open_database
+from service.faults import include_with_faults
+from service.settings import ShopSettings
+from service.stock import InventoryTable, Reservation, find_stock, reserve, seed_stock
+from telemetry.telemetry import setup_telemetry
+
+settings = ShopSettings()
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Keeps the database open while the app serves."""
+    app.state.database = open_database(
+        settings.database_dir / "inventory.sqlite3", InventoryTable.metadata, seed_stock
+    )
+    yield
+    app.state.database.dispose()
+
+
+app = FastAPI(title="inventory", lifespan=lifespan)
+client = setup_telemetry(app)
+routes = APIRouter()
+
+
+async def get_database(request: Request) -> Engine:
+    """Finds the app's engine; asynchronous because a synchronous dependency costs a thread."""
+    engine: Engine = request.app.state.database
+    return engine
+
+
+Database = Annotated[Engine, Depends(get_database)]
+
+
+class StockView(BaseModel):
+    """Pieces left of a product."""
+
+    product_id: int
+    available: int
+
+
+class ReservationRequest(BaseModel):
+    """Pieces asked for."""
+
+    product_id: Identifier
+    quantity: Quantity
+
+
+@app.get("/healthz")
+async def check_liveness() -> dict[str, str]:
+    """Answers as long as the process does; depends on nothing."""
+    return {"status": "ok"}
+
+
+@routes.get("/stock/{product_id}")
+def get_stock(product_id: Identifier, database: Database) -> StockView:
+    """Tells how many pieces are left; 404 for an unknown product."""
+    stock = find_stock(database, product_id)
+    if stock is None:
+        raise HTTPException(status.HTTP_404_NOT_FOUND, f"no product {product_id}")
+    return StockView(product_id=stock.product_id, available=stock.available)
+
+
+@routes.post("/reservations", status_code=status.HTTP_201_CREATED)
+def post_reservation(body: ReservationRequest, database: Database) -> ReservationRequest:
+    """Reserves pieces; 404 for an unknown product, 409 when too few are left."""
+    match reserve(database, body.product_id, body.quantity):
+        case Reservation.UNKNOWN_PRODUCT:
+            raise HTTPException(status.HTTP_404_NOT_FOUND, f"no product {body.product_id}")
+        case Reservation.OUT_OF_STOCK:
+            raise HTTPException(
+                status.HTTP_409_CONFLICT, f"fewer than {body.quantity} left of {body.product_id}"
+            )
+        case Reservation.RESERVED:
+            return body
+
+
+if settings.is_development:
+    include_with_faults(app, routes, settings.database_dir / "inventory-faults.json")
+else:
+    app.include_router(routes)

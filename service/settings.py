@@ -1,0 +1,37 @@
+"""What the shop reads from the environment."""
+
+from pathlib import Path
+
+from pydantic import Field, HttpUrl
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ShopSettings(BaseSettings):
+    """The shop's settings, read once a process; an empty variable counts as unset.
+
+    Raises:
+        pydantic.ValidationError: a value is malformed; the message names variable, rule and value.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, case_sensitive=True, env_ignore_empty=True, populate_by_name=True
+    )
+
+    environment: str = Field(default="production", validation_alias="ENVIRONMENT")
+    """Faults can be asked for when this is `development`; unset is safe."""
+
+    database_dir: Path = Field(default=Path(".stack/shop"), validation_alias="SHOP_DATABASE_DIR")
+    """Folder of the SQLite files, made when absent; every worker of a service must see the same one."""
+
+    inventory_url: HttpUrl = Field(default=HttpUrl("http://127.0.0.1:8001"), validation_alias="INVENTORY_URL")
+    """Where the storefront finds the inventory."""
+
+    inventory_timeout_seconds: float = Field(
+        default=2.0, gt=0, le=60, validation_alias="SHOP_INVENTORY_TIMEOUT_SECONDS"
+    )
+    """How long a shopper waits for the inventory before the storefront answers 503."""
+
+    @property
+    def is_development(self) -> bool:
+        """Whether faults can be asked for."""
+        return self.environment == "development"

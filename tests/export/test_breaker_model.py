@@ -1,0 +1,187 @@
+"""The breaker against a pure model of its rules, on a fake clock, over generated histories."""
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
+
+from telemetry.export.breaker import SHORTEST_SHARE, BreakerSettings, CircuitBreaker, Permit, Rejected
+
+# Times are multiples of a tenth of the window, so that model and buckets agree on what is in it.
+TICK = 1.0
+SETTINGS = BreakerSettings(
+    failure_threshold=3,
+    window_seconds=10 * TICK,
+    failure_rate=0.5,
+    minimum_calls=4,
+    open_seconds=2.0,
+    open_max_seconds=16.0,
+    probes=2,
+    lease_seconds=5.0,
+)
+
+
+@dataclass
+class Model:
+    """What the documentation says, written as plainly as can be."""
+
+    state: str = "closed"
+    spell: int = 0
+    until: float = 0.0
+    exponent: int = 0
+    in_a_row: int = 0
+    calm: int = 0
+    calls: list[tuple[float, bool]] = field(default_factory=list)
+    probes: dict[int, float] = field(default_factory=dict)
+    good_probes: int = 0
+    stale: int = 0
+    opened: int = 0
+
+    def enter(self, state: str) -> None:
+        """A new state, or the same one begun again."""
+        self.state, self.spell = state, self.spell + 1
+        self.in_a_row = self.calm = self.good_probes = 0
+        self.probes = {}
+        if state == "closed":
+            self.calls = []
+
+    def open(self, now: float, jitter: float, retry_after: float | None) -> None:
+        """Opens for as long as the rules say."""
+        ceiling = min(SETTINGS.open_max_seconds, SETTINGS.open_seconds * 2**self.exponent)
+        self.until = now + max(ceiling * max(jitter, SHORTEST_SHARE), retry_after or 0.0)
+        self.exponent += 1
+        self.opened += 1
+        self.enter("open")
+
+    def acquire(self, number: int, now: float, jitter: float) -> bool:
+        """Whether there is a permit."""
+        if self.state in {"closed", "disabled"}:
+            return True
+        if self.state == "forced_open":
+            return False
+        if self.state == "half_open" and any(end <= now for end in self.probes.values()):
+            self.open(now, jitter, None)
+        if self.state == "open" and now >= self.until:
+            self.enter("half_open")
+        if self.state == "open" or len(self.probes) + self.good_probes >= SETTINGS.probes:
+            return False
+        self.probes[number] = now + SETTINGS.lease_seconds
+        return True
+
+    def settle(
+        self, number: int, spell: int, result: str, now: float, jitter: float, retry_after: float | None
+    ) -> None:
+        """One call's result."""
+        if spell != self.spell:
+            self.stale += 1
+            return
+        self.probes.pop(number, None)
+        if result == "ignore" or self.state == "disabled":
+            return
+        if self.state == "half_open":
+            if result == "failure":
+                self.open(now, jitter, retry_after)
+            else:
+                self.good_probes += 1
+                if self.good_probes == SETTINGS.probes:
+                    self.enter("closed")
+            return
+        self.calls.append((now, result == "failure"))
+        if result == "success":
+            self.in_a_row, self.calm = 0, self.calm + 1
+            if self.calm == SETTINGS.minimum_calls:
+                self.calm, self.exponent = 0, max(0, self.exponent - 1)
+            return
+        self.in_a_row += 1
+        recent = self.recent(now)
+        is_bad = len(recent) >= SETTINGS.minimum_calls and sum(recent) / len(recent) >= SETTINGS.failure_rate
+        if self.in_a_row >= SETTINGS.failure_threshold or is_bad:
+            self.open(now, jitter, retry_after)
+
+    def recent(self, now: float) -> list[bool]:
+        """Which calls in the window failed."""
+        return [failed for at, failed in self.calls if int(at / TICK) > int(now / TICK) - 10]
+
+
+class BreakerMachine(RuleBasedStateMachine):
+    """Breaker and model are told the same; they must never disagree."""
+
+    permits = Bundle("permits")
+
+    @initialize()
+    def begin(self) -> None:
+        """A new breaker and a new model."""
+        self.now = 0.0
+        self.jitter = 0.5
+        self.number = 0
+        self.model = Model()
+        self.breaker = CircuitBreaker(SETTINGS, clock=lambda: self.now, random=lambda: self.jitter)
+
+    @rule(ticks=st.sampled_from([0.25, 1.0, 2.0, 5.0, 11.0]), jitter=st.sampled_from([0.0, 0.5, 1.0]))
+    def wait(self, ticks: float, jitter: float) -> None:
+        """Time passes."""
+        self.now += ticks
+        self.jitter = jitter
+
+    @rule(target=permits)
+    def acquire(self) -> tuple[int, int, Permit | None]:
+        """Both are asked for a permit."""
+        self.number += 1
+        answer = self.breaker.acquire()
+        assert isinstance(answer, Permit) is self.model.acquire(self.number, self.now, self.jitter)
+        if isinstance(answer, Rejected):
+            if self.model.state == "open":
+                assert answer.retry_after_seconds == self.model.until - self.now
+            return (self.number, self.model.spell, None)
+        return (self.number, self.model.spell, answer)
+
+    @rule(
+        permit=consumes(permits),
+        result=st.sampled_from(["success", "failure", "failure", "ignore"]),
+        retry_after=st.sampled_from([None, None, 0.0, 7.0]),
+        again=st.booleans(),
+    )
+    def settle(
+        self, permit: tuple[int, int, Permit | None], result: str, retry_after: float | None, again: bool
+    ) -> None:
+        """A call ends, now and then told twice."""
+        number, spell, given = permit
+        if given is None:
+            return
+        retry_after = retry_after if result == "failure" else None
+        for _ in range(1 + again):
+            if result == "failure":
+                given.failure(retry_after_seconds=retry_after)
+            else:
+                getattr(given, result)()
+        self.model.settle(number, spell, result, self.now, self.jitter, retry_after)
+
+    @rule(what=st.sampled_from(["force_open", "disable", "reset"]))
+    def intervene(self, what: str) -> None:
+        """A person sets the state."""
+        getattr(self.breaker, what)()
+        target = {"force_open": "forced_open", "disable": "disabled", "reset": "closed"}[what]
+        if what == "reset":
+            self.model.exponent = 0
+        if what == "reset" or self.model.state != target:
+            self.model.enter(target)
+
+    @invariant()
+    def agree(self) -> None:
+        """Every reading is the model's."""
+        snapshot = self.breaker.snapshot()
+        assert snapshot.state == self.model.state
+        assert snapshot.stale_results_total == self.model.stale
+        assert snapshot.opened_total == self.model.opened
+        assert snapshot.consecutive_failures == self.model.in_a_row
+        recent = self.model.recent(self.now)
+        assert snapshot.failure_rate == (sum(recent) / len(recent) if recent else 0.0)
+        if self.model.state == "open":
+            assert snapshot.retry_in_seconds == max(0.0, self.model.until - self.now)
+        else:
+            assert snapshot.retry_in_seconds is None
+
+
+TestBreakerMachine = BreakerMachine.TestCase
+TestBreakerMachine.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)

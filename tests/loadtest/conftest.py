@@ -1,0 +1,14 @@
+"""The shop that the load tests shop in."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.service.processes import Shop, run_shop
+
+
+@pytest.fixture(scope="session")
+def busy_shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """A shop apart from that of the services' own tests, which count what they order."""
+    with run_shop(tmp_path_factory.mktemp("busy-shop")) as shop:
+        yield shop

@@ -1,0 +1,165 @@
+"""The real Locust in the real shop."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from loadtest.report import LoadResult
+from tests.service.processes import Shop, clean_environment, find_free_port, run_process, wait_for
+
+
+@contextmanager
+def load(*arguments: str, port: int) -> Iterator[subprocess.Popen[str]]:
+    """Runs `python -m loadtest run` against a port, and ends it if the test did not."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "run", "--storefront-port", str(port), *arguments],
+        env=clean_environment(COLUMNS="200"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@pytest.fixture(scope="module")
+def calm_run(busy_shop: Shop) -> tuple[int, LoadResult]:
+    """Exit status and result of four seconds of shopping in a shop that works."""
+    file = busy_shop.folder / "calm.json"
+    arguments = ("--users", "10", "--rate", "40", "--seconds", "4", "--json", str(file))
+    with load(*arguments, port=busy_shop.storefront_port) as process:
+        output, _ = process.communicate(timeout=40)
+    assert file.exists(), output
+    return process.returncode, LoadResult.model_validate_json(file.read_text())
+
+
+@pytest.fixture
+def broken_shop(busy_shop: Shop) -> Iterator[Shop]:
+    """A shop where every request fails, until afterwards."""
+    busy_shop.storefront.put("/faults", json={"error_rate": 1}).raise_for_status()
+    yield busy_shop
+    busy_shop.storefront.put("/faults", json={}).raise_for_status()
+
+
+def test_calm_run_is_good(calm_run: tuple[int, LoadResult]) -> None:
+    """No request got an answer it was not meant to get."""
+    exit_status, result = calm_run
+
+    assert result.failures_by_name == []
+    assert result.is_good
+    assert exit_status == 0
+
+
+def test_rate_is_honoured(calm_run: tuple[int, LoadResult]) -> None:
+    """The rate is a limit over all shoppers, and one that an idle shop reaches."""
+    _, result = calm_run
+
+    assert 0.75 * result.intended_rate < result.achieved_rate < 1.1 * result.intended_rate
+
+
+def test_shoppers_get_things_wrong_on_purpose(calm_run: tuple[int, LoadResult]) -> None:
+    """Answers of the domain are counted as expected, not as failures."""
+    _, result = calm_run
+
+    assert set(result.expected_errors) <= {
+        "GET /products/{product_id} (unknown): 404",
+        "POST /orders (sold out): 409",
+        "POST /orders (malformed): 422",
+    }
+    assert sum(result.expected_errors.values()) > 0
+
+
+def test_load_begins_no_trace_itself(busy_shop: Shop, calm_run: tuple[int, LoadResult]) -> None:
+    """The storefront's server spans are roots, and nobody but the shop sends spans."""
+    _, result = calm_run
+
+    def server_spans() -> list[Span]:
+        return [
+            it.span
+            for it in list(busy_shop.receiver.spans)
+            if it.service == "storefront" and it.span.kind == Span.SPAN_KIND_SERVER
+        ]
+
+    wait_for("a server span for each request", lambda: len(server_spans()) >= result.requests)
+    assert not any(span.parent_span_id for span in server_spans())
+    assert {it.service for it in list(busy_shop.receiver.spans)} == {"storefront", "inventory"}
+
+
+def test_failed_requests_name_their_traces(broken_shop: Shop, tmp_path: Path) -> None:
+    """A failing run exits non-zero, and its links lead to traces that were sent."""
+    file = tmp_path / "broken.json"
+    arguments = ("--users", "2", "--rate", "10", "--seconds", "1", "--json", str(file))
+    with load(*arguments, port=broken_shop.storefront_port) as process:
+        output, _ = process.communicate(timeout=40)
+    result = LoadResult.model_validate_json(file.read_text())
+
+    assert (process.returncode, result.failures) == (1, result.requests)
+    trace_id = result.first_failures[0].trace_id
+    assert trace_id is not None
+    assert f"http://127.0.0.1:16686/api/v3/traces/{trace_id}" in output
+    wait_for(f"trace {trace_id}", lambda: broken_shop.receiver.trace(trace_id))
+
+
+def test_interrupted_run_sums_up_what_it_did(busy_shop: Shop, tmp_path: Path) -> None:
+    """Ctrl-C ends Locust as well, and the numbers so far are told."""
+    file = tmp_path / "interrupted.json"
+    arguments = ("--users", "2", "--rate", "20", "--seconds", "300", "--json", str(file))
+    with load(*arguments, port=busy_shop.storefront_port) as process:
+        (locust,) = wait_for("Locust", psutil.Process(process.pid).children)
+        sent = len(busy_shop.receiver.spans)
+        # More than can still be on its way from the tests before.
+        wait_for("shopping", lambda: len(busy_shop.receiver.spans) > sent + 100)
+
+        process.send_signal(signal.SIGINT)
+        output, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 130, output
+    assert "unexpected failures" in output
+    assert LoadResult.model_validate_json(file.read_text()).requests > 0
+    assert not locust.is_running()
+
+
+def test_no_storefront_is_told_at_once() -> None:
+    """Instead of a thousand refused connections, the reason and the remedy."""
+    with load("--seconds", "1", port=find_free_port()) as process:
+        output, _ = process.communicate(timeout=20)
+
+    assert process.returncode == 2
+    assert "make up" in output
+
+
+def test_page_is_for_this_machine_only(tmp_path: Path) -> None:
+    """Locust's own page listens on loopback."""
+    port = find_free_port()
+    with run_process(
+        ["-m", "loadtest", "ui", "--locust-port", str(port)], tmp_path / "ui.log", PYTHONUNBUFFERED="1"
+    ) as process:
+
+        def is_up() -> bool:
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).is_success
+            except httpx.TransportError:
+                return False
+
+        wait_for("Locust's page", is_up)
+        listening = {
+            connection.laddr.ip
+            for connection in psutil.Process(process.pid).net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        }
+    assert listening == {"127.0.0.1"}
+
+
+def test_gevent_stays_out_of_this_process() -> None:
+    """Its patching would change sockets and threads for every other test."""
+    assert "gevent" not in sys.modules

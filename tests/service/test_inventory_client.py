@@ -1,0 +1,49 @@
+"""How the storefront asks the inventory."""
+
+import socket
+
+import pytest
+
+from service.inventory_client import InventoryClient, InventoryUnavailableError
+from tests.service.processes import Shop, find_free_port
+
+
+def test_reserves_what_is_there(shop: Shop) -> None:
+    """True: the pieces are reserved."""
+    with InventoryClient(str(shop.inventory.base_url), timeout_seconds=5) as inventory:
+        assert inventory.reserve(1, 1) is True
+
+
+def test_out_of_stock_is_an_answer(shop: Shop) -> None:
+    """False: nothing is raised for a sold-out product."""
+    with InventoryClient(str(shop.inventory.base_url), timeout_seconds=5) as inventory:
+        assert inventory.reserve(12, 1) is False
+
+
+def test_other_answers_mean_unavailable(shop: Shop) -> None:
+    """A product that only the storefront knows is the inventory's trouble, not the shopper's."""
+    with (
+        InventoryClient(str(shop.inventory.base_url), timeout_seconds=5) as inventory,
+        pytest.raises(InventoryUnavailableError, match="answered 404"),
+    ):
+        inventory.reserve(999, 1)
+
+
+def test_refused_connection_means_unavailable() -> None:
+    """Nobody there."""
+    with (
+        InventoryClient(f"http://127.0.0.1:{find_free_port()}", timeout_seconds=5) as inventory,
+        pytest.raises(InventoryUnavailableError, match="ConnectError"),
+    ):
+        inventory.reserve(1, 1)
+
+
+def test_silence_means_unavailable() -> None:
+    """Somebody there who never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            InventoryClient(address, timeout_seconds=0.2) as inventory,
+            pytest.raises(InventoryUnavailableError, match="ReadTimeout"),
+        ):
+            inventory.reserve(1, 1)

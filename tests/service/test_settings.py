@@ -1,0 +1,56 @@
+"""What the shop reads from the environment."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from service.settings import ShopSettings
+
+VARIABLES = ("ENVIRONMENT", "SHOP_DATABASE_DIR", "INVENTORY_URL", "SHOP_INVENTORY_TIMEOUT_SECONDS")
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps the developer's own settings out."""
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_defaults_need_no_environment() -> None:
+    """Started by hand, the services find each other."""
+    settings = ShopSettings()
+
+    assert str(settings.inventory_url) == "http://127.0.0.1:8001/"
+    assert settings.database_dir == Path(".stack/shop")
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_development"),
+    [("development", True), ("staging", False), ("production", False), ("", False), ("Development", False)],
+)
+def test_only_development_has_faults(
+    monkeypatch: pytest.MonkeyPatch, environment: str, *, is_development: bool
+) -> None:
+    """Anything but the very word, nothing included, is safe."""
+    monkeypatch.setenv("ENVIRONMENT", environment)
+
+    assert ShopSettings().is_development is is_development
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("INVENTORY_URL", "inventory:8001"),
+        ("SHOP_INVENTORY_TIMEOUT_SECONDS", "soon"),
+        ("SHOP_INVENTORY_TIMEOUT_SECONDS", "0"),
+    ],
+)
+def test_malformed_value_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
+    """The error says which variable and what it held."""
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(ValidationError) as raised:
+        ShopSettings()
+    assert variable in str(raised.value)
+    assert repr(value) in str(raised.value)

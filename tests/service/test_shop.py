@@ -1,0 +1,250 @@
+"""Both services together, as real processes."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+
+from tests.service.processes import (
+    ReceivedSpan,
+    Shop,
+    clean_environment,
+    find_free_port,
+    run_service,
+    wait_for,
+    wait_until_alive,
+)
+
+BOTH = ("storefront", "inventory")
+
+
+@pytest.fixture(scope="module")
+def lonely_storefront(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A storefront in production, with two workers and no inventory behind it."""
+    folder = tmp_path_factory.mktemp("lonely")
+    with run_service(
+        "storefront",
+        folder / "shop",
+        port=find_free_port(),
+        arguments=("--workers", "2"),
+        ENVIRONMENT="production",
+        INVENTORY_URL=f"http://127.0.0.1:{find_free_port()}",
+        OTEL_TRACES_EXPORTER="none",
+    ) as client:
+        wait_until_alive(client)
+        yield client
+
+
+@pytest.fixture
+def faults(shop: Shop) -> Iterator[httpx.Client]:
+    """The storefront, whose faults are off again afterwards."""
+    yield shop.storefront
+    shop.storefront.put("/faults", json={}).raise_for_status()
+
+
+def trace_of(shop: Shop, answer: httpx.Response, *services: str) -> list[ReceivedSpan]:
+    """Waits until the services have sent their server span, the last of each to end; returns the trace."""
+    trace_id = answer.headers["traceresponse"].split("-")[1]
+
+    def look() -> list[ReceivedSpan] | None:
+        trace = shop.receiver.trace(trace_id)
+        there = {it.service for it in trace if it.span.kind == Span.SPAN_KIND_SERVER}
+        return trace if there.issuperset(services) else None
+
+    return wait_for(f"the server spans of {services} in trace {trace_id}", look)
+
+
+def order_outcomes(shop: Shop) -> Counter[str]:
+    """Reads the shop's own counter from the metrics page."""
+    outcomes: Counter[str] = Counter()
+    for line in shop.storefront.get("/metrics").text.splitlines():
+        if line.startswith("shop_orders_total{"):
+            outcome = line.split('outcome="')[1].split('"')[0]
+            outcomes[outcome] += int(float(line.split("}")[1].split()[0]))
+    return outcomes
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/products", None, 200),
+        ("GET", "/products/1", None, 200),
+        ("GET", "/products/999", None, 404),
+        ("GET", "/products/0", None, 422),
+        ("GET", f"/products/{2**63}", None, 422),
+        ("POST", "/orders", {"product_id": 1, "quantity": 2}, 201),
+        ("POST", "/orders", {"product_id": 999}, 404),
+        ("POST", "/orders", {"product_id": 12}, 409),
+        ("POST", "/orders", {"product_id": 1, "quantity": 11}, 422),
+        ("POST", "/orders", {"quantity": 1}, 422),
+        ("GET", "/orders/999999", None, 404),
+    ],
+)
+def test_storefront_answers(
+    shop: Shop, method: str, path: str, body: dict[str, Any] | None, status: int
+) -> None:
+    """Each route answers as the domain says."""
+    assert shop.storefront.request(method, path, json=body).status_code == status
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "/stock/1", None, 200),
+        ("GET", "/stock/999", None, 404),
+        ("POST", "/reservations", {"product_id": 1, "quantity": 1}, 201),
+        ("POST", "/reservations", {"product_id": 12, "quantity": 1}, 409),
+        ("POST", "/reservations", {"product_id": 999, "quantity": 1}, 404),
+        ("POST", "/reservations", {"product_id": 1, "quantity": 0}, 422),
+    ],
+)
+def test_inventory_answers(
+    shop: Shop, method: str, path: str, body: dict[str, Any] | None, status: int
+) -> None:
+    """Each route answers as the domain says."""
+    assert shop.inventory.request(method, path, json=body).status_code == status
+
+
+def test_order_takes_stock_and_can_be_looked_at(shop: Shop) -> None:
+    """An order is in both services' books."""
+    before = shop.inventory.get("/stock/4").json()["available"]
+
+    order = shop.storefront.post("/orders", json={"product_id": 4, "quantity": 3}).json()
+
+    assert shop.inventory.get("/stock/4").json()["available"] == before - 3
+    assert shop.storefront.get(f"/orders/{order['id']}").json() == order
+
+
+def test_orders_are_counted_by_outcome(shop: Shop) -> None:
+    """The shop's own metric stands on the library's page."""
+    before = order_outcomes(shop)
+
+    for product_id in (1, 12, 12, 999):
+        shop.storefront.post("/orders", json={"product_id": product_id})
+
+    assert order_outcomes(shop) - before == {"placed": 1, "out_of_stock": 2, "unknown_product": 1}
+
+
+def test_health_checks_the_database(shop: Shop) -> None:
+    """The storefront's own check is part of its health."""
+    health = shop.storefront.get("/health/telemetry").json()
+
+    assert health["checks"]["database"]["status"] == "ok"
+    assert health["checks"]["database"]["critical"] is True
+
+
+def test_one_order_is_one_trace_over_both_services(shop: Shop) -> None:
+    """The inventory's server span hangs below the storefront's checkout, and each has one server span."""
+    trace = trace_of(shop, shop.storefront.post("/orders", json={"product_id": 1}), *BOTH)
+    by_id = {it.span.span_id: it for it in trace}
+    servers = {it.service: it for it in trace if it.span.kind == Span.SPAN_KIND_SERVER}
+
+    def ancestors(received: ReceivedSpan) -> list[str]:
+        names = []
+        while received.span.parent_span_id:
+            received = by_id[received.span.parent_span_id]
+            names.append(received.span.name)
+        return names
+
+    assert Counter(it.service for it in trace if it.span.kind == Span.SPAN_KIND_SERVER) == Counter(BOTH)
+    assert ancestors(servers["inventory"])[1:] == ["checkout", servers["storefront"].span.name]
+
+
+def test_both_databases_are_in_the_trace(shop: Shop) -> None:
+    """Statements carry the database's name, never its place on disk."""
+    trace = trace_of(shop, shop.storefront.post("/orders", json={"product_id": 1}), *BOTH)
+
+    names = {(it.service, it.span.name) for it in trace}
+    assert ("inventory", "UPDATE inventory.sqlite3") in names
+    assert ("storefront", "INSERT storefront.sqlite3") in names
+    assert not any(
+        str(shop.folder) in attribute.value.string_value for it in trace for attribute in it.span.attributes
+    )
+
+
+def test_out_of_stock_is_no_error_of_the_checkout(shop: Shop) -> None:
+    """An outcome of the domain marks neither the manual span nor a server span."""
+    trace = trace_of(shop, shop.storefront.post("/orders", json={"product_id": 12}), *BOTH)
+
+    failed = {it.span.name for it in trace if it.span.status.code == Status.STATUS_CODE_ERROR}
+    # The HTTP client's span of a 4xx is an error by the semantic conventions (HTTP, "Status").
+    assert failed <= {"POST"}
+    assert not any(it.span.events for it in trace if it.span.name == "checkout")
+
+
+def test_only_requests_and_first_start_begin_traces(shop: Shop) -> None:
+    """Polling health and metrics leaves nothing behind, nor does a single statement stand alone."""
+    for path in ("/healthz", "/health/telemetry", "/metrics"):
+        shop.storefront.get(path).raise_for_status()
+    trace_of(shop, shop.storefront.get("/products"), "storefront")
+
+    roots = {it.span.name for it in list(shop.receiver.spans) if not it.span.parent_span_id}
+    methods = ("GET ", "POST ", "PUT ")
+    assert {name for name in roots if not name.startswith(methods)} == {"create database"}
+    assert not any("health" in name or "metrics" in name for name in roots)
+
+
+def test_faults_strike_the_shop_only(shop: Shop, faults: httpx.Client) -> None:
+    """Health and metrics answer as ever while every shopper gets a 500."""
+    faults.put("/faults", json={"error_rate": 1}).raise_for_status()
+
+    statuses = {
+        path: faults.get(path).status_code for path in ("/products", "/healthz", "/metrics", "/faults")
+    }
+    assert statuses == {"/products": 500, "/healthz": 200, "/metrics": 200, "/faults": 200}
+    assert faults.get("/health/telemetry").status_code == 200
+
+
+def test_injected_fault_is_recorded_on_its_trace(shop: Shop, faults: httpx.Client) -> None:
+    """The trace of a struck request tells what struck it."""
+    faults.put("/faults", json={"error_rate": 1}).raise_for_status()
+
+    trace = trace_of(shop, faults.get("/products"), "storefront")
+
+    (server,) = trace
+    assert server.span.status.code == Status.STATUS_CODE_ERROR
+    assert [event.name for event in server.span.events] == ["exception"]
+
+
+def test_inventory_faults_reach_the_shopper_as_503(shop: Shop) -> None:
+    """An inventory that fails is as good as none."""
+    shop.inventory.put("/faults", json={"error_rate": 1}).raise_for_status()
+    try:
+        assert shop.storefront.post("/orders", json={"product_id": 1}).status_code == 503
+    finally:
+        shop.inventory.put("/faults", json={}).raise_for_status()
+
+
+def test_no_inventory_means_503(lonely_storefront: httpx.Client) -> None:
+    """Orders wait for better times; browsing goes on."""
+    answer = lonely_storefront.post("/orders", json={"product_id": 1})
+
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+    assert lonely_storefront.get("/products").status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+def test_production_has_no_faults(lonely_storefront: httpx.Client, method: str) -> None:
+    """Nobody can break a shop that earns money."""
+    assert lonely_storefront.request(method, "/faults", json={"error_rate": 1}).status_code == 404
+
+
+def test_malformed_setting_stops_the_start(tmp_path: Path) -> None:
+    """The last words of a service that cannot start name the variable."""
+    failed = subprocess.run(
+        [sys.executable, "-m", "uvicorn", "service.storefront:app", "--port", str(find_free_port())],
+        env=clean_environment(INVENTORY_URL="inventory:8001", SHOP_DATABASE_DIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+
+    assert failed.returncode != 0
+    assert "INVENTORY_URL" in failed.stderr

@@ -1,0 +1,87 @@
+"""Reserving pieces."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
+
+from service.catalogue import PLENTY
+from service.database import open_database
+from service.stock import InventoryTable, Reservation, Stock, find_stock, reserve, seed_stock
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Engine]:
+    """A warehouse as it opens."""
+    engine = open_database(tmp_path / "inventory.sqlite3", InventoryTable.metadata, seed_stock)
+    yield engine
+    engine.dispose()
+
+
+def fill(database: Engine, product_id: int, pieces: int) -> None:
+    """Sets what is left of a product."""
+    with Session(database) as session, session.begin():
+        session.execute(update(Stock).where(Stock.product_id == product_id).values(available=pieces))
+
+
+def left(database: Engine, product_id: int) -> int:
+    """Reads what is left of a product."""
+    stock = find_stock(database, product_id)
+    assert stock is not None
+    return stock.available
+
+
+def test_reservation_takes_the_pieces(database: Engine) -> None:
+    """What was reserved is gone from the shelf."""
+    assert reserve(database, 1, 3) is Reservation.RESERVED
+    assert left(database, 1) == PLENTY - 3
+
+
+def test_too_few_pieces_are_left_alone(database: Engine) -> None:
+    """A reservation is made whole or not at all."""
+    fill(database, 1, 2)
+
+    assert reserve(database, 1, 3) is Reservation.OUT_OF_STOCK
+    assert left(database, 1) == 2
+
+
+def test_one_product_is_always_sold_out(database: Engine) -> None:
+    """The catalogue has a product to see 409 with."""
+    assert reserve(database, 12, 1) is Reservation.OUT_OF_STOCK
+
+
+def test_unknown_product_is_told_apart(database: Engine) -> None:
+    """Nothing left is not the same as never sold."""
+    assert reserve(database, 999, 1) is Reservation.UNKNOWN_PRODUCT
+    assert find_stock(database, 999) is None
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(pieces=st.integers(0, 30), wishes=st.lists(st.integers(1, 10), max_size=12))
+def test_reserved_and_left_add_up(database: Engine, pieces: int, wishes: list[int]) -> None:
+    """Whatever is asked for in whatever order, no piece is lost, and none is refused that was there."""
+    fill(database, 1, pieces)
+    remaining = pieces
+    for quantity in wishes:
+        is_reserved = reserve(database, 1, quantity) is Reservation.RESERVED
+        assert is_reserved == (quantity <= remaining)
+        remaining -= quantity if is_reserved else 0
+        assert left(database, 1) == remaining
+
+
+def test_many_at_once_never_oversell(database: Engine) -> None:
+    """Of eight threads wanting twenty each, fifty wishes come true when there are fifty pieces."""
+    fill(database, 1, 50)
+
+    def shop(_: int) -> int:
+        return sum(reserve(database, 1, 1) is Reservation.RESERVED for _ in range(20))
+
+    with ThreadPoolExecutor(8) as pool:
+        reserved = sum(pool.map(shop, range(8)))
+
+    assert (reserved, left(database, 1)) == (50, 0)
