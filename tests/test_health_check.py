@@ -1,0 +1,314 @@
+"""/health/telemetry and registered checks: reported, never raised, never in the way."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+
+from telemetry.client import TelemetryClient
+from telemetry.config import TelemetryConfig
+from telemetry.health_check import (
+    check_telemetry_health,
+    check_telemetry_health_async,
+    register_health_check,
+    unregister_health_check,
+)
+from telemetry.telemetry import setup_telemetry
+
+
+@pytest.fixture
+def register() -> Iterator[Callable[..., None]]:
+    """Registers checks, and removes them at the end."""
+    names: list[str] = []
+
+    def add(name: str, check: Any, **options: Any) -> None:
+        register_health_check(name, check, **options)
+        names.append(name)
+
+    yield add
+    for name in names:
+        unregister_health_check(name)
+
+
+@pytest.fixture
+def client(receiver: Any) -> Iterator[TelemetryClient]:
+    """A client that sends to the receiver."""
+    made = TelemetryClient(
+        service_name="health-test", endpoint=receiver.endpoint, schedule_delay_ms=20, breaker_open_seconds=0.1
+    )
+    yield made
+    made.shutdown(0.5)
+
+
+@pytest.fixture
+def release() -> Iterator[threading.Event]:
+    """Ends the hanging checks of a test when it is over."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_shape_is_the_documented_one(client: TelemetryClient) -> None:
+    """The keys, in their order, are a public format."""
+    health = json.loads(check_telemetry_health(client).model_dump_json())
+    assert {name: list(part) if isinstance(part, dict) else None for name, part in health.items()} == {
+        "status": None,
+        "service": ["name", "version", "environment", "instance_id"],
+        "exporter": ["endpoint", "protocol", "last_success_age_seconds", "last_error"],
+        "circuit_breaker": ["state", "retry_in_seconds", "opened_total", "failure_rate"],
+        "queue": ["size", "capacity", "buffer_bytes", "buffer_limit_bytes"],
+        "batch": ["size", "delay_ms"],
+        "sampling_ratio": None,
+        "spool": ["enabled", "bytes", "limit_bytes", "spans", "oldest_age_seconds"],
+        "ledger": ["ended", "adopted", "delivered", "rejected", "dropped", "in_memory", "spooled"],
+        "resources": ["memory_rss_bytes", "open_files", "disk_free_bytes"],
+        "checks": [],
+    }
+    assert health["resources"]["memory_rss_bytes"] > 1_000_000
+
+
+def test_fresh_client_is_healthy(client: TelemetryClient) -> None:
+    """Nothing is wrong where nothing has happened."""
+    assert client.health().status == "healthy"
+
+
+def test_open_breaker_is_degraded_never_unhealthy(client: TelemetryClient, receiver: Any, until: Any) -> None:
+    """An app is not restarted for its Collector, and recovers its health with it."""
+    receiver.stop()
+    with client.start_span("work"):
+        pass
+    until("the breaker to open", lambda: client.health().circuit_breaker.state == "open")
+    health = client.health()
+    assert (health.status, health.queue.size, health.ledger.in_memory) == ("degraded", 1, 1)
+    assert "UNAVAILABLE" in str(health.exporter.last_error)
+    receiver.start()
+    until("health to return", lambda: client.health().status == "healthy")
+    assert client.health().exporter.last_success_age_seconds is not None
+
+
+def test_permanent_refusal_is_degraded(client: TelemetryClient, receiver: Any, until: Any) -> None:
+    """A 401 that drops everything is not healthy, though the breaker is closed."""
+    import grpc  # noqa: PLC0415 - only here
+
+    receiver.answer = lambda context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
+    with client.start_span("work"):
+        pass
+    until("the drop", lambda: client.health().ledger.dropped == {"not_retryable": 1})
+    health = client.health()
+    assert (health.status, health.circuit_breaker.state) == ("degraded", "closed")
+    assert "no token" in str(health.exporter.last_error)
+
+
+def test_credentials_never_appear(receiver: Any) -> None:
+    """Neither the endpoint's password nor a header's value is told."""
+    config = TelemetryConfig(
+        endpoint=f"http://user:hunter2@127.0.0.1:{receiver.port}", headers={"authorization": "hunter2"}
+    )
+    made = TelemetryClient(config)
+    assert "hunter2" not in made.health().model_dump_json()
+    made.shutdown(0.5)
+
+
+@pytest.mark.parametrize(
+    ("check", "status", "detail"),
+    [
+        (lambda: None, "ok", ""),
+        (lambda: True, "ok", ""),
+        (lambda: "3 replicas", "ok", "3 replicas"),
+        (lambda: False, "failing", "returned False"),
+        (lambda: 1 / 0, "failing", "ZeroDivisionError"),
+    ],
+)
+def test_synchronous_check_is_reported(
+    check: Callable[[], object],
+    status: str,
+    detail: str,
+    client: TelemetryClient,
+    register: Callable[..., None],
+) -> None:
+    """What it returns or raises is in the report, from the synchronous and the asynchronous variant alike."""
+    register("database", check)
+    for health in (check_telemetry_health(client), asyncio.run(check_telemetry_health_async(client))):
+        assert health.checks["database"].status == status
+        assert detail in health.checks["database"].detail
+        assert health.status == ("healthy" if status == "ok" else "degraded")
+
+
+def test_check_that_exits_is_reported(client: TelemetryClient, register: Callable[..., None]) -> None:
+    """Even SystemExit in a check does not end the process."""
+    register("exits", lambda: (_ for _ in ()).throw(SystemExit(3)))
+    assert client.health().checks["exits"].status == "failing"
+
+
+def test_only_a_critical_check_makes_the_whole_unhealthy(client: TelemetryClient, register: Any) -> None:
+    """503 is for what cannot work."""
+    register("cache", lambda: False)
+    assert client.health().status == "degraded"
+    register("database", lambda: False, critical=True)
+    assert client.health().status == "unhealthy"
+
+
+def test_hanging_check_is_a_timeout_and_is_not_started_again(
+    client: TelemetryClient, register: Callable[..., None], release: threading.Event
+) -> None:
+    """However often health is polled, one thread hangs at most."""
+    starts: list[int] = []
+
+    def hang() -> None:
+        starts.append(1)
+        release.wait(30)
+
+    register("hangs", hang, timeout_seconds=0.05)
+    for _ in range(3):
+        check = client.health().checks["hangs"]
+        assert (check.status, "still running" in check.detail) == ("timeout", True)
+    assert asyncio.run(check_telemetry_health_async(client)).checks["hangs"].status == "timeout"
+    assert len(starts) == 1
+
+
+def test_check_that_hung_once_runs_again_when_it_has_ended(
+    client: TelemetryClient, register: Callable[..., None], release: threading.Event, until: Any
+) -> None:
+    """A check recovers."""
+    register("slow", lambda: release.wait(30), timeout_seconds=0.05)
+    assert client.health().checks["slow"].status == "timeout"
+    release.set()
+    until("the check to pass", lambda: client.health().checks["slow"].status == "ok")
+
+
+def test_checks_run_side_by_side(
+    client: TelemetryClient, register: Callable[..., None], release: threading.Event
+) -> None:
+    """Two checks that wait for one another both pass: neither runs before the other."""
+    both = threading.Barrier(2)
+    register("first", lambda: bool(both.wait(5)) or None, timeout_seconds=5)
+    register("second", lambda: bool(both.wait(5)) or None, timeout_seconds=5)
+    assert {check.status for check in client.health().checks.values()} == {"ok"}
+    del release
+
+
+def test_asynchronous_check_is_awaited_or_skipped_with_the_remedy(
+    client: TelemetryClient, register: Callable[..., None]
+) -> None:
+    """The synchronous variant cannot run it, and says who can."""
+
+    async def check() -> str:
+        await asyncio.sleep(0)
+        return "pool of 5"
+
+    register("pool", check)
+    skipped = client.health().checks["pool"]
+    assert (skipped.status, "check_telemetry_health_async" in skipped.detail) == ("skipped", True)
+    awaited = asyncio.run(check_telemetry_health_async(client))
+    assert (awaited.checks["pool"].status, awaited.checks["pool"].detail) == ("ok", "pool of 5")
+    assert client.health().status == "healthy"
+
+
+def test_asynchronous_check_that_hangs_is_cancelled(
+    client: TelemetryClient, register: Callable[..., None]
+) -> None:
+    """It gets its time, then is cancelled and reported."""
+    cancelled: list[bool] = []
+
+    async def hang() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            cancelled.append(True)
+            raise
+
+    register("hangs", hang, timeout_seconds=0.05)
+    assert asyncio.run(check_telemetry_health_async(client)).checks["hangs"].status == "timeout"
+    assert cancelled == [True]
+
+
+def test_own_timeout_error_of_a_check_is_a_failure(
+    client: TelemetryClient, register: Callable[..., None]
+) -> None:
+    """A check whose own call timed out failed in time."""
+
+    async def check() -> None:
+        raise TimeoutError("upstream")
+
+    register("upstream", check)
+    result = asyncio.run(check_telemetry_health_async(client)).checks["upstream"]
+    assert (result.status, "upstream" in result.detail) == ("failing", True)
+
+
+def test_synchronous_check_does_not_block_the_event_loop(
+    client: TelemetryClient, register: Callable[..., None], release: threading.Event
+) -> None:
+    """The loop goes on while a check waits: here it is the loop that releases it."""
+    register("waits", lambda: release.wait(5), timeout_seconds=5)
+
+    async def both() -> str:
+        health = asyncio.create_task(check_telemetry_health_async(client))
+        await asyncio.sleep(0)
+        release.set()
+        return (await health).checks["waits"].status
+
+    assert asyncio.run(both()) == "ok"
+
+
+def test_cancelled_request_is_cancelled(
+    client: TelemetryClient, register: Callable[..., None], release: threading.Event
+) -> None:
+    """The caller's own cancellation is not swallowed as a check's."""
+    register("hangs", lambda: release.wait(30), timeout_seconds=20)
+
+    async def cancel() -> None:
+        health = asyncio.create_task(check_telemetry_health_async(client))
+        await asyncio.sleep(0)
+        health.cancel()
+        await health
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(cancel())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "words"),
+    [
+        ({"name": "", "check": print}, ValueError, "name must not be empty"),
+        ({"name": "x", "check": 3}, TypeError, "check of 'x' must be a function"),
+        (
+            {"name": "x", "check": print, "timeout_seconds": 0},
+            ValueError,
+            "timeout_seconds of 'x' must be above 0",
+        ),
+    ],
+)
+def test_bad_registration_is_refused(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
+    """The message names field, value and rule."""
+    with pytest.raises(error, match=words):
+        register_health_check(**arguments)
+
+
+def test_endpoint_answers_200_or_503_and_is_never_cached(
+    receiver: Any, register: Callable[..., None]
+) -> None:
+    """Degraded still serves; unhealthy asks for a restart."""
+    app = FastAPI()
+    setup_telemetry(app, TelemetryConfig(service_name="endpoint", endpoint=receiver.endpoint))
+    with TestClient(app) as http:
+        register("cache", lambda: False)
+        degraded = http.get("/health/telemetry")
+        assert (degraded.status_code, degraded.json()["status"]) == (200, "degraded")
+        assert degraded.headers["cache-control"] == "no-store"
+        register("database", lambda: False, critical=True)
+        unhealthy = http.get("/health/telemetry")
+        assert (unhealthy.status_code, unhealthy.json()["status"]) == (503, "unhealthy")
+
+
+def test_without_any_client_health_is_degraded_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that never set telemetry up is told so."""
+    from telemetry import current  # noqa: PLC0415 - its module state is the point
+
+    monkeypatch.setattr(current, "_set_up", [])
+    monkeypatch.setattr(current, "_made", [])
+    assert check_telemetry_health().status == "degraded"
