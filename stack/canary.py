@@ -1,6 +1,7 @@
 """The canary: an order sent through both services, read back from Jaeger and Prometheus."""
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from stack.health import NotYetError, get, wait_for
 from stack.settings import StackSettings
 
 SERVICES = frozenset({"storefront", "inventory"})
+SCRAPED = frozenset({*SERVICES, "collector", "spans", "jaeger"})
 _TRACE_RESPONSE = re.compile(r"00-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
 _SAMPLED = 0x01
 _ORDERS_TRIED = 100
@@ -100,10 +102,8 @@ def send_canary(settings: StackSettings) -> Canary:
         StackError: something did not come back in time; the message names it.
     """
     backends = Backends(settings)
-    before = {
-        what: wait_for(lambda query=query: backends.total(query), seconds=_METRICS_SECONDS)  # type: ignore[misc]
-        for what, query in _COUNTERS.items()
-    }
+    _wait_until_scraped(backends, since=time.time())
+    before = {what: backends.total(query) for what, query in _COUNTERS.items()}
     trace_id = order_one(settings)
 
     def find_trace() -> int:
@@ -122,6 +122,18 @@ def send_canary(settings: StackSettings) -> Canary:
 
         wait_for(find_metric, seconds=_METRICS_SECONDS)
     return Canary(trace_id, spans)
+
+
+def _wait_until_scraped(backends: Backends, *, since: float) -> None:
+    """Waits until Prometheus has seen each part as it is now: older figures may be a dead process's."""
+
+    def find_scrapes() -> None:
+        fresh = backends.query(f"timestamp(up == 1) >= {since:.3f}")
+        lacking = SCRAPED - {series["metric"]["job"] for series in fresh}
+        if lacking:
+            raise NotYetError(f"Prometheus does not scrape {', '.join(sorted(lacking))}")
+
+    wait_for(find_scrapes, seconds=_METRICS_SECONDS)
 
 
 def order_one(settings: StackSettings) -> str:

@@ -1,0 +1,71 @@
+"""Settings on free ports and stand-ins for the Go programs, for tests that need no Go."""
+
+import socket
+import stat
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stack.native.runtime import NativeRuntime
+from stack.settings import StackSettings, load_settings
+
+STAND_IN = """\
+#!{python}
+# Answers 200 at every address that the part it stands in for would listen on.
+import os, sys, threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+class Ok(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_): pass
+
+addresses = [value for name, value in os.environ.items() if name.endswith("_HEALTH_ENDPOINT")]
+addresses += [word.split("=")[1] for word in sys.argv if word.startswith("--web.listen-address=")]
+print("listening on", addresses, flush=True)
+for address in addresses:
+    host, port = address.split(":")
+    server = ThreadingHTTPServer((host, int(port)), Ok)
+    threading.Thread(target=server.serve_forever).start()
+"""
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> StackSettings:
+    """The stack's settings, every port free and the run folder of the test's own."""
+    names = [name for name in StackSettings.model_fields if name.endswith("_port")]
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+    ports = {name: listener.getsockname()[1] for name, listener in zip(names, listeners, strict=True)}
+    for listener in listeners:
+        listener.close()
+    return load_settings(stack_run_dir=tmp_path / "run", **ports)
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> dict[str, Path]:
+    """Stand-ins for the Go programs; the services are the real ones."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    found = {}
+    for name in ("otelcol-contrib", "jaeger", "prometheus", "promtool"):
+        found[name] = folder / name
+        found[name].write_text(textwrap.dedent(STAND_IN.format(python=sys.executable)))
+        found[name].chmod(found[name].stat().st_mode | stat.S_IXUSR)
+    return found
+
+
+@pytest.fixture
+def runtime(
+    settings: StackSettings, programs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[NativeRuntime]:
+    """A native runtime on free ports, taken down at the end."""
+    # Nobody takes the services' spans here, and there is no need to wait for that.
+    monkeypatch.setenv("TELEMETRY_SHUTDOWN_SECONDS", "0.2")
+    made = NativeRuntime(settings, Console(quiet=True), lambda *_: programs)
+    yield made
+    made.down()

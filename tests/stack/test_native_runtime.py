@@ -1,0 +1,154 @@
+"""The native runtime under a real supervisord, with the real services and stand-ins for the Go programs."""
+
+import os
+import signal
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from rich.console import Console
+
+from stack.errors import StackError
+from stack.native.runtime import NativeRuntime
+from stack.runtime import PartState
+from stack.settings import StackSettings
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def states(runtime: NativeRuntime) -> dict[str, str]:
+    """Each part's state."""
+    return {status.part.name: str(status.state) for status in runtime.status()}
+
+
+def pid_of(runtime: NativeRuntime, name: str) -> int:
+    """A part's process."""
+    (pid,) = [status.pid for status in runtime.status() if status.part.name == name]
+    assert pid is not None
+    return pid
+
+
+def supervisord_of(runtime: NativeRuntime) -> psutil.Process:
+    """The daemon that runs the parts."""
+    parent = psutil.Process(pid_of(runtime, "jaeger")).parent()
+    assert parent is not None
+    return parent
+
+
+def test_life_of_a_run(
+    runtime: NativeRuntime, settings: StackSettings, programs: dict[str, Path], until: Callable[..., None]
+) -> None:
+    """Up, up again, kill, start, pause, resume, down: each does what it says and no more."""
+    assert set(states(runtime).values()) == {"stopped"}
+    runtime.up()
+    assert set(states(runtime).values()) == {"up"}
+    assert (
+        httpx.get(f"http://127.0.0.1:{settings.storefront_port}/healthz", trust_env=False).status_code == 200
+    )
+
+    before = {name: pid_of(runtime, name) for name in runtime.endpoints}
+    runtime.up()
+    assert {name: pid_of(runtime, name) for name in runtime.endpoints} == before
+
+    runtime.kill("collector")
+    assert states(runtime)["collector"] == "stopped"
+    with pytest.raises(StackError, match="make start PART=collector"):
+        runtime.kill("collector")
+    another = NativeRuntime(settings, Console(quiet=True), lambda *_: programs)
+    another.start("collector")
+    assert set(states(runtime).values()) == {"up"}
+    assert pid_of(runtime, "collector") != before["collector"]
+
+    runtime.pause("collector")
+    assert states(runtime)["collector"] == "paused"
+    runtime.resume("collector")
+    until("the collector to answer again", lambda: states(runtime)["collector"] == "up")
+
+    assert any("listening on" in line for line in runtime.logs("collector", lines=5, follow=False))
+    runtime.pause("jaeger")
+    runtime.down()
+    assert not settings.stack_run_dir.exists()
+    assert not any(psutil.pid_exists(pid) for pid in before.values())
+
+
+def test_killed_part_stays_dead_until_the_next_up(runtime: NativeRuntime) -> None:
+    """Nothing restarts what was killed on purpose; `up` does."""
+    runtime.up()
+    runtime.kill("inventory")
+    assert states(runtime)["inventory"] == "stopped"
+    runtime.up()
+    assert states(runtime)["inventory"] == "up"
+
+
+def test_killed_supervisord_leaves_nothing_in_the_way(runtime: NativeRuntime, until: Any) -> None:
+    """Its orphans are known as ours, ended, and started anew; a stale socket is no obstacle."""
+    runtime.up()
+    orphan = pid_of(runtime, "storefront")
+    supervisord = supervisord_of(runtime)
+    os.kill(supervisord.pid, signal.SIGKILL)
+    until("supervisord to be gone", lambda: not psutil.pid_exists(supervisord.pid))
+    assert psutil.pid_exists(orphan)
+    runtime.up()
+    assert set(states(runtime).values()) == {"up"}
+    assert not psutil.pid_exists(orphan)
+
+
+def test_taken_port_is_named_with_its_variable_and_nothing_is_started(
+    runtime: NativeRuntime, settings: StackSettings
+) -> None:
+    """One message for every port that is taken, and no process of ours."""
+    with socket.create_server(("127.0.0.1", settings.jaeger_port)), pytest.raises(StackError) as caught:
+        runtime.up()
+    message = str(caught.value)
+    assert f"port {settings.jaeger_port} is in use" in message
+    assert "JAEGER_PORT" in message
+    assert str(os.getpid()) in message
+    assert set(states(runtime).values()) == {"stopped"}
+    assert not settings.stack_run_dir.exists()
+
+
+def test_part_that_ends_at_once_is_told_with_its_last_lines(
+    runtime: NativeRuntime, programs: dict[str, Path]
+) -> None:
+    """The failing part's own words are in the message."""
+    programs["jaeger"].write_text("#!/bin/sh\necho no such storage >&2\nexit 3\n")
+    with pytest.raises(StackError, match="jaeger") as caught:
+        runtime.up()
+    assert "no such storage" in str(caught.value)
+
+
+def test_changed_settings_start_every_part_anew(
+    runtime: NativeRuntime,
+    settings: StackSettings,
+    programs: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A variable that the services read takes effect with the next `up`."""
+    runtime.up()
+    before = pid_of(runtime, "storefront")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")
+    NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
+    assert pid_of(runtime, "storefront") != before
+    health = httpx.get(
+        f"http://127.0.0.1:{settings.storefront_port}/health/telemetry", trust_env=False
+    ).json()
+    assert health["queue"]["capacity"] == 4096
+
+
+@pytest.mark.parametrize("call", ["kill", "pause", "resume", "start"])
+def test_unknown_part_is_refused_with_the_known_ones(call: str, runtime: NativeRuntime) -> None:
+    """A typing error costs nothing."""
+    with pytest.raises(
+        StackError, match="no part 'colector'; PART is one of storefront, inventory, collector"
+    ):
+        getattr(runtime, call)("colector")
+
+
+def test_missing_parts_are_told_with_the_reason() -> None:
+    """What the native runtime cannot give is no secret."""
+    assert {part.name for part in NativeRuntime.missing} == {"grafana", "Jaeger's and Prometheus's web pages"}
+    assert PartState.UP == "up"

@@ -1,0 +1,145 @@
+"""Building the programs: cache, interruption, a second build, and messages; with a stand-in for Go itself."""
+
+import io
+import os
+import stat
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from rich.console import Console
+
+from stack.errors import StackError
+from stack.native import programs
+from stack.native.programs import cache_folder, ensure_programs, find_go, modules_of
+from stack.settings import ROOT, StackSettings, load_settings
+
+GO = """\
+#!{python}
+# Stands in for the Go compiler: writes what `go build -o` names, and notes that it was called.
+import os, sys, time
+from pathlib import Path
+if sys.argv[1:] == ["env", "GOVERSION"]:
+    print(os.environ.get("STAND_IN_GO_VERSION", "go1.26.8"))
+    sys.exit()
+calls = Path(os.environ["STAND_IN_GO_CALLS"])
+calls.write_text(calls.read_text() + " ".join(sys.argv[1:]) + "\\n")
+if os.environ.get("STAND_IN_GO_FAILS"):
+    print("main.go:1: undefined: everything")
+    sys.exit(1)
+out = sys.argv[sys.argv.index("-o") + 1]
+files = [out] if not out.endswith("/") else [out + name for name in ("jaeger", "prometheus", "promtool")]
+for file in files:
+    Path(file).write_text("built")
+"""
+
+
+@pytest.fixture
+def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the test's own, a stand-in Go first in PATH, and the file of its calls."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    go = folder / "go"
+    go.write_text(GO.format(python=sys.executable))
+    go.chmod(go.stat().st_mode | stat.S_IXUSR)
+    noted = tmp_path / "calls"
+    noted.write_text("")
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("STAND_IN_GO_CALLS", str(noted))
+    return noted
+
+
+@pytest.fixture
+def quiet() -> Console:
+    """A console that nobody sees."""
+    return Console(file=io.StringIO(), width=200)
+
+
+def build_calls(noted: Path) -> list[str]:
+    """The builds that were asked for."""
+    return noted.read_text().splitlines()
+
+
+def test_builds_once_and_finds_afterwards(calls: Path, quiet: Console) -> None:
+    """The second call needs no compiler."""
+    first = ensure_programs(load_settings(), quiet)
+    assert set(first) == {"otelcol-contrib", "jaeger", "prometheus", "promtool"}
+    assert all(path.read_text() == "built" for path in first.values())
+    assert len(build_calls(calls)) == 3
+    assert ensure_programs(load_settings(), quiet) == first
+    assert len(build_calls(calls)) == 3
+
+
+def test_failed_build_tells_why_and_leaves_nothing_behind(
+    calls: Path, quiet: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The compiler's last lines are in the message, and the next try builds again."""
+    monkeypatch.setenv("STAND_IN_GO_FAILS", "1")
+    with pytest.raises(StackError, match="undefined: everything"):
+        ensure_programs(load_settings(), quiet)
+    assert not [path for path in cache_folder().iterdir() if path.is_dir()]
+    monkeypatch.delenv("STAND_IN_GO_FAILS")
+    assert ensure_programs(load_settings(), quiet)["jaeger"].exists()
+
+
+def test_interrupted_build_is_cleared_away_and_done_again(calls: Path, quiet: Console) -> None:
+    """What a killed build left is never taken for a program."""
+    collector = modules_of(load_settings())[0]
+    left_over = cache_folder() / f".{collector.key}-half"
+    left_over.mkdir(parents=True)
+    (left_over / "otelcol-contrib").write_text("half")
+    assert ensure_programs(load_settings(), quiet)["otelcol-contrib"].read_text() == "built"
+    assert not left_over.exists()
+
+
+def test_second_build_waits_for_the_first_and_builds_nothing(calls: Path, quiet: Console) -> None:
+    """Two `make up` at once build once."""
+    cache_folder().mkdir(parents=True)
+    lock = FileLock(cache_folder() / "build.lock", thread_local=False)
+    lock.acquire()
+    second = threading.Thread(target=ensure_programs, args=(load_settings(), quiet))
+    second.start()
+    second.join(0.3)
+    assert second.is_alive()
+    assert not build_calls(calls)
+    for module in modules_of(load_settings()):
+        (cache_folder() / module.key).mkdir()
+    lock.release()
+    second.join(10)
+    assert not second.is_alive()
+    assert not build_calls(calls)
+
+
+def test_old_go_on_path_is_not_taken(calls: Path, quiet: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go 1.25 cannot build the modules: the wheel's Go is used, here one that is already in the cache."""
+    monkeypatch.setenv("STAND_IN_GO_VERSION", "go1.25.9")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(programs, "_GO_REQUIREMENTS", ROOT / "requirements" / "no-such-file.txt")
+        with pytest.raises(FileNotFoundError):
+            find_go(quiet)
+    monkeypatch.setenv("STAND_IN_GO_VERSION", "go1.27.0")
+    assert find_go(quiet).parent == calls.parent / "bin"
+
+
+def test_version_of_env_file_must_be_the_modules(calls: Path, quiet: Console) -> None:
+    """A version changed in one place only is found before anything is built."""
+    settings: StackSettings = load_settings(collector_version="0.1.0")
+    with pytest.raises(StackError, match=r"collector 0\.1\.0.*make lock"):
+        ensure_programs(settings, quiet)
+    assert not build_calls(calls)
+
+
+def test_cache_entry_depends_on_the_modules_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another set of components is another program."""
+    collector = modules_of(load_settings())[0]
+    before = collector.key
+    copy = tmp_path / "modules"
+    subprocess.run(["cp", "-r", str(programs.MODULES), str(copy)], check=True)  # noqa: S607 - cp of any path
+    monkeypatch.setattr(programs, "MODULES", copy)
+    assert collector.key == before
+    (copy / "collector" / "components.go").write_text("package main")
+    assert collector.key != before

@@ -1,0 +1,238 @@
+"""The whole stack on the real programs: one table, part by signal, then an outage under load.
+
+The stack is started when it is not up, and left as it was found.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from rich.console import Console
+
+from stack.canary import Backends, order_one, send_canary
+from stack.health import NotYetError, wait_for
+from stack.native.runtime import NativeRuntime
+from stack.runtime import PartState
+from stack.settings import ROOT, StackSettings, load_settings
+from telemetry import names
+
+# Cold, the fixture builds the programs.
+pytestmark = [pytest.mark.stack, pytest.mark.timeout(3600)]
+
+
+class Stack:
+    """The running stack, as a test sees it."""
+
+    def __init__(self, settings: StackSettings, runtime: NativeRuntime) -> None:
+        self.settings = settings
+        self.runtime = runtime
+        self.backends = Backends(settings)
+        self.storefront = f"http://127.0.0.1:{settings.storefront_port}"
+
+    def health(self) -> dict[str, Any]:
+        """The storefront's own report."""
+        answer: dict[str, Any] = httpx.get(f"{self.storefront}/health/telemetry", trust_env=False).json()
+        return answer
+
+    def breaker_metric(self) -> str:
+        """The breaker's state as the storefront's /metrics shows it."""
+        text = httpx.get(
+            f"{self.storefront}/metrics",
+            headers={"accept": "application/openmetrics-text"},
+            trust_env=False,
+        ).text
+        (state,) = [
+            sample.labels[names.STATE]
+            for family in text_string_to_metric_families(text)
+            if family.name == names.BREAKER_STATE
+            for sample in family.samples
+            if sample.value == 1
+        ]
+        return str(state)
+
+    def wait(self, what: str, is_true: Callable[[], object], seconds: float) -> None:
+        """Waits until something holds; the failure names it."""
+
+        def check() -> None:
+            if not is_true():
+                raise NotYetError(f"not seen: {what}")
+
+        wait_for(check, seconds=seconds)
+
+    def wait_for_trace(self, trace_id: str) -> dict[str, list[dict[str, Any]]]:
+        """The trace's spans by service, once both services' are there."""
+
+        def find() -> dict[str, list[dict[str, Any]]]:
+            spans = dict(self.backends.trace(trace_id))
+            if not spans.keys() >= {"storefront", "inventory"}:
+                raise NotYetError(f"trace {trace_id} has spans of {', '.join(spans) or 'nobody'} only")
+            return spans
+
+        return wait_for(find, seconds=20)
+
+
+@pytest.fixture(scope="module")
+def stack() -> Iterator[Stack]:
+    """The stack, up and proven by its canary."""
+    settings = load_settings()
+    runtime = NativeRuntime(settings, Console())
+    was_up = all(part.state is PartState.UP for part in runtime.status())
+    runtime.up()
+    send_canary(settings)
+    yield Stack(settings, runtime)
+    if was_up:
+        runtime.up()
+    else:
+        runtime.down()
+
+
+METRICS = [
+    ("storefront", "requests", 'app_request_count_total{job="storefront",method="POST",route="/orders"}'),
+    ("storefront", "latency", 'app_request_latency_ms_count{job="storefront",route="/orders"}'),
+    ("storefront", "functions", 'app_function_duration_ms_count{job="storefront",outcome="ok"}'),
+    ("storefront", "own instrument", 'shop_orders_total{job="storefront",outcome="placed"}'),
+    ("storefront", "spans delivered", 'telemetry_spans_total{job="storefront",outcome="delivered"}'),
+    ("storefront", "breaker", 'telemetry_breaker_state{job="storefront",state="closed"}'),
+    ("inventory", "requests", 'app_request_count_total{job="inventory",route="/reservations"}'),
+    ("inventory", "spans delivered", 'telemetry_spans_total{job="inventory",outcome="delivered"}'),
+    ("collector", "spans accepted", 'otelcol_receiver_accepted_spans_total{job="collector"}'),
+    (
+        "collector",
+        "spans sent",
+        'otelcol_exporter_sent_spans_total{job="collector",exporter="otlp_http/jaeger"}',
+    ),
+    ("collector", "span calls", 'traces_span_metrics_calls_total{service_name="storefront"}'),
+    (
+        "collector",
+        "span durations",
+        'traces_span_metrics_duration_seconds_bucket{service_name="inventory",span_kind="SPAN_KIND_SERVER"}',
+    ),
+    ("jaeger", "spans stored", 'otelcol_receiver_accepted_spans_total{job="jaeger"}'),
+    ("prometheus", "targets up", "up == 1"),
+]
+
+
+@pytest.mark.parametrize(("part", "signal", "query"), METRICS, ids=[f"{p}: {s}" for p, s, _ in METRICS])
+def test_metric_is_in_prometheus(part: str, signal: str, query: str, stack: Stack) -> None:
+    """Each part's signal has a value above zero."""
+    stack.wait(f"{part}: {signal}: {query}", lambda: stack.backends.total(query) > 0, seconds=20)
+
+
+def test_every_target_is_scraped(stack: Stack) -> None:
+    """No target is down: a wrong content type would make one so."""
+    stack.wait("five targets up", lambda: stack.backends.total("up") == 5, seconds=20)
+
+
+def test_one_order_is_one_trace_of_both_services(stack: Stack) -> None:
+    """The storefront's and the inventory's spans are joined, with one server span each."""
+    spans = stack.wait_for_trace(order_one(stack.settings))
+    everything = [span for of_service in spans.values() for span in of_service]
+    ids = {span["spanId"] for span in everything}
+    roots = [span for span in everything if not span.get("parentSpanId")]
+    assert [span["name"] for span in roots] == ["POST /orders"]
+    assert all(span["parentSpanId"] in ids for span in everything if span.get("parentSpanId"))
+    for service, name in (("storefront", "POST /orders"), ("inventory", "POST /reservations")):
+        servers = [span["name"] for span in spans[service] if span["kind"] in (2, "SPAN_KIND_SERVER")]
+        assert servers == [name]
+
+
+def test_exemplars_of_services_and_spans_name_traces_that_exist(stack: Stack) -> None:
+    """From a point of a latency curve one gets to a trace."""
+    started = time.time()
+    trace_id = order_one(stack.settings)
+    for query in (
+        'app_request_latency_ms_bucket{job="storefront",route="/orders"}',
+        'traces_span_metrics_duration_seconds_bucket{service_name="storefront",span_name="POST /orders"}',
+    ):
+        stack.wait(
+            f"the exemplar {trace_id} of {query}",
+            lambda query=query: (
+                trace_id in stack.backends.exemplar_trace_ids(query, start=started - 60, end=time.time() + 5)
+            ),
+            seconds=20,
+        )
+    assert stack.wait_for_trace(trace_id)
+
+
+def test_monitor_api_of_jaeger_answers_from_span_metrics(stack: Stack) -> None:
+    """The Monitor tab's own query has a value: names and units agree on both sides."""
+    url = f"http://127.0.0.1:{stack.settings.jaeger_port}/api/metrics/calls"
+
+    def has_points() -> bool:
+        order_one(stack.settings)
+        answer = httpx.get(
+            url,
+            params={
+                "service": "storefront",
+                "endTs": int(time.time() * 1000),
+                "lookback": 60_000,
+                "step": 5_000,
+                "ratePer": 30_000,
+                "spanKind": "server",
+            },
+            trust_env=False,
+        ).json()
+        points = [point for metric in answer["metrics"] for point in metric["metricPoints"]]
+        values = [point["gaugeValue"]["doubleValue"] for point in points]
+        return any(isinstance(value, float | int) and value > 0 for value in values)
+
+    stack.wait("a rate above zero in Jaeger's monitor", has_points, seconds=30)
+
+
+def test_killed_collector_opens_the_breaker_and_no_request_fails(stack: Stack, tmp_path: Path) -> None:
+    """Under load: the breaker opens within 10 s and closes after the return; every request is answered."""
+    result = tmp_path / "load.json"
+    load = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "loadtest", "run", "--users", "10", "--rate", "40", "--seconds", "25"),
+            *("--storefront-port", str(stack.settings.storefront_port), "--json", str(result)),
+        ],
+        cwd=ROOT,
+    )
+    try:
+        delivered = stack.health()["ledger"]["delivered"]
+        stack.wait(
+            "spans of the load delivered",
+            lambda: stack.health()["ledger"]["delivered"] > delivered + 50,
+            seconds=15,
+        )
+        stack.runtime.kill("collector")
+        stack.wait(
+            "an open breaker on /health/telemetry",
+            lambda: stack.health()["circuit_breaker"]["state"] in {"open", "half_open"},
+            seconds=10,
+        )
+        assert stack.breaker_metric() in {"open", "half_open"}
+        assert stack.health()["status"] == "degraded"
+        stack.runtime.start("collector")
+        stack.wait(
+            "a closed breaker after the return",
+            lambda: (
+                stack.health()["circuit_breaker"]["state"] == "closed" and stack.breaker_metric() == "closed"
+            ),
+            seconds=70,
+        )
+        assert load.wait(timeout=90) == 0
+    finally:
+        if load.poll() is None:
+            load.kill()
+            load.wait()
+    outcome = json.loads(result.read_text())
+    assert (outcome["failures"], outcome["script_errors"]) == (0, [])
+    assert outcome["requests"] > 500
+    assert stack.wait_for_trace(order_one(stack.settings))
+    ledger = stack.health()["ledger"]
+    assert ledger["ended"] + ledger["adopted"] == (
+        ledger["delivered"]
+        + ledger["rejected"]
+        + sum(ledger["dropped"].values())
+        + ledger["in_memory"]
+        + ledger["spooled"]
+    )
