@@ -6,6 +6,7 @@ thousand worker threads: clients of equal configuration share one `Providers`.
 
 import atexit
 import threading
+import time
 import weakref
 
 from opentelemetry import metrics as metrics_api
@@ -69,19 +70,21 @@ class Providers:
         with self._lock:
             self._holders.discard(holder)
             is_last = not self._holders
-        if is_last:
-            self._push_metrics(timeout_seconds)
-            return self.pipeline.stop(timeout_seconds)
-        return self.flush(timeout_seconds)
+        if not is_last:
+            return self.flush(timeout_seconds)
+        return self.pipeline.stop(self._push_metrics(timeout_seconds))
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far, within the time; False if anything is unsent."""
-        self._push_metrics(timeout_seconds)
-        return self.pipeline.force_flush(int(timeout_seconds * 1000))
+        return self.pipeline.force_flush(int(self._push_metrics(timeout_seconds) * 1000))
 
-    def _push_metrics(self, timeout_seconds: float) -> None:
-        if self._pushes_metrics and self._sdk_meter_provider is not None:
-            self._sdk_meter_provider.force_flush(int(timeout_seconds * 1000))
+    def _push_metrics(self, budget_seconds: float) -> float:
+        """Sends the metrics where they are pushed; returns what is left of the budget."""
+        if not self._pushes_metrics or self._sdk_meter_provider is None:
+            return budget_seconds
+        started = time.monotonic()
+        self._sdk_meter_provider.force_flush(int(budget_seconds * 1000 / 2))
+        return max(0.0, budget_seconds - (time.monotonic() - started))
 
 
 def providers_for(config: TelemetryConfig) -> Providers:

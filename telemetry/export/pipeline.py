@@ -107,7 +107,9 @@ class ExportPipeline(SpanProcessor):
             run.exporter.stop(give_up_at)
             run.batcher.shutdown()  # type: ignore[no-untyped-call]
             self._status = run.exporter.status
-        self.ledger.close()
+        with self._lock:
+            if self._is_stopped:  # else somebody has started it again meanwhile
+                self.ledger.close()
         lost = sum(self.ledger.read().dropped.values()) - dropped_before
         if lost:
             logger.warning(
