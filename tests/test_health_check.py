@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import grpc
 import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -93,8 +94,6 @@ def test_open_breaker_is_degraded_never_unhealthy(client: TelemetryClient, recei
 
 def test_permanent_refusal_is_degraded(client: TelemetryClient, receiver: Any, until: Any) -> None:
     """A 401 that drops everything is not healthy, though the breaker is closed."""
-    import grpc  # noqa: PLC0415 - only here
-
     receiver.answer = lambda context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
     with client.start_span("work"):
         pass

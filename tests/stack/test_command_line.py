@@ -1,0 +1,85 @@
+"""`python -m stack` and the Makefile, as a user calls them: words and exit status."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stack.settings import ROOT, StackSettings
+
+
+def call(*arguments: str, settings: StackSettings, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs a command on the test's own ports and run folder."""
+    ports = {
+        name.upper(): str(getattr(settings, name))
+        for name in StackSettings.model_fields
+        if name.endswith("_port")
+    }
+    return subprocess.run(
+        arguments,
+        cwd=ROOT,
+        env={**os.environ, **ports, "STACK_RUN_DIR": str(settings.stack_run_dir), **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def stack(*arguments: str, settings: StackSettings, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs `python -m stack`."""
+    return call(sys.executable, "-m", "stack", *arguments, settings=settings, **variables)
+
+
+def test_status_of_nothing_shows_every_part_stopped_and_fails(settings: StackSettings) -> None:
+    """A script can ask whether the stack is up."""
+    done = stack("status", settings=settings)
+    assert done.returncode == 1
+    assert done.stdout.count("stopped") == 5
+    assert "missing grafana" in done.stdout
+
+
+def test_down_is_harmless_when_nothing_is_up(settings: StackSettings) -> None:
+    """Twice as well."""
+    assert stack("down", settings=settings).returncode == 0
+    assert stack("down", settings=settings).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("kill", "nonsense"), "there is no part 'nonsense'"),
+        (("kill", "collector"), "the collector does not run"),
+        (("start", "collector"), "`make up` starts it"),
+        (("logs", "collector"), "has no log yet"),
+    ],
+)
+def test_failure_is_told_in_words_without_a_stack_trace(
+    arguments: tuple[str, ...], words: str, settings: StackSettings
+) -> None:
+    """What is wrong and what to do, exit status 1."""
+    done = stack(*arguments, settings=settings)
+    assert done.returncode == 1
+    assert words in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_bad_port_is_told(settings: StackSettings) -> None:
+    """The variable and its value."""
+    done = stack("status", settings=settings, STOREFRONT_PORT="web")
+    assert done.returncode == 1
+    assert "STOREFRONT_PORT='web'" in done.stdout
+
+
+def test_make_lists_its_targets_and_asks_for_the_part(settings: StackSettings) -> None:
+    """`make` alone is the help; a command that needs a part says so."""
+    listed = call("make", settings=settings)
+    assert listed.returncode == 0
+    for target in ("up", "test", "test-stack", "load", "load-ui", "kill", "start", "logs", "status", "down"):
+        assert f"make {target} " in listed.stdout
+    assert Path(ROOT / "Makefile").read_text().count("\n.PHONY") >= 3
+    nameless = call("make", "--dry-run", "kill", settings=settings)
+    assert nameless.returncode != 0
+    assert "PART=collector" in nameless.stderr
