@@ -47,6 +47,7 @@ test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
 	@$(BIN)/pytest -m "not stack" --cov --cov-report=term
 test-stack: $(READY) ## the tests on the real programs; starts the stack if it is not up
+	@$(BIN)/python -m stack build
 	@$(BIN)/pytest -m stack
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from stack.canary import send_canary
 from stack.errors import StackError
+from stack.native.programs import ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.report import print_missing, print_parts
 from stack.runtime import PartState, Runtime, choose_runtime
@@ -45,6 +46,13 @@ def up() -> None:
     print_missing(console, runtime.missing)
     if any(part.state is not PartState.UP for part in parts):
         raise typer.Exit(1)
+
+
+@cli.command()
+def build() -> None:
+    """Builds the programs that the cache lacks, as `up` would."""
+    for name, path in ensure_programs(load_settings(), console).items():
+        console.print(f"{name}: {path}")
 
 
 @cli.command()
