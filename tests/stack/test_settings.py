@@ -10,6 +10,7 @@ from stack.settings import load_settings, service_variables
 
 def test_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """A port is moved by its variable."""
+    monkeypatch.delenv("STOREFRONT_PORT", raising=False)
     assert load_settings().storefront_port == 8000
     monkeypatch.setenv("STOREFRONT_PORT", "18000")
     assert load_settings().storefront_port == 18000
