@@ -5,6 +5,7 @@ exemplars and its header name that span's trace.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -16,6 +17,8 @@ from . import names
 from .client import TelemetryClient
 from .current import use_client
 from .excluded import ExcludedPaths
+
+logger = logging.getLogger(__name__)
 
 _KNOWN_METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
@@ -46,6 +49,7 @@ class TelemetryMiddleware:
         self._client = client
         self._excluded = excluded
         self._clock = clock
+        self._has_failed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
@@ -88,13 +92,22 @@ class TelemetryMiddleware:
             status = _SERVER_ERROR if status is None else status
             if error_type is None and status >= _SERVER_ERROR:
                 error_type = str(status)
+            self._record(scope, status, (self._clock() - started) * 1000, error_type)
+
+    def _record(self, scope: Scope, status: int, duration_ms: float, error_type: str | None) -> None:
+        try:
             self._client.metrics.record_request(
                 method=scope["method"] if scope["method"] in _KNOWN_METHODS else names.OTHER_METHOD,
                 route=route_of(scope),
                 status_code=status,
-                duration_ms=(self._clock() - started) * 1000,
+                duration_ms=duration_ms,
                 error_type=error_type,
             )
+        except Exception:
+            # The answer is sent, or the application's own exception is on its way: neither is to change.
+            if not self._has_failed:
+                self._has_failed = True
+                logger.exception("recording a request failed; further failures are not logged")
 
     def _trace_response(self) -> bytes | None:
         """The header of W3C Trace Context Level 2: what trace this answer belongs to."""

@@ -97,6 +97,22 @@ def test_cancelled_request_is_no_error(client: TelemetryClient) -> None:
     ]
 
 
+def test_broken_metric_breaks_no_request(
+    client: TelemetryClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure of our own is logged once, and the answer is sent all the same."""
+
+    def broken(**_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(client.metrics, "record_request", broken)
+    assert [message["type"] for message in serve(client, answer_200)] == [
+        "http.response.start",
+        "http.response.body",
+    ]
+    assert "recording a request failed" in caplog.text
+
+
 @pytest.mark.parametrize("kind", ["websocket", "lifespan"])
 def test_other_scopes_pass_through_uncounted(kind: str, client: TelemetryClient) -> None:
     """Only HTTP requests are requests."""
