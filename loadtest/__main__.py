@@ -97,7 +97,9 @@ def _locust_environment() -> dict[str, str]:
 
 def _run_locust(command: list[str]) -> tuple[int, bool]:
     """Runs Locust to its end; returns its exit status and whether Ctrl-C or SIGTERM cut it short."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # SIGINT too: a shell starts its background jobs with it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     # In a session of its own it hears of Ctrl-C once, from here, as the signal after which it still
     # finishes what is under way and writes its result.
     process = subprocess.Popen(

@@ -98,7 +98,18 @@ def test_load_begins_no_trace_itself(busy_shop: Shop, calm_run: tuple[int, LoadR
 def test_failed_requests_name_their_traces(broken_shop: Shop, tmp_path: Path) -> None:
     """A failing run exits non-zero, and its links lead to traces that were sent."""
     file = tmp_path / "broken.json"
-    arguments = ("--users", "2", "--rate", "10", "--seconds", "1", "--json", str(file))
+    arguments = (
+        "--users",
+        "2",
+        "--rate",
+        "10",
+        "--seconds",
+        "1",
+        "--jaeger-port",
+        "26686",
+        "--json",
+        str(file),
+    )
     with load(*arguments, port=broken_shop.storefront_port) as process:
         output, _ = process.communicate(timeout=40)
     result = LoadResult.model_validate_json(file.read_text())
@@ -106,7 +117,7 @@ def test_failed_requests_name_their_traces(broken_shop: Shop, tmp_path: Path) ->
     assert (process.returncode, result.failures) == (1, result.requests)
     trace_id = result.first_failures[0].trace_id
     assert trace_id is not None
-    assert f"http://127.0.0.1:16686/api/v3/traces/{trace_id}" in output
+    assert f"http://127.0.0.1:26686/api/v3/traces/{trace_id}" in output
     wait_for(f"trace {trace_id}", lambda: broken_shop.receiver.trace(trace_id))
 
 
