@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
@@ -166,7 +167,59 @@ def test_unencodable_span_costs_only_itself(
     assert set(receiver.names) == {"good"}
 
 
-def test_http_collector_takes_spans_and_a_refusal_is_classified(until: Until, free_port: int) -> None:
+class HttpReceiver(ThreadingHTTPServer):
+    """An OTLP/HTTP server that answers with the statuses it is given, then with 200."""
+
+    def __init__(self, *statuses: int) -> None:
+        self.statuses = list(statuses)
+        self.paths: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                """Answers one export."""
+                self.rfile.read(int(self.headers["content-length"]))
+                outer.paths.append(self.path)
+                self.send_response(outer.statuses.pop(0) if outer.statuses else 200)
+                self.send_header("content-length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                """Says nothing."""
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+@pytest.mark.parametrize(
+    ("status", "delivered", "dropped"),
+    [(503, 1, {}), (401, 0, {DropReason.NOT_RETRYABLE: 1}), (400, 0, {DropReason.NOT_RETRYABLE: 1})],
+)
+def test_http_refusal_is_classified_by_its_status(
+    status: int, delivered: int, dropped: dict[DropReason, int], until: Until
+) -> None:
+    """503 is worth another try, 401 and 400 are not; the path is the one of traces."""
+    with HttpReceiver(status) as receiver:
+        pipeline = ExportPipeline(
+            TelemetryConfig(
+                protocol="http/protobuf",
+                endpoint=f"http://127.0.0.1:{receiver.server_port}",
+                schedule_delay_ms=20,
+            )
+        )
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(pipeline)
+        provider.get_tracer("test").start_span("work").end()
+        until("the span's fate", lambda: pipeline.ledger.read().in_memory == 0)
+        reading = pipeline.ledger.read()
+        assert (reading.delivered, dict(reading.dropped)) == (delivered, dropped)
+        assert set(receiver.paths) == {"/v1/traces"}
+        assert f"{status}" in str(pipeline.status.last_error) or delivered
+        pipeline.stop(1)
+        receiver.shutdown()
+
+
+def test_http_collector_that_is_not_there_opens_the_breaker(until: Until, free_port: int) -> None:
     """The HTTP exporter's failures are read too: nobody listening is retryable."""
     pipeline = ExportPipeline(
         TelemetryConfig(

@@ -1,0 +1,46 @@
+"""The README's own words: its example runs, and the commands it names exist."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def test_example_runs_as_it_stands(receiver: Any, tmp_path: Path) -> None:
+    """Copied from the page, the example serves and its spans arrive."""
+    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len([line for line in example.splitlines() if line]) <= 15
+    script = example + (
+        "\nfrom fastapi.testclient import TestClient\n"
+        "with TestClient(app) as http:\n"
+        "    assert http.get('/quote/OTLP').json() == {'symbol': 'OTLP'}\n"
+        "    assert 'app_function_duration_ms' in http.get('/metrics').text\n"
+    )
+    (tmp_path / "example.py").write_text(script)
+    subprocess.run(
+        [sys.executable, "-W", "error", "example.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint},
+        check=True,
+        timeout=30,
+    )
+    names = sorted(receiver.names)
+    assert names[0] == "GET /quote/{symbol}"
+    assert "price" in names
+    assert len(names) == 3
+
+
+def test_every_command_named_is_a_target_and_every_variable_a_setting() -> None:
+    """`make …` of the page is in the Makefile; TELEMETRY_… of the page is read."""
+    from telemetry.config import _FIELD_OF  # noqa: PLC0415 - the library's own table of variables
+
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"make ([a-z][a-z-]*)", README)) <= targets | {"alone"}
+    variables = set(re.findall(r"`((?:TELEMETRY|OTEL_BSP|OTEL_TRACES|OTEL_METRICS)_[A-Z_]+[A-Z])`", README))
+    assert variables
+    assert variables <= set(_FIELD_OF)
