@@ -11,12 +11,14 @@ from typing import Any
 import grpc
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
 from telemetry.config import TelemetryConfig
-from telemetry.export.breaker import BreakerState
-from telemetry.export.ledger import DropReason
+from telemetry.export.breaker import BreakerState, CircuitBreaker
+from telemetry.export.ledger import DropReason, Ledger
+from telemetry.export.otlp import build_transport
 from telemetry.export.pipeline import ExportPipeline
+from telemetry.export.sender import BreakerSpanExporter
 
 Until = Callable[..., None]
 
@@ -75,10 +77,23 @@ def test_spans_arrive_and_are_counted_delivered(
     assert rig.ledger.is_balanced
 
 
-def test_unsampled_spans_are_neither_counted_nor_sent(receiver: Any) -> None:
+class RecordOnly(Sampler):
+    """Records spans for local use, and samples none."""
+
+    def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
+        """Decides so for every span."""
+        return SamplingResult(Decision.RECORD_ONLY)
+
+    def get_description(self) -> str:
+        """Its name."""
+        return "RecordOnly"
+
+
+@pytest.mark.parametrize("sampler", [ALWAYS_OFF, RecordOnly()])
+def test_unsampled_spans_are_neither_counted_nor_sent(sampler: Sampler, receiver: Any) -> None:
     """The ledger speaks of sampled spans only."""
     pipeline = ExportPipeline(TelemetryConfig(endpoint=receiver.endpoint))
-    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(pipeline)
     provider.get_tracer("test").start_span("unsampled").end()
     assert pipeline.ledger.read().ended == 0
@@ -264,6 +279,36 @@ def test_stop_sends_what_is_queued(make_rig: Callable[..., Rig], receiver: Any) 
     rig.end_spans(2_000)
     assert rig.pipeline.stop(5) is True
     assert len(receiver.spans) == 2_000
+
+
+def test_stop_is_bounded_though_every_batch_is_answered_slowly(
+    make_rig: Callable[..., Rig], receiver: Any
+) -> None:
+    """A slow but healthy Collector gets what fits into the budget; the rest is counted."""
+    release = threading.Event()
+    receiver.answer = lambda _: release.wait(0.2)
+    rig = make_rig(max_export_batch_size=1, schedule_delay_ms=60_000)
+    rig.end_spans(100)
+    started = time.monotonic()
+    assert rig.pipeline.stop(1.0) is False
+    assert time.monotonic() - started < 4
+    release.set()
+    assert rig.ledger.delivered > 0
+    assert rig.ledger.delivered + rig.ledger.dropped[DropReason.SHUTDOWN] == 100
+
+
+def test_sender_counts_what_it_gives_up_by_itself(receiver: Any) -> None:
+    """Without waiting for the ledger to be closed: somebody may have started the pipeline again."""
+    ledger = Ledger()
+    receiver.stop()
+    transport = build_transport(TelemetryConfig(endpoint=receiver.endpoint))
+    sender = BreakerSpanExporter(transport, CircuitBreaker(), ledger, observe=lambda _: None)
+    span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("work")
+    ledger.admit(10)
+    sender.stop(time.monotonic())
+    sender.export([span])  # type: ignore[list-item]
+    assert ledger.read().dropped == {DropReason.SHUTDOWN: 1}
+    assert ledger.read().in_memory == 0
 
 
 def test_pipeline_starts_again_after_a_stop(make_rig: Callable[..., Rig], receiver: Any) -> None:
