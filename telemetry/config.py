@@ -9,13 +9,22 @@ import logging
 import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from .endpoint import (
+    check_endpoint,
+    default_endpoint,
+    is_insecure,
+    port_of_other_protocol,
+    traces_endpoint,
+    without_secrets,
+)
 from .errors import ConfigurationError
+from .presets import PRESETS, preset_of
 
 logger = logging.getLogger(__name__)
 
@@ -28,33 +37,12 @@ SamplerName = Literal[
     "parentbased_traceidratio",
 ]
 
-_PRODUCTION: Mapping[str, int | float] = {
-    "max_queue_size": 8192,
-    "max_export_batch_size": 1024,
-    "schedule_delay_ms": 2000,
-    "export_timeout_ms": 5000,
-    "sampler_arg": 0.1,
-}
-PRESETS: Mapping[str, Mapping[str, int | float]] = {
-    "development": {
-        "max_queue_size": 2048,
-        "max_export_batch_size": 512,
-        "schedule_delay_ms": 1000,
-        "export_timeout_ms": 3000,
-        "sampler_arg": 1.0,
-    },
-    "staging": {**_PRODUCTION, "sampler_arg": 0.5},
-    "production": _PRODUCTION,
-}
-"""What each `ENVIRONMENT` sets where neither an argument nor a variable does."""
-
 _RESOURCE_ATTRIBUTE_OF = {
     "service_name": "service.name",
     "service_version": "service.version",
     "environment": "deployment.environment.name",
 }
 _SAMPLERS_ELSEWHERE = ("jaeger_remote", "parentbased_jaeger_remote", "xray")
-_DEFAULT_ENDPOINT = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 
 
 def _variables(*names: str) -> AliasChoices:
@@ -326,7 +314,7 @@ class TelemetryConfig(BaseSettings):
                     values[field] = attributes[attribute]
         environment = values.get("environment", "development")
         is_batch_size_set = "max_export_batch_size" in values
-        for field, value in PRESETS.get(environment, _PRODUCTION).items():
+        for field, value in preset_of(environment).items():
             values.setdefault(field, value)
         if not is_batch_size_set and str(values["max_queue_size"]).isdecimal():
             # A preset must not make a small queue, asked for on its own, an error.
@@ -334,7 +322,7 @@ class TelemetryConfig(BaseSettings):
                 values["max_export_batch_size"], int(values["max_queue_size"])
             )
         if not values.get("endpoint"):
-            values["endpoint"] = _DEFAULT_ENDPOINT.get(values.get("protocol", "grpc"), "")
+            values["endpoint"] = default_endpoint(values.get("protocol", "grpc"))
         return values
 
     @field_validator("resource_attributes", "headers", mode="before")
@@ -369,16 +357,7 @@ class TelemetryConfig(BaseSettings):
     @field_validator("endpoint", "traces_endpoint")
     @classmethod
     def _check_endpoint(cls, value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = urlsplit(value if "://" in value else f"//{value}")
-        try:
-            is_usable = parts.scheme in ("http", "https", "") and bool(parts.hostname) and parts.port != 0
-        except ValueError:
-            is_usable = False
-        if not is_usable:
-            raise ValueError("not an address such as http://localhost:4317 or https://collector.example:4318")
-        return value
+        return None if value is None else check_endpoint(value)
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -405,21 +384,17 @@ class TelemetryConfig(BaseSettings):
     @property
     def export_endpoint(self) -> str:
         """Where traces are sent, with `/v1/traces` added to a general HTTP endpoint (OTLP specification)."""
-        if self.traces_endpoint is not None:
-            return self.traces_endpoint
-        return self.endpoint.rstrip("/") + "/v1/traces" if self.protocol == "http/protobuf" else self.endpoint
+        return self.traces_endpoint or traces_endpoint(self.endpoint, self.protocol)
 
     @property
     def shown_endpoint(self) -> str:
         """The export endpoint without credentials or query, for logs and health."""
-        scheme, separator, rest = self.export_endpoint.rpartition("://")
-        return f"{scheme}{separator}{rest.split('?')[0].rpartition('@')[2]}"
+        return without_secrets(self.export_endpoint)
 
     @property
     def is_insecure(self) -> bool:
         """Whether gRPC goes without TLS: the scheme decides, `insecure` only where there is none."""
-        scheme = urlsplit(self.export_endpoint).scheme if "://" in self.export_endpoint else ""
-        return scheme == "http" or (scheme == "" and bool(self.insecure))
+        return is_insecure(self.export_endpoint, flag=self.insecure)
 
     @property
     def attempt_timeout_seconds(self) -> float:
@@ -441,14 +416,10 @@ class TelemetryConfig(BaseSettings):
                 self.environment,
                 ", ".join(PRESETS),
             )
-        try:
-            port = urlsplit(self.export_endpoint).port
-        except ValueError:
-            port = None
-        usual = {"grpc": 4318, "http/protobuf": 4317}[self.protocol]
-        if port == usual:
+        port = port_of_other_protocol(self.export_endpoint, self.protocol)
+        if port is not None:
             logger.warning(
-                "%s is usually the port of the other OTLP protocol, but the protocol is %s (endpoint %s)",
+                "%d is usually the port of the other OTLP protocol, but the protocol is %s (endpoint %s)",
                 port,
                 self.protocol,
                 self.shown_endpoint,

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from fastapi import APIRouter, FastAPI, HTTPException
 from fastapi.testclient import TestClient
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain_text
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -167,6 +169,17 @@ def test_openmetrics_carries_the_exemplar_of_the_answers_trace(config: Telemetry
         assert trace_id in exemplars
 
 
+def test_unsampled_request_leaves_no_exemplar(receiver: Any) -> None:
+    """Its trace could not be opened."""
+    app = build_app()
+    setup_telemetry(app, TelemetryConfig(endpoint=receiver.endpoint, sampler="always_off"))
+    with TestClient(app) as http:
+        http.get("/items/7")
+        page = http.get("/metrics", headers=OPEN_METRICS).text
+    assert 'route="/items/{item_id}"' in page
+    assert "trace_id" not in page
+
+
 def test_plain_text_metrics_parse_and_have_no_created_collisions(config: TelemetryConfig) -> None:
     """A scraper that does not ask for OpenMetrics gets the plain format, each family once."""
     app = build_app()
@@ -282,7 +295,7 @@ def test_requests_client_is_found_within_the_request(
     config: TelemetryConfig, shut_down: Callable[[TelemetryClient], TelemetryClient]
 ) -> None:
     """Decorated code finds the client of the app that serves the request, not the process's default."""
-    default = shut_down(TelemetryClient(config))
+    default = shut_down(setup_telemetry(FastAPI(), config))
     app = FastAPI()
     found: list[TelemetryClient | None] = []
 
@@ -290,11 +303,38 @@ def test_requests_client_is_found_within_the_request(
     def who() -> None:
         found.append(find_client())
 
-    own = setup_telemetry(app, TelemetryConfig(service_name="other", traces_exporter="none"))
-    assert own is not default
+    own = shut_down(setup_telemetry(app, TelemetryConfig(service_name="other", traces_exporter="none")))
     with TestClient(app) as http:
         http.get("/who")
-    assert found == [own]
+        found.append(find_client())
+    assert found == [own, default]
+
+
+def test_excluded_paths_suppress_the_instrumentations_inside(config: TelemetryConfig) -> None:
+    """A health check that asks a database makes no trace of its own."""
+    app = FastAPI()
+    enabled: dict[str, bool] = {}
+
+    @app.get("/live")
+    @app.get("/counted")
+    def ask(request: Request) -> None:
+        enabled[request.url.path] = is_instrumentation_enabled()
+
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        http.get("/live")
+        http.get("/counted")
+    assert enabled == {"/live": False, "/counted": True}
+
+
+def test_requests_are_measured_once(config: TelemetryConfig) -> None:
+    """Neither FastAPI's own metrics nor the instrumentation's appear beside the middleware's."""
+    app = build_app()
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        http.get("/items/1")
+        page = http.get("/metrics", headers=OPEN_METRICS).text
+    assert "http_server" not in page
 
 
 def test_log_records_carry_trace_and_span_ids(
