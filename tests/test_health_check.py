@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -101,6 +102,10 @@ def test_permanent_refusal_is_degraded(client: TelemetryClient, receiver: Any, u
     health = client.health()
     assert (health.status, health.circuit_breaker.state) == ("degraded", "closed")
     assert "no token" in str(health.exporter.last_error)
+    # Not only for the drop: that is forgotten after a minute, the refusal with the next success.
+    client.pipeline.ledger._clock = lambda: time.monotonic() + 61
+    assert client.pipeline.ledger.dropped_in_last_minute() == 0
+    assert client.health().status == "degraded"
 
 
 def test_credentials_never_appear(receiver: Any) -> None:

@@ -151,6 +151,7 @@ def test_launcher_needs_no_code(serve: Callable[..., Server], receiver: Any) -> 
     output = server.terminate()
     assert receiver.names == ["GET /hello/{name}"], output
     assert receiver.resources[0]["service.name"] == "program"
+    assert "already instrumented" not in output
 
 
 def test_launcher_and_setup_together_make_one_span(serve: Callable[..., Server], receiver: Any) -> None:

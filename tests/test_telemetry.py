@@ -199,6 +199,14 @@ def test_users_own_instruments_appear_on_the_same_page(config: TelemetryConfig) 
         assert sample(http, "shop_orders_test_total", kind="web") == 3
 
 
+def test_metrics_of_the_default_registry_appear_on_the_same_page(config: TelemetryConfig) -> None:
+    """What an application keeps in prometheus_client itself is not lost."""
+    app = build_app()
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        assert sample(http, "python_info") == 1
+
+
 def test_excluded_paths_are_neither_traced_nor_counted(config: TelemetryConfig, receiver: Any) -> None:
     """Health, metrics and what the configuration names stay silent."""
     app = build_app()
@@ -308,6 +316,15 @@ def test_requests_client_is_found_within_the_request(
         http.get("/who")
         found.append(find_client())
     assert found == [own, default]
+
+
+def test_client_of_an_app_is_the_default_before_one_made_in_passing(
+    config: TelemetryConfig, shut_down: Callable[[TelemetryClient], TelemetryClient]
+) -> None:
+    """What setup_telemetry was called with speaks for the process, whichever came first."""
+    shut_down(TelemetryClient(service_name="in passing", traces_exporter="none"))
+    of_app = shut_down(setup_telemetry(FastAPI(), config))
+    assert find_client() is of_app
 
 
 def test_excluded_paths_suppress_the_instrumentations_inside(config: TelemetryConfig) -> None:

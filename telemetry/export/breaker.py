@@ -12,6 +12,7 @@ over stays `open` until somebody acquires: reading the state changes nothing.
 
 import enum
 import logging
+import math
 import random as random_module
 import threading
 import time
@@ -77,15 +78,18 @@ class BreakerSettings:
     probes: int = 1
     """Successes that close a half-open breaker, and the most probes in flight."""
     lease_seconds: float = 30.0
-    """How long a probe may stay unsettled before it counts as lost."""
+    """How long a probe may stay unsettled before the next `acquire()` counts it as lost and opens again."""
 
     def __post_init__(self) -> None:
         for field in ("failure_threshold", "minimum_calls", "probes"):
             if getattr(self, field) < 1:
                 raise ValueError(f"{field} must be at least 1, got {getattr(self, field)!r}")
-        for field in ("window_seconds", "open_seconds", "lease_seconds"):
-            if not getattr(self, field) > 0:
-                raise ValueError(f"{field} must be above 0, got {getattr(self, field)!r}")
+        if not self.window_seconds > 0:
+            raise ValueError(f"window_seconds must be above 0, got {self.window_seconds!r}")
+        for field in ("open_seconds", "lease_seconds"):
+            # An endless wait or lease would never let the breaker close again.
+            if not 0 < getattr(self, field) < math.inf:
+                raise ValueError(f"{field} must be above 0 and finite, got {getattr(self, field)!r}")
         if not 0 < self.failure_rate <= 1:
             raise ValueError(f"failure_rate must be above 0 and at most 1, got {self.failure_rate!r}")
         if not self.open_max_seconds >= self.open_seconds:
@@ -176,7 +180,7 @@ class Permit:
 class CircuitBreaker:
     """Gives permits while calls succeed, and rejections while they do not. Thread-safe.
 
-    The lock guards bookkeeping only: no call, listener or log line runs under it.
+    The lock guards bookkeeping only: no call, listener, clock, random number or log line runs under it.
 
     The open time is drawn with full jitter below `min(open_max_seconds, open_seconds * 2**n)`, never
     below `SHORTEST_SHARE` of that, and never below what the server asked for (up to
@@ -200,12 +204,13 @@ class CircuitBreaker:
         self._clock = clock
         self._random = random
         self._listeners: list[Callable[[Transition], None]] = []
+        self._generation = 0
         self._begin()
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._state = BreakerState.CLOSED
-        self._generation = 0
+        self._generation += 1  # never anew: a forked child may hold a permit of its parent's
         self._latest = float("-inf")
         self._open_until = 0.0
         self._exponent = 0
@@ -221,8 +226,9 @@ class CircuitBreaker:
 
     def acquire(self) -> Permit | Rejected:
         """Asks for leave to make one call."""
+        clock, jitter = self._clock(), self._random()
         with self._lock:
-            answer = self._acquire(self._now())
+            answer = self._acquire(self._now(clock), jitter)
         self._tell()
         return answer
 
@@ -234,8 +240,9 @@ class CircuitBreaker:
 
     def snapshot(self) -> BreakerSnapshot:
         """One consistent reading; changes nothing."""
+        clock = self._clock()
         with self._lock:
-            now = self._now()
+            now = self._now(clock)
             is_open = self._state is BreakerState.OPEN
             return BreakerSnapshot(
                 state=self._state,
@@ -257,8 +264,9 @@ class CircuitBreaker:
 
     def reset(self) -> None:
         """Closes and forgets what it learnt; totals stay."""
+        clock = self._clock()
         with self._lock:
-            now = self._now()
+            now = self._now(clock)
             self._exponent = 0
             if self._state is BreakerState.CLOSED:
                 self._forget()
@@ -267,7 +275,7 @@ class CircuitBreaker:
         self._tell()
 
     def reset_after_fork(self) -> None:
-        """Begins anew in a forked child, with a lock of its own; listeners stay."""
+        """Begins anew in a forked child, with a lock of its own; listeners stay, older permits are stale."""
         self._begin()
 
     def add_listener(self, listener: Callable[[Transition], None]) -> None:
@@ -284,13 +292,13 @@ class CircuitBreaker:
             if listener in self._listeners:
                 self._listeners.remove(listener)
 
-    def _acquire(self, now: float) -> Permit | Rejected:
+    def _acquire(self, now: float, jitter: float) -> Permit | Rejected:
         if self._state in {BreakerState.CLOSED, BreakerState.DISABLED}:
             return Permit(self, self._generation)
         if self._state is BreakerState.FORCED_OPEN:
             return Rejected(self._state, None)
         if self._state is BreakerState.HALF_OPEN and any(end <= now for end in self._leases.values()):
-            self._open(now, None, "a probe was lost")
+            self._open(now, jitter, None, "a probe was lost")
         if self._state is BreakerState.OPEN:
             if now < self._open_until:
                 return Rejected(self._state, self._open_until - now)
@@ -302,6 +310,7 @@ class CircuitBreaker:
         return permit
 
     def _settle(self, permit: Permit, result: _Result, retry_after_seconds: float | None) -> None:
+        clock, jitter = self._clock(), self._random()
         with self._lock:
             if permit._is_settled:  # noqa: SLF001 - two halves of one thing
                 return
@@ -309,23 +318,27 @@ class CircuitBreaker:
             if permit.generation != self._generation:
                 self._stale += 1
                 return
-            now = self._now()
+            now = self._now(clock)
             self._leases.pop(permit, None)
             if self._state is BreakerState.HALF_OPEN:
-                self._settle_probe(now, result, retry_after_seconds)
+                self._settle_probe(now, jitter, result, retry_after_seconds)
             elif self._state is BreakerState.CLOSED:
-                self._settle_closed(now, result, retry_after_seconds)
+                self._settle_closed(now, jitter, result, retry_after_seconds)
         self._tell()
 
-    def _settle_probe(self, now: float, result: _Result, retry_after_seconds: float | None) -> None:
+    def _settle_probe(
+        self, now: float, jitter: float, result: _Result, retry_after_seconds: float | None
+    ) -> None:
         if result is _Result.FAILURE:
-            self._open(now, retry_after_seconds, "a probe failed")
+            self._open(now, jitter, retry_after_seconds, "a probe failed")
         elif result is _Result.SUCCESS:
             self._probe_successes += 1
             if self._probe_successes >= self.settings.probes:
-                self._transition(BreakerState.CLOSED, now, f"{self._probe_successes} probes succeeded")
+                self._transition(BreakerState.CLOSED, now, "enough probes succeeded")
 
-    def _settle_closed(self, now: float, result: _Result, retry_after_seconds: float | None) -> None:
+    def _settle_closed(
+        self, now: float, jitter: float, result: _Result, retry_after_seconds: float | None
+    ) -> None:
         if result is _Result.IGNORED:
             return
         is_failure = result is _Result.FAILURE
@@ -340,13 +353,13 @@ class CircuitBreaker:
         self._consecutive_failures += 1
         rate = self._window.failure_rate(now)
         if self._consecutive_failures >= self.settings.failure_threshold:
-            self._open(now, retry_after_seconds, f"{self._consecutive_failures} consecutive failures")
+            self._open(now, jitter, retry_after_seconds, f"{self._consecutive_failures} consecutive failures")
         elif self._window.calls(now) >= self.settings.minimum_calls and rate >= self.settings.failure_rate:
-            self._open(now, retry_after_seconds, f"{rate:.0%} of calls failed")
+            self._open(now, jitter, retry_after_seconds, f"{rate:.0%} of calls failed")
 
-    def _open(self, now: float, retry_after_seconds: float | None, reason: str) -> None:
+    def _open(self, now: float, jitter: float, retry_after_seconds: float | None, reason: str) -> None:
         ceiling = min(self.settings.open_max_seconds, self.settings.open_seconds * 2.0**self._exponent)
-        wait = ceiling * max(SHORTEST_SHARE, min(1.0, self._random()))
+        wait = ceiling * max(SHORTEST_SHARE, min(1.0, jitter))
         if retry_after_seconds is not None:
             wait = max(wait, min(retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS))
         self._exponent = min(self._exponent + 1, _LARGEST_EXPONENT)
@@ -354,9 +367,10 @@ class CircuitBreaker:
         self._transition(BreakerState.OPEN, now, reason)
 
     def _set(self, state: BreakerState, reason: str) -> None:
+        clock = self._clock()
         with self._lock:
             if self._state is not state:
-                self._transition(state, self._now(), reason)
+                self._transition(state, self._now(clock), reason)
         self._tell()
 
     def _transition(self, state: BreakerState, now: float, reason: str) -> None:
@@ -378,9 +392,10 @@ class CircuitBreaker:
         if self._state is BreakerState.CLOSED:
             self._window.clear()
 
-    def _now(self) -> float:
-        # A clock that steps back must neither lengthen a wait nor revive a bucket.
-        self._latest = max(self._latest, self._clock())
+    def _now(self, clock: float) -> float:
+        # A clock that steps back, or a thread that read it and was overtaken before it got the lock,
+        # must neither lengthen a wait nor revive a bucket.
+        self._latest = max(self._latest, clock)
         return self._latest
 
     def _tell(self) -> None:

@@ -1,6 +1,7 @@
 """The breaker by scripts of calls and clock moves, with the state asserted after each."""
 
 import logging
+import math
 from collections.abc import Callable
 
 import pytest
@@ -97,6 +98,16 @@ def test_failure_rate_opens_only_from_the_minimum_of_calls_on() -> None:
     assert rig.breaker.state is OPEN
 
 
+def test_failure_rate_opens_at_its_very_value() -> None:
+    """Exactly half is enough where half is the rule."""
+    rig = Rig(failure_threshold=100, minimum_calls=4, failure_rate=0.5)
+    rig.succeed(2)
+    rig.fail()
+    assert rig.breaker.state is CLOSED
+    rig.fail()
+    assert rig.breaker.state is OPEN
+
+
 def test_failures_leave_the_window_with_time() -> None:
     """A failure older than the window says nothing any more."""
     rig = Rig(failure_threshold=100, minimum_calls=2, failure_rate=0.9, window_seconds=10)
@@ -105,6 +116,16 @@ def test_failures_leave_the_window_with_time() -> None:
     assert rig.breaker.snapshot().failure_rate == 0
     rig.fail()
     assert rig.breaker.state is CLOSED
+
+
+def test_window_is_as_long_as_it_says() -> None:
+    """A failure counts through the last tenth of the window, and no longer."""
+    rig = Rig(window_seconds=10)
+    rig.fail()
+    rig.clock.now += 9
+    assert rig.breaker.snapshot().failure_rate == 1
+    rig.clock.now += 1
+    assert rig.breaker.snapshot().failure_rate == 0
 
 
 def test_open_rejects_and_says_when_to_ask_again() -> None:
@@ -151,6 +172,17 @@ def test_half_open_gives_so_many_probes_and_closes_when_all_succeed() -> None:
     assert isinstance(rig.breaker.acquire(), Rejected)
     second.success()
     assert rig.breaker.state is CLOSED
+
+
+def test_half_open_with_all_slots_taken_points_to_the_lease_that_ends_first() -> None:
+    """Whoever is turned away may come back when the oldest probe counts as lost."""
+    rig = Rig(probes=2, lease_seconds=30)
+    rig.trip()
+    rig.wait_out()
+    rig.permit()
+    rig.clock.now += 10
+    rig.permit()
+    assert rig.rejection() == Rejected(HALF_OPEN, 20.0)
 
 
 def test_ignored_probe_gives_its_slot_back_and_decides_nothing() -> None:
@@ -266,6 +298,15 @@ def test_one_lucky_probe_does_not_forget_the_outage_but_lasting_success_does() -
     assert rig.breaker.snapshot().retry_in_seconds == 2
 
 
+def test_long_success_does_not_make_the_first_open_time_shorter() -> None:
+    """Good conduct pays off an outage, and is not saved up for the next."""
+    rig = Rig(open_seconds=2, minimum_calls=5)
+    rig.succeed(100)
+    rig.clock.now += 60
+    rig.trip()
+    assert rig.breaker.snapshot().retry_in_seconds == 2
+
+
 def test_forced_open_rejects_until_reset() -> None:
     """Only a person undoes what a person did."""
     rig = Rig()
@@ -317,8 +358,47 @@ def test_listeners_hear_each_transition_in_order_and_outside_the_lock() -> None:
     assert heard == [
         ("closed", "open", "3 consecutive failures"),
         ("open", "half_open", "the open time is over"),
-        ("half_open", "closed", "1 probes succeeded"),
+        ("half_open", "closed", "enough probes succeeded"),
     ]
+
+
+def test_listener_hears_of_the_half_open_state_before_the_probe_is_sent() -> None:
+    """What `acquire()` changes is told by `acquire()`, not by whoever comes next."""
+    rig = Rig()
+    rig.trip()
+    rig.wait_out()
+    heard: list[Transition] = []
+    rig.breaker.add_listener(heard.append)
+    rig.permit()
+    assert [event.to_state for event in heard] == [HALF_OPEN]
+
+
+def test_nothing_of_the_users_runs_under_the_lock() -> None:
+    """Clock, random numbers and listeners find the lock free, whatever the breaker was asked."""
+    seen: set[str] = set()
+
+    def note(what: str) -> float:
+        assert not breaker._lock.locked(), what
+        seen.add(what)
+        return 0.0
+
+    breaker = CircuitBreaker(
+        BreakerSettings(failure_threshold=1), clock=lambda: note("clock"), random=lambda: note("random")
+    )
+
+    def listen(_: Transition) -> None:
+        note("listener")
+
+    breaker.add_listener(listen)
+    answer = breaker.acquire()
+    assert isinstance(answer, Permit)
+    answer.failure()
+    breaker.acquire()
+    breaker.force_open()
+    breaker.disable()
+    breaker.reset()
+    breaker.snapshot()
+    assert seen == {"clock", "random", "listener"}
 
 
 def test_listener_that_raises_is_logged_and_the_next_one_still_hears(
@@ -376,6 +456,16 @@ def test_forked_child_begins_closed_with_a_lock_of_its_own() -> None:
     assert (snapshot.state, snapshot.opened_total, dict(snapshot.transitions)) == (CLOSED, 0, {})
 
 
+def test_permit_given_before_the_fork_is_stale_in_the_child() -> None:
+    """How the parent's call went says nothing about the child's."""
+    rig = Rig(failure_threshold=1)
+    inherited = rig.permit()
+    rig.breaker.reset_after_fork()
+    inherited.failure()
+    assert rig.breaker.state is CLOSED
+    assert rig.breaker.snapshot().stale_results_total == 1
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
@@ -385,6 +475,8 @@ def test_forked_child_begins_closed_with_a_lock_of_its_own() -> None:
         ("window_seconds", 0),
         ("open_seconds", -1),
         ("lease_seconds", 0),
+        ("lease_seconds", math.inf),
+        ("open_seconds", math.nan),
         ("failure_rate", 0),
         ("failure_rate", 1.1),
         ("open_max_seconds", 1),

@@ -133,6 +133,10 @@ class BreakerMachine(RuleBasedStateMachine):
         if isinstance(answer, Rejected):
             if self.model.state == "open":
                 assert answer.retry_after_seconds == self.model.until - self.now
+            elif self.model.state == "half_open":
+                assert answer.retry_after_seconds == min(self.model.probes.values()) - self.now
+            else:
+                assert answer.retry_after_seconds is None
             return (self.number, self.model.spell, None)
         return (self.number, self.model.spell, answer)
 

@@ -1,21 +1,49 @@
 """The breaker under many threads: never more probes than allowed, no count lost, events in order."""
 
+import asyncio
+import itertools
+import random
+import sys
 import threading
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
-from telemetry.export.breaker import BreakerSettings, BreakerState, CircuitBreaker, Permit, Transition
+import pytest
+
+from telemetry.export.breaker import (
+    BreakerSettings,
+    BreakerState,
+    CircuitBreaker,
+    Permit,
+    Rejected,
+    Transition,
+)
 
 THREADS = 16
 
 
-def run_together(work: Callable[[int], None]) -> None:
+@pytest.fixture(autouse=True)
+def _threads_switch_often() -> Iterator[None]:
+    # At the usual 5 ms no thread is ever interrupted between two lines of the breaker: without its
+    # lock it would pass all of these.
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual)
+
+
+def run_together(work: Callable[[int], object]) -> None:
     """Runs `work` in all threads at the same moment and waits for them."""
     barrier = threading.Barrier(THREADS)
+    errors: list[BaseException] = []
 
     def begin(number: int) -> None:
-        barrier.wait()
-        work(number)
+        barrier.wait(30)
+        try:
+            work(number)
+        except BaseException as error:  # noqa: BLE001 - raised again in the test's own thread
+            errors.append(error)
 
     threads = [threading.Thread(target=begin, args=(number,)) for number in range(THREADS)]
     for thread in threads:
@@ -23,45 +51,106 @@ def run_together(work: Callable[[int], None]) -> None:
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive(), "a thread hangs"
+    if errors:
+        raise errors[0]
 
 
-def half_open(probes: int) -> CircuitBreaker:
-    """A breaker whose open time is over."""
+def permit_of(breaker: CircuitBreaker) -> Permit:
+    """A permit; fails where there is none."""
+    answer = breaker.acquire()
+    assert isinstance(answer, Permit), answer
+    return answer
+
+
+def due_for_a_probe(probes: int) -> CircuitBreaker:
+    """An open breaker whose time is over."""
     now = [0.0]
     breaker = CircuitBreaker(BreakerSettings(probes=probes), clock=lambda: now[0])
     for _ in range(3):
-        permit = breaker.acquire()
-        assert isinstance(permit, Permit)
-        permit.failure()
+        permit_of(breaker).failure()
     now[0] += 1_000
     return breaker
 
 
-def test_storm_on_a_half_open_breaker_gets_as_many_permits_as_there_are_probes() -> None:
+@pytest.mark.parametrize("probes", [1, 2, 3])
+def test_storm_on_a_half_open_breaker_gets_as_many_permits_as_there_are_probes(probes: int) -> None:
     """Sixteen threads that ask at once do not knock a recovering server over."""
-    for probes in (1, 2, 3):
-        breaker = half_open(probes)
+    for _ in range(20):
+        breaker = due_for_a_probe(probes)
         permits: list[Permit] = []
 
         def ask(_: int, breaker: CircuitBreaker = breaker, permits: list[Permit] = permits) -> None:
-            answer = breaker.acquire()
-            if isinstance(answer, Permit):
-                permits.append(answer)
+            for _ in range(5):
+                answer = breaker.acquire()
+                if isinstance(answer, Permit):
+                    permits.append(answer)
 
         run_together(ask)
         assert len(permits) == probes
-        run_together(lambda number, permits=permits: permits[number % len(permits)].success())
+        for permit in permits:
+            permit.success()
         assert breaker.state is BreakerState.CLOSED
 
 
 def test_permit_settled_by_sixteen_threads_counts_once() -> None:
     """Whoever comes first has settled it."""
-    breaker = CircuitBreaker(BreakerSettings(failure_threshold=1_000, minimum_calls=1_000))
-    for _ in range(20):
-        permit = breaker.acquire()
-        assert isinstance(permit, Permit)
-        run_together(lambda _, permit=permit: permit.failure())
-    assert breaker.snapshot().consecutive_failures == 20
+    breaker = CircuitBreaker(BreakerSettings(failure_threshold=100_000, minimum_calls=100_000))
+    permits = [permit_of(breaker) for _ in range(2_000)]
+
+    def settle(_: int) -> None:
+        for permit in permits:
+            permit.failure()
+
+    run_together(settle)
+    assert breaker.snapshot().consecutive_failures == len(permits)
+
+
+def test_no_failure_is_lost_between_threads() -> None:
+    """As many failures are counted as there were."""
+    breaker = CircuitBreaker(BreakerSettings(failure_threshold=100_000, minimum_calls=100_000))
+
+    def fail(_: int) -> None:
+        for _ in range(200):
+            permit_of(breaker).failure()
+
+    run_together(fail)
+    assert breaker.snapshot().consecutive_failures == THREADS * 200
+
+
+def test_calls_that_fail_together_open_it_once() -> None:
+    """The first of sixteen failures opens; the others are of the spell before and change nothing."""
+    for _ in range(300):
+        breaker = CircuitBreaker(BreakerSettings(failure_threshold=1))
+        permits = [permit_of(breaker) for _ in range(THREADS)]
+
+        def fail(number: int, permits: list[Permit] = permits) -> None:
+            permits[number].failure()
+
+        run_together(fail)
+        snapshot = breaker.snapshot()
+        assert (snapshot.opened_total, snapshot.stale_results_total) == (1, THREADS - 1)
+
+
+def test_event_that_happens_while_another_is_told_waits_for_it() -> None:
+    """The thread that causes it goes on at once; whoever is telling tells it next."""
+    breaker = CircuitBreaker()
+    is_telling, may_go_on = threading.Event(), threading.Event()
+    heard: list[tuple[BreakerState, int]] = []
+
+    def listen(event: Transition) -> None:
+        is_telling.set()
+        assert may_go_on.wait(10), "the second transition never came"
+        heard.append((event.to_state, threading.get_ident()))
+
+    breaker.add_listener(listen)
+    teller = threading.Thread(target=breaker.force_open)
+    teller.start()
+    assert is_telling.wait(10), "the first transition was not told"
+    breaker.reset()
+    assert heard == []
+    may_go_on.set()
+    teller.join(10)
+    assert heard == [(BreakerState.FORCED_OPEN, teller.ident), (BreakerState.CLOSED, teller.ident)]
 
 
 def test_transitions_are_heard_once_each_in_the_order_in_which_they_happened() -> None:
@@ -79,16 +168,79 @@ def test_transitions_are_heard_once_each_in_the_order_in_which_they_happened() -
                 answer.success() if (turn + number) % 3 else answer.failure()
 
     run_together(work)
-    breaker.add_listener(lambda _: None)
     snapshot = breaker.snapshot()
-    assert sum(snapshot.transitions.values()) == len(heard)
+    assert Counter((event.from_state, event.to_state) for event in heard) == snapshot.transitions
     assert heard[0].from_state is BreakerState.CLOSED
     assert all(before.to_state is after.from_state for before, after in pairwise(heard))
     assert heard[-1].to_state is snapshot.state
 
 
+def test_cancelled_lost_and_failed_probes_never_exceed_the_slots_nor_block_the_breaker() -> None:
+    """However sixteen threads treat their probes, a slot is held once and comes back in the end."""
+    settings = BreakerSettings(failure_threshold=1, probes=2, lease_seconds=50, open_max_seconds=20)
+    # Each reading is a second later, so leases and open times run out while the threads go on.
+    breaker = CircuitBreaker(settings, clock=itertools.count().__next__)
+    permit_of(breaker).failure()
+    guard = threading.Lock()
+    in_flight: Counter[int] = Counter()
+    most: Counter[int] = Counter()
+    fates: Counter[str] = Counter()
+
+    def probe(number: int) -> None:
+        dice = random.Random(number)
+        for _ in range(200):
+            answer = breaker.acquire()
+            if isinstance(answer, Rejected):
+                continue
+            fate = dice.choice(["cancelled", "cancelled", "cancelled", "failed", "lost"])
+            with guard:
+                fates[fate] += 1
+                in_flight[answer.generation] += 1
+                most[answer.generation] = max(most[answer.generation], in_flight[answer.generation])
+            if fate != "lost":
+                with guard:
+                    in_flight[answer.generation] -= 1
+            if fate == "cancelled":
+                answer.ignore()
+            elif fate == "failed":
+                answer.failure()
+
+    run_together(probe)
+    assert set(fates) == {"cancelled", "failed", "lost"}
+    assert max(most.values()) <= settings.probes
+    for _ in range(1_000):
+        answer = breaker.acquire()
+        if isinstance(answer, Permit):
+            answer.success()
+        if breaker.state is BreakerState.CLOSED:
+            break
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_probe_of_a_cancelled_task_is_neither_success_nor_failure() -> None:
+    """A cancelled coroutine gives its slot back on its way out."""
+    breaker = due_for_a_probe(1)
+
+    async def send_for_ever() -> None:
+        with permit_of(breaker):
+            await asyncio.Event().wait()
+
+    async def cancel_while_sending() -> None:
+        task = asyncio.create_task(send_for_ever())
+        await asyncio.sleep(0)
+        assert isinstance(breaker.acquire(), Rejected)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(cancel_while_sending())
+    assert breaker.snapshot().state is BreakerState.HALF_OPEN
+    permit_of(breaker).success()
+    assert breaker.snapshot().state is BreakerState.CLOSED
+
+
 def test_abandoned_permits_do_not_accumulate() -> None:
     """Permits that are given and dropped leave nothing behind in a closed breaker."""
     breaker = CircuitBreaker()
-    run_together(lambda _: [breaker.acquire() for _ in range(500)] and None)
+    run_together(lambda _: [breaker.acquire() for _ in range(500)])
     assert not breaker._leases
