@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import AliasChoices, Field, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, FiniteFloat, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -130,7 +130,7 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("TELEMETRY_TRACE_RESPONSE"),
         description="true: answers carry a traceresponse header",
     )
-    slow_call_ms: float = Field(
+    slow_call_ms: FiniteFloat = Field(
         500,
         ge=0,
         validation_alias=_variables("TELEMETRY_SLOW_CALL_MS"),
@@ -156,7 +156,7 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("OTEL_TRACES_SAMPLER"),
         description="the sampler's standard name",
     )
-    sampler_arg: float = Field(
+    sampler_arg: FiniteFloat = Field(
         1.0,
         ge=0,
         le=1,
@@ -188,7 +188,7 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_otlp("HEADERS"),
         description="headers of each export, as key=value,key2=value2",
     )
-    exporter_timeout_seconds: float = Field(
+    exporter_timeout_seconds: FiniteFloat = Field(
         1.0,
         gt=0,
         le=300,
@@ -224,19 +224,19 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
         description="the most spans in one export",
     )
-    schedule_delay_ms: float = Field(
+    schedule_delay_ms: FiniteFloat = Field(
         1000,
         gt=0,
         validation_alias=_variables("OTEL_BSP_SCHEDULE_DELAY"),
         description="the longest a span waits for its batch to fill, in milliseconds",
     )
-    export_timeout_ms: float = Field(
+    export_timeout_ms: FiniteFloat = Field(
         3000,
         gt=0,
         validation_alias=_variables("OTEL_BSP_EXPORT_TIMEOUT"),
         description="the longest one export may take, in milliseconds",
     )
-    shutdown_seconds: float = Field(
+    shutdown_seconds: FiniteFloat = Field(
         5.0,
         gt=0,
         le=300,
@@ -250,13 +250,13 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("TELEMETRY_BREAKER_FAILURE_THRESHOLD"),
         description="consecutive failures that open the breaker",
     )
-    breaker_window_seconds: float = Field(
+    breaker_window_seconds: FiniteFloat = Field(
         30.0,
         gt=0,
         validation_alias=_variables("TELEMETRY_BREAKER_WINDOW_SECONDS"),
         description="the window over which the failure rate is taken, in seconds",
     )
-    breaker_failure_rate: float = Field(
+    breaker_failure_rate: FiniteFloat = Field(
         0.5,
         gt=0,
         le=1,
@@ -269,13 +269,13 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("TELEMETRY_BREAKER_MINIMUM_CALLS"),
         description="calls in the window before the failure rate counts",
     )
-    breaker_open_seconds: float = Field(
+    breaker_open_seconds: FiniteFloat = Field(
         2.0,
         gt=0,
         validation_alias=_variables("TELEMETRY_BREAKER_OPEN_SECONDS"),
         description="base of the open time, in seconds; doubles with each opening",
     )
-    breaker_open_max_seconds: float = Field(
+    breaker_open_max_seconds: FiniteFloat = Field(
         60.0,
         gt=0,
         validation_alias=_variables("TELEMETRY_BREAKER_OPEN_MAX_SECONDS"),

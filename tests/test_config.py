@@ -68,6 +68,8 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:99999", "http://localhost:4317"),
         ("OTEL_EXPORTER_OTLP_TIMEOUT", "-1", "greater than 0"),
         ("TELEMETRY_BREAKER_FAILURE_RATE", "0", "greater than 0"),
+        ("TELEMETRY_BREAKER_WINDOW_SECONDS", "inf", "finite"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "nan", "finite"),
         ("TELEMETRY_EXCLUDED_URLS", "metrics", "starts with /"),
         ("ENABLE_PROMETHEUS", "perhaps", "valid boolean"),
     ],
