@@ -38,8 +38,8 @@ def up() -> None:
     with console.status("sending a canary order and reading its trace and metrics back"):
         canary = send_canary(settings)
     console.print(
-        f"canary: an order went through both services; its trace {canary.trace_id} "
-        f"({canary.spans} spans) is in Jaeger, and Prometheus counted it"
+        f"canary: an order went through both services; its trace {canary} is in Jaeger, "
+        "with spans of both, and Prometheus counted it"
     )
     parts = runtime.status()
     print_parts(console, parts)

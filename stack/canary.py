@@ -3,7 +3,6 @@
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -19,14 +18,6 @@ _SAMPLED = 0x01
 _ORDERS_TRIED = 100
 _TRACE_SECONDS = 20.0
 _METRICS_SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True)
-class Canary:
-    """What came back."""
-
-    trace_id: str
-    spans: int
 
 
 class Backends:
@@ -67,9 +58,13 @@ class Backends:
         result: list[dict[str, Any]] = answer.json()["data"]["result"]
         return result
 
-    def total(self, expression: str) -> float:
-        """The sum over an expression's series; 0 where there is none."""
-        return sum(float(series["value"][1]) for series in self.query(expression))
+    def total(self, selector: str, *, since: float = 0.0) -> float:
+        """The sum over a selector's series with a sample since then (seconds of the epoch); 0 for none.
+
+        A query also finds the last samples of a process that is gone, for five minutes.
+        """
+        fresh = self.query(f"{selector} and timestamp({selector}) >= {since:.3f}")
+        return sum(float(series["value"][1]) for series in fresh)
 
     def exemplar_trace_ids(self, expression: str, *, start: float, end: float) -> set[str]:
         """The trace ids of an expression's exemplars between two times, in seconds of the epoch."""
@@ -95,37 +90,37 @@ _COUNTERS = {
 }
 
 
-def send_canary(settings: StackSettings) -> Canary:
-    """Orders one product and reads its trace and its metrics back.
+def send_canary(settings: StackSettings) -> str:
+    """Orders one product, reads its trace and its metrics back, and returns the trace's id.
 
     Raises:
         StackError: something did not come back in time; the message names it.
     """
     backends = Backends(settings)
-    _wait_until_scraped(backends, since=time.time())
-    before = {what: backends.total(query) for what, query in _COUNTERS.items()}
+    since = time.time()
+    _wait_until_scraped(backends, since)
+    before = {what: backends.total(query, since=since) for what, query in _COUNTERS.items()}
     trace_id = order_one(settings)
 
-    def find_trace() -> int:
+    def find_trace() -> None:
         spans = backends.trace(trace_id)
         if not spans.keys() >= SERVICES:
             lacking = ", ".join(sorted(SERVICES - spans.keys()))
             raise NotYetError(f"Jaeger has no span of {lacking} in the canary's trace {trace_id}")
-        return sum(len(of_service) for of_service in spans.values())
 
-    spans = wait_for(find_trace, seconds=_TRACE_SECONDS)
+    wait_for(find_trace, seconds=_TRACE_SECONDS)
     for what, query in _COUNTERS.items():
 
         def find_metric(what: str = what, query: str = query) -> None:
-            if backends.total(query) <= before[what]:
+            if backends.total(query, since=since) <= before[what]:
                 raise NotYetError(f"Prometheus does not count the canary in {what}: {query}")
 
         wait_for(find_metric, seconds=_METRICS_SECONDS)
-    return Canary(trace_id, spans)
+    return trace_id
 
 
-def _wait_until_scraped(backends: Backends, *, since: float) -> None:
-    """Waits until Prometheus has seen each part as it is now: older figures may be a dead process's."""
+def _wait_until_scraped(backends: Backends, since: float) -> None:
+    """Waits until Prometheus has scraped every part since then."""
 
     def find_scrapes() -> None:
         fresh = backends.query(f"timestamp(up == 1) >= {since:.3f}")

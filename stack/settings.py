@@ -2,10 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stack.errors import StackError
@@ -46,6 +47,26 @@ class StackSettings(BaseSettings):
     prometheus_port: Port
     locust_port: Port
 
+    @model_validator(mode="after")
+    def _check_ports(self) -> Self:
+        holders: dict[int, str] = {}
+        for name in type(self).model_fields:
+            if name.endswith("_port"):
+                port = getattr(self, name)
+                if port in holders:
+                    raise ValueError(f"{name.upper()} and {holders[port].upper()} are both {port}: move one")
+                holders[port] = name
+        return self
+
+    @model_validator(mode="after")
+    def _check_run_dir(self) -> Self:
+        if "%" in str(self.stack_run_dir.absolute()):
+            raise ValueError(
+                f"STACK_RUN_DIR={self.stack_run_dir} has a % in it, which supervisord cannot take: "
+                "set it to another folder"
+            )
+        return self
+
 
 def load_settings(**values: Any) -> StackSettings:
     """Reads `.env` and the environment.
@@ -56,13 +77,19 @@ def load_settings(**values: Any) -> StackSettings:
     try:
         return StackSettings(**values)
     except ValidationError as error:
-        lines = [
-            f"{str(details['loc'][0]).upper()}={details['input']!r}: {details['msg']}"
-            if details["type"] != "missing"
-            else f"{str(details['loc'][0]).upper()} is not set"
-            for details in error.errors(include_url=False)
-        ]
+        lines = [_explain(details) for details in error.errors(include_url=False)]
         raise StackError(f"{ENV_FILE.name} or the environment has a bad value: {'; '.join(lines)}") from None
+
+
+def _explain(details: ErrorDetails) -> str:
+    if not details["loc"]:
+        return details["msg"].removeprefix("Value error, ")
+    variable = str(details["loc"][0]).upper()
+    return (
+        f"{variable} is not set"
+        if details["type"] == "missing"
+        else f"{variable}={details['input']!r}: {details['msg']}"
+    )
 
 
 def service_variables() -> dict[str, str]:

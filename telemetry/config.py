@@ -8,6 +8,7 @@ Precedence, for each field: keyword argument, standard `OTEL_*` variable, short 
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
@@ -302,7 +303,9 @@ class TelemetryConfig(BaseSettings):
     def _fill_in(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Applies what depends on another field: resource attributes, preset, the protocol's port."""
         values = {_FIELD_OF.get(key, key): value for key, value in data.items()}
-        attributes = _parse_pairs(values.get("resource_attributes") or {})
+        attributes: object = None
+        with suppress(ValueError):  # the field's own validator says it, with the variable's name
+            attributes = _parse_pairs(values.get("resource_attributes") or {})
         if isinstance(attributes, dict):
             for field, attribute in _RESOURCE_ATTRIBUTE_OF.items():
                 is_argument = field in data
@@ -316,11 +319,10 @@ class TelemetryConfig(BaseSettings):
         is_batch_size_set = "max_export_batch_size" in values
         for field, value in preset_of(environment).items():
             values.setdefault(field, value)
-        if not is_batch_size_set and str(values["max_queue_size"]).isdecimal():
+        queue = str(values["max_queue_size"])
+        if not is_batch_size_set and queue.isdecimal():
             # A preset must not make a small queue, asked for on its own, an error.
-            values["max_export_batch_size"] = min(
-                values["max_export_batch_size"], int(values["max_queue_size"])
-            )
+            values["max_export_batch_size"] = max(1, min(values["max_export_batch_size"], int(queue)))
         if not values.get("endpoint"):
             values["endpoint"] = default_endpoint(values.get("protocol", "grpc"))
         return values

@@ -8,8 +8,8 @@ _PORT_OF_THE_OTHER_PROTOCOL = {"grpc": 4318, "http/protobuf": 4317}
 
 
 def default_endpoint(protocol: str) -> str:
-    """Where a Collector of that protocol usually is; empty for a protocol that does not exist."""
-    return _DEFAULTS.get(protocol, "")
+    """Where a Collector of that protocol usually is; of gRPC for a protocol that does not exist."""
+    return _DEFAULTS.get(protocol, _DEFAULTS["grpc"])
 
 
 def check_endpoint(value: str) -> str:

@@ -60,6 +60,7 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
     [
         ("OTEL_BSP_MAX_QUEUE_SIZE", "many", "valid integer"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "greater than or equal to 1"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "nonsense", "entry 1 is not key=value"),
         ("OTEL_TRACES_SAMPLER_ARG", "1.5", "less than or equal to 1"),
         ("OTEL_TRACES_SAMPLER", "xray", "does not exist for Python"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "always_on"),
@@ -84,6 +85,7 @@ def test_malformed_value_names_variable_value_and_rule(
     message = str(caught.value)
     assert f"{variable}={value!r}" in message
     assert rule in message
+    assert message.count("cannot be used") == 1
 
 
 def test_malformed_argument_is_named_as_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:

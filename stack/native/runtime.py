@@ -4,9 +4,11 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -72,10 +74,15 @@ class NativeRuntime:
             StackError: a program cannot be built, a port is taken, or a part does not become well.
         """
         commands = commands_of(self._settings, self._programs(self._settings, self._console), self._folder)
+        for command in commands:
+            _check_service_settings(command)
         with self._locked():
             self._prepare(commands)
             for command in commands:
                 self._supervisor.start(command.name)
+            for pid in self._supervisor.pids().values():
+                with suppress(ProcessLookupError):  # it ended at once: told below, with its last lines
+                    os.killpg(pid, signal.SIGCONT)  # a frozen one would never become well
             with self._console.status("waiting until every part is well"):
                 for command in commands:
                     self._wait_until_well(command.name)
@@ -112,17 +119,16 @@ class NativeRuntime:
 
     def kill(self, name: str) -> None:
         """Ends the part at once (SIGKILL); it stays dead until started."""
-        pid = self._pid_of(name)
-        os.killpg(pid, signal.SIGKILL)
+        self._signal(name, signal.SIGKILL)
         self._wait_until(name, lambda: name not in self._supervisor.pids(), "end")
 
     def pause(self, name: str) -> None:
         """Freezes the part (SIGSTOP): it accepts connections and never answers."""
-        os.killpg(self._pid_of(name), signal.SIGSTOP)
+        self._signal(name, signal.SIGSTOP)
 
     def resume(self, name: str) -> None:
         """Ends a pause."""
-        os.killpg(self._pid_of(name), signal.SIGCONT)
+        self._signal(name, signal.SIGCONT)
 
     def start(self, name: str) -> None:
         """Starts the part and waits until it is well."""
@@ -130,7 +136,10 @@ class NativeRuntime:
         with self._locked():
             if not self._supervisor.is_running:
                 raise StackError("the stack is not up; `make up` starts it")
-            if name not in self._supervisor.pids():
+            (status,) = [each for each in self.status() if each.part.name == name]
+            if status.state is PartState.PAUSED:
+                raise StackError(f"the {name} runs but is frozen; `make resume PART={name}` lets it go on")
+            if status.state is PartState.STOPPED:
                 check_ports([self._parts[name]])
             self._supervisor.start(name)
             self._wait_until_well(name)
@@ -196,12 +205,15 @@ class NativeRuntime:
         lines = log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:] if log.exists() else []
         return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in lines)
 
-    def _pid_of(self, name: str) -> int:
+    def _signal(self, name: str, number: signal.Signals) -> None:
         self._check_name(name)
-        pid = self._supervisor.pids().get(name)
-        if pid is None:
-            raise StackError(f"the {name} does not run; `make start PART={name}` or `make up` starts it")
-        return pid
+        try:
+            # supervisord makes each part the leader of a group of its own.
+            os.killpg(self._supervisor.pids()[name], number)
+        except (KeyError, ProcessLookupError):
+            raise StackError(
+                f"the {name} does not run; `make start PART={name}` or `make up` starts it"
+            ) from None
 
     def _check_name(self, name: str) -> None:
         if name not in self._parts:
@@ -212,6 +224,27 @@ class NativeRuntime:
         # Beside the folder, which `down` removes.
         with FileLock(self._folder.with_name(f"{self._folder.name}.lock")):
             yield
+
+
+def _check_service_settings(command: Command) -> None:
+    """Has a service's telemetry settings judged by the library before anything is stopped or started.
+
+    Raises:
+        StackError: a value is malformed; the message is the library's.
+    """
+    if "OTEL_EXPORTER_OTLP_ENDPOINT" not in command.environment:
+        return
+    check = "from telemetry.config import TelemetryConfig; TelemetryConfig()"
+    done = subprocess.run(
+        [sys.executable, "-c", check],
+        cwd=ROOT,
+        env={**os.environ, **command.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise StackError(f"the {command.name} cannot start: {done.stderr.strip().splitlines()[-1]}")
 
 
 def _health_of(part: Part) -> tuple[PartState, str]:

@@ -113,7 +113,7 @@ class ExportPipeline(SpanProcessor):
         lost = sum(self.ledger.read().dropped.values()) - dropped_before
         if lost:
             logger.warning(
-                "shutdown gave up %d spans that could not be sent within %g s", lost, timeout_seconds
+                "shutdown gave up %d span(s) that could not be sent in its %g s", lost, timeout_seconds
             )
         return lost == 0
 

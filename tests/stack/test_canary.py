@@ -37,11 +37,13 @@ def answering() -> Iterator[Callable[[Answer], StackSettings]]:
             def log_message(self, *_: object) -> None:
                 pass
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever).start()
-        port = server.server_port
-        return load_settings(storefront_port=port, jaeger_port=port, prometheus_port=port)
+        ports = {}
+        for name in ("storefront_port", "jaeger_port", "prometheus_port"):
+            server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+            servers.append(server)
+            threading.Thread(target=server.serve_forever).start()
+            ports[name] = server.server_port
+        return load_settings(**ports)
 
     yield start
     for server in servers:

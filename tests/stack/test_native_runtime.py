@@ -65,6 +65,8 @@ def test_life_of_a_run(
 
     runtime.pause("collector")
     assert states(runtime)["collector"] == "paused"
+    with pytest.raises(StackError, match="make resume PART=collector"):
+        runtime.start("collector")
     runtime.resume("collector")
     until("the collector to answer again", lambda: states(runtime)["collector"] == "up")
 
@@ -137,6 +139,12 @@ def test_changed_settings_start_every_part_anew(
         f"http://127.0.0.1:{settings.storefront_port}/health/telemetry", trust_env=False
     ).json()
     assert health["queue"]["capacity"] == 4096
+
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
+    before = pid_of(runtime, "storefront")
+    with pytest.raises(StackError, match="OTEL_BSP_MAX_QUEUE_SIZE='many'"):
+        NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
+    assert pid_of(runtime, "storefront") == before
 
 
 @pytest.mark.parametrize("call", ["kill", "pause", "resume", "start"])

@@ -24,6 +24,20 @@ def test_bad_port_is_named_with_its_value(value: str, monkeypatch: pytest.Monkey
         load_settings()
 
 
+def test_port_given_twice_is_named_with_both_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found before anything is started."""
+    monkeypatch.setenv("STOREFRONT_PORT", "18001")
+    monkeypatch.setenv("INVENTORY_PORT", "18001")
+    with pytest.raises(StackError, match="INVENTORY_PORT and STOREFRONT_PORT are both 18001"):
+        load_settings()
+
+
+def test_run_folder_that_supervisord_cannot_take_is_refused() -> None:
+    """A % in a path is expanded by supervisord."""
+    with pytest.raises(StackError, match="has a % in it"):
+        load_settings(stack_run_dir="run%d")
+
+
 def test_no_port_is_given_twice() -> None:
     """The parts of `.env` do not get in each other's way, and each port's variable is a setting."""
     settings = load_settings()
