@@ -42,7 +42,7 @@ class NativeRuntime:
 
     kind = "native"
     missing = (
-        MissingPart("grafana", "it cannot be built from Go modules; it comes with the containers"),
+        MissingPart("grafana", "it cannot be built from Go modules"),
         MissingPart(
             "Jaeger's and Prometheus's web pages",
             "their assets are not part of the Go modules; their HTTP APIs, which the table names, work",
