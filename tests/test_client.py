@@ -9,6 +9,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
+from telemetry import current
 from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
 from telemetry.current import find_client, use_client
@@ -54,6 +55,8 @@ def test_thousand_clients_make_one_worker(config: TelemetryConfig, receiver: Any
     assert threading.active_count() <= before + 2
     assert TelemetryClient(config).force_flush(5)
     assert len(receiver.spans) == 1_000
+    gc.collect()
+    assert len(current._made) <= 1
 
 
 def test_context_manager_flushes_at_the_end(config: TelemetryConfig, receiver: Any) -> None:

@@ -108,6 +108,26 @@ def test_permanent_refusal_is_degraded(client: TelemetryClient, receiver: Any, u
     assert client.health().status == "degraded"
 
 
+def test_recent_drop_is_degraded(client: TelemetryClient) -> None:
+    """Whoever loses spans is told, though everything else is well."""
+    client.pipeline.ledger.admit(capacity=0)
+    assert client.health().status == "degraded"
+
+
+def test_dead_worker_is_unhealthy(client: TelemetryClient) -> None:
+    """Nothing would ever be sent again: this process is worth a restart."""
+    with client.start_span("work"):
+        pass
+    assert client.force_flush(5)
+    dead = threading.Thread(target=lambda: None)
+    dead.start()
+    dead.join()
+    run = client.pipeline._run
+    assert run is not None
+    run.exporter.worker = dead
+    assert client.health().status == "unhealthy"
+
+
 def test_credentials_never_appear(receiver: Any) -> None:
     """Neither the endpoint's password nor a header's value is told."""
     config = TelemetryConfig(

@@ -161,6 +161,23 @@ def test_launcher_and_setup_together_make_one_span(serve: Callable[..., Server],
     assert receiver.names == ["GET /hello/{name}"]
 
 
+def test_script_that_just_ends_has_sent_its_spans(receiver: Any) -> None:
+    """As the guide writes it, with no shutdown: the interpreter's exit flushes."""
+    script = """
+        from telemetry.client import TelemetryClient
+        with TelemetryClient(schedule_delay_ms=600000).start_span("operation_name") as span:
+            span.set_attribute("key", "value")
+    """
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        env={**os.environ, "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint},
+        check=True,
+        timeout=30,
+    )
+    assert receiver.names == ["operation_name"]
+
+
 def test_folder_works_where_it_is_copied(tmp_path: Path, receiver: Any) -> None:
     """The library may live as app.core.telemetry: its imports are relative."""
     shutil.copytree(ROOT / "telemetry", tmp_path / "app" / "core" / "telemetry")

@@ -5,6 +5,7 @@ It restarts nothing: what was killed stays dead until it is started.
 
 import hashlib
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -61,6 +62,7 @@ class Supervisor:
             StackError: it does not come up.
         """
         self.log_of("supervisord").parent.mkdir(parents=True, exist_ok=True)
+        self._configuration.touch(mode=0o600)  # headers of an exporter may be secrets
         self._configuration.write_text(self._render(commands))
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(self._configuration)],
@@ -164,17 +166,12 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
         return "\n".join(sections)
 
     def _render_part(self, command: Command) -> str:
-        environment = ",".join(
-            f'{name}="{_literal(value).replace(chr(34), chr(92) + chr(34))}"'
-            for name, value in {**command.environment, MARK: str(self._folder)}.items()
-        )
-        words = " ".join(
-            f'"{_literal(word)}"' if " " in word else _literal(word) for word in command.arguments
-        )
+        # Through env(1): supervisord's own `environment` cannot hold a quotation mark.
+        variables = [f"{name}={value}" for name, value in {**command.environment, MARK: self._folder}.items()]
+        words = shlex.join(["/usr/bin/env", *variables, *command.arguments])
         return f"""\
 [program:{command.name}]
-command={words}
-environment={environment}
+command={_literal(words)}
 autostart=false
 autorestart=false
 startsecs=0

@@ -157,6 +157,22 @@ def test_permanent_refusal_drops_the_batch_and_never_trips(
     assert rig.attempts[-1].outcome.kind == code.name.lower()
 
 
+def test_failures_are_told_once_and_the_exporters_own_lines_are_not(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line when it begins, one when it is over; not one for each attempt."""
+    receiver.answer = abort_with(grpc.StatusCode.UNAVAILABLE)
+    rig = make_rig()
+    rig.end_spans(1)
+    until("some failed attempts", lambda: len(rig.attempts) >= 4)
+    receiver.answer = lambda _: None
+    until("the span delivered", lambda: rig.ledger.delivered == 1)
+    lines = [(record.name, record.getMessage()) for record in caplog.records]
+    assert [name for name, _ in lines] == ["telemetry.export.sender"] * 2, lines
+    assert "on purpose" in lines[0][1]
+    assert "works again" in lines[1][1]
+
+
 def test_transient_refusal_is_retried_until_it_succeeds(
     make_rig: Callable[..., Rig], receiver: Any, until: Until
 ) -> None:

@@ -133,12 +133,14 @@ def test_changed_settings_start_every_part_anew(
     runtime.up()
     before = pid_of(runtime, "storefront")
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")
+    monkeypatch.setenv("SERVICE_VERSION", '100%25 "new"')  # as it is, past supervisord's own expansions
     NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
     assert pid_of(runtime, "storefront") != before
     health = httpx.get(
         f"http://127.0.0.1:{settings.storefront_port}/health/telemetry", trust_env=False
     ).json()
     assert health["queue"]["capacity"] == 4096
+    assert health["service"]["version"] == '100%25 "new"'
 
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     before = pid_of(runtime, "storefront")
