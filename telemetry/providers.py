@@ -69,10 +69,12 @@ class Providers:
         """Flushes for a user that leaves; the last one stops the pipeline. False if anything was lost."""
         with self._lock:
             self._holders.discard(holder)
+            # Decided and done under one lock: whoever comes next gets a run of its own.
             is_last = not self._holders
+            run = self.pipeline.detach() if is_last else None
         if not is_last:
             return self.flush(timeout_seconds)
-        return self.pipeline.stop(self._push_metrics(timeout_seconds))
+        return self.pipeline.drain(run, self._push_metrics(timeout_seconds))
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far, within the time; False if anything is unsent."""

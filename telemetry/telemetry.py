@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
+import anyio
 import anyio.to_thread
 from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
@@ -72,7 +73,7 @@ def _add_routes(app: FastAPI, client: TelemetryClient) -> None:
     routes = [Route(HEALTH_PATH, partial(health_response, client=client), include_in_schema=False)]
     if client.config.enable_prometheus:
 
-        def metrics(request: Request) -> Response:
+        async def metrics(request: Request) -> Response:
             return metrics_response(request, client.registry)
 
         routes.append(Route(METRICS_PATH, metrics, include_in_schema=False))
@@ -143,4 +144,5 @@ def _flush_before_server_ends(client: TelemetryClient) -> None:
 
 async def _shut_down(client: TelemetryClient) -> None:
     with anyio.CancelScope(shield=True):
-        await anyio.to_thread.run_sync(client.shutdown)
+        # A limiter of its own: the application's threads may all be stuck.
+        await anyio.to_thread.run_sync(client.shutdown, limiter=anyio.CapacityLimiter(1))

@@ -76,6 +76,24 @@ def test_shutdown_of_one_client_leaves_another_working(config: TelemetryConfig, 
     assert receiver.names == ["still"]
 
 
+def test_clients_that_come_and_go_at_once_lose_nothing(config: TelemetryConfig, receiver: Any) -> None:
+    """A client that ends while another begins neither takes nor gives up the other's spans."""
+
+    def come_and_go() -> None:
+        for _ in range(25):
+            with TelemetryClient(config) as client, client.start_span("x"):
+                pass
+
+    threads = [threading.Thread(target=come_and_go) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    reading = TelemetryClient(config).pipeline.ledger.read()
+    assert (reading.ended, reading.delivered, dict(reading.dropped)) == (200, 200, {})
+    assert len(receiver.spans) == 200
+
+
 def test_client_given_up_by_its_owner_does_not_count_as_a_user(config: TelemetryConfig) -> None:
     """A client made in passing and collected does not keep the pipeline from stopping."""
     TelemetryClient(config).start_span("inline")

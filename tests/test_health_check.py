@@ -110,7 +110,7 @@ def test_permanent_refusal_is_degraded(client: TelemetryClient, receiver: Any, u
 
 def test_recent_drop_is_degraded(client: TelemetryClient) -> None:
     """Whoever loses spans is told, though everything else is well."""
-    client.pipeline.ledger.admit(capacity=0)
+    client.pipeline.ledger.refuse()
     assert client.health().status == "degraded"
 
 

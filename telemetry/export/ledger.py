@@ -54,79 +54,79 @@ class LedgerReading:
 class Ledger:
     """Counts spans from their end to their fate. Thread-safe; its lock guards additions only.
 
-    A ledger is open or closed. Closing it gives up what is in memory, at one instant, and starts
-    a new generation: whoever still holds spans of the old one can no longer settle them, so that
-    a late answer of the Collector never counts a span twice.
+    Spans in memory belong to a generation: one run of the pipeline, from its start to its stop. Closing
+    a generation gives up what it has in memory, at one instant; whoever still holds its spans can no
+    longer settle them, so that a late answer of the Collector never counts a span twice.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._changed = threading.Condition(threading.Lock())
-        self._generation = 0
-        self._is_open = True
+        self._last_generation = 0
+        self._in_memory: dict[int, int] = {}
         self._ended = 0
         self._delivered = 0
         self._rejected = 0
         self._dropped: Counter[DropReason] = Counter()
-        self._in_memory = 0
         self._admitted = 0
         self._left = 0
         # Drops of the last minute, one entry a second: bounded, however much is dropped.
         self._recent_drops: deque[tuple[int, int]] = deque()
 
-    @property
-    def generation(self) -> int:
-        """The present generation; a sender keeps the one it was made in."""
+    def begin(self) -> int:
+        """Opens a generation; returns what its spans are admitted and settled under."""
         with self._changed:
-            return self._generation
+            self._last_generation += 1
+            self._in_memory[self._last_generation] = 0
+            return self._last_generation
 
-    def admit(self, capacity: int) -> bool:
-        """Counts a span that ended; False if it was dropped because memory is full or the ledger closed.
+    def admit(self, generation: int, capacity: int) -> bool:
+        """Counts a span that ended; False if it was dropped because memory is full or the generation closed.
 
         Args:
-            capacity: the most spans that may be in memory.
+            generation: whose span it is.
+            capacity: the most spans that may be in memory, over all generations.
         """
         with self._changed:
             self._ended += 1
-            if not self._is_open:
+            if generation not in self._in_memory:
                 self._drop(DropReason.SHUTDOWN, 1)
                 return False
-            if self._in_memory >= capacity:
+            if sum(self._in_memory.values()) >= capacity:
                 self._drop(DropReason.QUEUE_FULL, 1)
                 return False
-            self._in_memory += 1
+            self._in_memory[generation] += 1
             self._admitted += 1
             return True
 
-    def deliver(self, spans: int, generation: int) -> None:
-        """Moves spans from memory to delivered, unless the generation is over."""
+    def refuse(self) -> None:
+        """Counts a span that ended while nothing was running."""
         with self._changed:
-            if generation == self._generation:
+            self._ended += 1
+            self._drop(DropReason.SHUTDOWN, 1)
+
+    def deliver(self, spans: int, generation: int) -> None:
+        """Moves spans from memory to delivered, unless their generation is closed."""
+        with self._changed:
+            if generation in self._in_memory:
                 self._delivered += spans
-                self._leave(spans)
+                self._leave(spans, generation)
 
     def drop(self, spans: int, reason: DropReason, generation: int) -> None:
-        """Moves spans from memory to dropped, unless the generation is over."""
+        """Moves spans from memory to dropped, unless their generation is closed."""
         with self._changed:
-            if generation == self._generation:
+            if spans and generation in self._in_memory:
                 self._drop(reason, spans)
-                self._leave(spans)
+                self._leave(spans, generation)
 
-    def close(self) -> int:
-        """Gives up what is in memory and refuses what ends from now on; returns the spans given up."""
+    def close(self, generation: int) -> None:
+        """Gives up what the generation has in memory and refuses what it is given from now on."""
         with self._changed:
-            given_up = self._in_memory
+            given_up = self._in_memory.get(generation, 0)
             if given_up:
                 self._drop(DropReason.SHUTDOWN, given_up)
-                self._leave(given_up)
-            self._is_open = False
-            self._generation += 1
-            return given_up
-
-    def reopen(self) -> None:
-        """Admits spans again, after `close()`; harmless on an open ledger."""
-        with self._changed:
-            self._is_open = True
+                self._leave(given_up, generation)
+            self._in_memory.pop(generation, None)
 
     def wait_until_settled(self, timeout_seconds: float) -> bool:
         """Waits until every span that is in memory now has left it; True if all of them were delivered.
@@ -152,7 +152,7 @@ class Ledger:
                 delivered=self._delivered,
                 rejected=self._rejected,
                 dropped=dict(self._dropped),
-                in_memory=self._in_memory,
+                in_memory=sum(self._in_memory.values()),
                 spooled=0,
             )
 
@@ -166,8 +166,8 @@ class Ledger:
         """Starts from zero in a forked child: the parent counts the spans it had."""
         self.__init__(clock=self._clock)  # type: ignore[misc]
 
-    def _leave(self, spans: int) -> None:
-        self._in_memory -= spans
+    def _leave(self, spans: int, generation: int) -> None:
+        self._in_memory[generation] -= spans
         self._left += spans
         self._changed.notify_all()
 

@@ -11,6 +11,8 @@ class Fate(Enum):
 
     DELIVERED = auto()
     RETRY = auto()
+    THROTTLED = auto()
+    """To be tried again, but the Collector is well: it only asks for patience."""
     NOT_RETRYABLE = auto()
     UNENCODABLE = auto()
 
@@ -40,9 +42,12 @@ _PERMANENT_GRPC_CODES = frozenset(
         grpc.StatusCode.UNIMPLEMENTED,
         grpc.StatusCode.INTERNAL,
         grpc.StatusCode.UNKNOWN,
+        # Throttling would come with RetryInfo; alone it is mostly a batch over the server's size limit.
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
     }
 )
-_RETRYABLE_HTTP_STATUSES = frozenset({429, 502, 503, 504})
+_TOO_MANY_REQUESTS = 429
+_RETRYABLE_HTTP_STATUSES = frozenset({502, 503, 504})
 
 
 def from_grpc(code: grpc.StatusCode, detail: str) -> Outcome:
@@ -53,5 +58,8 @@ def from_grpc(code: grpc.StatusCode, detail: str) -> Outcome:
 
 def from_http(status: int, detail: str) -> Outcome:
     """Classifies an HTTP status of 400 or more."""
-    fate = Fate.RETRY if status in _RETRYABLE_HTTP_STATUSES else Fate.NOT_RETRYABLE
+    if status == _TOO_MANY_REQUESTS:
+        fate = Fate.THROTTLED
+    else:
+        fate = Fate.RETRY if status in _RETRYABLE_HTTP_STATUSES else Fate.NOT_RETRYABLE
     return Outcome(fate, f"http_{status}", f"HTTP {status}: {detail}")

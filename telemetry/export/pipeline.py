@@ -29,9 +29,10 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Run:
+class Run:
     """What exists between a start and a stop."""
 
+    generation: int
     exporter: BreakerSpanExporter
     batcher: BatchSpanProcessor
 
@@ -62,7 +63,7 @@ class ExportPipeline(SpanProcessor):
         self._build = build
         self._clock = clock
         self._lock = threading.Lock()
-        self._run: _Run | None = None
+        self._run: Run | None = None
         self._is_stopped = False
         self._flusher: threading.Thread | None = None
         self._status = SenderStatus()
@@ -74,42 +75,43 @@ class ExportPipeline(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queues a sampled span and returns; a full queue drops it, counted."""
         context = span.get_span_context()
-        if (
-            context is None
-            or not context.trace_flags.sampled
-            or not self.ledger.admit(self.config.max_queue_size)
-        ):
+        if context is None or not context.trace_flags.sampled:
             return
-        try:
-            run = self._run or self._start()
-            if run is not None:
-                run.batcher.on_end(span)
-        except RuntimeError as error:
-            # No thread starts while the interpreter exits; closing the ledger counts the span.
-            logger.warning("the export worker could not start: %s", error)
+        run = self._run or self._start()
+        if run is None:
+            self.ledger.refuse()
+        elif self.ledger.admit(run.generation, self.config.max_queue_size):
+            run.batcher.on_end(span)
 
     def start(self) -> None:
         """Accepts spans again after `stop()`; the worker itself starts with the first span."""
         with self._lock:
             self._is_stopped = False
-            self.ledger.reopen()
 
     def stop(self, timeout_seconds: float) -> bool:
         """Sends what is queued and ends the worker, within the time; False if any span was given up."""
-        # An attempt that begins in time must also end in time, so the last one begins that much earlier.
-        patience = max(timeout_seconds - self.config.attempt_timeout_seconds, timeout_seconds / 2)
-        give_up_at = self._clock() + patience
+        return self.drain(self.detach(), timeout_seconds)
+
+    def detach(self) -> Run | None:
+        """Stops accepting spans, at once; what is queued is left to `drain()`."""
         with self._lock:
             self._is_stopped = True
             run, self._run = self._run, None
+            if run is not None:
+                self._status = run.exporter.status
+            return run
+
+    def drain(self, run: Run | None, timeout_seconds: float) -> bool:
+        """Sends what a detached run still has, within the time; False if any of it was given up."""
+        if run is None:
+            return True
+        # An attempt that begins in time must also end in time, so the last one begins that much earlier.
+        patience = max(timeout_seconds - self.config.attempt_timeout_seconds, timeout_seconds / 2)
         dropped_before = sum(self.ledger.read().dropped.values())
-        if run is not None:
-            run.exporter.stop(give_up_at)
-            run.batcher.shutdown()  # type: ignore[no-untyped-call]
-            self._status = run.exporter.status
-        with self._lock:
-            if self._is_stopped:  # else somebody has started it again meanwhile
-                self.ledger.close()
+        run.exporter.stop(self._clock() + patience)
+        _shut_down(run.batcher, timeout_seconds)
+        self._status = run.exporter.status
+        self.ledger.close(run.generation)
         lost = sum(self.ledger.read().dropped.values()) - dropped_before
         if lost:
             logger.warning(
@@ -151,17 +153,21 @@ class ExportPipeline(SpanProcessor):
         run = self._run
         return run is None or run.exporter.worker is None or run.exporter.worker.is_alive()
 
-    def _start(self) -> _Run | None:
+    def _start(self) -> Run | None:
         with self._lock:
-            if self._run is None and not self._is_stopped:
-                exporter = BreakerSpanExporter(
-                    self._build(self.config),
-                    self.breaker,
-                    self.ledger,
-                    observe=self._observe,
-                    clock=self._clock,
-                )
-                exporter.status = self._status
+            if self._run is not None or self._is_stopped:
+                return self._run
+            generation = self.ledger.begin()
+            exporter = BreakerSpanExporter(
+                self._build(self.config),
+                self.breaker,
+                self.ledger,
+                generation,
+                observe=self._observe,
+                clock=self._clock,
+            )
+            exporter.status = self._status
+            try:
                 batcher = BatchSpanProcessor(
                     exporter,
                     max_queue_size=self.config.max_queue_size,
@@ -169,7 +175,12 @@ class ExportPipeline(SpanProcessor):
                     max_export_batch_size=self.config.max_export_batch_size,
                     export_timeout_millis=self.config.export_timeout_ms,
                 )
-                self._run = _Run(exporter, batcher)
+            except RuntimeError as error:
+                # No thread starts while the interpreter exits.
+                self.ledger.close(generation)
+                logger.warning("the export worker could not start: %s", error)
+                return None
+            self._run = Run(generation, exporter, batcher)
             return self._run
 
     def _reset_after_fork(self) -> None:
@@ -180,6 +191,17 @@ class ExportPipeline(SpanProcessor):
         self._status = SenderStatus()
         self.ledger.reset_after_fork()
         self.breaker.reset_after_fork()
+
+
+def _shut_down(batcher: BatchSpanProcessor, timeout_seconds: float) -> None:
+    # The SDK joins its worker for up to 30 s, however slowly an answer drips in.
+    thread = threading.Thread(target=batcher.shutdown, name="telemetry-shutdown", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # no thread starts while the interpreter exits
+        batcher.shutdown()  # type: ignore[no-untyped-call]
+    else:
+        thread.join(timeout_seconds)
 
 
 def _breaker_settings(config: TelemetryConfig) -> BreakerSettings:

@@ -58,6 +58,7 @@ class BreakerSpanExporter(SpanExporter):
         transport: Transport,
         breaker: CircuitBreaker,
         ledger: Ledger,
+        generation: int,
         *,
         observe: Callable[[Attempt], None],
         clock: Callable[[], float] = time.monotonic,
@@ -66,7 +67,7 @@ class BreakerSpanExporter(SpanExporter):
         self._transport = transport
         self._breaker = breaker
         self._ledger = ledger
-        self._generation = ledger.generation
+        self._generation = generation
         self._observe = observe
         self._clock = clock
         self._jitter = jitter
@@ -126,7 +127,7 @@ class BreakerSpanExporter(SpanExporter):
             elif outcome.fate is Fate.RETRY:
                 permit.failure()
             else:
-                # The Collector answered: it is there, and this batch is the trouble.
+                # The Collector answered: it is there, and is busy, or this batch is the trouble.
                 permit.ignore()
         now = self._clock()
         if outcome.fate is Fate.DELIVERED:
@@ -137,7 +138,7 @@ class BreakerSpanExporter(SpanExporter):
             self.status = SenderStatus(
                 last_success_at=self.status.last_success_at,
                 last_error=outcome.detail,
-                is_last_failure_permanent=outcome.fate is not Fate.RETRY,
+                is_last_failure_permanent=outcome.fate in {Fate.NOT_RETRYABLE, Fate.UNENCODABLE},
             )
         self._observe(Attempt(len(spans), now - started, outcome))
         return outcome

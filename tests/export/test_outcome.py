@@ -8,7 +8,6 @@ from telemetry.export.outcome import Fate, from_grpc, from_http
 RETRYABLE = {
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.DEADLINE_EXCEEDED,
-    grpc.StatusCode.RESOURCE_EXHAUSTED,
     grpc.StatusCode.ABORTED,
     grpc.StatusCode.OUT_OF_RANGE,
     grpc.StatusCode.UNAVAILABLE,
@@ -28,7 +27,8 @@ def test_grpc_status_has_its_fate(code: grpc.StatusCode) -> None:
 @pytest.mark.parametrize(
     ("status", "fate"),
     [
-        *((status, Fate.RETRY) for status in (429, 502, 503, 504)),
+        (429, Fate.THROTTLED),
+        *((status, Fate.RETRY) for status in (502, 503, 504)),
         *((status, Fate.NOT_RETRYABLE) for status in (400, 401, 403, 404, 408, 413, 500, 501)),
     ],
 )

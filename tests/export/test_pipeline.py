@@ -224,7 +224,12 @@ class HttpReceiver(ThreadingHTTPServer):
 
 @pytest.mark.parametrize(
     ("status", "delivered", "dropped"),
-    [(503, 1, {}), (401, 0, {DropReason.NOT_RETRYABLE: 1}), (400, 0, {DropReason.NOT_RETRYABLE: 1})],
+    [
+        (503, 1, {}),
+        (429, 1, {}),
+        (401, 0, {DropReason.NOT_RETRYABLE: 1}),
+        (400, 0, {DropReason.NOT_RETRYABLE: 1}),
+    ],
 )
 def test_http_refusal_is_classified_by_its_status(
     status: int, delivered: int, dropped: dict[DropReason, int], until: Until
@@ -245,7 +250,7 @@ def test_http_refusal_is_classified_by_its_status(
         reading = pipeline.ledger.read()
         assert (reading.delivered, dict(reading.dropped)) == (delivered, dropped)
         assert set(receiver.paths) == {"/v1/traces"}
-        assert f"{status}" in str(pipeline.status.last_error) or delivered
+        assert delivered or f"HTTP {status}" in str(pipeline.status.last_error)
         pipeline.stop(1)
         receiver.shutdown()
 
@@ -314,13 +319,14 @@ def test_stop_is_bounded_though_every_batch_is_answered_slowly(
 
 
 def test_sender_counts_what_it_gives_up_by_itself(receiver: Any) -> None:
-    """Without waiting for the ledger to be closed: somebody may have started the pipeline again."""
+    """Each batch is counted when it is given up, not only when the run is closed."""
     ledger = Ledger()
     receiver.stop()
     transport = build_transport(TelemetryConfig(endpoint=receiver.endpoint))
-    sender = BreakerSpanExporter(transport, CircuitBreaker(), ledger, observe=lambda _: None)
+    generation = ledger.begin()
+    sender = BreakerSpanExporter(transport, CircuitBreaker(), ledger, generation, observe=lambda _: None)
     span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("work")
-    ledger.admit(10)
+    ledger.admit(generation, 10)
     sender.stop(time.monotonic())
     sender.export([span])  # type: ignore[list-item]
     assert ledger.read().dropped == {DropReason.SHUTDOWN: 1}
@@ -359,6 +365,20 @@ def test_identity_holds_while_threads_end_spans_and_the_server_flaps(
     until("memory to be empty", lambda: rig.ledger.in_memory == 0, seconds=20)
     assert rig.ledger.ended == 1_600
     assert rig.ledger.is_balanced
+
+
+def test_batch_over_the_servers_limit_does_not_stop_the_rest(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """RESOURCE_EXHAUSTED for its size is no outage: that batch is dropped, counted, and the next one sent."""
+    rig = make_rig(max_export_batch_size=500, max_queue_size=1000, schedule_delay_ms=100)
+    for _ in range(500):
+        with rig.tracer.start_as_current_span("large") as span:
+            span.set_attribute("text", "x" * 10_000)
+    until("the large batch dropped", lambda: rig.ledger.dropped == {DropReason.NOT_RETRYABLE: 500})
+    rig.end_spans(10)
+    until("the next batch delivered", lambda: rig.ledger.delivered == 10)
+    assert rig.pipeline.breaker.snapshot().opened_total == 0
 
 
 def test_forked_child_starts_from_nothing_and_leaves_the_parent_alone(
