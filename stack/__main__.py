@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from stack.canary import send_canary
 from stack.errors import StackError
@@ -120,7 +121,7 @@ def main() -> None:
     try:
         cli()
     except StackError as error:
-        console.print(f"[bold red]failed[/] {error}", highlight=False)
+        console.print(f"[bold red]failed[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
 
 

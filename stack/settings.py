@@ -16,6 +16,16 @@ ENV_FILE = ROOT / ".env"
 
 _SERVICE_PREFIXES = ("OTEL_", "TELEMETRY_", "SHOP_")
 _SERVICE_NAMES = ("ENVIRONMENT", "SERVICE_VERSION", "ENABLE_PROMETHEUS")
+_SET_BY_THE_STACK = frozenset(
+    {
+        "OTEL_SERVICE_NAME",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+        "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+        "OTEL_EXPORTER_OTLP_PROTOCOL",
+    }
+)
+"""Where spans go and in whose name is the stack's to say, not the shell's that starts it."""
+
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -92,12 +102,17 @@ def _explain(details: ErrorDetails) -> str:
     )
 
 
+def is_service_variable(name: str) -> bool:
+    """Whether the services read a variable of this name."""
+    return name.startswith(_SERVICE_PREFIXES) or name in _SERVICE_NAMES
+
+
 def service_variables() -> dict[str, str]:
     """What the demo services read: `.env`, and from the environment what it overrides or adds."""
     in_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
     overriding = {
         name: value
         for name, value in os.environ.items()
-        if name in in_file or name.startswith(_SERVICE_PREFIXES) or name in _SERVICE_NAMES
+        if (name in in_file or is_service_variable(name)) and name not in _SET_BY_THE_STACK
     }
     return {**in_file, **overriding}

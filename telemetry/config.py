@@ -170,11 +170,13 @@ class TelemetryConfig(BaseSettings):
     )
     endpoint: str = Field(
         "",
+        repr=False,  # it may hold credentials
         validation_alias=_variables("OTEL_EXPORTER_OTLP_ENDPOINT"),
         description="the Collector's address, such as http://localhost:4317",
     )
     traces_endpoint: str | None = Field(
         None,
+        repr=False,
         validation_alias=_variables("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
         description="the address for traces, used as it is; wins over the general one",
     )
@@ -332,7 +334,7 @@ class TelemetryConfig(BaseSettings):
     def _read_pairs(cls, value: object) -> object:
         return _parse_pairs(value)
 
-    @field_validator("excluded_urls", mode="before")
+    @field_validator("excluded_urls", "disabled_instrumentations", mode="before")
     @classmethod
     def _read_paths(cls, value: object) -> object:
         return (
@@ -447,7 +449,9 @@ def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> str:
     source, value = (
         (variable, os.environ[variable]) if variable and field not in values else (field, values.get(field))
     )
-    shown = "" if not info.repr else f"={value!r}"
+    if field in {"endpoint", "traces_endpoint"}:
+        value = without_secrets(str(value))
+    shown = "" if field == "headers" else f"={value!r}"
     return f"{source}{shown} cannot be used: {message} ({info.description})"
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from .client import TelemetryClient
@@ -13,6 +14,7 @@ _of_request: ContextVar["TelemetryClient | None"] = ContextVar("telemetry_client
 _lock = threading.Lock()
 _set_up: list["TelemetryClient"] = []
 _made: list["TelemetryClient"] = []
+_later: "WeakSet[TelemetryClient]" = WeakSet()
 
 
 def find_client() -> "TelemetryClient | None":
@@ -42,9 +44,13 @@ def offer_as_default(client: "TelemetryClient", *, is_set_up: bool) -> None:
     """Makes a client the default unless an earlier one is."""
     offered = _set_up if is_set_up else _made
     with _lock:
-        # One is enough where clients are made in passing, or each of them would live forever.
-        if client not in offered and (is_set_up or not offered):
+        if client in offered:
+            return
+        # One is held where clients are made in passing, or each of them would live forever.
+        if is_set_up or not offered:
             offered.append(client)
+        else:
+            _later.add(client)
 
 
 def withdraw_as_default(client: "TelemetryClient") -> None:
@@ -53,3 +59,6 @@ def withdraw_as_default(client: "TelemetryClient") -> None:
         for offered in (_set_up, _made):
             if client in offered:
                 offered.remove(client)
+        _later.discard(client)
+        if not _made and _later:
+            _made.append(_later.pop())

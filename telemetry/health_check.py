@@ -10,6 +10,7 @@ import inspect
 import os
 import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
@@ -227,7 +228,14 @@ class _Registration:
 
     def judge(self, seconds: float, returned: object, error: BaseException | None) -> CheckResult:
         if error is not None:
-            return self.report("failing", seconds, f"{type(error).__name__}: {error}")
+            # Unlike str(error), this works for an exception that cannot be printed.
+            return self.report("failing", seconds, "".join(traceback.format_exception_only(error)).strip())
+        if inspect.isawaitable(returned):
+            if inspect.iscoroutine(returned):
+                returned.close()
+            return self.report(
+                "failing", seconds, "it returned an awaitable: register the coroutine function"
+            )
         if returned is False:
             return self.report("failing", seconds, "the check returned False")
         return self.report("ok", seconds, returned if isinstance(returned, str) else "")
@@ -289,18 +297,18 @@ async def _run(registration: _Registration) -> CheckResult:
             waiting.exception()  # seen here, judged below
         return _judge(registration, run)
     started = time.perf_counter()
-    deadline = asyncio.timeout(registration.timeout_seconds)
+    task = asyncio.ensure_future(registration.check())  # type: ignore[call-overload]
     try:
-        async with deadline:
-            returned = await registration.check()  # type: ignore[misc]
-    except Exception as error:  # noqa: BLE001 - reported, whatever it is
-        seconds = time.perf_counter() - started
-        if deadline.expired():
-            return registration.report(
-                "timeout", seconds, f"gave up after {registration.timeout_seconds:g} s"
-            )
-        return registration.judge(seconds, None, error)
-    return registration.judge(time.perf_counter() - started, returned, None)
+        await asyncio.wait([task], timeout=registration.timeout_seconds)
+    finally:
+        task.cancel()  # harmless when it is done; where it is not, nobody waits for it any more
+    seconds = time.perf_counter() - started
+    if not task.done():
+        return registration.report("timeout", seconds, "it was cancelled")
+    if task.cancelled():
+        return registration.report("failing", seconds, "it cancelled itself")
+    error = task.exception()
+    return registration.judge(seconds, None if error else task.result(), error)
 
 
 def _skipped(registration: _Registration) -> CheckResult:

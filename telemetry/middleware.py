@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 _KNOWN_METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
 )
+_MARK = "telemetry.measured"
 _CLIENT_WENT_AWAY = 499
 _SERVER_ERROR = 500
 
@@ -53,9 +54,13 @@ class TelemetryMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
-        if scope["type"] not in {"http", "websocket"}:
+        if scope["type"] not in {"http", "websocket"} or _MARK in scope:
             await self._app(scope, receive, send)
             return
+        # For applications mounted inside: this request is measured, and FastAPI's own tracing, which
+        # looks for its key, would add a second server span.
+        scope[_MARK] = True
+        scope.setdefault("fastapi.telemetry", None)
         with use_client(self._client):
             if path_of(scope) in self._excluded:
                 with suppress_instrumentation():

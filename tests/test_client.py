@@ -4,6 +4,7 @@ import gc
 import threading
 from collections.abc import Iterator
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 from opentelemetry import trace
@@ -126,6 +127,21 @@ def test_own_client_wins_over_the_default(config: TelemetryConfig) -> None:
     with use_client(client):
         assert find_client() is client
     client.shutdown(1)
+
+
+def test_default_passes_to_a_client_that_lives(
+    config: TelemetryConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the first client is shut down, decorated code finds another."""
+    monkeypatch.setattr(current, "_set_up", [])
+    monkeypatch.setattr(current, "_made", [])
+    monkeypatch.setattr(current, "_later", WeakSet())
+    first, second = TelemetryClient(config), TelemetryClient(config)
+    assert find_client() is first
+    first.shutdown(1)
+    assert find_client() is second
+    second.shutdown(1)
+    assert find_client() is None
 
 
 def test_metrics_are_pushed_when_asked(receiver: Any) -> None:

@@ -110,8 +110,21 @@ def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2")
     config = TelemetryConfig(endpoint="https://user:hunter2@collector:4317/?token=hunter2")
     assert config.headers == {"authorization": "hunter2"}
+    assert "hunter2" not in repr(config)
+    with pytest.raises(ConfigurationError) as refused:
+        TelemetryConfig(endpoint="http://user:hunter2@collector:99999")
+    assert "hunter2" not in str(refused.value)
     assert "hunter2" not in config.shown_endpoint
     assert config.shown_endpoint == "https://collector:4317/"
+
+
+def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenTelemetry's own variables are."""
+    monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, sqlalchemy")
+    monkeypatch.setenv("TELEMETRY_EXCLUDED_URLS", "/live,/internal/*")
+    config = TelemetryConfig()
+    assert config.disabled_instrumentations == ("httpx", "sqlalchemy")
+    assert config.excluded_urls == ("/live", "/internal/*")
 
 
 def test_batch_larger_than_queue_is_refused() -> None:

@@ -251,6 +251,42 @@ def test_asynchronous_check_that_hangs_is_cancelled(
     assert cancelled == [True]
 
 
+def test_check_that_swallows_its_cancellation_does_not_hang_the_report(
+    client: TelemetryClient, register: Callable[..., None]
+) -> None:
+    """It is left behind."""
+    done = asyncio.Event()
+
+    async def stubborn() -> None:
+        while not done.is_set():
+            try:
+                await done.wait()
+            except asyncio.CancelledError:
+                continue
+
+    register("stubborn", stubborn, timeout_seconds=0.05)
+
+    async def ask() -> str:
+        status = (await check_telemetry_health_async(client)).checks["stubborn"].status
+        done.set()
+        return status
+
+    assert asyncio.run(ask()) == "timeout"
+
+
+def test_coroutine_returned_by_a_plain_function_is_no_success(
+    client: TelemetryClient, register: Callable[..., None]
+) -> None:
+    """Nobody would have awaited it."""
+
+    async def ping() -> None:
+        """Would ask a database."""
+
+    register("database", lambda: ping())  # noqa: PLW0108 - the mistake in question
+    result = client.health().checks["database"]
+    assert (result.status, "register the coroutine function" in result.detail) == ("failing", True)
+
+
 def test_own_timeout_error_of_a_check_is_a_failure(
     client: TelemetryClient, register: Callable[..., None]
 ) -> None:

@@ -107,6 +107,24 @@ def test_request_makes_exactly_one_server_span_and_joins_the_callers_trace(
     assert receiver.resources[0]["service.name"] == "shop"
 
 
+def test_request_of_a_mounted_app_makes_one_server_span_and_is_counted_once(
+    config: TelemetryConfig, receiver: Any
+) -> None:
+    """FastAPI traces and counts nothing of its own inside."""
+    app, inner = FastAPI(), FastAPI()
+
+    @inner.get("/x/{number}")
+    def read(number: int) -> int:
+        return number
+
+    app.mount("/inner", inner)
+    client = setup_telemetry(app, config)
+    with TestClient(app) as http:
+        assert http.get("/inner/x/1").json() == 1
+        assert client.force_flush(5)
+    assert [span.kind for span in receiver.spans] == [Span.SPAN_KIND_SERVER]
+
+
 def test_unhandled_exception_marks_the_span_and_is_recorded_once(
     config: TelemetryConfig, receiver: Any
 ) -> None:

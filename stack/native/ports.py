@@ -1,7 +1,7 @@
 """Are the ports free? Asked before anything is started, so that a conflict changes nothing."""
 
 import socket
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import psutil
 
@@ -9,19 +9,25 @@ from stack.errors import StackError
 from stack.parts import HOST, Part
 
 
-def check_ports(parts: Iterable[Part]) -> None:
-    """Tries every port of the given parts.
+def check_ports(parts: Iterable[Part], *, ours: Collection[int]) -> None:
+    """Tries every port of the given parts; one that a process of `ours` listens on counts as free.
 
     Raises:
         StackError: names each port in use, who holds it, and the variable that moves it.
     """
-    taken = [
-        f"port {port} is in use{_holder(port)}, and the {part.name} needs it: "
-        f"free it, or set {variable} in .env or the environment"
-        for part in parts
-        for variable, port in part.ports.items()
-        if not _is_free(port)
-    ]
+    taken = []
+    for part in parts:
+        for variable, port in part.ports.items():
+            if _is_free(port):
+                continue
+            holder = _holder(port)
+            if holder is not None and holder.pid in ours:
+                continue
+            by = "" if holder is None else f" by {holder.name()} (pid {holder.pid})"
+            taken.append(
+                f"port {port} is in use{by}, and {part.name} needs it: "
+                f"free it, or set {variable} in .env or the environment"
+            )
     if taken:
         raise StackError("\n".join([*taken, "Nothing was started."]))
 
@@ -37,16 +43,13 @@ def _is_free(port: int) -> bool:
         return True
 
 
-def _holder(port: int) -> str:
+def _holder(port: int) -> psutil.Process | None:
     try:
         for connection in psutil.net_connections("tcp"):
-            if (
-                connection.status == psutil.CONN_LISTEN
-                and connection.laddr
-                and connection.laddr.port == port
-                and connection.pid
-            ):
-                return f" by {psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            if not connection.laddr or connection.status != psutil.CONN_LISTEN:
+                continue
+            if connection.laddr.port == port and connection.pid:
+                return psutil.Process(connection.pid)
     except psutil.Error:
-        return ""
-    return ""
+        return None
+    return None

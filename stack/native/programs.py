@@ -55,7 +55,7 @@ class Module:
     def key(self) -> str:
         """The name of its entry in the cache."""
         digest = hashlib.sha256(repr(self.arguments).encode())
-        for file in sorted(self.folder.iterdir()):
+        for file in sorted(path for path in self.folder.iterdir() if path.is_file()):
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
         machine = f"{platform.system()}-{platform.machine()}".lower()
         return f"{self.name}-{self.version}-{digest.hexdigest()[:12]}-{machine}"
@@ -66,16 +66,18 @@ class Module:
         Raises:
             StackError: they name different versions.
         """
-        if self.pinned not in (self.folder / "go.mod").read_text():
+        lines = (line.split("//")[0].strip() for line in (self.folder / "go.mod").read_text().splitlines())
+        if self.pinned not in {line.removeprefix("require ") for line in lines}:
             raise StackError(
                 f".env asks for {self.name} {self.version}, but {self.folder.relative_to(ROOT)}/go.mod "
-                f"does not name `{self.pinned}`; set the version there too and run `make lock`"
+                f"does not name `{self.pinned}`; {self.name} changes versions there"
             )
 
 
 def modules_of(settings: StackSettings) -> tuple[Module, ...]:
     """What is built, with the versions of `.env`."""
-    prometheus = "v0." + settings.prometheus_version.removeprefix("v").replace(".", "", 1)
+    major, minor, patch = Version(settings.prometheus_version).release
+    prometheus = f"v0.{major}{minor:02}.{patch}"  # how Prometheus numbers its Go module
     jaeger = f"v{settings.jaeger_native_version}"
     return (
         Module(
@@ -159,7 +161,11 @@ def find_go(console: Console) -> Path:
 
 
 def _missing(modules: tuple[Module, ...]) -> list[Module]:
-    return [module for module in modules if not (cache_folder() / module.key).is_dir()]
+    return [
+        module
+        for module in modules
+        if not all((cache_folder() / module.key / name).is_file() for name in module.binaries)
+    ]
 
 
 def _build_all(modules: list[Module], go: Path, console: Console) -> None:
@@ -221,22 +227,18 @@ def _wait(
 
 def _go_environment() -> dict[str, str]:
     # GOTOOLCHAIN: never fetch another Go. CGO: a static binary, that also runs in an empty container.
-    return {
-        **os.environ,
-        "CGO_ENABLED": "0",
-        "GOTOOLCHAIN": "local",
-        "GOFLAGS": "-mod=readonly",
-        "GOWORK": "off",
-    }
+    fixed = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+    foreign = {"GOROOT", "GOOS", "GOARCH"}
+    return {**{name: value for name, value in os.environ.items() if name not in foreign}, **fixed}
 
 
 def _go_version(go: Path) -> Version | None:
-    done = subprocess.run(
-        [go, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=_go_environment()
-    )
     try:
+        done = subprocess.run(
+            [go, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=_go_environment()
+        )
         return Version(done.stdout.strip().removeprefix("go").split(" ")[0])
-    except InvalidVersion:
+    except (InvalidVersion, OSError):
         return None
 
 
@@ -251,6 +253,7 @@ def _whole_or_nothing(folder: Path) -> Iterator[Path]:
     try:
         yield unfinished
         unfinished.chmod(0o755)
+        shutil.rmtree(folder, ignore_errors=True)  # one that lacks a file
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)

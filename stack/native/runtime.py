@@ -27,6 +27,7 @@ from stack.settings import ROOT, StackSettings
 
 START_SECONDS = 30.0
 """How long a part may take until it is well."""
+_MARKER = "stack-run"
 _LINES_SHOWN = 15
 _FOLLOW_SECONDS = 0.2
 
@@ -93,7 +94,9 @@ class NativeRuntime:
             with self._console.status("stopping"):
                 self._supervisor.shut_down()
                 self._supervisor.end_orphans()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            if self._folder.exists():
+                self._check_folder()
+                shutil.rmtree(self._folder)
 
     def status(self) -> list[PartStatus]:
         """Every part, as it is now."""
@@ -140,22 +143,25 @@ class NativeRuntime:
             if status.state is PartState.PAUSED:
                 raise StackError(f"the {name} runs but is frozen; `make resume PART={name}` lets it go on")
             if status.state is PartState.STOPPED:
-                check_ports([self._parts[name]])
+                check_ports([self._parts[name]], ours=())
             self._supervisor.start(name)
             self._wait_until_well(name)
 
     def _prepare(self, commands: tuple[Command, ...]) -> None:
         """Leaves a supervisord running with exactly these commands, or raises with nothing changed."""
+        self._check_folder()
         is_running = self._supervisor.is_running
+        if not is_running:
+            # Of a run whose supervisord was killed; they would hold the ports.
+            self._supervisor.end_orphans()
+        # Before anything is stopped: what our own parts hold now will be free then.
+        check_ports(self._parts.values(), ours=self._supervisor.pids().values())
         if is_running and not self._supervisor.is_configured_as(commands):
             self._console.print("settings changed since the stack was started: starting every part anew")
             self._supervisor.shut_down()
             is_running = False
-        if not is_running:
-            # Of a run whose supervisord was killed; they would hold the ports.
-            self._supervisor.end_orphans()
-        running = self._supervisor.pids()
-        check_ports(part for part in self._parts.values() if part.name not in running)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / _MARKER).write_text("a run of the stack: `make down` removes this folder\n")
         targets = prometheus_folder(self._folder) / "targets"
         targets.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "prometheus" / "prometheus.yml", targets.parent)
@@ -164,6 +170,13 @@ class NativeRuntime:
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         if not is_running:
             self._supervisor.launch(commands)
+
+    def _check_folder(self) -> None:
+        """Refuses a folder that holds anything but a run: `down` removes it whole."""
+        if self._folder.exists() and any(self._folder.iterdir()) and not (self._folder / _MARKER).exists():
+            raise StackError(
+                f"{self._folder} is not empty and is no run of the stack; set STACK_RUN_DIR to a new folder"
+            )
 
     def _status_of(self, part: Part, pid: int | None) -> PartStatus:
         if pid is None:

@@ -20,7 +20,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
 from stack.native.commands import Command
-from stack.settings import ROOT
+from stack.settings import ROOT, is_service_variable
 
 MARK = "FASTAPI_TELEMETRY_STACK_RUN"
 """Each process of a run carries its folder in this variable: known as ours even without its parent."""
@@ -70,6 +70,8 @@ class Supervisor:
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
+            # Parts inherit supervisord's environment: what the services read is each command's to say.
+            env={name: value for name, value in os.environ.items() if not is_service_variable(name)},
         )
         if done.returncode != 0:
             raise StackError(f"supervisord did not start:\n{done.stderr or done.stdout}")

@@ -106,6 +106,8 @@ def _http_exporter(config: TelemetryConfig) -> SpanExporter:
     # Without a session of our own a user's ~/.netrc would add credentials to exports.
     session = requests.Session()
     session.trust_env = False
+    # A redirect is a failure: followed as a GET it would answer 200, and the spans be lost.
+    session.max_redirects = 0
     return HttpSpanExporter(
         endpoint=config.export_endpoint,
         certificate_file=config.certificate,

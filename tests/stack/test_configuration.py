@@ -56,12 +56,21 @@ def test_no_variable_is_set_that_no_file_reads(settings: StackSettings) -> None:
     for part, file in (("collector", YAML_FILES[0]), ("jaeger", YAML_FILES[1])):
         read = set(re.findall(r"\$\{env:(\w+)", (ROOT / file).read_text()))
         assert set(environment_of(part, settings)) <= read
+        by_default = {"JAEGER_UI_CONFIG", "JAEGER_MAX_TRACES", "COLLECTOR_MEMORY_LIMIT_MIB"}
+        assert read <= set(environment_of(part, settings)) | by_default
 
 
 def test_default_pipeline_keeps_every_trace() -> None:
     """Tail sampling would lose acknowledged spans when the Collector dies: it is not in the default."""
     pipelines = yaml.safe_load((ROOT / YAML_FILES[0]).read_text())["service"]["pipelines"]
     assert pipelines["traces"]["processors"] == ["memory_limiter"]
+
+
+def test_queue_toward_jaeger_is_durable_and_patient() -> None:
+    """On disk, and never given up: the two settings without which an outage loses acknowledged spans."""
+    exporter = yaml.safe_load((ROOT / YAML_FILES[0]).read_text())["exporters"]["otlp_http/jaeger"]
+    assert exporter["sending_queue"]["storage"] == "file_storage"
+    assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
 
 
 def test_both_runtimes_scrape_the_same_parts(settings: StackSettings) -> None:

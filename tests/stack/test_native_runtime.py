@@ -113,6 +113,20 @@ def test_taken_port_is_named_with_its_variable_and_nothing_is_started(
     assert not settings.stack_run_dir.exists()
 
 
+def test_folder_that_is_no_run_is_neither_used_nor_removed(
+    runtime: NativeRuntime, settings: StackSettings
+) -> None:
+    """STACK_RUN_DIR pointing at something precious costs nothing."""
+    settings.stack_run_dir.mkdir()
+    precious = settings.stack_run_dir / "precious.txt"
+    precious.touch()
+    for command in (runtime.up, runtime.down):
+        with pytest.raises(StackError, match="is no run of the stack"):
+            command()
+    assert precious.exists()
+    precious.unlink()
+
+
 def test_part_that_ends_at_once_is_told_with_its_last_lines(
     runtime: NativeRuntime, programs: dict[str, Path]
 ) -> None:
@@ -141,6 +155,12 @@ def test_changed_settings_start_every_part_anew(
     ).json()
     assert health["queue"]["capacity"] == 4096
     assert health["service"]["version"] == '100%25 "new"'
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        moved = settings.model_copy(update={"jaeger_port": taken.getsockname()[1]})
+        with pytest.raises(StackError, match="JAEGER_PORT"):
+            NativeRuntime(moved, Console(quiet=True), lambda *_: programs).up()
+    assert set(states(runtime).values()) == {"up"}
 
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     before = pid_of(runtime, "storefront")

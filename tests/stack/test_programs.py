@@ -74,6 +74,13 @@ def test_builds_once_and_finds_afterwards(calls: Path, quiet: Console) -> None:
     assert len(build_calls(calls)) == 3
 
 
+def test_entry_that_lacks_a_program_is_built_again(calls: Path, quiet: Console) -> None:
+    """An emptied cache is no reason to fail later."""
+    ensure_programs(load_settings(), quiet)["promtool"].unlink()
+    assert ensure_programs(load_settings(), quiet)["promtool"].exists()
+    assert len(build_calls(calls)) == 4
+
+
 def test_failed_build_tells_why_and_leaves_nothing_behind(
     calls: Path, quiet: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,7 +114,9 @@ def test_second_build_waits_for_the_first_and_builds_nothing(calls: Path, quiet:
     assert second.is_alive()
     assert not build_calls(calls)
     for module in modules_of(load_settings()):
-        (cache_folder() / module.key).mkdir()
+        for name in module.binaries:
+            (cache_folder() / module.key).mkdir(exist_ok=True)
+            (cache_folder() / module.key / name).touch()
     lock.release()
     second.join(10)
     assert not second.is_alive()
@@ -127,9 +136,10 @@ def test_old_go_on_path_is_not_taken(calls: Path, quiet: Console, monkeypatch: p
 
 def test_version_of_env_file_must_be_the_modules(calls: Path, quiet: Console) -> None:
     """A version changed in one place only is found before anything is built."""
-    settings: StackSettings = load_settings(collector_version="0.1.0")
-    with pytest.raises(StackError, match=r"collector 0\.1\.0.*make lock"):
-        ensure_programs(settings, quiet)
+    for version in ("0.1.0", "0.15"):
+        settings: StackSettings = load_settings(collector_version=version)
+        with pytest.raises(StackError, match=rf"collector {version}.*go.mod"):
+            ensure_programs(settings, quiet)
     assert not build_calls(calls)
 
 
