@@ -9,6 +9,7 @@ from opentelemetry.metrics import Meter
 from opentelemetry.trace import Link, Span, SpanKind, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 from pydantic import BaseModel
 
 from .config import TelemetryConfig
@@ -69,6 +70,20 @@ class TelemetryClient:
     def registry(self) -> CollectorRegistry:
         """Where this client's metrics are registered; `/metrics` serves it."""
         return self._providers.registry
+
+    async def collect_metrics(self) -> list[Metric]:
+        """Everything that this process measures, and its sibling workers where they share a folder.
+
+        See `TelemetryConfig.multiproc_dir`; a sibling that does not answer costs at most a second.
+        """
+        return await self._providers.collect_metrics()
+
+    def join_workers(self) -> None:
+        """Offers this process's metrics to its sibling workers; harmless without any.
+
+        Called by an app's lifespan, in the worker itself: a parent that only forks is none.
+        """
+        self._providers.join_workers()
 
     @property
     def tracer_provider(self) -> TracerProvider:

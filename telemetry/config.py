@@ -7,8 +7,10 @@ Precedence, for each field: keyword argument, standard `OTEL_*` variable, short 
 
 import logging
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
@@ -26,6 +28,7 @@ from .endpoint import (
 )
 from .errors import ConfigurationError
 from .presets import PRESETS, preset_of
+from .workers import announced_workers
 
 logger = logging.getLogger(__name__)
 
@@ -120,6 +123,11 @@ class TelemetryConfig(BaseSettings):
         default=True,
         validation_alias=_variables("ENABLE_PROMETHEUS"),
         description="true: the app serves /metrics",
+    )
+    multiproc_dir: Path | None = Field(
+        None,
+        validation_alias=_variables("PROMETHEUS_MULTIPROC_DIR"),
+        description="folder where several workers meet, so that each one's /metrics shows all",
     )
     excluded_urls: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
@@ -414,6 +422,14 @@ class TelemetryConfig(BaseSettings):
 
     def log_suspicions(self) -> None:
         """Logs what is legal but probably a mistake; called once, when a pipeline is built."""
+        if self.multiproc_dir is None and self.enable_prometheus:
+            workers = announced_workers(os.environ, sys.argv)
+            if workers > 1:
+                logger.warning(
+                    "%d workers answer for one port, each with metrics of its own: set "
+                    "PROMETHEUS_MULTIPROC_DIR to a folder for /metrics to show all of them at once",
+                    workers,
+                )
         if self.environment not in PRESETS:
             logger.warning(
                 "ENVIRONMENT=%s is none of %s: the production preset is used",

@@ -1,29 +1,29 @@
 """`GET /metrics`: everything a service measures, in OpenMetrics with exemplars where it is asked for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
 
+from .client import TelemetryClient
+
 METRICS_PATH = "/metrics"
 
 
-class _Together:
-    """The library's registry and the process's default one, in which applications keep their own."""
+class _Collected:
+    """What the encoders take for a registry: they ask it for nothing but collect()."""
 
-    def __init__(self, *registries: CollectorRegistry) -> None:
-        self._registries = registries
+    def __init__(self, families: Sequence[Metric]) -> None:
+        self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        for registry in self._registries:
-            yield from registry.collect()
+        return self._families
 
 
-def metrics_response(request: Request, registry: CollectorRegistry) -> Response:
+async def metrics_response(request: Request, client: TelemetryClient) -> Response:
     """Renders the metrics in the format that `Accept` prefers; exemplars exist in OpenMetrics only."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    # The encoders ask a registry for nothing but collect().
-    return Response(encode(_Together(registry, REGISTRY)), headers={"Content-Type": content_type})
+    families = await client.collect_metrics()
+    return Response(encode(_Collected(families)), headers={"Content-Type": content_type})

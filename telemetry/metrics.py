@@ -4,11 +4,11 @@ Recorded in prometheus_client, whose histograms carry exemplars; requests also a
 instruments when metrics are pushed.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import get_current_span
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -105,6 +105,12 @@ class Metrics:
         self._export_batch.observe(attempt.spans)
         if attempt.outcome.fate is not Fate.DELIVERED:
             self._export_failures.labels(attempt.outcome.kind).inc()
+
+
+def collect_everything(registry: CollectorRegistry) -> Iterator[Metric]:
+    """The library's registry, then the process's default one, in which applications keep their own."""
+    yield from registry.collect()
+    yield from REGISTRY.collect()
 
 
 class PipelineCollector(Collector):

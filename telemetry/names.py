@@ -31,6 +31,7 @@ EXPORT_FAILURES = "telemetry_export_failures"
 QUEUE_CAPACITY = "telemetry_queue_capacity"
 BATCH_SIZE_LIMIT = "telemetry_batch_size_limit"
 SAMPLING_RATIO = "telemetry_sampling_ratio"
+WORKERS = "telemetry_workers"
 
 # Labels.
 METHOD = "method"
@@ -44,6 +45,7 @@ STATE = "state"
 FROM = "from"
 TO = "to"
 KIND = "kind"
+WORKER = "worker"
 
 UNMATCHED_ROUTE = "unmatched"
 """The `route` of a request that no route of the application matched."""

@@ -5,9 +5,11 @@ thousand worker threads: clients of equal configuration share one `Providers`.
 """
 
 import atexit
+import hashlib
 import threading
 import time
 import weakref
+from functools import partial
 
 from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
@@ -19,11 +21,13 @@ from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
 from prometheus_client import CollectorRegistry
+from prometheus_client.core import Metric
 
 from .config import TelemetryConfig
 from .export.pipeline import ExportPipeline
-from .metrics import Metrics, PipelineCollector
+from .metrics import Metrics, PipelineCollector, collect_everything
 from .tracer import build_resource, build_tracer_provider
+from .workers import Worker, keep_values_in_process
 
 SCOPE_NAME = "telemetry"
 """The instrumentation scope of the library's own and of manual spans."""
@@ -39,6 +43,12 @@ class Providers:
         self.registry = CollectorRegistry()
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = threading.Lock()
+        self._worker: Worker | None = None
+        if config.multiproc_dir is not None:
+            keep_values_in_process()
+            # Workers of another configuration measure something else.
+            group = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
+            self._worker = Worker(config.multiproc_dir, group, partial(collect_everything, self.registry))
         self._sdk_meter_provider: SdkMeterProvider | None = None
         if not config.sdk_disabled:
             self._sdk_meter_provider = SdkMeterProvider(
@@ -72,9 +82,23 @@ class Providers:
             # Decided and done under one lock: whoever comes next gets a run of its own.
             is_last = not self._holders
             run = self.pipeline.detach() if is_last else None
+            if is_last and self._worker is not None:
+                self._worker.stop()
         if not is_last:
             return self.flush(timeout_seconds)
         return self.pipeline.drain(run, self._push_metrics(timeout_seconds))
+
+    def join_workers(self) -> None:
+        """Offers this process's metrics to its siblings, where a folder is set to meet in."""
+        if self._worker is not None:
+            self._worker.start()
+
+    async def collect_metrics(self) -> list[Metric]:
+        """Everything that is measured: here, and by the siblings where there is a folder to meet in."""
+        if self._worker is None:
+            return list(collect_everything(self.registry))
+        self._worker.start()  # an app without a lifespan has not joined yet
+        return await self._worker.collect_all()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far, within the time; False if anything is unsent."""

@@ -64,6 +64,7 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
     if is_running:
         # Requests are served by the stack as it is then; the old one is left to the lifespan under way.
         app.middleware_stack = app.build_middleware_stack()
+        client.join_workers()
         _flush_before_server_ends(client)
     return client
 
@@ -74,7 +75,7 @@ def _add_routes(app: FastAPI, client: TelemetryClient) -> None:
     if client.config.enable_prometheus:
 
         async def metrics(request: Request) -> Response:
-            return metrics_response(request, client.registry)
+            return await metrics_response(request, client)
 
         routes.append(Route(METRICS_PATH, metrics, include_in_schema=False))
     app.router.routes[:0] = routes
@@ -111,6 +112,7 @@ def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:
     @asynccontextmanager
     async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
         client.start()
+        client.join_workers()
         offer_as_default(client, is_set_up=True)
         try:
             async with inner(running) as state:

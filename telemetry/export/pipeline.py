@@ -8,10 +8,8 @@ started again, and begins anew in a forked child.
 """
 
 import logging
-import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -20,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from ..config import TelemetryConfig
+from ..fork import call_in_forked_child
 from .breaker import BreakerSettings, CircuitBreaker
 from .ledger import Ledger
 from .otlp import Transport, build_transport
@@ -67,7 +66,7 @@ class ExportPipeline(SpanProcessor):
         self._is_stopped = False
         self._flusher: threading.Thread | None = None
         self._status = SenderStatus()
-        _reset_in_forked_child(self)
+        call_in_forked_child(self._reset_after_fork)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing: only what has ended is exported."""
@@ -216,16 +215,3 @@ def _breaker_settings(config: TelemetryConfig) -> BreakerSettings:
         # Twice an attempt's deadline: a permit is overdue only when its thread is lost.
         lease_seconds=2 * config.attempt_timeout_seconds + 1,
     )
-
-
-def _reset_in_forked_child(pipeline: ExportPipeline) -> None:
-    if not hasattr(os, "register_at_fork"):
-        return
-    reference = weakref.ref(pipeline)
-
-    def reset() -> None:
-        alive = reference()
-        if alive is not None:
-            alive._reset_after_fork()  # noqa: SLF001 - the same module
-
-    os.register_at_fork(after_in_child=reset)

@@ -1,0 +1,583 @@
+"""Workers that share a folder: on real sockets, and as the workers of a real uvicorn."""
+
+import functools
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+import psutil
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as parse_plain_text
+
+from telemetry import names, workers
+from telemetry.client import TelemetryClient
+from telemetry.config import TelemetryConfig
+from telemetry.workers import Worker, announced_workers, merge
+
+Until = Callable[..., None]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the workers meet, with a path that is short enough for sockets."""
+    return tmp_path / "w"
+
+
+def counting(value: float) -> CollectorRegistry:
+    """A registry with one counter, one histogram and an exemplar."""
+    registry = CollectorRegistry()
+    Counter("jobs", "Jobs done.", ["queue"], registry=registry).labels("mail").inc(
+        value, exemplar={"trace_id": "ab" * 16}
+    )
+    Histogram("seconds", "Time.", registry=registry, buckets=(1, 2)).observe(value)
+    return registry
+
+
+@pytest.fixture
+def joined(folder: Path) -> Iterator[Callable[..., Worker]]:
+    """Makes workers that have joined; they leave at the end."""
+    made: list[Worker] = []
+
+    def join(registry: CollectorRegistry | None = None, group: str = "g") -> Worker:
+        worker = Worker(folder, group, (registry or counting(1)).collect)
+        worker.start()
+        made.append(worker)
+        return worker
+
+    yield join
+    for worker in made:
+        worker.stop()
+
+
+def collect(worker: Worker) -> list[Metric]:
+    """What a worker answers."""
+    return anyio.run(worker.collect_all)
+
+
+def jobs_by_worker(families: list[Metric]) -> dict[str, float]:
+    """The counter by worker."""
+    return {
+        sample.labels["worker"]: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "jobs_total"
+    }
+
+
+def workers_seen(families: list[Metric]) -> dict[str, float]:
+    """How many answered, and how many were silent."""
+    return {
+        sample.labels["state"]: sample.value
+        for family in families
+        for sample in family.samples
+        if family.name == names.WORKERS
+    }
+
+
+def as_text(families: list[Metric]) -> str:
+    """OpenMetrics, as a scraper gets it."""
+
+    class Registry:
+        def collect(self) -> list[Metric]:
+            return families
+
+    return openmetrics_text(Registry()).decode()  # type: ignore[arg-type]
+
+
+def test_whoever_is_asked_answers_for_all(joined: Callable[..., Worker]) -> None:
+    """Each sample once, under its worker's label; exemplars too."""
+    three = [joined(counting(value)) for value in (1, 2, 3)]
+    for worker in three:
+        families = collect(worker)
+        assert jobs_by_worker(families) == {"0": 1, "1": 2, "2": 3}
+        assert workers_seen(families) == {"answered": 3, "silent": 0}
+        exemplars = [s.exemplar.labels for f in families for s in f.samples if s.exemplar]
+        assert exemplars == [{"trace_id": "ab" * 16}] * 3
+
+
+def test_worker_alone_answers_for_itself(joined: Callable[..., Worker]) -> None:
+    """With the same label as if there were more."""
+    assert jobs_by_worker(collect(joined())) == {"0": 1}
+
+
+def test_worker_that_left_leaves_nothing_and_its_slot_is_taken_again(joined: Callable[..., Worker]) -> None:
+    """The lowest free slot: labels stay few."""
+    first, second = joined(counting(1)), joined(counting(2))
+    first.stop()
+    assert jobs_by_worker(collect(second)) == {"1": 2}
+    third = joined(counting(3))
+    assert jobs_by_worker(collect(second)) == {"0": 3, "1": 2}
+    first.start()
+    assert jobs_by_worker(collect(third)) == {"0": 3, "1": 2, "2": 1}
+
+
+def test_starting_twice_takes_one_slot(joined: Callable[..., Worker]) -> None:
+    """An app's lifespan and its first scrape both start it."""
+    worker = joined()
+    worker.start()
+    assert jobs_by_worker(collect(worker)) == {"0": 1}
+
+
+def test_other_groups_are_left_alone(joined: Callable[..., Worker]) -> None:
+    """Workers of another configuration measure something else."""
+    mine, other = joined(counting(1)), joined(counting(2), group="h")
+    assert jobs_by_worker(collect(mine)) == {"0": 1}
+    assert jobs_by_worker(collect(other)) == {"0": 2}
+
+
+def test_folder_and_socket_are_the_users_own(joined: Callable[..., Worker], folder: Path) -> None:
+    """Nobody else reads the metrics."""
+    joined()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "g-0.sock").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "answer", [b"", b"[", b'{"a": 1}', b'[["x"]]', b'[["x", "", "nonsense", "", []]]', b"\xff"]
+)
+def test_sibling_that_answers_nonsense_is_silent(
+    answer: bytes, joined: Callable[..., Worker], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cut off or of another version: it is counted, told once, and the others are there."""
+    worker = joined()
+    with impostor(folder / "g-7.sock", answer):
+        for _ in range(2):
+            families = collect(worker)
+            assert jobs_by_worker(families) == {"0": 1}
+            assert workers_seen(families) == {"answered": 1, "silent": 1}
+    assert [record.getMessage() for record in caplog.records] == [
+        "workers [7] do not answer: /metrics lacks them"
+    ]
+
+
+class impostor:  # noqa: N801 - a context manager
+    """Somebody at a worker's socket who gives each caller the same bytes."""
+
+    def __init__(self, path: Path, answer: bytes | None) -> None:
+        self._answer = answer
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        self._listener.listen()
+        self._kept: list[socket.socket] = []
+
+    def __enter__(self) -> None:
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            if self._answer is None:
+                self._kept.append(connection)
+                continue
+            with connection:
+                connection.sendall(self._answer)
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._kept:
+            connection.close()
+
+
+def test_silent_siblings_cost_the_deadline_once_all_together(
+    joined: Callable[..., Worker], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read at the same time: else thirty of them would take thirty deadlines."""
+    monkeypatch.setattr(workers, "ANSWER_SECONDS", 0.5)
+    first, second = joined(counting(1)), joined(counting(2))
+    held = [impostor(folder / f"g-{slot}.sock", None) for slot in range(10, 40)]
+    for each in held:
+        each.__enter__()
+    with anyio.from_thread.start_blocking_portal() as portal:
+        families = portal.start_task_soon(first.collect_all).result(timeout=10)
+    for each in held:
+        each.__exit__()
+    assert jobs_by_worker(families) == {"0": 1, "1": 2}
+    assert workers_seen(families) == {"answered": 2, "silent": 30}
+    second.stop()
+
+
+def test_endless_answer_is_cut_off(
+    joined: Callable[..., Worker], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory is bounded."""
+    monkeypatch.setattr(workers, "_MOST_BYTES", 1000)
+    worker = joined()
+    with impostor(folder / "g-3.sock", b" " * 2000 + b"[]"):
+        assert workers_seen(collect(worker)) == {"answered": 1, "silent": 1}
+    with impostor(folder / "g-4.sock", b" " * 900 + b"[]"):
+        assert workers_seen(collect(worker)) == {"answered": 2, "silent": 0}
+
+
+def test_reader_that_never_reads_holds_nobody_up(joined: Callable[..., Worker], folder: Path) -> None:
+    """The one that answers gives up on it in time for the next."""
+    huge = CollectorRegistry()
+    Counter("jobs", "x" * 2_000_000, ["queue"], registry=huge).labels("mail").inc(2)
+    asked, other = joined(counting(1)), joined(huge)
+    with socket.socket(socket.AF_UNIX) as stuck:
+        stuck.connect(str(folder / "g-1.sock"))
+        assert jobs_by_worker(collect(asked)) == {"0": 1, "1": 2}
+    other.stop()
+
+
+def test_collector_that_fails_does_not_end_the_answering(
+    joined: Callable[..., Worker], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Told, and tried again at the next scrape."""
+    registry = counting(2)
+    is_broken = True
+
+    def fail_first() -> Iterator[Metric]:
+        if is_broken:
+            raise RuntimeError("no such device")
+        return iter(registry.collect())
+
+    asked = joined(counting(1))
+    broken = joined(registry)
+    broken._collect = fail_first
+    assert workers_seen(collect(asked)) == {"answered": 1, "silent": 1}
+    assert "no such device" in caplog.text
+    is_broken = False
+    assert jobs_by_worker(collect(asked)) == {"0": 1, "1": 2}
+
+
+@pytest.mark.parametrize(
+    "bad", ["occupied/by/a/file", "x" * 200], ids=["not a folder", "too long for the kernel"]
+)
+def test_folder_that_cannot_be_used_is_told_once_and_costs_no_metrics(
+    bad: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Variable, value and remedy; /metrics goes on with this worker."""
+    (tmp_path / "occupied").touch()
+    worker = Worker(tmp_path / bad, "g", counting(1).collect)
+    for _ in range(2):
+        worker.start()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage().startswith(f"PROMETHEUS_MULTIPROC_DIR={tmp_path / bad} cannot be used")
+    assert "short path of a folder that the service can write" in record.getMessage()
+    assert jobs_by_worker(collect(worker)) == {"0": 1}
+
+
+def test_folder_that_vanishes_costs_no_metrics(joined: Callable[..., Worker], folder: Path) -> None:
+    """Somebody cleaned up under a running service."""
+    worker = joined()
+    for path in folder.iterdir():
+        path.unlink()
+    folder.rmdir()
+    assert jobs_by_worker(collect(worker)) == {"0": 1}
+
+
+def test_forked_child_has_a_slot_of_its_own_and_leaves_the_parents_alone(
+    joined: Callable[..., Worker],
+) -> None:
+    """Gunicorn's preload forks after the app was made."""
+    parent = joined(counting(1))
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        parent.start()
+        os.write(write_end, json.dumps([parent._slot]).encode())
+        signal.pause()
+    try:
+        os.close(write_end)
+        assert json.loads(os.read(read_end, 100)) == [1]
+        assert set(jobs_by_worker(collect(parent))) == {"0", "1"}
+        parent.stop()
+        parent.start()
+        assert parent._slot == 0
+    finally:
+        os.close(read_end)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert jobs_by_worker(collect(parent)) == {"0": 1}
+
+
+def test_own_label_worker_is_kept_as_exported(joined: Callable[..., Worker]) -> None:
+    """Prometheus's own rule on a conflict."""
+    registry = CollectorRegistry()
+    Gauge("load", "Of a worker.", ["worker"], registry=registry).labels("mine").set(5)
+    (load,) = [family for family in collect(joined(registry)) if family.name == "load"]
+    assert [sample.labels for sample in load.samples] == [{"exported_worker": "mine", "worker": "0"}]
+
+
+def test_disagreement_about_a_type_leaves_the_later_one_out(caplog: pytest.LogCaptureFixture) -> None:
+    """While a new version rolls in; an exposition with two types of one name could not be parsed at all."""
+    counter, gauge = Metric("x", "", "counter"), Metric("x", "", "gauge")
+    counter.add_sample("x_total", {}, 1)
+    gauge.add_sample("x", {}, 2)
+    (merged,) = merge({0: [counter], 1: [gauge]})
+    assert merged.type == "counter"
+    assert [sample.labels for sample in merged.samples] == [{"worker": "0"}]
+    assert "worker 1 has x as a gauge, others as a counter" in caplog.text
+
+
+LABELS = st.dictionaries(st.sampled_from(["a", "b", "worker"]), st.text(max_size=5), max_size=2)
+SAMPLES = st.lists(
+    st.tuples(LABELS, st.floats(allow_nan=False)),
+    max_size=3,
+    unique_by=lambda each: tuple(sorted(each[0].items())),
+)
+EXPOSITIONS = st.lists(
+    st.dictionaries(st.sampled_from(["one", "two"]), SAMPLES, max_size=2), min_size=1, max_size=4
+)
+
+
+@given(EXPOSITIONS)
+def test_merging_keeps_every_sample_exactly_once_and_can_be_parsed(
+    expositions: list[dict[str, list[tuple[dict[str, str], float]]]],
+) -> None:
+    """In both formats, through JSON and back, whatever the labels are."""
+
+    def family(name: str, samples: list[tuple[dict[str, str], float]]) -> Metric:
+        metric = Metric(name, "help", "gauge")
+        for labels, value in samples:
+            metric.add_sample(name, labels, value)
+        return metric
+
+    sent = [[family(name, samples) for name, samples in each.items()] for each in expositions]
+    received = [workers._decode(workers._encode(each)) for each in sent]
+    merged = merge(dict(enumerate(received)))
+    expected = [
+        (name, str(slot), value, labels.get("worker"), labels.get("a"), labels.get("b"))
+        for slot, each in enumerate(expositions)
+        for name, samples in each.items()
+        for labels, value in samples
+    ]
+
+    def told(families: Iterable[Metric]) -> list[Any]:
+        return [
+            (
+                sample.name,
+                sample.labels["worker"],
+                sample.value,
+                *(sample.labels.get(name) for name in ("exported_worker", "a", "b")),
+            )
+            for each in families
+            for sample in each.samples
+        ]
+
+    in_order = functools.partial(sorted, key=repr)
+    assert in_order(told(merged)) == in_order(expected)
+    text = as_text(merged)
+    assert in_order(told(text_string_to_metric_families(text))) == in_order(expected)
+    assert in_order(told(parse_plain_text(text))) == in_order(expected)
+
+
+@pytest.mark.parametrize(
+    ("environment", "arguments", "expected"),
+    [
+        ({}, ["/usr/bin/uvicorn", "app:app"], 1),
+        ({"WEB_CONCURRENCY": "4"}, [], 4),
+        ({"WEB_CONCURRENCY": "many"}, [], 1),
+        ({}, ["/usr/bin/uvicorn", "app:app", "--workers", "3"], 3),
+        ({}, ["/lib/uvicorn/__main__.py", "app:app", "--workers=3"], 3),
+        ({}, ["/usr/bin/gunicorn", "-w", "2", "app:app"], 2),
+        ({"GUNICORN_CMD_ARGS": "--bind=:80 --workers=5"}, ["/usr/bin/gunicorn", "app:app"], 5),
+        ({}, ["/usr/bin/somebody", "--workers", "3"], 1),
+        ({}, ["/usr/bin/fastapi", "run", "--workers", "2"], 2),
+    ],
+)
+def test_number_of_workers_that_was_announced(
+    environment: dict[str, str], arguments: list[str], expected: int
+) -> None:
+    """The servers' own variables and options."""
+    assert announced_workers(environment, arguments) == expected
+
+
+@pytest.mark.parametrize(("folder_is_set", "warns"), [(False, True), (True, False)])
+def test_several_workers_without_a_folder_warn(
+    folder_is_set: bool,
+    warns: bool,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Each scrape would show another worker: the classic trap."""
+    monkeypatch.setenv("WEB_CONCURRENCY", "2")
+    if folder_is_set:
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+    TelemetryConfig().log_suspicions()
+    assert ("set PROMETHEUS_MULTIPROC_DIR to a folder" in caplog.text) == warns
+
+
+def test_client_without_a_folder_has_no_worker_label() -> None:
+    """One process alone is as it always was."""
+    with TelemetryClient(service_name="alone", traces_exporter="none") as client:
+        families = anyio.run(client.collect_metrics)
+    assert families
+    assert not any(names.WORKER in sample.labels for family in families for sample in family.samples)
+
+
+APP = """\
+import os
+from fastapi import FastAPI
+from prometheus_client import Counter
+made_early = Counter("made_early", "Before the library was set up.")
+from telemetry.telemetry import setup_telemetry
+
+app = FastAPI()
+setup_telemetry(app)
+made_late = Counter("made_late", "After.")
+
+@app.get("/work")
+async def work() -> int:
+    made_early.inc()
+    made_late.inc()
+    return os.getpid()
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path, folder: Path, free_port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """A real uvicorn with two workers; its address and its process."""
+    (tmp_path / "shop.py").write_text(APP)
+    folder.mkdir()  # prometheus_client itself wants it, for the counter that is made early
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(free_port), "--workers", "2"],
+        cwd=tmp_path,
+        env={
+            **os.environ,
+            "PROMETHEUS_MULTIPROC_DIR": str(folder),
+            "OTEL_TRACES_EXPORTER": "none",
+            "OTEL_TRACES_SAMPLER": "always_on",
+            "PYTHONPATH": str(Path(__file__).parents[1]),
+        },
+    )
+    yield f"http://127.0.0.1:{free_port}", process
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    process.wait(timeout=20)
+    psutil.wait_procs(children, timeout=10)
+
+
+def scrape(url: str) -> dict[str, dict[str, Any]]:
+    """By worker: its samples by name, with what is asked of them."""
+    answer = httpx.get(f"{url}/metrics", headers={"accept": "application/openmetrics-text"}, trust_env=False)
+    by_worker: dict[str, dict[str, Any]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            if "worker" in sample.labels:
+                by_worker.setdefault(sample.labels["worker"], {})[sample.name] = sample
+    return by_worker
+
+
+def instances_of(url: str, until: Until) -> set[str]:
+    """Both workers' instance ids."""
+    found: set[str] = set()
+
+    def both_told() -> bool:
+        report = httpx.get(f"{url}/health/telemetry", trust_env=False).json()
+        found.add(report["service"]["instance_id"])
+        return len(found) == 2
+
+    until("two instance ids", both_told, 30)
+    return found
+
+
+@pytest.mark.timeout(120)
+def test_workers_of_a_real_server(
+    server: tuple[str, subprocess.Popen[bytes]], until: Until, folder: Path
+) -> None:
+    """Whichever answers shows both, exemplars included; a killed one is replaced and leaves nothing stale."""
+    url, process = server
+    pids: set[int] = set()
+
+    def both_work() -> bool:
+        try:
+            pids.add(httpx.get(f"{url}/work", trust_env=False).json())
+        except httpx.TransportError:
+            return False
+        return len(pids) == 2
+
+    until("both workers to answer", both_work, 30)
+    for _ in range(10):  # a new connection each: either may answer
+        seen = scrape(url)
+        assert set(seen) == {"0", "1"}
+        for samples in seen.values():
+            assert samples["made_early_total"].value > 0
+            assert samples["made_late_total"].value > 0
+            assert samples["app_request_latency_ms_count"].value > 0
+    text = httpx.get(
+        f"{url}/metrics", headers={"accept": "application/openmetrics-text"}, trust_env=False
+    ).text
+    families = {family.name: family for family in text_string_to_metric_families(text)}
+    exemplars = {s.labels["worker"] for s in families["app_request_latency_ms"].samples if s.exemplar}
+    assert exemplars == {"0", "1"}
+    assert {s.labels["worker"] for s in families["made_late"].samples} == {"0", "1"}
+    instances = instances_of(url, until)
+    plain = httpx.get(f"{url}/metrics", trust_env=False).text
+    assert {family.name for family in parse_plain_text(plain)} >= {"made_late", "telemetry_spans_ended"}
+
+    victim = pids.pop()
+    os.kill(victim, signal.SIGKILL)
+    survivor = pids.copy()
+
+    def replaced() -> bool:
+        try:
+            pids.add(httpx.get(f"{url}/work", trust_env=False).json())
+        except httpx.TransportError:
+            return False
+        return len(pids) == 2
+
+    until("a new worker", replaced, 30)
+    assert survivor < pids
+    seen = scrape(url)
+    assert set(seen) == {"0", "1"}
+    assert len(instances_of(url, until) & instances) == 1
+    assert process.poll() is None
+
+
+@pytest.mark.timeout(120)
+def test_frozen_worker_is_counted_as_silent(
+    server: tuple[str, subprocess.Popen[bytes]], until: Until
+) -> None:
+    """Its kernel still accepts connections for it; the other one answers within the deadline."""
+    url, process = server
+    until("both workers", lambda: _is_up(url) and set(scrape(url)) == {"0", "1"}, 30)
+    children = psutil.Process(process.pid).children()
+    frozen = next(each for each in children if "spawn_main" in " ".join(each.cmdline()))
+    frozen.suspend()
+    try:
+        answers: list[str] = []
+
+        def other_answers() -> bool:
+            try:
+                text = httpx.get(f"{url}/metrics", trust_env=False, timeout=3).text
+            except httpx.TimeoutException:
+                return False  # the frozen one had accepted it
+            answers.append(text)
+            return 'telemetry_workers{state="silent"} 1.0' in text
+
+        until("an answer that lacks the frozen worker", other_answers, 30)
+        assert 'telemetry_workers{state="answered"} 1.0' in answers[-1]
+    finally:
+        frozen.resume()
+    until("both again", lambda: set(scrape(url)) == {"0", "1"}, 30)
+
+
+def _is_up(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/work", trust_env=False).is_success
+    except httpx.TransportError:
+        return False
