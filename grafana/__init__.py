@@ -1,0 +1,1 @@
+"""Grafana's configuration, and the Python that its dashboards are generated from."""
