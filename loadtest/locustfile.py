@@ -15,6 +15,7 @@ from typing import Any
 from locust import FastHttpUser, events, task
 from locust.argument_parser import LocustArgumentParser
 from locust.env import Environment
+from locust.runners import MasterRunner, Runner, WorkerRunner
 
 from loadtest.report import FailedRequest, FailureCount, LoadResult, utc_from_timestamp
 
@@ -51,7 +52,7 @@ class Shopper(FastHttpUser):
     @property
     def _interval_seconds(self) -> float:
         # Asked each time: on Locust's page users come and go while the test runs.
-        users: int = self.environment.runner.target_user_count if self.environment.runner else 1
+        users = crowd.size_seen_by(self.environment.runner)
         rate: float = self.environment.parsed_options.rate
         return max(users, 1) / rate
 
@@ -126,6 +127,33 @@ class Shopper(FastHttpUser):
                 response.failure(f"answered {response.status_code} instead of {expect.value}")
             # Else no answer came, and Locust itself names the connection's error.
         return None
+
+
+class Crowd:
+    """How many shoppers there are on all workers together: a worker of its own accord knows only its own."""
+
+    _MESSAGE = "crowd"
+
+    def __init__(self) -> None:
+        self._told = 0
+
+    def size_seen_by(self, runner: Runner | None) -> int:
+        """Returns the number over all workers, or until the master has told it, this process's."""
+        own: int = runner.target_user_count if runner else 1
+        return max(own, self._told) if isinstance(runner, WorkerRunner) else own
+
+    def listen(self, environment: Environment, **_: Any) -> None:
+        """Has a worker hear the master, and the master tell its workers whenever the number changed."""
+        runner = environment.runner
+        if isinstance(runner, WorkerRunner):
+            runner.register_message(self._MESSAGE, self._note)
+        elif isinstance(runner, MasterRunner):
+            environment.events.spawning_complete.add_listener(  # type: ignore[no-untyped-call] # as below
+                lambda user_count, **_: runner.send_message(self._MESSAGE, user_count)
+            )
+
+    def _note(self, msg: Any, **_: Any) -> None:
+        self._told = msg.data
 
 
 class Recorder:
@@ -212,9 +240,11 @@ def add_options(parser: LocustArgumentParser) -> None:
     )
 
 
+crowd = Crowd()
 recorder = Recorder()
 for hook, listener in (
     (events.init_command_line_parser, add_options),
+    (events.init, crowd.listen),
     (events.test_start, recorder.note_start),
     (events.request, recorder.note_request),
     (events.quitting, recorder.write_result),
