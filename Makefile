@@ -15,11 +15,11 @@ RATE ?= 50
 SECONDS ?= 30
 FOLLOW ?=
 
-##@ The stack
+##@ The stack: in containers where they can be had, else natively; RUNTIME=compose or native decides
 .PHONY: up down status logs kill pause resume start
 up: $(READY) ## start everything, send an order through it, read its trace back
 	@$(BIN)/python -m stack up
-down: $(READY) ## stop everything and remove what the run left
+down: $(READY) ## stop everything; the data stays
 	@$(BIN)/python -m stack down
 status: $(READY) ## every part: state, process, memory
 	@$(BIN)/python -m stack status
@@ -42,13 +42,16 @@ load-ui: $(READY) ## Locust's own page, on port 8089
 	@$(BIN)/python -m loadtest ui
 
 ##@ Development
-.PHONY: test test-stack lint format lock clean help
+.PHONY: test test-stack test-compose lint format lock dashboards clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -m "not stack" --cov --cov-report=term
+	@$(BIN)/pytest -m "not stack and not compose" --cov --cov-report=term
 test-stack: $(READY) ## the tests on the real programs; starts the stack if it is not up
 	@$(BIN)/python -m stack build
 	@$(BIN)/pytest -m stack
+test-compose: $(READY) ## the same tests on compose.yaml's containers; needs a Docker engine
+	@$(BIN)/python -m stack build
+	@$(BIN)/pytest -m compose
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
@@ -60,15 +63,18 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --gene
 lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from their manifest
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/service.in -c requirements/dev.txt -o requirements/service.txt
+	$(COMPILE) requirements/loadtest.in -c requirements/dev.txt -o requirements/loadtest.txt
 	$(COMPILE) requirements/go.in -o requirements/go.txt
 	cd stack/native/modules/collector && ./regenerate
-clean: ## remove the virtual environment and every tool's cache; stop the stack first
-	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack down; fi
+dashboards: $(READY) ## write grafana/dashboards from their Python
+	$(BIN)/python -m grafana.generate
+clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
+	@if [ -x $(BIN)/python ]; then $(BIN)/python -m stack clean; fi
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack.lock
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger or prometheus)))
+part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger, prometheus or grafana)))
 
 # Each stamp is written last: an interrupted installation is done again.
 $(READY): .venv/.installed pyproject.toml

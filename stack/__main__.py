@@ -1,7 +1,6 @@
 """`python -m stack …`: what the Makefile's targets call."""
 
 import sys
-from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
@@ -9,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from stack.canary import send_canary
+from stack.compose.runtime import ComposeRuntime
 from stack.errors import StackError
 from stack.native.programs import ensure_programs
 from stack.native.runtime import NativeRuntime
@@ -20,21 +20,21 @@ cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The referenc
 # Nobody folds a log: what is not a terminal gets lines as long as they are.
 console = Console(width=None if sys.stdout.isatty() else 160)
 
-PartName = Annotated[str, typer.Argument(help="storefront, inventory, collector, jaeger or prometheus")]
+PartName = Annotated[str, typer.Argument(help="A part's name, as `make status` shows it.")]
 
 
-def _runtime() -> tuple[StackSettings, Runtime, str]:
+def _runtime(*, to_start: bool = False) -> tuple[StackSettings, Runtime, str]:
     settings = load_settings()
-    kinds: Mapping[str, Callable[[StackSettings, Console], Runtime]] = {NativeRuntime.kind: NativeRuntime}
-    runtime, reason = choose_runtime(settings, console, kinds)
+    runtimes = (ComposeRuntime(settings, console), NativeRuntime(settings, console))
+    runtime, reason = choose_runtime(settings, runtimes, to_start=to_start)
     return settings, runtime, reason
 
 
 @cli.command()
 def up() -> None:
     """Starts the stack and proves that it works."""
-    settings, runtime, reason = _runtime()
-    console.print(f"runtime: {runtime.kind} ({reason})")
+    settings, runtime, reason = _runtime(to_start=True)
+    console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
     runtime.up()
     with console.status("sending a canary order and reading its trace and metrics back"):
         canary = send_canary(settings)
@@ -58,17 +58,26 @@ def build() -> None:
 
 @cli.command()
 def down() -> None:
-    """Stops the stack and removes what the run left."""
-    settings, runtime, _ = _runtime()
+    """Stops the stack; its data stays."""
+    _, runtime, _ = _runtime()
     runtime.down()
-    console.print(f"the stack is down, and {settings.stack_run_dir} with its logs and data is removed")
+    console.print(f"the stack ({runtime.kind}) is down; its data stays until `make clean`")
+
+
+@cli.command()
+def clean() -> None:
+    """Stops the stack in every runtime and removes its data."""
+    settings = load_settings()
+    for runtime in (ComposeRuntime(settings, console), NativeRuntime(settings, console)):
+        for removed in runtime.clean():
+            console.print(f"removed {removed}", soft_wrap=True, highlight=False)
 
 
 @cli.command()
 def status() -> None:
     """Shows every part, with its process; fails when one is not up."""
     _, runtime, reason = _runtime()
-    console.print(f"runtime: {runtime.kind} ({reason})")
+    console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
     parts = runtime.status()
     print_parts(console, parts, with_processes=True)
     print_missing(console, runtime.missing)

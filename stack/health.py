@@ -7,6 +7,8 @@ import httpx
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from stack.errors import StackError
+from stack.parts import Part
+from stack.runtime import PartState
 
 T = TypeVar("T")
 
@@ -42,3 +44,12 @@ def wait_for(find: Callable[[], T], *, seconds: float) -> T:
         )(find)
     except RetryError as error:
         raise StackError(f"{error.last_attempt.exception()} (waited {seconds:g} s)") from None
+
+
+def health_of(part: Part) -> tuple[PartState, str]:
+    """Whether a part that runs says that it is well, and what it says otherwise."""
+    try:
+        get(part.health_url)
+    except NotYetError as error:
+        return PartState.UNHEALTHY, str(error)
+    return PartState.UP, ""

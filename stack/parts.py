@@ -81,3 +81,14 @@ def parts_of(settings: StackSettings) -> tuple[Part, ...]:
             {"PROMETHEUS_PORT": settings.prometheus_port},
         ),
     )
+
+
+def grafana_part(settings: StackSettings) -> Part:
+    """Grafana, where there is an image of it."""
+    return Part(
+        "grafana",
+        "dashboards over both, with links to traces",
+        f"http://{HOST}:{settings.grafana_port}",
+        f"http://{HOST}:{settings.grafana_port}/api/health",
+        {"GRAFANA_PORT": settings.grafana_port},
+    )

@@ -1,11 +1,9 @@
 """The one interface to the stack, whatever it runs in, and the choice between the kinds."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
-
-from rich.console import Console
 
 from stack.errors import StackError
 from stack.parts import MissingPart, Part
@@ -59,7 +57,19 @@ class Runtime(Protocol):
         ...
 
     def down(self) -> None:
-        """Stops everything and removes what the run left."""
+        """Stops everything; the data stays."""
+        ...
+
+    def clean(self) -> list[str]:
+        """Stops everything, removes its data, and returns what was removed, in words."""
+        ...
+
+    def is_up(self) -> bool:
+        """Whether anything of it was started and not taken down."""
+        ...
+
+    def obstacle(self) -> str | None:
+        """Why the stack cannot be started in it; None when it can."""
         ...
 
     def status(self) -> list[PartStatus]:
@@ -88,20 +98,36 @@ class Runtime(Protocol):
 
 
 def choose_runtime(
-    settings: StackSettings,
-    console: Console,
-    kinds: Mapping[str, Callable[[StackSettings, Console], Runtime]],
+    settings: StackSettings, runtimes: Sequence[Runtime], *, to_start: bool
 ) -> tuple[Runtime, str]:
-    """The runtime that `RUNTIME` names, else the only one there is; and the reason for the choice.
+    """The runtime to use, and why: what `RUNTIME` names, else the one that is up, else the first that can be.
+
+    Args:
+        settings: `runtime` is what was asked for.
+        runtimes: every kind, the preferred one first.
+        to_start: whether the stack is about to be started.
 
     Raises:
-        StackError: `RUNTIME` names a kind that does not exist here.
+        StackError: another runtime than the one that is asked for is up, and holds the ports.
     """
     if settings.runtime:
-        if settings.runtime not in kinds:
-            raise StackError(
-                f"RUNTIME={settings.runtime!r} does not exist in this version; it knows {', '.join(kinds)}"
-            )
-        return kinds[settings.runtime](settings, console), f"RUNTIME={settings.runtime}"
-    name = next(iter(kinds))
-    return kinds[name](settings, console), f"{name} is the only runtime of this version"
+        (named,) = [each for each in runtimes if each.kind == settings.runtime]
+        for other in runtimes:
+            if to_start and other is not named and other.is_up():
+                raise StackError(
+                    f"the stack is up in the {other.kind} runtime: `make down RUNTIME={other.kind}` first"
+                )
+        return named, f"RUNTIME={settings.runtime}"
+    for runtime in runtimes:
+        if runtime.is_up():
+            return runtime, "it is up"
+    if not to_start:
+        return runtimes[-1], "nothing is up"
+    obstacles: list[str] = []
+    for runtime in runtimes:
+        obstacle = runtime.obstacle()
+        if obstacle is None:
+            reason = "; ".join(obstacles) or "an engine answers, and the images are here or can be pulled"
+            return runtime, reason
+        obstacles.append(f"no {runtime.kind}: {obstacle}")
+    raise StackError("; ".join(obstacles))

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, model_validator
@@ -15,13 +15,21 @@ ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
 
 _SERVICE_PREFIXES = ("OTEL_", "TELEMETRY_", "SHOP_")
-_SERVICE_NAMES = ("ENVIRONMENT", "SERVICE_VERSION", "ENABLE_PROMETHEUS")
+_SERVICE_NAMES = (
+    *("ENVIRONMENT", "SERVICE_NAME", "SERVICE_VERSION", "ENABLE_PROMETHEUS"),
+    *("WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR", "INVENTORY_URL"),
+)
 _SET_BY_THE_STACK = frozenset(
     {
         "OTEL_SERVICE_NAME",
+        "SERVICE_NAME",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
         "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
         "OTEL_EXPORTER_OTLP_PROTOCOL",
+        "WEB_CONCURRENCY",
+        "PROMETHEUS_MULTIPROC_DIR",
+        "INVENTORY_URL",
     }
 )
 """Where spans go and in whose name is the stack's to say, not the shell's that starts it."""
@@ -34,12 +42,19 @@ class StackSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True)
 
-    runtime: str = ""
+    runtime: Literal["", "compose", "native"] = ""
+    """Empty: whichever can be had, containers first."""
     stack_run_dir: Path = ROOT / ".stack"
+    compose_project_name: str = "fastapi-telemetry"
+
+    web_concurrency: Annotated[int, Field(ge=1, le=64)] = 1
+    """Worker processes of the storefront."""
 
     collector_version: str
+    jaeger_version: str
     jaeger_native_version: str
     prometheus_version: str
+    python_image: str
 
     storefront_port: Port
     inventory_port: Port
@@ -55,7 +70,13 @@ class StackSettings(BaseSettings):
     jaeger_health_port: Port
     jaeger_metrics_port: Port
     prometheus_port: Port
+    grafana_port: Port
     locust_port: Port
+
+    def variables(self) -> dict[str, str]:
+        """The settings as the environment variables that they were, or would have been, read from."""
+        values = ((name.upper(), getattr(self, name)) for name in type(self).model_fields)
+        return {name: str(value) for name, value in values if value != ""}
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:

@@ -13,6 +13,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+pytest_plugins = ["running_stack"]
+
 Answer = Callable[[grpc.ServicerContext], None]
 
 
@@ -101,6 +103,8 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             "ENVIRONMENT",
             "SERVICE_NAME",
             "SERVICE_VERSION",
+            "WEB_CONCURRENCY",
+            "PROMETHEUS_MULTIPROC_DIR",
         }:
             monkeypatch.delenv(name)
 

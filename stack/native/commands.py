@@ -5,8 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from stack.native.sockets import socket_folder
 from stack.parts import HOST
 from stack.settings import ROOT, StackSettings, service_variables
+
+_LONGEST_WORKER_SOCKET = "00000000-999.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +66,10 @@ def commands_of(
             ),
             {},
         ),
-        _service("inventory", settings.inventory_port, settings, data),
-        _service("storefront", settings.storefront_port, settings, data),
+        _service("inventory", settings.inventory_port, settings, run_folder, workers=1),
+        _service(
+            "storefront", settings.storefront_port, settings, run_folder, workers=settings.web_concurrency
+        ),
     )
 
 
@@ -85,7 +90,7 @@ def scrape_targets(settings: StackSettings) -> list[dict[str, object]]:
     return [{"targets": [f"{HOST}:{port}"], "labels": {"part": part}} for part, port in ports.items()]
 
 
-def _service(name: str, port: int, settings: StackSettings, data: Path) -> Command:
+def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *, workers: int) -> Command:
     return Command(
         name,
         (
@@ -97,6 +102,10 @@ def _service(name: str, port: int, settings: StackSettings, data: Path) -> Comma
             "SERVICE_NAME": name,
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{settings.otlp_grpc_port}",
             "INVENTORY_URL": f"http://{HOST}:{settings.inventory_port}",
-            "SHOP_DATABASE_DIR": str(data / "shop"),
+            "SHOP_DATABASE_DIR": str(run_folder / "data" / "shop"),
+            "WEB_CONCURRENCY": str(workers),
+            "PROMETHEUS_MULTIPROC_DIR": str(
+                socket_folder(run_folder, name, longest_file=_LONGEST_WORKER_SOCKET)
+            ),
         },
     )

@@ -105,6 +105,15 @@ def modules_of(settings: StackSettings) -> tuple[Module, ...]:
     )
 
 
+COMPOSE_PLUGIN = Module(
+    "compose",
+    "2.40.3",
+    ("cli-plugins/docker-compose",),
+    ("-o", "{out}/cli-plugins/docker-compose", "github.com/docker/compose/v2/cmd"),
+    "github.com/docker/compose/v2 v2.40.3",
+)
+
+
 def cache_folder() -> Path:
     """Where built programs live; `XDG_CACHE_HOME` moves it."""
     return user_cache_path("fastapi-telemetry-stack")
@@ -116,7 +125,19 @@ def ensure_programs(settings: StackSettings, console: Console) -> dict[str, Path
     Raises:
         StackError: there is no Go to build with, or a build failed; the message says how to go on.
     """
-    modules = modules_of(settings)
+    return _ensure(modules_of(settings), console)
+
+
+def ensure_compose_plugin(console: Console) -> Path:
+    """A folder for `DOCKER_CONFIG` with docker's compose plugin in it; builds that if the cache lacks it.
+
+    For tests on a machine that has an engine but no plugin; see `ensure_programs` for what it raises.
+    """
+    plugin = _ensure((COMPOSE_PLUGIN,), console)["cli-plugins/docker-compose"]
+    return plugin.parent.parent
+
+
+def _ensure(modules: tuple[Module, ...], console: Console) -> dict[str, Path]:
     for module in modules:
         module.check()
     if _missing(modules):

@@ -4,25 +4,25 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from filelock import FileLock
 from rich.console import Console
 
 from stack.errors import StackError
-from stack.health import NotYetError, get, wait_for
+from stack.health import NotYetError, get, health_of, wait_for
+from stack.lock import locked
 from stack.native.commands import Command, commands_of, prometheus_folder, scrape_targets
-from stack.native.ports import check_ports
 from stack.native.programs import ensure_programs
+from stack.native.sockets import socket_folders
 from stack.native.supervisor import Supervisor
 from stack.parts import MissingPart, Part, parts_of
+from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus
+from stack.service_settings import check_service_settings
 from stack.settings import ROOT, StackSettings
 
 START_SECONDS = 30.0
@@ -75,9 +75,8 @@ class NativeRuntime:
             StackError: a program cannot be built, a port is taken, or a part does not become well.
         """
         commands = commands_of(self._settings, self._programs(self._settings, self._console), self._folder)
-        for command in commands:
-            _check_service_settings(command)
-        with self._locked():
+        check_service_settings()
+        with locked(self._settings):
             self._prepare(commands)
             for command in commands:
                 self._supervisor.start(command.name)
@@ -88,15 +87,29 @@ class NativeRuntime:
                 for command in commands:
                     self._wait_until_well(command.name)
 
+    def is_up(self) -> bool:
+        """Whether its supervisord answers."""
+        return self._supervisor.is_running
+
+    def obstacle(self) -> str | None:
+        """None: what it needs it installs or builds, and says so where it cannot."""
+        return None
+
     def down(self) -> None:
-        """Stops everything and removes the run folder."""
-        with self._locked():
-            with self._console.status("stopping"):
-                self._supervisor.shut_down()
-                self._supervisor.end_orphans()
+        """Stops everything; the run folder with its data and logs stays."""
+        with locked(self._settings):
+            self._stop()
+
+    def clean(self) -> list[str]:
+        """Stops everything and removes the run folder; returns what it removed."""
+        with locked(self._settings):
+            self._stop()
             if self._folder.exists():
                 self._check_folder()
-                shutil.rmtree(self._folder)
+            folders = [each for each in (self._folder, *socket_folders(self._folder)) if each.exists()]
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=folder != self._folder)
+        return [f"folder {folder}" for folder in folders if folder.parent != self._folder]
 
     def status(self) -> list[PartStatus]:
         """Every part, as it is now."""
@@ -136,7 +149,7 @@ class NativeRuntime:
     def start(self, name: str) -> None:
         """Starts the part and waits until it is well."""
         self._check_name(name)
-        with self._locked():
+        with locked(self._settings):
             if not self._supervisor.is_running:
                 raise StackError("the stack is not up; `make up` starts it")
             (status,) = [each for each in self.status() if each.part.name == name]
@@ -147,6 +160,11 @@ class NativeRuntime:
             self._supervisor.start(name)
             self._wait_until_well(name)
 
+    def _stop(self) -> None:
+        with self._console.status("stopping"):
+            self._supervisor.shut_down()
+            self._supervisor.end_orphans()
+
     def _prepare(self, commands: tuple[Command, ...]) -> None:
         """Leaves a supervisord running with exactly these commands, or raises with nothing changed."""
         self._check_folder()
@@ -155,13 +173,13 @@ class NativeRuntime:
             # Of a run whose supervisord was killed; they would hold the ports.
             self._supervisor.end_orphans()
         # Before anything is stopped: what our own parts hold now will be free then.
-        check_ports(self._parts.values(), ours=self._supervisor.pids().values())
+        check_ports(self._parts.values(), ours=self._supervisor.processes())
         if is_running and not self._supervisor.is_configured_as(commands):
             self._console.print("settings changed since the stack was started: starting every part anew")
             self._supervisor.shut_down()
             is_running = False
         self._folder.mkdir(parents=True, exist_ok=True)
-        (self._folder / _MARKER).write_text("a run of the stack: `make down` removes this folder\n")
+        (self._folder / _MARKER).write_text("a run of the stack: `make clean` removes this folder\n")
         targets = prometheus_folder(self._folder) / "targets"
         targets.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "prometheus" / "prometheus.yml", targets.parent)
@@ -172,7 +190,7 @@ class NativeRuntime:
             self._supervisor.launch(commands)
 
     def _check_folder(self) -> None:
-        """Refuses a folder that holds anything but a run: `down` removes it whole."""
+        """Refuses a folder that holds anything but a run: `clean` removes it whole."""
         if self._folder.exists() and any(self._folder.iterdir()) and not (self._folder / _MARKER).exists():
             raise StackError(
                 f"{self._folder} is not empty and is no run of the stack; set STACK_RUN_DIR to a new folder"
@@ -188,7 +206,7 @@ class NativeRuntime:
             is_paused = process.status() == psutil.STATUS_STOPPED
         except psutil.Error:
             return PartStatus(part, PartState.STOPPED)
-        state, detail = (PartState.PAUSED, "") if is_paused else _health_of(part)
+        state, detail = (PartState.PAUSED, "") if is_paused else health_of(part)
         return PartStatus(part, state, pid, memory, uptime, detail)
 
     def _wait_until_well(self, name: str) -> None:
@@ -231,38 +249,3 @@ class NativeRuntime:
     def _check_name(self, name: str) -> None:
         if name not in self._parts:
             raise StackError(f"there is no part {name!r}; PART is one of {', '.join(self._parts)}")
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        # Beside the folder, which `down` removes.
-        with FileLock(self._folder.with_name(f"{self._folder.name}.lock")):
-            yield
-
-
-def _check_service_settings(command: Command) -> None:
-    """Has a service's telemetry settings judged by the library before anything is stopped or started.
-
-    Raises:
-        StackError: a value is malformed; the message is the library's.
-    """
-    if "OTEL_EXPORTER_OTLP_ENDPOINT" not in command.environment:
-        return
-    check = "from telemetry.config import TelemetryConfig; TelemetryConfig()"
-    done = subprocess.run(
-        [sys.executable, "-c", check],
-        cwd=ROOT,
-        env={**os.environ, **command.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise StackError(f"the {command.name} cannot start: {done.stderr.strip().splitlines()[-1]}")
-
-
-def _health_of(part: Part) -> tuple[PartState, str]:
-    try:
-        get(part.health_url)
-    except NotYetError as error:
-        return PartState.UNHEALTHY, str(error)
-    return PartState.UP, ""

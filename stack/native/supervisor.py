@@ -3,13 +3,12 @@
 It restarts nothing: what was killed stays dead until it is started.
 """
 
-import hashlib
 import os
 import shlex
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 from xmlrpc.client import Fault, ServerProxy
@@ -20,12 +19,12 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
 from stack.native.commands import Command
+from stack.native.sockets import socket_folder
 from stack.settings import ROOT, is_service_variable
 
 MARK = "FASTAPI_TELEMETRY_STACK_RUN"
 """Each process of a run carries its folder in this variable: known as ours even without its parent."""
 
-_LONGEST_SOCKET_PATH = 100
 _STOP_SECONDS = 15
 _START_SECONDS = 10.0
 
@@ -37,6 +36,8 @@ class Supervisor:
         self._folder = run_folder
         self._configuration = run_folder / "supervisord.conf"
         self._pid_file = run_folder / "supervisord.pid"
+        name = "supervisord.sock"
+        self._socket = socket_folder(run_folder, "supervisord", longest_file=name) / name
 
     @property
     def is_running(self) -> bool:
@@ -61,7 +62,8 @@ class Supervisor:
         Raises:
             StackError: it does not come up.
         """
-        self.log_of("supervisord").parent.mkdir(parents=True, exist_ok=True)
+        for folder in (self.log_of("supervisord").parent, self._socket.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         self._configuration.touch(mode=0o600)  # headers of an exporter may be secrets
         self._configuration.write_text(self._render(commands))
         done = subprocess.run(
@@ -88,6 +90,14 @@ class Supervisor:
             return {}
         processes = cast("list[dict[str, Any]]", self._call("supervisor.getAllProcessInfo"))
         return {each["name"]: each["pid"] for each in processes if each["pid"]}
+
+    def processes(self) -> frozenset[int]:
+        """Every process of the parts, their workers included, which hold the same ports."""
+        found = set(self.pids().values())
+        for pid in tuple(found):
+            with suppress(psutil.NoSuchProcess):
+                found.update(child.pid for child in psutil.Process(pid).children(recursive=True))
+        return frozenset(found)
 
     def start(self, name: str) -> None:
         """Starts a part; harmless when it runs.
@@ -133,15 +143,6 @@ class Supervisor:
             target = getattr(target, name)
         with proxy:
             return cast("object", target(*arguments))
-
-    @property
-    def _socket(self) -> Path:
-        usual = self._folder / "supervisord.sock"
-        if len(str(usual)) <= _LONGEST_SOCKET_PATH:
-            return usual
-        # The kernel allows 107 bytes.
-        digest = hashlib.sha256(str(self._folder).encode()).hexdigest()[:16]
-        return Path(tempfile.gettempdir()) / f"stack-{os.getuid()}-{digest}.sock"
 
     def _render(self, commands: Iterable[Command]) -> str:
         logs = self.log_of("supervisord").parent

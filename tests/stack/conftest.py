@@ -1,6 +1,5 @@
 """Settings on free ports and stand-ins for the Go programs, for tests that need no Go."""
 
-import socket
 import stat
 import sys
 import textwrap
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from running_stack import free_ports
 
 from stack.native.runtime import NativeRuntime
 from stack.settings import StackSettings, load_settings
@@ -38,12 +38,7 @@ for address in addresses:
 @pytest.fixture
 def settings(tmp_path: Path) -> StackSettings:
     """The stack's settings, every port free and the run folder of the test's own."""
-    names = [name for name in StackSettings.model_fields if name.endswith("_port")]
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = {name: listener.getsockname()[1] for name, listener in zip(names, listeners, strict=True)}
-    for listener in listeners:
-        listener.close()
-    return load_settings(stack_run_dir=tmp_path / "run", **ports)
+    return load_settings(stack_run_dir=tmp_path / "run", **free_ports())
 
 
 @pytest.fixture
@@ -63,9 +58,9 @@ def programs(tmp_path: Path) -> dict[str, Path]:
 def runtime(
     settings: StackSettings, programs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NativeRuntime]:
-    """A native runtime on free ports, taken down at the end."""
+    """A native runtime on free ports, removed at the end."""
     # Nobody takes the services' spans here, and there is no need to wait for that.
     monkeypatch.setenv("TELEMETRY_SHUTDOWN_SECONDS", "0.2")
     made = NativeRuntime(settings, Console(quiet=True), lambda *_: programs)
     yield made
-    made.down()
+    made.clean()

@@ -73,8 +73,17 @@ def test_life_of_a_run(
     assert any("listening on" in line for line in runtime.logs("collector", lines=5, follow=False))
     runtime.pause("jaeger")
     runtime.down()
-    assert not settings.stack_run_dir.exists()
+    assert set(states(runtime).values()) == {"stopped"}
+    assert (settings.stack_run_dir / "data" / "shop").exists()
     assert not any(psutil.pid_exists(pid) for pid in before.values())
+
+
+def test_clean_removes_what_down_leaves_and_says_so(runtime: NativeRuntime, settings: StackSettings) -> None:
+    """The data is gone, and nothing is said of what was not there."""
+    runtime.up()
+    assert f"folder {settings.stack_run_dir}" in runtime.clean()
+    assert not settings.stack_run_dir.exists()
+    assert runtime.clean() == []
 
 
 def test_killed_part_stays_dead_until_the_next_up(runtime: NativeRuntime) -> None:
@@ -120,7 +129,7 @@ def test_folder_that_is_no_run_is_neither_used_nor_removed(
     settings.stack_run_dir.mkdir()
     precious = settings.stack_run_dir / "precious.txt"
     precious.touch()
-    for command in (runtime.up, runtime.down):
+    for command in (runtime.up, runtime.clean):
         with pytest.raises(StackError, match="is no run of the stack"):
             command()
     assert precious.exists()
@@ -167,6 +176,21 @@ def test_changed_settings_start_every_part_anew(
     with pytest.raises(StackError, match="OTEL_BSP_MAX_QUEUE_SIZE='many'"):
         NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
     assert pid_of(runtime, "storefront") == before
+
+
+def test_number_of_workers_can_change(
+    runtime: NativeRuntime, settings: StackSettings, programs: dict[str, Path]
+) -> None:
+    """Workers hold their parent's port too; that is no conflict."""
+
+    def children() -> int:
+        return len(psutil.Process(pid_of(runtime, "storefront")).children())
+
+    several = settings.model_copy(update={"web_concurrency": 2})
+    NativeRuntime(several, Console(quiet=True), lambda *_: programs).up()
+    assert children() >= 2
+    runtime.up()
+    assert children() == 0
 
 
 @pytest.mark.parametrize("call", ["kill", "pause", "resume", "start"])

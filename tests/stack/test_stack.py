@@ -1,97 +1,23 @@
 """The whole stack on the real programs: one table, part by signal, then an outage under load.
 
-The stack is started when it is not up, and left as it was found.
+Natively (`make test-stack`) and in containers (`make test-compose`): see the fixture `stack`.
 """
 
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from rich.console import Console
+from running_stack import Stack
 
-from stack.canary import Backends, order_one, send_canary
-from stack.health import NotYetError, wait_for
-from stack.native.runtime import NativeRuntime
-from stack.runtime import PartState
-from stack.settings import ROOT, StackSettings, load_settings
-from telemetry import names
+from stack.canary import order_one
+from stack.settings import ROOT
 
 # Cold, the fixture builds the programs.
-pytestmark = [pytest.mark.stack, pytest.mark.timeout(3600)]
-
-
-class Stack:
-    """The running stack, as a test sees it."""
-
-    def __init__(self, settings: StackSettings, runtime: NativeRuntime) -> None:
-        self.settings = settings
-        self.runtime = runtime
-        self.backends = Backends(settings)
-        self.storefront = f"http://127.0.0.1:{settings.storefront_port}"
-
-    def health(self) -> dict[str, Any]:
-        """The storefront's own report."""
-        answer: dict[str, Any] = httpx.get(f"{self.storefront}/health/telemetry", trust_env=False).json()
-        return answer
-
-    def breaker_metric(self) -> str:
-        """The breaker's state as the storefront's /metrics shows it."""
-        text = httpx.get(
-            f"{self.storefront}/metrics",
-            headers={"accept": "application/openmetrics-text"},
-            trust_env=False,
-        ).text
-        (state,) = [
-            sample.labels[names.STATE]
-            for family in text_string_to_metric_families(text)
-            if family.name == names.BREAKER_STATE
-            for sample in family.samples
-            if sample.value == 1
-        ]
-        return str(state)
-
-    def wait(self, what: str, is_true: Callable[[], object], seconds: float) -> None:
-        """Waits until something holds; the failure names it."""
-
-        def check() -> None:
-            if not is_true():
-                raise NotYetError(f"not seen: {what}")
-
-        wait_for(check, seconds=seconds)
-
-    def wait_for_trace(self, trace_id: str) -> dict[str, list[dict[str, Any]]]:
-        """The trace's spans by service, once both services' are there."""
-
-        def find() -> dict[str, list[dict[str, Any]]]:
-            spans = dict(self.backends.trace(trace_id))
-            if not spans.keys() >= {"storefront", "inventory"}:
-                raise NotYetError(f"trace {trace_id} has spans of {', '.join(spans) or 'nobody'} only")
-            return spans
-
-        return wait_for(find, seconds=20)
-
-
-@pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
-    """The stack, up and proven by its canary."""
-    settings = load_settings()
-    runtime = NativeRuntime(settings, Console())
-    was_up = all(part.state is PartState.UP for part in runtime.status())
-    runtime.up()
-    send_canary(settings)
-    yield Stack(settings, runtime)
-    if was_up:
-        runtime.up()
-    else:
-        runtime.down()
-
+pytestmark = pytest.mark.timeout(3600)
 
 METRICS = [
     ("storefront", "requests", 'app_request_count_total{job="storefront",method="POST",route="/orders"}'),
@@ -119,6 +45,13 @@ METRICS = [
 ]
 
 
+@pytest.fixture(scope="module")
+def traffic(stack: Stack) -> None:
+    """An order, so that every counter has counted."""
+    order_one(stack.settings)
+
+
+@pytest.mark.usefixtures("traffic")
 @pytest.mark.parametrize(("part", "signal", "query"), METRICS, ids=[f"{p}: {s}" for p, s, _ in METRICS])
 def test_metric_is_in_prometheus(part: str, signal: str, query: str, stack: Stack) -> None:
     """Each part's signal has a value above zero."""

@@ -1,0 +1,1 @@
+"""The stack in containers: `compose.yaml`, driven through the docker command line."""

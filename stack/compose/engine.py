@@ -1,0 +1,204 @@
+"""The docker command line, as the compose runtime uses it: one project of one compose file."""
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import ByteSize, TypeAdapter
+
+from stack.errors import StackError
+from stack.settings import ROOT, StackSettings
+
+COMPOSE_FILE = ROOT / "compose.yaml"
+_ANSWER_SECONDS = 20.0
+"""How long the engine, or a registry, may take for a short answer."""
+_LINES_SHOWN = 15
+_byte_size = TypeAdapter(ByteSize)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image that a part is started from, or built on."""
+
+    name: str
+    is_built: bool
+    """Whether it is built here instead of pulled."""
+
+
+class Engine:
+    """Runs docker commands for the project that the settings name. Thread-safe: it keeps no state."""
+
+    def __init__(self, settings: StackSettings) -> None:
+        self._project = settings.compose_project_name
+        self._environment = {**os.environ, **settings.variables()}
+
+    def obstacle(self) -> str | None:
+        """Why containers cannot be had here; None when an engine with compose answers."""
+        if shutil.which("docker") is None:
+            return "docker is not installed"
+        for command, what in (
+            (("version", "--format", "{{.Server.Version}}"), "no Docker engine answers"),
+            (("compose", "version"), "docker has no compose plugin"),
+        ):
+            try:
+                done = self._run(command, timeout_seconds=_ANSWER_SECONDS)
+            except subprocess.TimeoutExpired:
+                return f"{what} within {_ANSWER_SECONDS:g} s"
+            if done.returncode != 0:
+                return what
+        return None
+
+    @cached_property
+    def images(self) -> tuple[Image, ...]:
+        """The images of the compose file, each once, with those that it builds on; profiles left out.
+
+        Raises:
+            StackError: the file, or a variable in it, is malformed.
+        """
+        services = self._configuration["services"].values()
+        built = {service["image"] for service in services if "build" in service}
+        bases = {service["build"]["args"]["PYTHON_IMAGE"] for service in services if "build" in service}
+        pulled = {service["image"] for service in services} - built
+        return tuple(Image(name, is_built=name in built) for name in sorted(built | bases | pulled))
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of the compose file's services; profiles left out."""
+        return tuple(self._configuration["services"])
+
+    def labels_of(self, image: str) -> Mapping[str, str] | None:
+        """The labels of an image; None when the engine does not have it."""
+        done = self._run(("image", "inspect", "--format", "{{json .Config.Labels}}", image))
+        return None if done.returncode != 0 else json.loads(done.stdout) or {}
+
+    def why_not_pullable(self, image: str) -> str | None:
+        """Why a registry does not give the image; None when it does. Asks, but does not download."""
+        try:
+            done = self._run(("manifest", "inspect", image), timeout_seconds=_ANSWER_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"no registry answered within {_ANSWER_SECONDS:g} s"
+        return None if done.returncode == 0 else _tail(done.stderr, lines=1)
+
+    def pull(self, image: str) -> None:
+        """Downloads an image; docker's own progress goes to the terminal.
+
+        Raises:
+            StackError: it cannot be had.
+        """
+        if subprocess.run(("docker", "pull", image), env=self._environment, check=False).returncode != 0:
+            raise StackError(f"{image} could not be pulled whole; docker's words are above")
+
+    def docker(self, *arguments: str) -> str:
+        """Runs `docker …` to its end and returns what it printed.
+
+        Raises:
+            StackError: it failed; the message has its last lines.
+        """
+        done = self._run(arguments)
+        if done.returncode != 0:
+            raise StackError(f"`docker {' '.join(arguments)}` failed:\n{_tail(done.stderr or done.stdout)}")
+        return done.stdout
+
+    def compose(self, *arguments: str) -> str:
+        """Runs `docker compose …` on the project; see `docker`."""
+        return self.docker(*self._compose_words, *arguments)
+
+    def follow(self, *arguments: str) -> Iterator[str]:
+        """Runs `docker compose …` and yields each line as it is printed, until its end or the caller's."""
+        with subprocess.Popen(
+            ("docker", *self._compose_words, *arguments),
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            try:
+                for line in process.stdout or ():
+                    yield line.rstrip("\n")
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+
+    def containers(self) -> Mapping[str, dict[str, Any]]:
+        """What the engine says of each of the project's containers, by service; scaled ones by their first.
+
+        Raises:
+            StackError: the engine does not answer.
+        """
+        identifiers = self.docker("ps", "--all", "--quiet", "--filter", self._of_the_project).split()
+        if not identifiers:
+            return {}
+        described: list[dict[str, Any]] = json.loads(self.docker("inspect", *identifiers))
+        described.sort(key=lambda each: int(each["Config"]["Labels"]["com.docker.compose.container-number"]))
+        found: dict[str, dict[str, Any]] = {}
+        for each in described:
+            found.setdefault(each["Config"]["Labels"]["com.docker.compose.service"], each)
+        return found
+
+    def memory_bytes(self, identifiers: Iterable[str]) -> Mapping[str, int]:
+        """The memory of running containers, as the engine counts it against their limits, by identifier."""
+        wanted = tuple(identifiers)
+        if not wanted:
+            return {}
+        lines = self.docker(
+            "stats", "--no-stream", "--no-trunc", "--format", "{{.ID}} {{.MemUsage}}", *wanted
+        )
+        usage = (line.split(" ", 1) for line in lines.splitlines())
+        return {
+            identifier: int(_byte_size.validate_python(words.split("/")[0].strip()))
+            for identifier, words in usage
+        }
+
+    def volumes(self) -> list[str]:
+        """The names of the project's volumes that exist."""
+        return self.docker("volume", "ls", "--quiet", "--filter", self._of_the_project).split()
+
+    def built_images(self) -> list[str]:
+        """The names of the images that were built for the project, those of profiles included."""
+        names = self.docker("image", "ls", "--filter", self._of_the_project, "--format", "{{.Repository}}")
+        return sorted({name for name in names.split() if name != "<none>"})
+
+    @cached_property
+    def _configuration(self) -> dict[str, Any]:
+        configuration: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
+        return configuration
+
+    @property
+    def _of_the_project(self) -> str:
+        return f"label=com.docker.compose.project={self._project}"
+
+    @property
+    def _compose_words(self) -> tuple[str, ...]:
+        return (
+            "compose",
+            "--project-name",
+            self._project,
+            "--file",
+            str(COMPOSE_FILE),
+            "--progress",
+            "plain",
+        )
+
+    def _run(
+        self, arguments: Iterable[str], *, timeout_seconds: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ("docker", *arguments),
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout_seconds,
+        )
+
+
+def _tail(text: str, *, lines: int = _LINES_SHOWN) -> str:
+    return "\n".join(text.strip().splitlines()[-lines:])

@@ -1,0 +1,266 @@
+"""The compose runtime: `compose.yaml`, started health-gated and judged from outside."""
+
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+
+from stack.compose.engine import Engine
+from stack.compose.stand_ins import LABEL
+from stack.errors import StackError
+from stack.health import get, health_of, wait_for
+from stack.lock import locked
+from stack.parts import MissingPart, Part, grafana_part, parts_of
+from stack.ports import check_ports
+from stack.runtime import PartState, PartStatus
+from stack.service_settings import check_service_settings
+from stack.settings import ROOT, StackSettings
+
+START_SECONDS = 120
+"""How long all containers together may take until they are well."""
+_OUTSIDE_SECONDS = 30.0
+"""How long a part may then take to answer on its published port."""
+_LINES_SHOWN = "15"
+_NATIVE_WAY = "\nWithout containers: `make up RUNTIME=native`."
+
+
+class ComposeRuntime:
+    """Runs the stack in containers; see `stack.runtime.Runtime`.
+
+    Args:
+        settings: ports, versions and the project's name.
+        console: where progress is told.
+        without: services of the compose file that are not started.
+        accepts_stand_ins: whether stand-in images will do; for tests.
+    """
+
+    kind = "compose"
+    missing: tuple[MissingPart, ...] = ()
+
+    def __init__(
+        self,
+        settings: StackSettings,
+        console: Console,
+        *,
+        without: Collection[str] = (),
+        accepts_stand_ins: bool = False,
+    ) -> None:
+        self._settings = settings
+        self._console = console
+        self._accepts_stand_ins = accepts_stand_ins
+        self._engine = Engine(settings)
+        self._without = without
+        parts = (*parts_of(settings), grafana_part(settings))
+        self._parts = {part.name: part for part in parts if part.name not in without}
+
+    @property
+    def endpoints(self) -> Mapping[str, Part]:
+        """The parts by name, with their addresses."""
+        return self._parts
+
+    def is_up(self) -> bool:
+        """Whether containers of the project exist."""
+        return self._engine.obstacle() is None and bool(self._engine.containers())
+
+    def obstacle(self) -> str | None:
+        """Why the stack cannot be started here; asks a registry for the first image that is not local."""
+        obstacle = self._engine.obstacle()
+        if obstacle is not None:
+            return obstacle
+        for image in self._missing_images():
+            reason = self._engine.why_not_pullable(image)
+            return None if reason is None else f"{image} is not here and cannot be pulled: {reason}"
+        return self._why_stand_ins()
+
+    def up(self) -> None:
+        """Pulls and builds what is missing, starts what does not run, and waits until every part is well.
+
+        Raises:
+            StackError: an image cannot be had, a port is taken, or a part does not become well.
+        """
+        obstacle = self._engine.obstacle() or self._why_stand_ins()
+        if obstacle is not None:
+            raise StackError(f"{obstacle}.{_NATIVE_WAY}")
+        _check_files_are_readable()
+        check_service_settings()
+        with locked(self._settings):
+            containers = self._engine.containers()
+            stopped = [
+                part for part in self._parts.values() if not _is_running(containers.get(part.name, {}))
+            ]
+            check_ports(stopped, ours=())
+            try:
+                self._start(containers)
+            except StackError as error:
+                raise StackError(f"{error}{_NATIVE_WAY}") from None
+
+    def down(self) -> None:
+        """Stops and removes the containers; the volumes with their data stay."""
+        with locked(self._settings), self._console.status("stopping"):
+            self._unpause(self._engine.containers())
+            self._engine.compose("--profile", "load", "down", "--remove-orphans")
+
+    def clean(self) -> list[str]:
+        """Removes containers, volumes and the images that were built here; returns what it removed."""
+        if self._engine.obstacle() is not None:
+            return []
+        self.down()
+        with locked(self._settings):
+            volumes = self._engine.volumes()
+            if volumes:
+                self._engine.docker("volume", "rm", *volumes)
+            images = self._engine.built_images()
+            if images:
+                self._engine.docker("image", "rm", *images)
+        return [*(f"volume {name}" for name in volumes), *(f"image {name}" for name in images)]
+
+    def status(self) -> list[PartStatus]:
+        """Every part, as it is now."""
+        containers = self._engine.containers()
+        running = [each["Id"] for each in containers.values() if _is_running(each)]
+        memory = self._engine.memory_bytes(running)
+        return [_status_of(part, containers.get(part.name), memory) for part in self._parts.values()]
+
+    def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
+        """The part's last lines, then, when following, each new one."""
+        self._container(name, "has no log yet")
+        arguments = ["logs", "--no-log-prefix", "--no-color", "--tail", str(lines)]
+        yield from self._engine.follow(*arguments, *(["--follow"] if follow else []), name)
+
+    def kill(self, name: str) -> None:
+        """Ends the part at once (SIGKILL); it stays dead until started."""
+        if self._running(name)["State"]["Paused"]:
+            self._engine.compose("unpause", name)  # the engine kills no frozen container
+        self._engine.compose("kill", "--signal", "SIGKILL", name)
+
+    def pause(self, name: str) -> None:
+        """Freezes the part: it accepts connections and never answers."""
+        if not self._running(name)["State"]["Paused"]:
+            self._engine.compose("pause", name)
+
+    def resume(self, name: str) -> None:
+        """Ends a pause."""
+        if self._running(name)["State"]["Paused"]:
+            self._engine.compose("unpause", name)
+
+    def start(self, name: str) -> None:
+        """Starts the part and waits until it is well."""
+        part = self._check_name(name)
+        with locked(self._settings):
+            container = self._engine.containers().get(name)
+            if container is None:
+                raise StackError("the stack is not up; `make up` starts it")
+            if container["State"]["Paused"]:
+                raise StackError(f"the {name} runs but is frozen; `make resume PART={name}` lets it go on")
+            if not _is_running(container):
+                check_ports([part], ours=())
+            self._engine.compose("start", name)
+            self._wait_until_well(part)
+
+    def _start(self, containers: Mapping[str, dict[str, Any]]) -> None:
+        for image in self._missing_images():
+            self._console.print(f"pulling {image}", highlight=False)
+            self._engine.pull(image)
+        with self._console.status("building the services' image"):
+            self._engine.compose("build", "--quiet")
+        self._unpause(containers)
+        services = [name for name in self._engine.services if name not in self._without]
+        with self._console.status("waiting until every part is well"):
+            try:
+                self._engine.compose(
+                    *("up", "--detach", "--no-build", "--remove-orphans"),
+                    *("--wait", "--wait-timeout", str(START_SECONDS), *services),
+                )
+            except StackError as error:
+                raise StackError(f"{error}{self._words_of_the_sick()}") from None
+            for part in self._parts.values():
+                self._wait_until_well(part)
+
+    def _wait_until_well(self, part: Part) -> None:
+        try:
+            wait_for(lambda: get(part.health_url), seconds=_OUTSIDE_SECONDS)
+        except StackError as error:
+            raise StackError(
+                f"the {part.name} does not become well: {error}{self._last_lines(part.name)}"
+            ) from None
+
+    def _words_of_the_sick(self) -> str:
+        sick = [
+            name
+            for name, container in self._engine.containers().items()
+            if container["State"].get("ExitCode")
+            or container["State"].get("Health", {}).get("Status") in {"starting", "unhealthy"}
+        ]
+        return "".join(f"\nThe {name}:{self._last_lines(name)}" for name in sick)
+
+    def _last_lines(self, name: str) -> str:
+        lines = self._engine.follow("logs", "--no-log-prefix", "--no-color", "--tail", _LINES_SHOWN, name)
+        return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in lines)
+
+    def _unpause(self, containers: Mapping[str, dict[str, Any]]) -> None:
+        frozen = [name for name, container in containers.items() if container["State"]["Paused"]]
+        if frozen:
+            self._engine.compose("unpause", *frozen)
+
+    def _missing_images(self) -> list[str]:
+        images = [image.name for image in self._engine.images if not image.is_built]
+        if "grafana" in self._without:
+            images = [name for name in images if not name.startswith("grafana/")]
+        return [name for name in images if self._engine.labels_of(name) is None]
+
+    def _why_stand_ins(self) -> str | None:
+        if self._accepts_stand_ins:
+            return None
+        for image in self._engine.images:
+            if LABEL in (self._engine.labels_of(image.name) or {}):
+                return f"{image.name} is a stand-in for tests; `docker image rm {image.name}` removes it"
+        return None
+
+    def _check_name(self, name: str) -> Part:
+        if name not in self._parts:
+            raise StackError(f"there is no part {name!r}; PART is one of {', '.join(self._parts)}")
+        return self._parts[name]
+
+    def _container(self, name: str, what: str) -> dict[str, Any]:
+        self._check_name(name)
+        container = self._engine.containers().get(name)
+        if container is None:
+            raise StackError(f"the {name} {what}; start it with `make start PART={name}` or `make up`")
+        return container
+
+    def _running(self, name: str) -> dict[str, Any]:
+        container = self._container(name, "does not run")
+        if not _is_running(container):
+            raise StackError(f"the {name} does not run; `make start PART={name}` or `make up` starts it")
+        return container
+
+
+def _status_of(part: Part, container: dict[str, Any] | None, memory: Mapping[str, int]) -> PartStatus:
+    if container is None:
+        return PartStatus(part, PartState.STOPPED)
+    state = container["State"]
+    if not _is_running(container):
+        why = "out of memory" if state["OOMKilled"] else f"exit status {state['ExitCode']}"
+        return PartStatus(part, PartState.STOPPED, detail=why)
+    started = datetime.fromisoformat(state["StartedAt"])
+    uptime = (datetime.now(UTC) - started).total_seconds()
+    found, detail = (PartState.PAUSED, "") if state["Paused"] else health_of(part)
+    return PartStatus(part, found, state["Pid"], memory.get(container["Id"]), uptime, detail)
+
+
+def _is_running(container: Mapping[str, Any]) -> bool:
+    return bool(container) and bool(container["State"]["Running"])
+
+
+def _check_files_are_readable() -> None:
+    """Containers run as other users, so a checkout made under a strict umask cannot be mounted."""
+    for folder in ("collector", "jaeger", "prometheus", "grafana"):
+        for path in (ROOT / folder, *(ROOT / folder).rglob("*")):
+            needed = stat.S_IROTH | stat.S_IXOTH if path.is_dir() else stat.S_IROTH
+            if path.stat().st_mode & needed != needed:
+                raise StackError(
+                    f"{path.relative_to(ROOT)} cannot be read by the containers' users: "
+                    f"run `chmod -R o+rX collector jaeger prometheus grafana`"
+                )

@@ -1,0 +1,26 @@
+"""Where Unix sockets of a run lie: the kernel allows paths of 107 bytes only."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+_LONGEST_PATH = 100
+
+
+def socket_folder(run_folder: Path, name: str, *, longest_file: str) -> Path:
+    """A folder for sockets in the run folder, or where that is too deep, in the system's temporary one."""
+    usual = run_folder / "sockets" / name
+    if len(os.fsencode(usual / longest_file)) <= _LONGEST_PATH:
+        return usual
+    return _elsewhere(run_folder) / name
+
+
+def socket_folders(run_folder: Path) -> tuple[Path, ...]:
+    """Every folder that a run may have sockets in."""
+    return run_folder / "sockets", _elsewhere(run_folder)
+
+
+def _elsewhere(run_folder: Path) -> Path:
+    digest = hashlib.sha256(os.fsencode(run_folder)).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"stack-{os.getuid()}-{digest}"

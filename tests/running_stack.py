@@ -1,0 +1,151 @@
+"""The running stack as a fixture, in each runtime: natively, and in the containers of compose.yaml."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from rich.console import Console
+
+from stack.canary import Backends, send_canary
+from stack.compose import stand_ins
+from stack.compose.engine import Engine
+from stack.compose.runtime import ComposeRuntime
+from stack.health import NotYetError, wait_for
+from stack.native.programs import ensure_compose_plugin, ensure_programs
+from stack.native.runtime import NativeRuntime
+from stack.runtime import PartState, Runtime
+from stack.settings import StackSettings, load_settings
+from telemetry import names
+
+
+class Stack:
+    """The running stack, as a test sees it."""
+
+    def __init__(
+        self, settings: StackSettings, runtime: Runtime, runtime_of: Callable[[StackSettings], Runtime]
+    ) -> None:
+        self.settings = settings
+        self.runtime = runtime
+        self.runtime_of = runtime_of
+        """The same kind of runtime with other settings."""
+        self.backends = Backends(settings)
+        self.storefront = f"http://127.0.0.1:{settings.storefront_port}"
+
+    def health(self) -> dict[str, Any]:
+        """The storefront's own report."""
+        answer: dict[str, Any] = httpx.get(f"{self.storefront}/health/telemetry", trust_env=False).json()
+        return answer
+
+    def metrics(self) -> str:
+        """The storefront's /metrics, with exemplars."""
+        return httpx.get(
+            f"{self.storefront}/metrics",
+            headers={"accept": "application/openmetrics-text"},
+            trust_env=False,
+        ).text
+
+    def breaker_metric(self) -> str:
+        """The breaker's state as the storefront's /metrics shows it."""
+        (state,) = [
+            sample.labels[names.STATE]
+            for family in text_string_to_metric_families(self.metrics())
+            if family.name == names.BREAKER_STATE
+            for sample in family.samples
+            if sample.value == 1
+        ]
+        return str(state)
+
+    def wait(self, what: str, is_true: Callable[[], object], seconds: float) -> None:
+        """Waits until something holds; the failure names it."""
+
+        def check() -> None:
+            if not is_true():
+                raise NotYetError(f"not seen: {what}")
+
+        wait_for(check, seconds=seconds)
+
+    def wait_for_trace(self, trace_id: str) -> dict[str, list[dict[str, Any]]]:
+        """The trace's spans by service, once both services' are there."""
+
+        def find() -> dict[str, list[dict[str, Any]]]:
+            spans = dict(self.backends.trace(trace_id))
+            if not spans.keys() >= {"storefront", "inventory"}:
+                raise NotYetError(f"trace {trace_id} has spans of {', '.join(spans) or 'nobody'} only")
+            return spans
+
+        return wait_for(find, seconds=20)
+
+
+@pytest.fixture(
+    scope="session",
+    params=[
+        pytest.param("native", marks=pytest.mark.stack),
+        pytest.param("compose", marks=pytest.mark.compose),
+    ],
+)
+def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+    """The stack, up and proven by its canary."""
+    yield from _native() if request.param == "native" else _compose()
+
+
+def _native() -> Iterator[Stack]:
+    """On the usual ports; started when it is not up, and left as it was found."""
+    settings = load_settings()
+
+    def runtime_of(changed: StackSettings) -> NativeRuntime:
+        return NativeRuntime(changed, Console())
+
+    runtime = runtime_of(settings)
+    was_up = all(part.state is PartState.UP for part in runtime.status())
+    runtime.up()
+    send_canary(settings)
+    yield Stack(settings, runtime, runtime_of)
+    if was_up:
+        runtime.up()
+    else:
+        runtime.down()
+
+
+def _compose() -> Iterator[Stack]:
+    """On free ports, a project of its own beside whatever runs; stand-ins for what cannot be pulled.
+
+    Grafana is left out, for it has no stand-in.
+    """
+    console = Console(width=200)
+    settings = load_settings(compose_project_name="fastapi-telemetry-test", **free_ports())
+    engine = Engine(settings)
+    if engine.obstacle() == "docker has no compose plugin":
+        os.environ["DOCKER_CONFIG"] = str(ensure_compose_plugin(console))
+        engine = Engine(settings)
+    obstacle = engine.obstacle()
+    if obstacle is not None:
+        pytest.skip(f"no containers on this machine: {obstacle}")
+
+    def runtime_of(changed: StackSettings) -> ComposeRuntime:
+        return ComposeRuntime(changed, console, without=("grafana",), accepts_stand_ins=True)
+
+    runtime = runtime_of(settings)
+    stand_ins.build_missing(settings, engine, ensure_programs(settings, console), console)
+    try:
+        runtime.up()
+        send_canary(settings)
+        yield Stack(settings, runtime, runtime_of)
+    finally:
+        runtime.clean()
+        stand_ins.remove(engine)
+
+
+def free_ports() -> dict[str, int]:
+    """A free port for every one of the stack's settings."""
+    names_of_ports = [name for name in StackSettings.model_fields if name.endswith("_port")]
+    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names_of_ports]
+    ports = {
+        name: listener.getsockname()[1] for name, listener in zip(names_of_ports, listeners, strict=True)
+    }
+    for listener in listeners:
+        listener.close()
+    return ports

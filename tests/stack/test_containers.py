@@ -1,0 +1,256 @@
+"""The running containers: what compose.yaml promises, read from the engine and from the kernel."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from pydantic import ByteSize, TypeAdapter
+from rich.console import Console
+from running_stack import Stack
+
+from stack.compose.engine import Engine
+from stack.compose.runtime import ComposeRuntime
+from stack.compose.stand_ins import LABEL
+from stack.errors import StackError
+from stack.runtime import PartState
+from stack.settings import load_settings
+
+pytestmark = [
+    pytest.mark.timeout(3600),
+    pytest.mark.parametrize("stack", [pytest.param("compose", marks=pytest.mark.compose)], indirect=True),
+]
+PARTS = ("storefront", "inventory", "collector", "jaeger", "prometheus")
+UNPRIVILEGED = 1000
+"""User ids below are the machine's own."""
+MEMORY_AT_REST_BYTES = 1.2 * 2**30
+
+
+def container_of(stack: Stack, part: str) -> Mapping[str, Any]:
+    """What the engine says of a running container."""
+    return Engine(stack.settings).containers()[part]
+
+
+def promises_of(stack: Stack, part: str) -> Mapping[str, Any]:
+    """What compose.yaml says, with its variables filled in."""
+    configuration = json.loads(Engine(stack.settings).compose("config", "--format", "json"))
+    promises: Mapping[str, Any] = configuration["services"][part]
+    return promises
+
+
+def kernel_status(container: Mapping[str, Any]) -> Mapping[str, str]:
+    """The kernel's own word on the container's first process."""
+    lines = Path(f"/proc/{container['State']['Pid']}/status").read_text().splitlines()
+    return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_process_is_unprivileged(part: str, stack: Stack) -> None:
+    """Not root, no capability left nor to be had, no way to more rights."""
+    status = kernel_status(container_of(stack, part))
+    assert min(int(uid) for uid in status["Uid"].split()) >= UNPRIVILEGED
+    assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
+    assert status["NoNewPrivs"] == "1"
+    assert status["Seccomp"] == "2"
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_root_file_system_is_read_only(part: str, stack: Stack) -> None:
+    """Only volumes and the temporary folder can be written."""
+    pid = container_of(stack, part)["State"]["Pid"]
+    mounts = [line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()]
+    (root,) = [fields[5] for fields in mounts if fields[4] == "/"]
+    assert root.split(",")[0] == "ro"
+    of_the_kernel = ("/proc", "/sys", "/dev")
+    writable = {
+        fields[4]
+        for fields in mounts
+        if fields[5].split(",")[0] == "rw" and not fields[4].startswith(of_the_kernel)
+    }
+    volumes = {each["target"] for each in promises_of(stack, part)["volumes"] if each["type"] == "volume"}
+    given_by_the_engine = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts"}
+    assert writable - given_by_the_engine == {"/tmp", *volumes}  # noqa: S108 - the container's own
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_limits_are_enforced(part: str, stack: Stack) -> None:
+    """Memory, processors and processes are those of .env; logs rotate."""
+    limits = promises_of(stack, part)["deploy"]["resources"]["limits"]
+    host = container_of(stack, part)["HostConfig"]
+    assert host["Memory"] == int(limits["memory"]) > 0
+    assert host["NanoCpus"] == float(limits["cpus"]) * 1e9 > 0
+    assert host["PidsLimit"] == limits["pids"] > 0
+    assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_ports_are_bound_to_loopback_only(part: str, stack: Stack) -> None:
+    """Every published port, and all that the settings name."""
+    bindings = container_of(stack, part)["NetworkSettings"]["Ports"].values()
+    published = [each for binding in bindings if binding for each in binding]
+    assert {each["HostIp"] for each in published} == {"127.0.0.1"}
+    assert {int(each["HostPort"]) for each in published} == set(stack.runtime.endpoints[part].ports.values())
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_crash_is_mended_but_what_is_killed_stays_dead(part: str, stack: Stack) -> None:
+    """The restart policy; Docker counts `make kill` as a stop."""
+    container = container_of(stack, part)
+    assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
+    assert container["State"]["Health"]["Status"] == "healthy" if part != "collector" else True
+
+
+def test_process_that_crashes_is_started_again(stack: Stack) -> None:
+    """Without anybody's help; seen from the engine as another process."""
+    before = container_of(stack, "inventory")["State"]["Pid"]
+    os.kill(before, 9)
+    stack.wait(
+        "another process of the inventory",
+        lambda: container_of(stack, "inventory")["State"]["Pid"] not in {0, before},
+        seconds=30,
+    )
+    stack.wait("every part up", lambda: all_up(stack), seconds=30)
+
+
+def all_up(stack: Stack) -> bool:
+    """Whether every part is well."""
+    return all(each.state is PartState.UP for each in stack.runtime.status())
+
+
+def test_kill_pause_resume_start_and_logs(stack: Stack) -> None:
+    """Each does in containers what it does natively."""
+    runtime = stack.runtime
+
+    def state(part: str) -> PartState:
+        return next(each.state for each in runtime.status() if each.part.name == part)
+
+    runtime.pause("jaeger")
+    assert state("jaeger") is PartState.PAUSED
+    with pytest.raises(StackError, match="make resume PART=jaeger"):
+        runtime.start("jaeger")
+    runtime.resume("jaeger")
+    assert state("jaeger") is PartState.UP
+    runtime.pause("jaeger")
+    runtime.kill("jaeger")
+    assert state("jaeger") is PartState.STOPPED
+    with pytest.raises(StackError, match="make start PART=jaeger"):
+        runtime.kill("jaeger")
+    runtime.start("jaeger")
+    assert state("jaeger") is PartState.UP
+    assert any("Everything is ready" in line for line in runtime.logs("collector", lines=200, follow=False))
+    with pytest.raises(StackError, match="no part 'colector'"):
+        runtime.kill("colector")
+
+
+def test_whole_stack_at_rest_stays_within_its_size(stack: Stack) -> None:
+    """Each part within its limit, all together, Grafana's whole limit included, within what README states."""
+    used = {each.part.name: each.memory_bytes or 0 for each in stack.runtime.status()}
+    assert all(used.values())
+    grafana = TypeAdapter(ByteSize).validate_python("320MiB")
+    assert sum(used.values()) + grafana <= MEMORY_AT_REST_BYTES
+
+
+def test_volumes_belong_to_their_users(stack: Stack) -> None:
+    """The Collector can write its queue, the services their data."""
+    for part, target in (("collector", "/var/lib/otelcol/queue"), ("storefront", "/var/lib/service")):
+        container = container_of(stack, part)
+        (mount,) = [each for each in container["Mounts"] if each["Destination"] == target]
+        assert Path(mount["Source"]).stat().st_uid == int(kernel_status(container)["Uid"].split()[0])
+
+
+def test_flush_fits_into_the_grace_period(stack: Stack) -> None:
+    """A stopped service ends by itself, with its spans delivered, and is not killed."""
+    engine = Engine(stack.settings)
+    engine.compose("stop", "inventory")
+    state = container_of(stack, "inventory")["State"]
+    stack.runtime.start("inventory")
+    assert (state["ExitCode"], state["OOMKilled"]) == (0, False)
+
+
+def test_locust_puts_its_rate_on_the_shop_with_two_workers(stack: Stack) -> None:
+    """The rate is that of all workers together, however many there are."""
+    engine = Engine(stack.settings)
+    services = ("locust", "locust-worker")
+    engine.compose(
+        *("--profile", "load", "up", "--build", "--detach", "--wait", "--scale", "locust-worker=2", *services)
+    )
+    locust = f"http://127.0.0.1:{stack.settings.locust_port}"
+    swarm = {"user_count": 20, "spawn_rate": 20, "rate": 30, "host": "http://storefront:8000"}
+
+    def statistics() -> dict[str, Any]:
+        found: dict[str, Any] = httpx.get(f"{locust}/stats/requests", trust_env=False).json()
+        return found
+
+    stack.wait("two workers of Locust", lambda: len(statistics()["workers"]) == 2, seconds=20)
+    assert httpx.post(f"{locust}/swarm", data=swarm, trust_env=False).json()["success"]
+    try:
+        stack.wait("20 users", lambda: statistics()["user_count"] == 20, seconds=20)
+        # Over 10 s that Locust itself averages.
+        stack.wait("30 requests/s", lambda: 27 < statistics()["total_rps"] < 33, seconds=30)
+        assert statistics()["fail_ratio"] == 0
+    finally:
+        engine.compose("--profile", "load", "rm", "--stop", "--force", *services)
+
+
+def test_clean_removes_volumes_and_images_and_says_so(stack: Stack) -> None:
+    """Everything of the project, and of nobody else."""
+    engine = Engine(stack.settings)
+    volumes, images = engine.volumes(), engine.built_images()
+    assert stack.settings.compose_project_name + "-loadtest" in images
+    removed = stack.runtime.clean()
+    assert removed == [*(f"volume {name}" for name in volumes), *(f"image {name}" for name in images)]
+    assert (engine.volumes(), engine.built_images(), engine.containers()) == ([], [], {})
+    stack.runtime.up()
+
+
+def test_data_outlives_down_and_not_clean(stack: Stack) -> None:
+    """`down` keeps the volumes; `up` finds them again."""
+    volumes = Engine(stack.settings).volumes()
+    assert len(volumes) >= 4
+    stack.runtime.down()
+    assert Engine(stack.settings).containers() == {}
+    assert Engine(stack.settings).volumes() == volumes
+    stack.runtime.up()
+    assert all_up(stack)
+
+
+def test_stand_in_is_refused_by_up(stack: Stack, tmp_path: Path) -> None:
+    """What `make test-compose` leaves behind when it is cut off is no stack for users."""
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch\nLABEL {LABEL}=true\n")
+    engine = Engine(stack.settings)
+    engine.docker("build", "--quiet", "--tag", "prom/prometheus:v0.0.0", str(tmp_path))
+    try:
+        settings = load_settings(
+            **{**stack.settings.model_dump(), "prometheus_version": "0.0.0", "compose_project_name": "other"}
+        )
+        with pytest.raises(StackError, match=r"stand-in for tests.*\n.*make up RUNTIME=native"):
+            ComposeRuntime(settings, Console(quiet=True)).up()
+    finally:
+        engine.docker("image", "rm", "prom/prometheus:v0.0.0")
+
+
+def test_image_that_cannot_be_had_is_named_with_the_native_way(stack: Stack) -> None:
+    """Before anything is started."""
+    values = {**stack.settings.model_dump(), "prometheus_version": "0.0.1", "compose_project_name": "other"}
+    runtime = ComposeRuntime(
+        load_settings(**values), Console(quiet=True), without=("grafana",), accepts_stand_ins=True
+    )
+    assert "prom/prometheus:v0.0.1 is not here and cannot be pulled" in (runtime.obstacle() or "")
+
+
+def test_part_that_does_not_become_well_is_told_with_its_words(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failing start says which part failed, what it said, and names the native way."""
+    monkeypatch.setenv("SHOP_INVENTORY_TIMEOUT_SECONDS", "never")
+    with pytest.raises(StackError) as caught:
+        stack.runtime_of(stack.settings).up()
+    monkeypatch.undo()
+    stack.runtime_of(stack.settings).up()
+    message = str(caught.value)
+    assert "storefront" in message
+    assert "SHOP_INVENTORY_TIMEOUT_SECONDS" in message
+    assert message.endswith("`make up RUNTIME=native`.")
