@@ -29,8 +29,14 @@ class MissingPart:
     why: str
 
 
-def parts_of(settings: StackSettings) -> tuple[Part, ...]:
-    """All parts, in the order in which they are told."""
+def parts_of(settings: StackSettings, *, have_pages: bool) -> tuple[Part, ...]:
+    """All parts that every runtime has, in the order in which they are told.
+
+    Args:
+        settings: their ports.
+        have_pages: whether Jaeger and Prometheus have their web pages; else their APIs are named.
+    """
+    jaeger, prometheus = ("", "") if have_pages else ("/api/v3/services", "/api/v1/targets")
     return (
         Part(
             "storefront",
@@ -62,7 +68,7 @@ def parts_of(settings: StackSettings) -> tuple[Part, ...]:
         Part(
             "jaeger",
             "stores traces and answers for them",
-            f"http://{HOST}:{settings.jaeger_port}/api/v3/services",
+            f"http://{HOST}:{settings.jaeger_port}{jaeger}",
             f"http://{HOST}:{settings.jaeger_health_port}/status",
             {
                 "JAEGER_PORT": settings.jaeger_port,
@@ -76,7 +82,7 @@ def parts_of(settings: StackSettings) -> tuple[Part, ...]:
         Part(
             "prometheus",
             "scrapes and stores every metric",
-            f"http://{HOST}:{settings.prometheus_port}/api/v1/targets",
+            f"http://{HOST}:{settings.prometheus_port}{prometheus}",
             f"http://{HOST}:{settings.prometheus_port}/-/ready",
             {"PROMETHEUS_PORT": settings.prometheus_port},
         ),

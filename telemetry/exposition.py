@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
+import anyio
+import anyio.to_thread
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
@@ -25,5 +27,7 @@ class _Collected:
 async def metrics_response(request: Request, client: TelemetryClient) -> Response:
     """Renders the metrics in the format that `Accept` prefers; exemplars exist in OpenMetrics only."""
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    families = await client.collect_metrics()
-    return Response(encode(_Collected(families)), headers={"Content-Type": content_type})
+    families = _Collected(await client.collect_metrics())
+    # Off the event loop: many workers make a long page. The application's own threads may all be stuck.
+    body = await anyio.to_thread.run_sync(encode, families, limiter=anyio.CapacityLimiter(1))
+    return Response(body, headers={"Content-Type": content_type})

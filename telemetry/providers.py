@@ -44,7 +44,8 @@ class Providers:
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._worker: Worker | None = None
-        if config.multiproc_dir is not None:
+        if config.multiproc_dir is not None and config.enable_prometheus:
+            # Without /metrics the folder is an application's own affair, and prometheus_client's.
             keep_values_in_process()
             # Workers of another configuration measure something else.
             group = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]

@@ -6,10 +6,10 @@ socket beside it with everything it measures. Whoever is asked for `/metrics` re
 every sample with its slot. So the label is bounded, a replaced worker is a counter reset and no new series,
 and of a dead one nothing is left.
 
-Threads: one daemon thread a worker answers siblings, one at a time; reading siblings is asynchronous.
+Threads: one daemon thread a worker answers siblings, one at a time; reading siblings is asynchronous, and
+what they said is parsed and merged off the event loop.
 """
 
-import json
 import logging
 import os
 import re
@@ -18,14 +18,14 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import anyio
+import anyio.to_thread
 from prometheus_client import values
 from prometheus_client.core import Metric
-from prometheus_client.samples import Exemplar, Sample
 
 from . import names
+from .families import from_json, merge, to_json
 from .fork import call_in_forked_child
 
 try:
@@ -37,14 +37,14 @@ logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.0
 """What silent siblings may cost one `/metrics`, all together; well below any scraper's own time-out."""
-_SEND_SECONDS = 0.25
+_SEND_SECONDS = ANSWER_SECONDS / 2
 """What one reader that does not read may take from the next."""
 _MOST_WORKERS = 1_000
 _MOST_BYTES = 64 * 2**20
 """Of one sibling's answer: no real exposition comes near."""
 _BACKLOG = 16
 _SERVERS = frozenset({"uvicorn", "gunicorn", "fastapi"})
-_WORKERS_OPTION = re.compile(r"(?:^|\s)(?:-w|--workers)[\s=](\d+)")
+_WORKERS_OPTION = re.compile(r"(?:^|\s)(?:-w|--workers)[\s=]?(\d+)")
 
 
 class Worker:
@@ -65,7 +65,7 @@ class Worker:
         self._slot_descriptor: int | None = None
         self._listener: socket.socket | None = None
         self._has_failed = False
-        self._silent: frozenset[int] = frozenset()
+        self._told: frozenset[str] = frozenset()
         call_in_forked_child(self._forget)
 
     def start(self) -> None:
@@ -103,14 +103,40 @@ class Worker:
         counted and logged, and one that is gone is nobody.
         """
         own = 0 if self._slot is None else self._slot
-        answers, silent = ({}, frozenset()) if self._slot is None else await self._read_siblings()
-        if silent - self._silent:
-            logger.warning("workers %s do not answer: /metrics lacks them", sorted(silent - self._silent))
-        self._silent = silent
+        bodies, unanswered = ({}, set()) if self._slot is None else await self._read_siblings()
+        return await anyio.to_thread.run_sync(
+            self._merge,
+            own,
+            bodies,
+            unanswered,
+            # A limiter of its own: the application's threads may all be stuck.
+            limiter=anyio.CapacityLimiter(1),
+        )
+
+    def _merge(self, own: int, bodies: Mapping[int, bytearray], unanswered: set[int]) -> list[Metric]:
+        expositions: dict[int, Iterable[Metric]] = {own: self._collect()}
+        silent = set(unanswered)
+        for slot, body in sorted(bodies.items()):
+            try:
+                expositions[slot] = from_json(body)
+            except ValueError:  # cut off, or no sibling of this version
+                silent.add(slot)
+        families, disagreements = merge(expositions)
+        self._tell(
+            *disagreements,
+            *(f"worker {slot} does not answer: /metrics lacks it" for slot in sorted(silent)),
+        )
         count = Metric(names.WORKERS, "Worker processes, by whether this answer has their metrics.", "gauge")
-        count.add_sample(names.WORKERS, {names.STATE: "answered"}, 1 + len(answers))
+        count.add_sample(names.WORKERS, {names.STATE: "answered"}, len(expositions))
         count.add_sample(names.WORKERS, {names.STATE: "silent"}, len(silent))
-        return [*merge({own: self._collect(), **dict(sorted(answers.items()))}), count]
+        return [*families, count]
+
+    def _tell(self, *troubles: str) -> None:
+        """Logs what is wrong, each thing once until it is right again."""
+        for each in troubles:
+            if each not in self._told:
+                logger.warning("%s", each)
+        self._told = frozenset(troubles)
 
     def _claim(self) -> None:
         if fcntl is None:
@@ -166,41 +192,40 @@ class Worker:
             with connection:
                 connection.settimeout(_SEND_SECONDS)
                 try:
-                    connection.sendall(_encode(self._collect()))
+                    connection.sendall(to_json(self._collect()))
                 except OSError:
                     continue  # the sibling's time was over, or it is gone
                 except Exception:
                     logger.exception("this worker's metrics could not be collected for a sibling")
 
-    async def _read_siblings(self) -> tuple[dict[int, list[Metric]], frozenset[int]]:
+    async def _read_siblings(self) -> tuple[dict[int, bytearray], set[int]]:
         """The answers by slot, and the slots of those that are there but gave none in time."""
-        answers: dict[int, list[Metric]] = {}
-        silent: set[int] = set()
+        bodies: dict[int, bytearray] = {}
+        unanswered: set[int] = set()
 
         async def read(slot: int) -> None:
             try:
                 stream = await anyio.connect_unix(self._socket_of(slot))
+            except (ConnectionRefusedError, FileNotFoundError):
+                unanswered.discard(slot)  # nobody listens: dead
+                return
             except OSError:
-                silent.discard(slot)  # nobody listens: dead
                 return
             async with stream:
                 body = bytearray()
-                try:
+                with suppress(anyio.BrokenResourceError):
                     async for part in stream:
                         body += part
                         if len(body) > _MOST_BYTES:
                             return
-                    answers[slot] = _decode(body)
-                except (ValueError, TypeError, KeyError, anyio.BrokenResourceError):
-                    return  # cut off, or no sibling of this version
-            silent.discard(slot)
+                bodies[slot] = body
 
         with anyio.move_on_after(ANSWER_SECONDS):
             async with anyio.create_task_group() as tasks:
                 for slot in self._siblings():
-                    silent.add(slot)
+                    unanswered.add(slot)
                     tasks.start_soon(read, slot)
-        return answers, frozenset(silent)
+        return bodies, unanswered - bodies.keys()
 
     def _siblings(self) -> list[int]:
         pattern = re.compile(rf"{re.escape(self._group)}-(\d+)\.sock")
@@ -217,82 +242,26 @@ class Worker:
         return self._folder / f"{self._group}-{slot}.{suffix}"
 
 
-def merge(expositions: Mapping[int, Iterable[Metric]]) -> list[Metric]:
-    """One exposition of many: families of a name become one, each sample labelled with its worker.
-
-    A label `worker` of the application's own becomes `exported_worker`, as Prometheus itself does on a
-    conflict. Where workers disagree about a family's type, the first one's word holds, and the other's
-    samples are left out.
-    """
-    merged: dict[str, Metric] = {}
-    for slot, families in expositions.items():
-        for family in families:
-            target = merged.setdefault(
-                family.name, Metric(family.name, family.documentation, family.type, family.unit)
-            )
-            if target.type != family.type:
-                logger.warning(
-                    "worker %d has %s as a %s, others as a %s", slot, family.name, family.type, target.type
-                )
-                continue
-            for sample in family.samples:
-                labels = dict(sample.labels)
-                if names.WORKER in labels:
-                    labels[f"exported_{names.WORKER}"] = labels.pop(names.WORKER)
-                labels[names.WORKER] = str(slot)
-                target.samples.append(sample._replace(labels=labels))
-    return list(merged.values())
-
-
 def keep_values_in_process() -> None:
     """Has prometheus_client keep the values of metrics made from now on in memory.
 
-    It decides at its import, by PROMETHEUS_MULTIPROC_DIR, for files that hold no exemplars and that a process
-    inherits from a dead one of the same id (prometheus_client/values.py). Metrics made earlier stay in files.
+    It decides at its import, by PROMETHEUS_MULTIPROC_DIR, for files that hold no exemplars
+    (prometheus_client/values.py). Metrics made earlier stay in such files, which a process inherits from a
+    dead one of the same id: empty the folder before the service starts, as prometheus_client asks anyway.
     """
     values.ValueClass = values.MutexValue
 
 
 def announced_workers(environment: Mapping[str, str], arguments: Sequence[str]) -> int:
-    """How many workers the server was told to run, as far as its variables and command line say: 1 if not."""
+    """How many workers the server was told to run, as far as its variables and command line say: 1 if not.
+
+    What comes later wins, as with the servers: the variable of all, gunicorn's own, the command line.
+    """
     counts = [environment.get("WEB_CONCURRENCY", "")]
     counts += _WORKERS_OPTION.findall(environment.get("GUNICORN_CMD_ARGS", ""))
     program = Path(arguments[0] if arguments else "")
     if (program.parent.name if program.name == "__main__.py" else program.name) in _SERVERS:
         # A spawned worker has its parent's command line.
         counts += _WORKERS_OPTION.findall(" ".join(arguments[1:]))
-    return max(int(count) if count.isdecimal() else 1 for count in counts)
-
-
-def _encode(families: Iterable[Metric]) -> bytes:
-    return json.dumps([_as_list(family) for family in families]).encode()
-
-
-def _as_list(family: Metric) -> list[Any]:
-    # Native histograms are left out: prometheus_client parses them but measures none.
-    samples = [
-        [sample.name, sample.labels, sample.value, _seconds(sample.timestamp), _exemplar_as_list(sample)]
-        for sample in family.samples
-    ]
-    return [family.name, family.documentation, family.type, family.unit, samples]
-
-
-def _exemplar_as_list(sample: Sample) -> list[Any] | None:
-    exemplar = sample.exemplar
-    return exemplar and [exemplar.labels, exemplar.value, _seconds(exemplar.timestamp)]
-
-
-def _decode(body: bytes | bytearray) -> list[Metric]:
-    families = []
-    for name, documentation, kind, unit, samples in json.loads(body):
-        family = Metric(name, documentation, kind, unit)
-        family.samples = [
-            Sample(sample_name, labels, value, timestamp, exemplar and Exemplar(*exemplar))
-            for sample_name, labels, value, timestamp, exemplar in samples
-        ]
-        families.append(family)
-    return families
-
-
-def _seconds(timestamp: Any) -> float | None:
-    return None if timestamp is None else float(timestamp)
+    told = [int(count) for count in counts if count.isdecimal()]
+    return told[-1] if told else 1

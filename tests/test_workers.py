@@ -1,8 +1,8 @@
 """Workers that share a folder: on real sockets, and as the workers of a real uvicorn."""
 
-import functools
 import json
 import logging
+import math
 import os
 import signal
 import socket
@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,24 @@ import anyio
 import httpx
 import psutil
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import generate_latest as plain_text
 from prometheus_client.core import Metric
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics_text
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain_text
+from prometheus_client.samples import Exemplar
 
 from telemetry import names, workers
 from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
-from telemetry.workers import Worker, announced_workers, merge
+from telemetry.families import from_json, merge, to_json
+from telemetry.telemetry import setup_telemetry
+from telemetry.workers import Worker, announced_workers
 
 Until = Callable[..., None]
 
@@ -90,14 +97,14 @@ def workers_seen(families: list[Metric]) -> dict[str, float]:
     }
 
 
-def as_text(families: list[Metric]) -> str:
-    """OpenMetrics, as a scraper gets it."""
+def as_text(families: list[Metric], encode: Callable[..., bytes] = openmetrics_text) -> str:
+    """What a scraper gets, OpenMetrics unless told otherwise."""
 
     class Registry:
         def collect(self) -> list[Metric]:
             return families
 
-    return openmetrics_text(Registry()).decode()  # type: ignore[arg-type]
+    return encode(Registry()).decode()
 
 
 def test_whoever_is_asked_answers_for_all(joined: Callable[..., Worker]) -> None:
@@ -149,7 +156,20 @@ def test_folder_and_socket_are_the_users_own(joined: Callable[..., Worker], fold
 
 
 @pytest.mark.parametrize(
-    "answer", [b"", b"[", b'{"a": 1}', b'[["x"]]', b'[["x", "", "nonsense", "", []]]', b"\xff"]
+    "answer",
+    [
+        b"",
+        b"[",
+        b"[" * 100_000,
+        b"\xff",
+        b'{"a": 1}',
+        b'[["x"]]',
+        b'[["x", "", "nonsense", "", []]]',
+        b'[["x", "", "gauge", "", [["x", 5, 1, null, null]]]]',
+        b'[["x", "", "gauge", "", [["x", {}, "much", null, null]]]]',
+        b'[["x", "", "counter", "", [["x_total", {}, 1, null, [5, 1, null]]]]]',
+    ],
+    ids=repr,
 )
 def test_sibling_that_answers_nonsense_is_silent(
     answer: bytes, joined: Callable[..., Worker], folder: Path, caplog: pytest.LogCaptureFixture
@@ -162,7 +182,7 @@ def test_sibling_that_answers_nonsense_is_silent(
             assert jobs_by_worker(families) == {"0": 1}
             assert workers_seen(families) == {"answered": 1, "silent": 1}
     assert [record.getMessage() for record in caplog.records] == [
-        "workers [7] do not answer: /metrics lacks them"
+        "worker 7 does not answer: /metrics lacks it"
     ]
 
 
@@ -321,20 +341,45 @@ def test_own_label_worker_is_kept_as_exported(joined: Callable[..., Worker]) -> 
     assert [sample.labels for sample in load.samples] == [{"exported_worker": "mine", "worker": "0"}]
 
 
-def test_disagreement_about_a_type_leaves_the_later_one_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_disagreement_about_a_type_leaves_the_later_one_out_and_is_told_once(
+    joined: Callable[..., Worker], caplog: pytest.LogCaptureFixture
+) -> None:
     """While a new version rolls in; an exposition with two types of one name could not be parsed at all."""
-    counter, gauge = Metric("x", "", "counter"), Metric("x", "", "gauge")
-    counter.add_sample("x_total", {}, 1)
-    gauge.add_sample("x", {}, 2)
-    (merged,) = merge({0: [counter], 1: [gauge]})
-    assert merged.type == "counter"
-    assert [sample.labels for sample in merged.samples] == [{"worker": "0"}]
-    assert "worker 1 has x as a gauge, others as a counter" in caplog.text
+    counters, gauges = CollectorRegistry(), CollectorRegistry()
+    Counter("x", "", registry=counters)
+    Gauge("x", "", registry=gauges)
+    asked = joined(counters)
+    joined(gauges)
+    for _ in range(2):
+        families = {family.name: family for family in collect(asked)}
+        assert families["x"].type == "counter"
+        assert {sample.labels["worker"] for sample in families["x"].samples} == {"0"}
+        assert workers_seen(list(families.values())) == {"answered": 2, "silent": 0}
+    assert [record.getMessage() for record in caplog.records] == [
+        "worker 1 has x as a gauge, others as a counter"
+    ]
+
+
+def test_value_of_another_type_of_number_reaches_the_sibling(joined: Callable[..., Worker]) -> None:
+    """The encoders take whatever float() does, so that an application's collector may give it."""
+    family = Metric("price", "", "gauge")
+    family.add_sample("price", {}, Decimal("1.5"))  # type: ignore[arg-type]
+    family.add_sample("price", {"of": "nothing"}, math.nan)
+    exact = joined()
+    exact._collect = lambda: [family]
+    (seen,) = [each for each in collect(joined()) if each.name == "price"]
+    assert [repr(sample.value) for sample in seen.samples] == ["1.5", "nan"]
 
 
 LABELS = st.dictionaries(st.sampled_from(["a", "b", "worker"]), st.text(max_size=5), max_size=2)
+EXEMPLARS = st.none() | st.builds(
+    Exemplar,
+    st.dictionaries(st.just("trace_id"), st.text("0123456789abcdef", min_size=32, max_size=32), min_size=1),
+    st.floats(allow_nan=False),
+    st.none() | st.integers(1, 2**31),
+)
 SAMPLES = st.lists(
-    st.tuples(LABELS, st.floats(allow_nan=False)),
+    st.tuples(LABELS, st.floats(min_value=0), EXEMPLARS),
     max_size=3,
     unique_by=lambda each: tuple(sorted(each[0].items())),
 )
@@ -345,24 +390,25 @@ EXPOSITIONS = st.lists(
 
 @given(EXPOSITIONS)
 def test_merging_keeps_every_sample_exactly_once_and_can_be_parsed(
-    expositions: list[dict[str, list[tuple[dict[str, str], float]]]],
+    expositions: list[dict[str, list[tuple[dict[str, str], float, Exemplar | None]]]],
 ) -> None:
-    """In both formats, through JSON and back, whatever the labels are."""
+    """With its exemplar, in both formats, through JSON and back, whatever the labels are."""
 
-    def family(name: str, samples: list[tuple[dict[str, str], float]]) -> Metric:
-        metric = Metric(name, "help", "gauge")
-        for labels, value in samples:
-            metric.add_sample(name, labels, value)
+    def family(name: str, samples: list[tuple[dict[str, str], float, Exemplar | None]]) -> Metric:
+        metric = Metric(name, "help", "counter")
+        for labels, value, exemplar in samples:
+            metric.add_sample(f"{name}_total", labels, value, exemplar=exemplar)
         return metric
 
     sent = [[family(name, samples) for name, samples in each.items()] for each in expositions]
-    received = [workers._decode(workers._encode(each)) for each in sent]
-    merged = merge(dict(enumerate(received)))
+    received = [from_json(to_json(each)) for each in sent]
+    merged, disagreements = merge(dict(enumerate(received)))
+    assert not disagreements
     expected = [
-        (name, str(slot), value, labels.get("worker"), labels.get("a"), labels.get("b"))
+        (f"{name}_total", str(slot), value, *(labels.get(each) for each in ("worker", "a", "b")), exemplar)
         for slot, each in enumerate(expositions)
         for name, samples in each.items()
-        for labels, value in samples
+        for labels, value, exemplar in samples
     ]
 
     def told(families: Iterable[Metric]) -> list[Any]:
@@ -372,16 +418,23 @@ def test_merging_keeps_every_sample_exactly_once_and_can_be_parsed(
                 sample.labels["worker"],
                 sample.value,
                 *(sample.labels.get(name) for name in ("exported_worker", "a", "b")),
+                sample.exemplar and sample.exemplar._replace(timestamp=_whole(sample.exemplar.timestamp)),
             )
             for each in families
             for sample in each.samples
         ]
 
-    in_order = functools.partial(sorted, key=repr)
+    def in_order(samples: Iterable[Any], without_exemplars: bool = False) -> list[str]:
+        return sorted(repr(each[:-1] if without_exemplars else each) for each in samples)
+
     assert in_order(told(merged)) == in_order(expected)
-    text = as_text(merged)
-    assert in_order(told(text_string_to_metric_families(text))) == in_order(expected)
-    assert in_order(told(parse_plain_text(text))) == in_order(expected)
+    assert in_order(told(text_string_to_metric_families(as_text(merged)))) == in_order(expected)
+    plain = in_order(told(parse_plain_text(as_text(merged, plain_text))), without_exemplars=True)
+    assert plain == in_order(expected, without_exemplars=True)
+
+
+def _whole(timestamp: Any) -> int | None:
+    return None if timestamp is None else int(float(timestamp))
 
 
 @pytest.mark.parametrize(
@@ -394,6 +447,8 @@ def test_merging_keeps_every_sample_exactly_once_and_can_be_parsed(
         ({}, ["/lib/uvicorn/__main__.py", "app:app", "--workers=3"], 3),
         ({}, ["/usr/bin/gunicorn", "-w", "2", "app:app"], 2),
         ({"GUNICORN_CMD_ARGS": "--bind=:80 --workers=5"}, ["/usr/bin/gunicorn", "app:app"], 5),
+        ({}, ["/usr/bin/gunicorn", "-w4", "app:app"], 4),
+        ({"WEB_CONCURRENCY": "4"}, ["/usr/bin/uvicorn", "app:app", "--workers", "1"], 1),
         ({}, ["/usr/bin/somebody", "--workers", "3"], 1),
         ({}, ["/usr/bin/fastapi", "run", "--workers", "2"], 2),
     ],
@@ -429,6 +484,100 @@ def test_client_without_a_folder_has_no_worker_label() -> None:
     assert not any(names.WORKER in sample.labels for family in families for sample in family.samples)
 
 
+def test_app_offers_its_metrics_while_it_runs_and_may_run_again(folder: Path) -> None:
+    """From the lifespan's start to its end; without a lifespan, from the first scrape on."""
+    app = FastAPI()
+    client = setup_telemetry(app, TelemetryConfig(traces_exporter="none", multiproc_dir=folder))
+    assert not folder.exists()
+    for _ in range(2):
+        with TestClient(app) as requests:
+            assert len(list(folder.glob("*.sock"))) == 1
+            assert 'telemetry_spans_ended_total{worker="0"}' in requests.get("/metrics").text
+        assert not list(folder.glob("*.sock"))
+    client.start()
+    assert 'telemetry_workers{state="answered"} 1.0' in TestClient(app).get("/metrics").text
+    assert len(list(folder.glob("*.sock"))) == 1
+    client.shutdown()
+
+
+def test_without_metrics_the_folder_is_the_applications_own_affair(folder: Path) -> None:
+    """It may use prometheus_client's own mode."""
+    app = FastAPI()
+    config = TelemetryConfig(traces_exporter="none", multiproc_dir=folder, enable_prometheus=False)
+    setup_telemetry(app, config)
+    with TestClient(app):
+        assert not folder.exists()
+
+
+KILLED = """\
+import os, subprocess, sys, time
+from pathlib import Path
+from telemetry.workers import Worker
+
+worker = Worker(Path(sys.argv[1]), "g", lambda: [])
+worker.start()
+child = subprocess.Popen(["sleep", "60"], close_fds=False)
+forked = os.fork()
+if not forked:
+    time.sleep(60)
+print(child.pid, forked, flush=True)
+time.sleep(60)
+"""
+
+
+def test_killed_workers_children_do_not_keep_its_slot(joined: Callable[..., Worker], folder: Path) -> None:
+    """Neither a program that it started nor a child that it forked."""
+    victim = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, env=SOURCE)
+    with victim:
+        assert victim.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in victim.stdout.readline().split()]
+        try:
+            assert joined()._slot == 1
+            victim.kill()
+            victim.wait()
+            assert all(child.is_running() for child in children)
+            families = collect(joined(counting(5)))
+            assert jobs_by_worker(families) == {"0": 5, "1": 1}
+            assert workers_seen(families) == {"answered": 2, "silent": 0}
+        finally:
+            for child in children:
+                child.kill()
+
+
+INHERITED = """\
+import os
+from prometheus_client import Counter, mmap_dict, values
+from telemetry.workers import keep_values_in_process
+
+file = mmap_dict.MmapedDict(f"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/counter_{os.getpid()}.db")
+for name in ("early", "late"):
+    file.write_value(mmap_dict.mmap_key(name, f"{name}_total", (), (), "Of a dead process."), 41.0, 0.0)
+file.close()
+early = Counter("early", "Of a dead process.")
+keep_values_in_process()
+late = Counter("late", "Of a dead process.")
+for counter in (early, late):
+    counter.inc(exemplar={"trace_id": "a"})
+    (sample, *_) = next(iter(counter.collect())).samples
+    print(sample.value, sample.exemplar and sample.exemplar.labels)
+"""
+
+
+def test_values_are_a_processes_own_even_if_its_id_was_used_before(folder: Path) -> None:
+    """For what is made after setup; what was made before is prometheus_client's, whose limit this pins."""
+    folder.mkdir()
+    answer = subprocess.run(
+        [sys.executable, "-c", INHERITED],
+        env={**SOURCE, "PROMETHEUS_MULTIPROC_DIR": str(folder)},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert answer.stdout.splitlines() == ["42.0 None", "1.0 {'trace_id': 'a'}"]
+
+
+SOURCE = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
 APP = """\
 import os
 from fastapi import FastAPI
@@ -457,11 +606,10 @@ def server(tmp_path: Path, folder: Path, free_port: int) -> Iterator[tuple[str, 
         [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(free_port), "--workers", "2"],
         cwd=tmp_path,
         env={
-            **os.environ,
+            **SOURCE,
             "PROMETHEUS_MULTIPROC_DIR": str(folder),
             "OTEL_TRACES_EXPORTER": "none",
             "OTEL_TRACES_SAMPLER": "always_on",
-            "PYTHONPATH": str(Path(__file__).parents[1]),
         },
     )
     yield f"http://127.0.0.1:{free_port}", process
@@ -511,13 +659,22 @@ def test_workers_of_a_real_server(
         return len(pids) == 2
 
     until("both workers to answer", both_work, 30)
-    for _ in range(10):  # a new connection each: either may answer
+    instances = instances_of(url, until)
+    asked: set[str] = set()
+
+    def both_were_asked() -> bool:  # a new connection each: either may answer
         seen = scrape(url)
+        asked.add(next(iter(seen)))  # its own come first
         assert set(seen) == {"0", "1"}
+        assert {seen[worker]["target_info"].labels["service_instance_id"] for worker in seen} == instances
         for samples in seen.values():
             assert samples["made_early_total"].value > 0
             assert samples["made_late_total"].value > 0
             assert samples["app_request_latency_ms_count"].value > 0
+            assert samples["python_info"].value == 1
+        return len(asked) == 2
+
+    until("an answer of each worker", both_were_asked, 30)
     text = httpx.get(
         f"{url}/metrics", headers={"accept": "application/openmetrics-text"}, trust_env=False
     ).text
@@ -525,10 +682,10 @@ def test_workers_of_a_real_server(
     exemplars = {s.labels["worker"] for s in families["app_request_latency_ms"].samples if s.exemplar}
     assert exemplars == {"0", "1"}
     assert {s.labels["worker"] for s in families["made_late"].samples} == {"0", "1"}
-    instances = instances_of(url, until)
     plain = httpx.get(f"{url}/metrics", trust_env=False).text
     assert {family.name for family in parse_plain_text(plain)} >= {"made_late", "telemetry_spans_ended"}
 
+    both_before = min(samples["made_late_total"].value for samples in scrape(url).values())
     victim = pids.pop()
     os.kill(victim, signal.SIGKILL)
     survivor = pids.copy()
@@ -544,6 +701,7 @@ def test_workers_of_a_real_server(
     assert survivor < pids
     seen = scrape(url)
     assert set(seen) == {"0", "1"}
+    assert min(samples["made_late_total"].value for samples in seen.values()) < both_before
     assert len(instances_of(url, until) & instances) == 1
     assert process.poll() is None
 

@@ -61,7 +61,7 @@ class NativeRuntime:
         self._programs = programs
         self._folder = settings.stack_run_dir.absolute()
         self._supervisor = Supervisor(self._folder)
-        self._parts = {part.name: part for part in parts_of(settings)}
+        self._parts = {part.name: part for part in parts_of(settings, have_pages=False)}
 
     @property
     def endpoints(self) -> Mapping[str, Part]:
