@@ -40,7 +40,8 @@ def test_run_folder_that_supervisord_cannot_take_is_refused() -> None:
 def test_no_port_is_given_twice() -> None:
     """The parts of `.env` do not get in each other's way, and each port's variable is a setting."""
     settings = load_settings()
-    ports = [(variable, port) for part in parts_of(settings, have_pages=True) for variable, port in part.ports.items()]
+    parts = parts_of(settings, have_pages=True)
+    ports = [(variable, port) for part in parts for variable, port in part.ports.items()]
     assert len({port for _, port in ports}) == len(ports)
     assert all(getattr(settings, variable.lower()) == port for variable, port in ports)
 
