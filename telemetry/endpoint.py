@@ -33,6 +33,13 @@ def traces_endpoint(general: str, protocol: str) -> str:
     return general.rstrip("/") + TRACES_PATH if protocol == "http/protobuf" else general
 
 
+def grpc_target(endpoint: str) -> str:
+    """`host:port` of an endpoint, as gRPC takes it; 4317 where no port is named."""
+    parts = _split(endpoint)
+    host = parts.hostname or ""
+    return f"[{host}]:{parts.port or 4317}" if ":" in host else f"{host}:{parts.port or 4317}"
+
+
 def without_secrets(endpoint: str) -> str:
     """The endpoint without credentials or query, for logs and health."""
     scheme, separator, rest = endpoint.rpartition("://")

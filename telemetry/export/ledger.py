@@ -112,6 +112,13 @@ class Ledger:
                 self._delivered += spans
                 self._leave(spans, generation)
 
+    def reject(self, spans: int, generation: int) -> None:
+        """Moves spans from memory to rejected by the Collector, unless their generation is closed."""
+        with self._changed:
+            if spans and generation in self._in_memory:
+                self._rejected += spans
+                self._leave(spans, generation)
+
     def drop(self, spans: int, reason: DropReason, generation: int) -> None:
         """Moves spans from memory to dropped, unless their generation is closed."""
         with self._changed:

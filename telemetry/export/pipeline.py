@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -21,8 +22,8 @@ from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
 from .breaker import BreakerSettings, CircuitBreaker
 from .ledger import Ledger
-from .otlp import Transport, build_transport
 from .sender import FLUSHER_NAME, Attempt, BreakerSpanExporter, SenderStatus
+from .transport import Transport, build_transport
 
 logger = logging.getLogger(__name__)
 
@@ -158,10 +159,11 @@ class ExportPipeline(SpanProcessor):
                 return self._run
             generation = self.ledger.begin()
             exporter = BreakerSpanExporter(
-                self._build(self.config),
+                partial(self._build, self.config),
                 self.breaker,
                 self.ledger,
                 generation,
+                timeout_seconds=self.config.attempt_timeout_seconds,
                 observe=self._observe,
                 clock=self._clock,
             )

@@ -1,4 +1,4 @@
-"""The sender: takes batches from the SDK's worker and brings them past the breaker to the Collector.
+"""The sender: encodes the SDK's batches and brings them past the breaker to the Collector.
 
 Threads: `export()` runs on the worker (or, while flushing, on the flusher; the SDK lets in one at a
 time). `stop()`, `abandon()` and the readings may be called from any thread.
@@ -12,6 +12,7 @@ import math
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -19,9 +20,10 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from .breaker import CircuitBreaker, Permit, Rejected
+from .encoder import Batch, Encoder
 from .ledger import DropReason, Ledger
-from .otlp import Transport, is_encodable
 from .outcome import Fate, Outcome
+from .transport import Transport
 
 logger = logging.getLogger(__name__)
 
@@ -55,16 +57,21 @@ class BreakerSpanExporter(SpanExporter):
 
     def __init__(
         self,
-        transport: Transport,
+        build: Callable[[], Transport],
         breaker: CircuitBreaker,
         ledger: Ledger,
         generation: int,
         *,
+        timeout_seconds: float,
         observe: Callable[[Attempt], None],
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._transport = transport
+        # Built with the first batch: a certificate that cannot be read must fail an export, not the app.
+        self._build = build
+        self._transport: Transport | None = None
+        self._timeout_seconds = timeout_seconds
+        self._encoder = Encoder()
         self._breaker = breaker
         self._ledger = ledger
         self._generation = generation
@@ -74,6 +81,7 @@ class BreakerSpanExporter(SpanExporter):
         self._give_up_at: float | None = None
         self._is_stopping = threading.Event()
         self._is_abandoned = threading.Event()
+        self._last_remark = ""
         self.status = SenderStatus()
         self.worker: threading.Thread | None = None
 
@@ -82,26 +90,36 @@ class BreakerSpanExporter(SpanExporter):
         thread = threading.current_thread()
         if thread.name != FLUSHER_NAME:
             self.worker = thread
+        batch = self._encoder.encode(spans)
+        self._ledger.drop(len(spans) - batch.spans, DropReason.UNENCODABLE, self._generation)
+        waiting = deque([batch] if batch.spans else [])
         failures = 0
-        while spans and self._may_go_on():
+        while waiting and self._may_go_on():
             permit = self._breaker.acquire()
             if isinstance(permit, Rejected):
                 self._pause(permit.retry_after_seconds)
                 continue
-            outcome = self._attempt(spans, permit)
-            if outcome.fate is Fate.DELIVERED:
-                self._ledger.deliver(len(spans), self._generation)
-                return SpanExportResult.SUCCESS
-            if outcome.fate is Fate.NOT_RETRYABLE:
-                self._ledger.drop(len(spans), DropReason.NOT_RETRYABLE, self._generation)
-                return SpanExportResult.FAILURE
-            if outcome.fate is Fate.UNENCODABLE:
-                spans = self._without_unencodable(spans)
-                continue
-            failures += 1
-            self._pause(self._backoff(failures))
-        self._ledger.drop(len(spans), DropReason.SHUTDOWN, self._generation)
-        return SpanExportResult.FAILURE
+            outcome = self._attempt(waiting[0], permit)
+            if outcome.fate in {Fate.RETRY, Fate.THROTTLE}:
+                failures += 1
+                self._pause(max(outcome.retry_after_seconds or 0.0, self._backoff(failures)))
+            else:
+                failures = 0
+                waiting.extendleft(reversed(self._settle(waiting.popleft(), outcome)))
+        self._ledger.drop(sum(batch.spans for batch in waiting), DropReason.SHUTDOWN, self._generation)
+        return SpanExportResult.FAILURE if waiting else SpanExportResult.SUCCESS
+
+    def _settle(self, batch: Batch, outcome: Outcome) -> Sequence[Batch]:
+        """Counts what has its fate; returns what is to be sent in its place."""
+        if outcome.fate is Fate.DELIVERED:
+            rejected = min(outcome.rejected, batch.spans)
+            self._ledger.reject(rejected, self._generation)
+            self._ledger.deliver(batch.spans - rejected, self._generation)
+        elif outcome.fate is Fate.SPLIT and batch.spans > 1:
+            return batch.halves()
+        else:
+            self._ledger.drop(batch.spans, DropReason.NOT_RETRYABLE, self._generation)
+        return ()
 
     def stop(self, give_up_at: float) -> None:
         """Sends what is left until `give_up_at` (on the clock, in seconds), then gives the rest up."""
@@ -112,36 +130,46 @@ class BreakerSpanExporter(SpanExporter):
         """Ends every wait and frees the connection; whatever is still held is given up."""
         self._is_stopping.set()
         self._is_abandoned.set()
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:  # noqa: ARG002 - the SDK's signature
         """Nothing is buffered here: the pipeline's own `force_flush` waits on the ledger."""
         return True
 
-    def _attempt(self, spans: Sequence[ReadableSpan], permit: Permit) -> Outcome:
+    def _attempt(self, batch: Batch, permit: Permit) -> Outcome:
         started = self._clock()
         with permit:
-            outcome = self._transport.send(spans)
+            outcome = self._send(batch)
             if outcome.fate is Fate.DELIVERED:
                 permit.success()
             elif outcome.fate is Fate.RETRY:
-                permit.failure()
+                permit.failure(retry_after_seconds=outcome.retry_after_seconds)
             else:
                 # The Collector answered: it is there, and is busy, or this batch is the trouble.
                 permit.ignore()
         now = self._clock()
         if outcome.fate is Fate.DELIVERED:
             self._tell_recovery()
+            self._tell_remark(outcome)
             self.status = SenderStatus(last_success_at=now)
         else:
             self._tell_failure(outcome)
             self.status = SenderStatus(
                 last_success_at=self.status.last_success_at,
                 last_error=outcome.detail,
-                is_last_failure_permanent=outcome.fate in {Fate.NOT_RETRYABLE, Fate.UNENCODABLE},
+                is_last_failure_permanent=outcome.fate is Fate.POISON,
             )
-        self._observe(Attempt(len(spans), now - started, outcome))
+        self._observe(Attempt(batch.spans, now - started, outcome))
         return outcome
+
+    def _send(self, batch: Batch) -> Outcome:
+        try:
+            if self._transport is None:
+                self._transport = self._build()
+        except (OSError, ValueError) as error:  # of a certificate; it may be mended while the app runs
+            return Outcome(Fate.RETRY, "configuration", f"{type(error).__name__}: {error}")
+        return self._transport.send(batch.payload, self._timeout_seconds)
 
     def _tell_failure(self, outcome: Outcome) -> None:
         # One line for each outage and cause, not one for each batch.
@@ -152,13 +180,12 @@ class BreakerSpanExporter(SpanExporter):
         if self.status.last_error is not None:
             logger.warning("exporting spans works again; last error was: %s", self.status.last_error)
 
-    def _without_unencodable(self, spans: Sequence[ReadableSpan]) -> Sequence[ReadableSpan]:
-        good = [span for span in spans if is_encodable([span])]
-        if len(good) == len(spans):
-            # Each one passes alone: the fault is not a span's, and trying again would not end.
-            good = []
-        self._ledger.drop(len(spans) - len(good), DropReason.UNENCODABLE, self._generation)
-        return good
+    def _tell_remark(self, outcome: Outcome) -> None:
+        if outcome.detail and outcome.detail != self._last_remark:
+            logger.warning(
+                "a batch was taken, %d of its spans rejected: %s", outcome.rejected, outcome.detail
+            )
+        self._last_remark = outcome.detail
 
     def _backoff(self, failures: int) -> float:
         # Full jitter: many workers must not return at the same instant.

@@ -1,0 +1,21 @@
+"""What an accepted export was answered: an `ExportTraceServiceResponse`, which may reject a part."""
+
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from .outcome import Fate, Outcome
+
+LONGEST_ANSWER_BYTES = 4 * 2**20
+"""More is no answer but a fault (OTLP specification)."""
+
+
+def from_accepted(body: bytes) -> Outcome:
+    """Classifies the body that came with success; an empty one is a full success."""
+    if not body:
+        return Outcome(Fate.DELIVERED)
+    try:
+        answer = ExportTraceServiceResponse.FromString(body)
+    except DecodeError:
+        return Outcome(Fate.DELIVERED, detail="the answer is no OTLP: is this endpoint a Collector?")
+    partial = answer.partial_success
+    return Outcome(Fate.DELIVERED, detail=partial.error_message, rejected=max(0, partial.rejected_spans))

@@ -1,0 +1,128 @@
+"""OTLP over gRPC: bytes to the wire and an outcome back, within one deadline."""
+
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any, cast
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from .answer import LONGEST_ANSWER_BYTES, from_accepted
+from .outcome import Fate, Outcome, from_grpc
+
+TRACES_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+_OPTIONS = (
+    ("grpc.max_receive_message_length", LONGEST_ANSWER_BYTES),
+    ("grpc.enable_retries", 0),  # each attempt is a call of the breaker, so none may be hidden
+    # Two channels to one address would else share a connection, and with it a dead one.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+_BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_DETAILS_KEY = "grpc-status-details-bin"
+
+
+class GrpcTransport:
+    """Sends encoded requests over one channel, made with the first of them. Thread-safe.
+
+    After an attempt that no server answered, the next one makes a new channel: an old one waits between its
+    own attempts to reconnect, up to two minutes.
+
+    Args:
+        target: `host:port`.
+        method: the service's method.
+        credentials: of TLS; None for plain text.
+        headers: metadata of each request, keys in lower case.
+        is_compressed: whether requests are sent with gzip.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        method: str = TRACES_METHOD,
+        credentials: grpc.ChannelCredentials | None = None,
+        headers: Mapping[str, str],
+        is_compressed: bool = False,
+    ) -> None:
+        self._target = target
+        self._method = method
+        self._credentials = credentials
+        self._headers = tuple(headers.items())
+        self._compression = grpc.Compression.Gzip if is_compressed else grpc.Compression.NoCompression
+        self._lock = threading.Lock()
+        self._channel: grpc.Channel | None = None
+        self._is_closed = False
+
+    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+        """Sends one request; never raises.
+
+        Args:
+            payload: an encoded export request.
+            timeout_seconds: for everything, connecting included.
+        """
+        channel = self._connected()
+        if channel is None:
+            return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
+        try:
+            export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(self._method)
+            answer = export(
+                payload, timeout=timeout_seconds, metadata=self._headers, compression=self._compression
+            )
+        except grpc.RpcError as error:
+            call = cast("grpc.Call", error)  # what a failed call raises is both
+            if call.code() in _BROKEN:
+                self._forget(channel)
+            return _classify(call, len(payload))
+        except ValueError:  # closed by another thread meanwhile
+            return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
+        return from_accepted(answer)
+
+    def close(self) -> None:
+        """Gives up what is under way and frees the connection."""
+        with self._lock:
+            self._is_closed = True
+            channel, self._channel = self._channel, None
+        if channel is not None:
+            channel.close()
+
+    def _connected(self) -> grpc.Channel | None:
+        with self._lock:
+            if self._channel is None and not self._is_closed:
+                self._channel = (
+                    grpc.insecure_channel(self._target, options=_OPTIONS)
+                    if self._credentials is None
+                    else grpc.secure_channel(self._target, self._credentials, options=_OPTIONS)
+                )
+            return self._channel
+
+    def _forget(self, channel: grpc.Channel) -> None:
+        with self._lock:
+            if self._channel is not channel:
+                return  # another thread was first, or it is closed already
+            self._channel = None
+        channel.close()
+
+
+def _classify(call: grpc.Call, payload_bytes: int) -> Outcome:
+    return from_grpc(
+        call.code(),
+        call.details() or "",
+        retry_after_seconds=_retry_info_seconds(call),
+        payload_bytes=payload_bytes,
+    )
+
+
+def _retry_info_seconds(call: grpc.Call) -> float | None:
+    """RetryInfo, as servers send it: within the status details of the trailing metadata."""
+    metadata: Iterable[tuple[str, Any]] = call.trailing_metadata() or ()
+    info = RetryInfo()
+    for value in (value for key, value in metadata if key == _DETAILS_KEY):
+        with suppress(DecodeError):
+            for detail in Status.FromString(value).details:
+                if detail.Unpack(info):
+                    seconds: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
+                    return max(0.0, seconds)
+    return None

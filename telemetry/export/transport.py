@@ -1,0 +1,88 @@
+"""The transport that a configuration asks for."""
+
+import ssl
+import sys
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+from google.protobuf.json_format import MessageToJson
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from ..config import TelemetryConfig
+from ..endpoint import grpc_target
+from .otlp_grpc import GrpcTransport
+from .otlp_http import HttpTransport
+from .outcome import Fate, Outcome
+
+
+class Transport(Protocol):
+    """What the sender sends through. Thread-safe."""
+
+    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+        """Sends one encoded request within one deadline; never raises."""
+        ...
+
+    def close(self) -> None:
+        """Gives up what is under way and frees the connections."""
+        ...
+
+
+class ConsoleTransport:
+    """Prints requests as OTLP JSON (`OTEL_TRACES_EXPORTER=console`)."""
+
+    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:  # noqa: ARG002 - a terminal has no deadline
+        """Prints one request."""
+        try:
+            sys.stdout.write(MessageToJson(ExportTraceServiceRequest.FromString(payload)) + "\n")
+        except (OSError, ValueError) as error:  # the stream is closed
+            return Outcome(Fate.POISON, "console", str(error))
+        return Outcome(Fate.DELIVERED)
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def build_transport(config: TelemetryConfig) -> Transport:
+    """Makes the transport; it connects with its first batch.
+
+    Raises:
+        OSError: a certificate or key cannot be read.
+        ssl.SSLError: one is not what it should be.
+    """
+    if config.traces_exporter == "console":
+        return ConsoleTransport()
+    is_compressed = config.compression == "gzip"
+    if config.protocol == "grpc":
+        return GrpcTransport(
+            grpc_target(config.export_endpoint),
+            credentials=None if config.is_insecure else _credentials(config),
+            # gRPC metadata keys are lower case.
+            headers={key.lower(): value for key, value in config.headers.items()},
+            is_compressed=is_compressed,
+        )
+    is_secure = config.export_endpoint.lower().startswith("https:")
+    return HttpTransport(
+        config.export_endpoint,
+        context=_context(config) if is_secure else None,
+        headers=config.headers,
+        is_compressed=is_compressed,
+    )
+
+
+def _credentials(config: TelemetryConfig) -> grpc.ChannelCredentials:
+    def read(file: str | None) -> bytes | None:
+        return None if file is None else Path(file).read_bytes()
+
+    return grpc.ssl_channel_credentials(
+        root_certificates=read(config.certificate),
+        private_key=read(config.client_key),
+        certificate_chain=read(config.client_certificate),
+    )
+
+
+def _context(config: TelemetryConfig) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=config.certificate)
+    if config.client_certificate is not None:
+        context.load_cert_chain(config.client_certificate, config.client_key)
+    return context
