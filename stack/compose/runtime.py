@@ -3,6 +3,7 @@
 import stat
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -87,6 +88,7 @@ class ComposeRuntime:
         check_service_settings()
         with locked(self._settings):
             containers = self._engine.containers()
+            self._check_they_are_ours(containers)
             stopped = [
                 part for part in self._parts.values() if not _is_running(containers.get(part.name, {}))
             ]
@@ -158,6 +160,16 @@ class ComposeRuntime:
                 check_ports([part], ours=())
             self._engine.compose("start", name)
             self._wait_until_well(part)
+
+    def _check_they_are_ours(self, containers: Mapping[str, dict[str, Any]]) -> None:
+        """Refuses to take over the containers of another checkout, whose configuration they have mounted."""
+        for container in containers.values():
+            folder = container["Config"]["Labels"].get("com.docker.compose.project.working_dir", str(ROOT))
+            if Path(folder) != ROOT:
+                raise StackError(
+                    f"the containers of {self._settings.compose_project_name} were started from {folder}: "
+                    "`make down` there, or set COMPOSE_PROJECT_NAME to another name"
+                )
 
     def _start(self, containers: Mapping[str, dict[str, Any]]) -> None:
         for image in self._missing_images():

@@ -12,6 +12,7 @@ from pydantic import ByteSize, TypeAdapter
 from rich.console import Console
 from running_stack import Stack
 
+from stack.compose import runtime as runtime_module
 from stack.compose.engine import Engine
 from stack.compose.runtime import ComposeRuntime
 from stack.compose.stand_ins import LABEL
@@ -230,6 +231,18 @@ def test_stand_in_is_refused_by_up(stack: Stack, tmp_path: Path) -> None:
             ComposeRuntime(settings, Console(quiet=True)).up()
     finally:
         engine.docker("image", "rm", "prom/prometheus:v0.0.0")
+
+
+def test_containers_of_another_checkout_are_not_taken_over(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Two clones have one project name; the second says where the first is."""
+    started_from = runtime_module.ROOT
+    monkeypatch.setattr(runtime_module, "ROOT", tmp_path)
+    for folder in ("collector", "jaeger", "prometheus", "grafana"):
+        (tmp_path / folder).mkdir()
+    with pytest.raises(StackError, match=f"were started from {started_from}: `make down` there"):
+        stack.runtime.up()
 
 
 def test_image_that_cannot_be_had_is_named_with_the_native_way(stack: Stack) -> None:
