@@ -131,8 +131,15 @@ class TelemetryClient:
                 opened_total=breaker.opened_total,
                 failure_rate=breaker.failure_rate,
             ),
-            "queue": QueueHealth(size=ledger.in_memory, capacity=config.max_queue_size),
-            "batch": BatchHealth(size=config.max_export_batch_size, delay_ms=config.schedule_delay_ms),
+            "queue": QueueHealth(
+                size=ledger.in_memory,
+                capacity=config.max_queue_size,
+                buffer_bytes=pipeline.buffered_bytes,
+                buffer_limit_bytes=pipeline.limits.buffer_bytes,
+            ),
+            "batch": BatchHealth(
+                size=pipeline.batching.size, delay_ms=round(pipeline.batching.delay_seconds * 1000)
+            ),
             "sampling_ratio": config.sampling_ratio,
             "ledger": LedgerHealth(
                 ended=ledger.ended,

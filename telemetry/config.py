@@ -247,6 +247,19 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("OTEL_BSP_EXPORT_TIMEOUT"),
         description="the longest one export may take, in milliseconds",
     )
+    buffer_max_bytes: int = Field(
+        64 * 2**20,
+        ge=2**10,
+        validation_alias=_variables("TELEMETRY_BUFFER_MAX_BYTES"),
+        description="the most bytes of encoded batches kept in memory",
+    )
+    max_in_flight: int = Field(
+        4,
+        ge=1,
+        le=64,
+        validation_alias=_variables("TELEMETRY_MAX_IN_FLIGHT"),
+        description="the most exports under way at once",
+    )
     shutdown_seconds: FiniteFloat = Field(
         5.0,
         gt=0,

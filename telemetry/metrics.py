@@ -17,7 +17,7 @@ from .export.breaker import BreakerState
 from .export.ledger import DropReason
 from .export.outcome import Fate
 from .export.pipeline import ExportPipeline
-from .export.sender import Attempt
+from .export.worker import Attempt
 
 LATENCY_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 _EXPORT_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -128,7 +128,13 @@ class PipelineCollector(Collector):
             names.QUEUE_CAPACITY, "The most spans kept in memory.", value=config.max_queue_size
         )
         yield GaugeMetricFamily(
-            names.BATCH_SIZE_LIMIT, "The most spans in one export.", value=config.max_export_batch_size
+            names.BATCH_SIZE_LIMIT, "The most spans in one export.", value=self._pipeline.batching.size
+        )
+        yield GaugeMetricFamily(
+            names.BUFFER_BYTES, "Encoded batches in memory.", value=self._pipeline.buffered_bytes
+        )
+        yield GaugeMetricFamily(
+            names.BUFFER_LIMIT_BYTES, "The most of them.", value=self._pipeline.limits.buffer_bytes
         )
         yield GaugeMetricFamily(
             names.SAMPLING_RATIO, "The share of new traces that is kept.", value=config.sampling_ratio

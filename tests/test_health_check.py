@@ -124,7 +124,7 @@ def test_dead_worker_is_unhealthy(client: TelemetryClient) -> None:
     dead.join()
     run = client.pipeline._run
     assert run is not None
-    run.exporter.worker = dead
+    run.worker._thread = dead
     assert client.health().status == "unhealthy"
 
 

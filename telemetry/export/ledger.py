@@ -61,98 +61,75 @@ class Ledger:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
         self._last_generation = 0
         self._in_memory: dict[int, int] = {}
         self._ended = 0
         self._delivered = 0
         self._rejected = 0
         self._dropped: Counter[DropReason] = Counter()
-        self._admitted = 0
-        self._left = 0
         # Drops of the last minute, one entry a second: bounded, however much is dropped.
         self._recent_drops: deque[tuple[int, int]] = deque()
 
     def begin(self) -> int:
         """Opens a generation; returns what its spans are admitted and settled under."""
-        with self._changed:
+        with self._lock:
             self._last_generation += 1
             self._in_memory[self._last_generation] = 0
             return self._last_generation
 
-    def admit(self, generation: int, capacity: int) -> bool:
-        """Counts a span that ended; False if it was dropped because memory is full or the generation closed.
-
-        Args:
-            generation: whose span it is.
-            capacity: the most spans that may be in memory, over all generations.
-        """
-        with self._changed:
+    def admit(self, generation: int, *, is_full: bool) -> bool:
+        """Counts a span that ended; False if it was dropped: the queue is full, or the generation closed."""
+        with self._lock:
             self._ended += 1
             if generation not in self._in_memory:
                 self._drop(DropReason.SHUTDOWN, 1)
                 return False
-            if sum(self._in_memory.values()) >= capacity:
+            if is_full:
                 self._drop(DropReason.QUEUE_FULL, 1)
                 return False
             self._in_memory[generation] += 1
-            self._admitted += 1
             return True
 
     def refuse(self) -> None:
         """Counts a span that ended while nothing was running."""
-        with self._changed:
+        with self._lock:
             self._ended += 1
             self._drop(DropReason.SHUTDOWN, 1)
 
     def deliver(self, spans: int, generation: int) -> None:
         """Moves spans from memory to delivered, unless their generation is closed."""
-        with self._changed:
+        with self._lock:
             if generation in self._in_memory:
                 self._delivered += spans
                 self._leave(spans, generation)
 
     def reject(self, spans: int, generation: int) -> None:
         """Moves spans from memory to rejected by the Collector, unless their generation is closed."""
-        with self._changed:
+        with self._lock:
             if spans and generation in self._in_memory:
                 self._rejected += spans
                 self._leave(spans, generation)
 
     def drop(self, spans: int, reason: DropReason, generation: int) -> None:
         """Moves spans from memory to dropped, unless their generation is closed."""
-        with self._changed:
+        with self._lock:
             if spans and generation in self._in_memory:
                 self._drop(reason, spans)
                 self._leave(spans, generation)
 
     def close(self, generation: int) -> None:
         """Gives up what the generation has in memory and refuses what it is given from now on."""
-        with self._changed:
+        with self._lock:
             given_up = self._in_memory.get(generation, 0)
             if given_up:
                 self._drop(DropReason.SHUTDOWN, given_up)
                 self._leave(given_up, generation)
             self._in_memory.pop(generation, None)
 
-    def wait_until_settled(self, timeout_seconds: float) -> bool:
-        """Waits until every span that is in memory now has left it; True if all of them were delivered.
-
-        Spans leave memory in the order in which they came, so later ones need not be waited for.
-        """
-        deadline = self._clock() + timeout_seconds
-        with self._changed:
-            target, dropped_before = self._admitted, self._dropped_after_admission()
-            while self._left < target:
-                remaining = deadline - self._clock()
-                if remaining <= 0:
-                    return False
-                self._changed.wait(remaining)
-            return self._dropped_after_admission() == dropped_before
-
     def read(self) -> LedgerReading:
         """One consistent snapshot."""
-        with self._changed:
+        with self._lock:
             return LedgerReading(
                 ended=self._ended,
                 adopted=0,
@@ -165,7 +142,7 @@ class Ledger:
 
     def dropped_in_last_minute(self) -> int:
         """Spans dropped in the last 60 seconds."""
-        with self._changed:
+        with self._lock:
             self._forget_old_drops()
             return sum(spans for _, spans in self._recent_drops)
 
@@ -175,8 +152,6 @@ class Ledger:
 
     def _leave(self, spans: int, generation: int) -> None:
         self._in_memory[generation] -= spans
-        self._left += spans
-        self._changed.notify_all()
 
     def _drop(self, reason: DropReason, spans: int) -> None:
         self._dropped[reason] += spans
@@ -190,6 +165,3 @@ class Ledger:
         oldest = self._clock() - _MINUTE_SECONDS
         while self._recent_drops and self._recent_drops[0][0] < oldest:
             self._recent_drops.popleft()
-
-    def _dropped_after_admission(self) -> int:
-        return sum(spans for reason, spans in self._dropped.items() if reason is not DropReason.QUEUE_FULL)

@@ -1,7 +1,6 @@
 """The export pipeline: where the request thread ends and a span's way out begins.
 
-    on_end (request thread) -> ledger -> the SDK's BatchSpanProcessor (its queue and worker)
-        -> BreakerSpanExporter -> breaker -> transport -> Collector
+    on_end (request thread) -> ledger -> queue -> worker -> outbox -> breaker -> transport -> Collector
 
 The pipeline starts with its first span, so that it may be built before a fork, can be stopped and
 started again, and begins anew in a forked child.
@@ -16,14 +15,14 @@ from functools import partial
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
 from .breaker import BreakerSettings, CircuitBreaker
 from .ledger import Ledger
-from .sender import FLUSHER_NAME, Attempt, BreakerSpanExporter, SenderStatus
+from .status import SenderStatus, StatusBoard
 from .transport import Transport, build_transport
+from .worker import Attempt, Batching, ExportWorker, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -33,8 +32,7 @@ class Run:
     """What exists between a start and a stop."""
 
     generation: int
-    exporter: BreakerSpanExporter
-    batcher: BatchSpanProcessor
+    worker: ExportWorker
 
 
 class ExportPipeline(SpanProcessor):
@@ -46,6 +44,7 @@ class ExportPipeline(SpanProcessor):
         config: where and how to send.
         observe: told of each attempt, on the worker's thread.
         build: makes the transport; the one of the configuration by default.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -59,14 +58,20 @@ class ExportPipeline(SpanProcessor):
         self.config = config
         self.ledger = Ledger(clock=clock)
         self.breaker = CircuitBreaker(_breaker_settings(config), clock=clock)
+        self.limits = Limits(
+            queue_spans=config.max_queue_size,
+            buffer_bytes=config.buffer_max_bytes,
+            in_flight=config.max_in_flight,
+            attempt_seconds=config.attempt_timeout_seconds,
+        )
+        self.batching = Batching(config.max_export_batch_size, config.schedule_delay_ms / 1000)
         self._observe = observe
         self._build = build
         self._clock = clock
         self._lock = threading.Lock()
         self._run: Run | None = None
         self._is_stopped = False
-        self._flusher: threading.Thread | None = None
-        self._status = SenderStatus()
+        self._board = StatusBoard(self.ledger)
         call_in_forked_child(self._reset_after_fork)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -80,8 +85,8 @@ class ExportPipeline(SpanProcessor):
         run = self._run or self._start()
         if run is None:
             self.ledger.refuse()
-        elif self.ledger.admit(run.generation, self.config.max_queue_size):
-            run.batcher.on_end(span)
+        else:
+            run.worker.offer(span)
 
     def start(self) -> None:
         """Accepts spans again after `stop()`; the worker itself starts with the first span."""
@@ -97,20 +102,15 @@ class ExportPipeline(SpanProcessor):
         with self._lock:
             self._is_stopped = True
             run, self._run = self._run, None
-            if run is not None:
-                self._status = run.exporter.status
             return run
 
     def drain(self, run: Run | None, timeout_seconds: float) -> bool:
         """Sends what a detached run still has, within the time; False if any of it was given up."""
         if run is None:
             return True
-        # An attempt that begins in time must also end in time, so the last one begins that much earlier.
-        patience = max(timeout_seconds - self.config.attempt_timeout_seconds, timeout_seconds / 2)
         dropped_before = sum(self.ledger.read().dropped.values())
-        run.exporter.stop(self._clock() + patience)
-        _shut_down(run.batcher, timeout_seconds)
-        self._status = run.exporter.status
+        run.worker.close(self._clock() + timeout_seconds)
+        run.worker.join(timeout_seconds)
         self.ledger.close(run.generation)
         lost = sum(self.ledger.read().dropped.values()) - dropped_before
         if lost:
@@ -125,21 +125,19 @@ class ExportPipeline(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Sends what has ended so far; False when the time is over first, or when any of it was dropped."""
-        with self._lock:
-            run = self._run
-            if run is not None and (self._flusher is None or not self._flusher.is_alive()):
-                # The SDK's own force_flush knows no time: it runs aside, and the ledger says when it is done.
-                self._flusher = threading.Thread(
-                    target=run.batcher.force_flush, name=FLUSHER_NAME, daemon=True
-                )
-                self._flusher.start()
-        return self.ledger.wait_until_settled(timeout_millis / 1000)
+        run = self._run
+        return run is None or run.worker.flush(timeout_millis / 1000)
 
     @property
     def status(self) -> SenderStatus:
         """How the latest attempts went."""
+        return self._board.status
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Encoded batches that wait in memory."""
         run = self._run
-        return self._status if run is None else run.exporter.status
+        return 0 if run is None else run.worker.buffered_bytes
 
     @property
     def last_success_age_seconds(self) -> float | None:
@@ -151,58 +149,41 @@ class ExportPipeline(SpanProcessor):
     def is_worker_alive(self) -> bool:
         """False when the worker ended though nobody stopped it."""
         run = self._run
-        return run is None or run.exporter.worker is None or run.exporter.worker.is_alive()
+        return run is None or run.worker.is_alive
 
     def _start(self) -> Run | None:
         with self._lock:
             if self._run is not None or self._is_stopped:
                 return self._run
             generation = self.ledger.begin()
-            exporter = BreakerSpanExporter(
+            worker = ExportWorker(
                 partial(self._build, self.config),
                 self.breaker,
                 self.ledger,
                 generation,
-                timeout_seconds=self.config.attempt_timeout_seconds,
+                limits=self.limits,
+                batching=self.batching,
+                board=self._board,
                 observe=self._observe,
                 clock=self._clock,
             )
-            exporter.status = self._status
             try:
-                batcher = BatchSpanProcessor(
-                    exporter,
-                    max_queue_size=self.config.max_queue_size,
-                    schedule_delay_millis=self.config.schedule_delay_ms,
-                    max_export_batch_size=self.config.max_export_batch_size,
-                    export_timeout_millis=self.config.export_timeout_ms,
-                )
+                worker.start()
             except RuntimeError as error:
                 # No thread starts while the interpreter exits.
                 self.ledger.close(generation)
                 logger.warning("the export worker could not start: %s", error)
                 return None
-            self._run = Run(generation, exporter, batcher)
+            self._run = Run(generation, worker)
             return self._run
 
     def _reset_after_fork(self) -> None:
         # The child owns none of the parent's spans, threads or connections.
         self._lock = threading.Lock()
         self._run = None
-        self._flusher = None
-        self._status = SenderStatus()
         self.ledger.reset_after_fork()
         self.breaker.reset_after_fork()
-
-
-def _shut_down(batcher: BatchSpanProcessor, timeout_seconds: float) -> None:
-    # The SDK joins its worker for up to 30 s, however slowly an answer drips in.
-    thread = threading.Thread(target=batcher.shutdown, name="telemetry-shutdown", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # no thread starts while the interpreter exits
-        batcher.shutdown()  # type: ignore[no-untyped-call]
-    else:
-        thread.join(timeout_seconds)
+        self._board = StatusBoard(self.ledger)
 
 
 def _breaker_settings(config: TelemetryConfig) -> BreakerSettings:

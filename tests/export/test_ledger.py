@@ -21,7 +21,7 @@ class Clock:
 
 _actions = st.lists(
     st.one_of(
-        st.tuples(st.just("admit"), st.integers(0, 5)),
+        st.tuples(st.just("admit"), st.booleans()),
         st.tuples(st.just("deliver"), st.integers(1, 3)),
         st.tuples(st.just("drop"), st.sampled_from([DropReason.NOT_RETRYABLE, DropReason.UNENCODABLE])),
         st.tuples(st.just("close"), st.none()),
@@ -40,7 +40,7 @@ def test_identity_holds_after_any_sequence(actions: list[tuple[str, object]]) ->
     generation = ledger.begin()
     for name, argument in actions:
         if name == "admit":
-            if ledger.admit(generation, int(str(argument))):
+            if ledger.admit(generation, is_full=bool(argument)):
                 held.append(generation)
         elif name == "deliver":
             for generation in held[: int(str(argument))]:
@@ -70,7 +70,7 @@ def test_full_memory_drops_the_new_span_and_counts_it() -> None:
     """What is queued stays; what comes too late is dropped by name."""
     ledger = Ledger()
     generation = ledger.begin()
-    assert [ledger.admit(generation, 2) for _ in range(3)] == [True, True, False]
+    assert [ledger.admit(generation, is_full=full) for full in (False, False, True)] == [True, True, False]
     assert ledger.read().dropped == {DropReason.QUEUE_FULL: 1}
 
 
@@ -78,7 +78,7 @@ def test_late_answer_of_a_closed_generation_changes_nothing() -> None:
     """A span given up at shutdown is not counted again when the Collector answers after all."""
     ledger = Ledger()
     generation = ledger.begin()
-    ledger.admit(generation, 10)
+    ledger.admit(generation, is_full=False)
     ledger.close(generation)
     ledger.deliver(1, generation)
     reading = ledger.read()
@@ -94,7 +94,7 @@ def test_closed_ledger_counts_what_ends_as_dropped() -> None:
     ledger = Ledger()
     generation = ledger.begin()
     ledger.close(generation)
-    assert not ledger.admit(generation, 10)
+    assert not ledger.admit(generation, is_full=False)
     assert ledger.read().dropped == {DropReason.SHUTDOWN: 1}
 
 
@@ -102,8 +102,8 @@ def test_generations_do_not_touch_one_another() -> None:
     """A run that ends late gives up its own spans only."""
     ledger = Ledger()
     old, new = ledger.begin(), ledger.begin()
-    ledger.admit(old, 10)
-    ledger.admit(new, 10)
+    ledger.admit(old, is_full=False)
+    ledger.admit(new, is_full=False)
     ledger.close(old)
     ledger.deliver(1, new)
     reading = ledger.read()
@@ -122,43 +122,19 @@ def test_drops_of_the_last_minute_age_out() -> None:
     assert ledger.dropped_in_last_minute() == 0
 
 
-def test_waiting_ends_when_earlier_spans_are_settled_though_new_ones_come() -> None:
-    """Under constant traffic a flush still ends."""
+def test_rejected_spans_have_a_term_of_their_own() -> None:
+    """The Collector took the batch, and not all of it."""
     ledger = Ledger()
     generation = ledger.begin()
-    ledger.admit(generation, 10)
-    done: list[bool] = []
-    waiter = threading.Thread(target=lambda: done.append(ledger.wait_until_settled(10)))
-    waiter.start()
-    ledger.admit(generation, 10)
-    ledger.deliver(1, generation)
-    waiter.join(10)
-    # Whichever came first, the wait or the second span, at most that one is waited for.
-    ledger.deliver(1, generation)
-    waiter.join(10)
-    assert done == [True]
-
-
-def test_waiting_for_a_span_that_is_dropped_says_so() -> None:
-    """A flush whose spans were given up did not succeed."""
-    ledger = Ledger()
-    generation = ledger.begin()
-    ledger.admit(generation, 10)
-    done: list[bool] = []
-    waiter = threading.Thread(target=lambda: done.append(ledger.wait_until_settled(10)))
-    waiter.start()
-    while not ledger._changed._waiters:
-        waiter.join(0.001)
-    ledger.drop(1, DropReason.NOT_RETRYABLE, generation)
-    waiter.join(10)
-    assert done == [False]
-
-
-def test_waiting_has_an_end() -> None:
-    """Nothing settled in time is False, not forever."""
-    ledger = Ledger()
-    ledger.admit(ledger.begin(), 10)
-    assert ledger.wait_until_settled(0.01) is False
+    for _ in range(3):
+        ledger.admit(generation, is_full=False)
+    ledger.reject(1, generation)
+    ledger.deliver(2, generation)
+    ledger.close(generation)
+    ledger.reject(1, generation)
+    reading = ledger.read()
+    assert (reading.rejected, reading.delivered, reading.in_memory) == (1, 2, 0)
+    assert reading.is_balanced
 
 
 def test_sixteen_threads_lose_no_count() -> None:
@@ -168,7 +144,7 @@ def test_sixteen_threads_lose_no_count() -> None:
 
     def work() -> None:
         for _ in range(500):
-            if ledger.admit(generation, 1_000_000):
+            if ledger.admit(generation, is_full=False):
                 ledger.deliver(1, generation)
 
     threads = [threading.Thread(target=work) for _ in range(16)]

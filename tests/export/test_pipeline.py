@@ -5,8 +5,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -19,11 +19,10 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, SamplingResult
 
 from telemetry.config import TelemetryConfig
-from telemetry.export.breaker import BreakerState, CircuitBreaker
-from telemetry.export.ledger import DropReason, Ledger
+from telemetry.export.breaker import BreakerState
+from telemetry.export.ledger import DropReason
+from telemetry.export.outcome import Fate, Outcome
 from telemetry.export.pipeline import ExportPipeline
-from telemetry.export.sender import BreakerSpanExporter
-from telemetry.export.transport import build_transport
 
 Until = Callable[..., None]
 
@@ -134,18 +133,141 @@ def test_hanging_collector_opens_the_breaker(
     until("5 spans delivered", lambda: rig.ledger.delivered == 5)
 
 
-def test_full_queue_drops_new_spans_counted_and_never_blocks(
+def test_memory_is_bounded_and_what_fits_is_kept(
     make_rig: Callable[..., Rig], receiver: Any, until: Until
 ) -> None:
-    """Memory is bounded: what does not fit is dropped by name, what fits is kept."""
+    """In an outage queue and outbox fill to their bounds; the rest is dropped by name, and nothing blocks."""
     receiver.stop()
-    rig = make_rig(max_queue_size=64, max_export_batch_size=16)
-    rig.end_spans(200)
-    assert rig.ledger.in_memory == 64
-    assert rig.ledger.dropped == {DropReason.QUEUE_FULL: 136}
+    rig = make_rig(max_queue_size=64, max_export_batch_size=16, buffer_max_bytes=4_096)
+    until("the outbox to be full", lambda: rig.end_spans(50) or DropReason.BUFFER_FULL in rig.ledger.dropped)
+    assert 3_000 < rig.pipeline.buffered_bytes <= 4_096
+    until("the queue to be empty", lambda: rig.pipeline._run.worker._queue.__len__() == 0)
+    reading = rig.ledger
+    assert set(reading.dropped) <= {DropReason.BUFFER_FULL, DropReason.QUEUE_FULL}
+    assert 16 <= reading.in_memory <= 4_096 // 50
     receiver.start()
-    until("the 64 kept spans delivered", lambda: rig.ledger.delivered == 64)
+    until("what was kept delivered", lambda: rig.ledger.delivered == reading.in_memory)
+    assert rig.pipeline.buffered_bytes == 0
     assert rig.ledger.is_balanced
+
+
+def test_full_queue_drops_new_spans(make_rig: Callable[..., Rig], receiver: Any) -> None:
+    """A worker that has no time costs the newest spans, counted; the request thread does not wait for it."""
+    rig = make_rig(max_queue_size=8, max_export_batch_size=8, schedule_delay_ms=60_000)
+    rig.end_spans(1)
+    worker = rig.pipeline._run.worker
+    worker._step = lambda: None
+    rig.end_spans(19)
+    assert len(worker._queue) <= 8
+    assert rig.ledger.dropped[DropReason.QUEUE_FULL] >= 11
+    assert rig.ledger.is_balanced
+
+
+def test_slow_collector_gets_several_exports_at_once(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """Healthy but slow: four are under way, and no more."""
+    release = threading.Event()
+    receiver.answer = lambda _: release.wait(20)
+    rig = make_rig(max_export_batch_size=1, exporter_timeout_seconds=20, export_timeout_ms=20_000)
+    rig.end_spans(20)
+    until("four exports under way", lambda: receiver.calls == 4)
+    assert rig.pipeline._run.worker._outbox.in_flight == 4
+    release.set()
+    until("20 spans delivered", lambda: rig.ledger.delivered == 20)
+    assert sorted(receiver.names) == ["work"] * 20
+
+
+def test_throttling_holds_the_batch_and_never_trips(until: Until) -> None:
+    """429 asks for patience: what was sent is sent again, and the breaker has no opinion."""
+    with HttpReceiver(429, 429, 429, 429, 429) as receiver:
+        pipeline = http_pipeline(receiver)
+        end_spans(pipeline, 3)
+        until("3 spans delivered", lambda: pipeline.ledger.read().delivered == 3)
+        assert len(receiver.paths) == 6
+        assert pipeline.breaker.snapshot().opened_total == 0
+        pipeline.stop(1)
+        receiver.shutdown()
+
+
+def test_batch_that_is_too_large_is_halved_down_to_the_span_that_is(until: Until) -> None:
+    """413 for every request that holds the large span: it alone is lost, and a flush says so."""
+    with HttpReceiver(limit_bytes=5_000) as receiver:
+        pipeline = http_pipeline(receiver, schedule_delay_ms=60_000)
+        end_spans(pipeline, 4)
+        end_spans(pipeline, 1, text="x" * 10_000)
+        end_spans(pipeline, 4)
+        assert pipeline.force_flush(10_000) is False
+        reading = pipeline.ledger.read()
+        assert (reading.delivered, dict(reading.dropped)) == (8, {DropReason.NOT_RETRYABLE: 1})
+        assert pipeline.buffered_bytes == 0
+        assert pipeline.force_flush(10_000) is True
+        pipeline.stop(1)
+        receiver.shutdown()
+
+
+class Raising:
+    """A transport with a defect."""
+
+    def __init__(self) -> None:
+        self.is_broken = True
+
+    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+        """Raises what no transport should."""
+        if self.is_broken:
+            raise RuntimeError("a defect")
+        return Outcome(Fate.DELIVERED)
+
+    def close(self) -> None:
+        """Nothing to free."""
+
+
+def test_worker_survives_a_defect_of_the_transport(until: Until, caplog: pytest.LogCaptureFixture) -> None:
+    """It is told, the batch is kept, and sent when the defect is gone."""
+    transport = Raising()
+    pipeline = ExportPipeline(
+        TelemetryConfig(schedule_delay_ms=20, breaker_open_seconds=0.05), build=lambda _: transport
+    )
+    end_spans(pipeline, 3)
+    until("the defect told", lambda: "a defect" in caplog.text)
+    assert pipeline.ledger.read().in_memory == 3
+    transport.is_broken = False
+    until("3 spans delivered", lambda: pipeline.ledger.read().delivered == 3)
+    assert pipeline.stop(1)
+
+
+def test_certificate_that_cannot_be_read_fails_exports_until_it_can(
+    tmp_path: Path, until: Until, receiver: Any
+) -> None:
+    """The app goes on; health names the file; the breaker keeps the attempts rare."""
+    pipeline = ExportPipeline(
+        TelemetryConfig(
+            endpoint="https://localhost:1",
+            certificate=str(tmp_path / "none.pem"),
+            schedule_delay_ms=20,
+            breaker_open_seconds=0.05,
+        )
+    )
+    end_spans(pipeline, 3)
+    until("the breaker to open", lambda: pipeline.breaker.snapshot().opened_total)
+    assert "none.pem" in str(pipeline.status.last_error)
+    assert pipeline.stop(0.2) is False
+    assert pipeline.ledger.read().dropped == {DropReason.SHUTDOWN: 3}
+
+
+def http_pipeline(receiver: "HttpReceiver", **settings: Any) -> ExportPipeline:
+    """A pipeline that sends there."""
+    endpoint = f"http://127.0.0.1:{receiver.server_port}"
+    defaults = {"protocol": "http/protobuf", "endpoint": endpoint, "schedule_delay_ms": 20}
+    return ExportPipeline(TelemetryConfig(**{**defaults, **settings}))
+
+
+def end_spans(pipeline: ExportPipeline, count: int, **attributes: str) -> None:
+    """Starts and ends spans through a provider of their own."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(pipeline)
+    for _ in range(count):
+        provider.get_tracer("test").start_span("work", attributes=attributes).end()
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNAUTHENTICATED])
@@ -173,7 +295,7 @@ def test_failures_are_told_once_and_the_exporters_own_lines_are_not(
     receiver.answer = lambda _: None
     until("the span delivered", lambda: rig.ledger.delivered == 1)
     lines = [(record.name, record.getMessage()) for record in caplog.records]
-    assert [name for name, _ in lines] == ["telemetry.export.sender"] * 2, lines
+    assert [name for name, _ in lines] == ["telemetry.export.status"] * 2, lines
     assert "on purpose" in lines[0][1]
     assert "works again" in lines[1][1]
 
@@ -207,7 +329,7 @@ def test_unencodable_span_costs_only_itself(
 class HttpReceiver(ThreadingHTTPServer):
     """An OTLP/HTTP server that answers with the statuses it is given, then with 200 and a body."""
 
-    def __init__(self, *statuses: int, body: bytes = b"") -> None:
+    def __init__(self, *statuses: int, body: bytes = b"", limit_bytes: int = 2**30) -> None:
         self.statuses = list(statuses)
         self.body = body
         self.paths: list[str] = []
@@ -216,9 +338,11 @@ class HttpReceiver(ThreadingHTTPServer):
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 """Answers one export."""
-                self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                self.rfile.read(length)
                 outer.paths.append(self.path)
-                self.send_response(outer.statuses.pop(0) if outer.statuses else 200)
+                status = outer.statuses.pop(0) if outer.statuses else 200
+                self.send_response(413 if length > limit_bytes else status)
                 self.send_header("content-length", str(len(outer.body)))
                 self.send_header("content-type", "application/x-protobuf")
                 self.end_headers()
@@ -267,7 +391,7 @@ def test_http_refusal_is_classified_by_its_status(
 def test_partial_success_counts_what_was_rejected_and_tells_once_why(
     until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rejected spans are never sent again, and are no delivered ones."""
+    """Rejected spans are never sent again, are no delivered ones, and a flush says that not all arrived."""
     answer = ExportTraceServiceResponse(
         partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
     )
@@ -281,7 +405,7 @@ def test_partial_success_counts_what_was_rejected_and_tells_once_why(
         for batches in (1, 2):
             for _ in range(3):
                 provider.get_tracer("test").start_span("work").end()
-            assert pipeline.force_flush(5_000)
+            assert pipeline.force_flush(5_000) is False
             until("a batch at the receiver", lambda batches=batches: len(receiver.paths) >= batches)
         reading = pipeline.ledger.read()
         assert reading.ended == reading.delivered + reading.rejected == 6
@@ -354,29 +478,6 @@ def test_stop_is_bounded_though_every_batch_is_answered_slowly(
     release.set()
     assert rig.ledger.delivered > 0
     assert rig.ledger.delivered + rig.ledger.dropped[DropReason.SHUTDOWN] == 100
-
-
-def test_sender_counts_what_it_gives_up_by_itself(receiver: Any) -> None:
-    """Each batch is counted when it is given up, not only when the run is closed."""
-    ledger = Ledger()
-    receiver.stop()
-    config = TelemetryConfig(endpoint=receiver.endpoint)
-    generation = ledger.begin()
-    sender = BreakerSpanExporter(
-        partial(build_transport, config),
-        CircuitBreaker(),
-        ledger,
-        generation,
-        timeout_seconds=1,
-        observe=lambda _: None,
-    )
-    span = TracerProvider(shutdown_on_exit=False).get_tracer("test").start_span("work")
-    span.end()
-    ledger.admit(generation, 10)
-    sender.stop(time.monotonic())
-    sender.export([span])  # type: ignore[list-item]
-    assert ledger.read().dropped == {DropReason.SHUTDOWN: 1}
-    assert ledger.read().in_memory == 0
 
 
 def test_pipeline_starts_again_after_a_stop(make_rig: Callable[..., Rig], receiver: Any) -> None:

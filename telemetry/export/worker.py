@@ -1,0 +1,327 @@
+"""The export worker: one thread that takes spans from the queue, encodes them, and decides what to send when.
+
+    request threads: offer -> queue -> worker: encode -> outbox -> permit -> pool: send -> worker: settle
+
+The queue's ends and the results of the pool are the only things that other threads touch; outbox, encoder,
+back-off and flushes belong to the worker, so none of them needs a lock.
+"""
+
+import logging
+import math
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from opentelemetry.sdk.trace import ReadableSpan
+
+from .breaker import CircuitBreaker, Permit, Rejected
+from .encoder import Encoder
+from .ledger import DropReason, Ledger
+from .outbox import Flush, Outbox, Parcel
+from .outcome import Fate, Outcome
+from .pool import SendPool
+from .status import StatusBoard
+from .transport import Transport
+
+logger = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_SECONDS = 0.1
+_LONGEST_BACKOFF_SECONDS = 1.0
+_LARGEST_REQUEST_BYTES = 64 * 2**20
+"""No more is ever sent at once (OTLP specification)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """When a batch is made."""
+
+    size: int
+    """Spans of a full batch."""
+    delay_seconds: float
+    """The longest that a span waits in the queue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to send a batch, as told to the observer."""
+
+    spans: int
+    duration_seconds: float
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a worker may hold and do at once."""
+
+    queue_spans: int
+    buffer_bytes: int
+    in_flight: int
+    attempt_seconds: float
+
+
+class ExportWorker:
+    """Brings the spans of one run to their fate. `offer`, `flush`, `close` are for any thread.
+
+    Args:
+        build: makes the transport, on the worker's own thread.
+        breaker: asked before each attempt.
+        ledger: counts what becomes of each span.
+        generation: the run in the ledger.
+        limits: bounds.
+        batching: when a batch is made.
+        board: where the story of the latest attempts is told.
+        observe: told of each attempt, on the worker's thread.
+        clock: monotonic seconds.
+        jitter: 0 to 1.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Transport],
+        breaker: CircuitBreaker,
+        ledger: Ledger,
+        generation: int,
+        *,
+        limits: Limits,
+        batching: Batching,
+        board: StatusBoard,
+        observe: Callable[[Attempt], None],
+        clock: Callable[[], float] = time.monotonic,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._batching = batching
+        self._build = build
+        self._breaker = breaker
+        self._ledger = ledger
+        self._generation = generation
+        self._limits = limits
+        self._board = board
+        self._observe = observe
+        self._clock = clock
+        self._jitter = jitter
+        self._queue: deque[ReadableSpan] = deque()
+        self._results: deque[tuple[Parcel, Outcome, float]] = deque()
+        self._flushes: deque[Flush] = deque()
+        self._wake = threading.Event()
+        self._give_up_at: float | None = None
+        self._outbox = Outbox(limits.buffer_bytes)
+        self._encoder = Encoder()
+        self._transport: Transport | None = None
+        self._pool = SendPool(limits.in_flight, "telemetry-send")
+        self._failures = 0
+        self._hold_until = -math.inf
+        self._ask_breaker_at = -math.inf
+        self._due_at = -math.inf
+        self._thread = threading.Thread(target=self._run, name="telemetry-export", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread.
+
+        Raises:
+            RuntimeError: the interpreter ends, and starts no thread any more.
+        """
+        self._due_at = self._clock() + self._batching.delay_seconds
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def buffered_bytes(self) -> int:
+        """Encoded batches held."""
+        return self._outbox.size_bytes
+
+    def offer(self, span: ReadableSpan) -> None:
+        """Takes a sampled span that ended; full, it is dropped and counted. Never waits."""
+        queued = len(self._queue)
+        if not self._ledger.admit(self._generation, is_full=queued >= self._limits.queue_spans):
+            return
+        self._queue.append(span)
+        if queued + 1 >= self._batching.size and not self._wake.is_set():
+            self._wake.set()
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """Sends what has ended so far; True when all of it was delivered in time."""
+        flush = Flush()
+        self._flushes.append(flush)
+        self._wake.set()
+        if not self._thread.is_alive():
+            flush.fail()
+        return flush.wait(timeout_seconds)
+
+    def close(self, give_up_at: float) -> None:
+        """Sends what is left until then (on the clock), and ends."""
+        self._give_up_at = give_up_at
+        self._wake.set()
+
+    def join(self, timeout_seconds: float) -> None:
+        """Waits for the end; what is under way after the time is abandoned."""
+        self._thread.join(timeout_seconds)
+        transport = self._transport
+        if transport is not None:
+            transport.close()
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                self._step()
+            except Exception:
+                # Whatever it was, the next spans deserve another try; the present ones stay counted.
+                logger.exception("the export worker stumbled")
+            if self._is_over():
+                break
+            self._wake.wait(self._seconds_until_next())
+        self._end()
+
+    def _step(self) -> None:
+        self._settle_results()
+        now = self._clock()
+        is_urgent = bool(self._flushes) or self._give_up_at is not None
+        self._fill_outbox(is_due=is_urgent or now >= self._due_at)
+        if now >= self._due_at:
+            self._due_at = now + self._batching.delay_seconds
+        while self._flushes:
+            self._flushes.popleft().begin(self._outbox.parcels)
+        self._dispatch()
+
+    def _fill_outbox(self, *, is_due: bool) -> None:
+        size = self._batching.size
+        # What comes while this runs is left to the next round, or the outbox would never be looked at.
+        for _ in range(0, len(self._queue), size):
+            if not is_due and len(self._queue) < size:
+                return
+            spans = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
+            batch = self._encoder.encode(spans)
+            self._ledger.drop(len(spans) - batch.spans, DropReason.UNENCODABLE, self._generation)
+            if batch.spans and not self._outbox.put(Parcel(batch)):
+                self._ledger.drop(batch.spans, DropReason.BUFFER_FULL, self._generation)
+
+    def _dispatch(self) -> None:
+        while self._outbox and self._outbox.in_flight < self._limits.in_flight:
+            now = self._clock()
+            if now < self._hold_until or now < self._ask_breaker_at:
+                return
+            permit = self._breaker.acquire()
+            if isinstance(permit, Rejected):
+                wait = permit.retry_after_seconds
+                # An answer of the probe under way ends this sooner.
+                self._ask_breaker_at = now + max(_LONGEST_BACKOFF_SECONDS if wait is None else wait, 0.01)
+                return
+            transport = self._connected(permit)
+            if transport is None:
+                return
+            running = self._outbox.in_flight
+            parcel = self._outbox.take()
+            self._pool.submit(partial(self._send, transport, parcel, permit), running=running)
+
+    def _connected(self, permit: Permit) -> Transport | None:
+        """The transport, made with the first batch; None, with the permit settled, if it cannot be made."""
+        if self._transport is None:
+            try:
+                self._transport = self._build()
+            except (OSError, ValueError) as error:  # of a certificate; it may be mended while the app runs
+                permit.failure()
+                outcome = Outcome(Fate.RETRY, "configuration", f"{type(error).__name__}: {error}")
+                self._board.tell(outcome, self._clock())
+                self._hold()
+        return self._transport
+
+    def _send(self, transport: Transport, parcel: Parcel, permit: Permit) -> None:
+        """On a thread of the pool: one attempt; never raises."""
+        started = self._clock()
+        payload = parcel.batch.payload
+        with permit:
+            try:
+                outcome = (
+                    transport.send(payload, self._limits.attempt_seconds)
+                    if len(payload) <= _LARGEST_REQUEST_BYTES
+                    else Outcome(Fate.SPLIT, "request_too_large", "a request over 64 MiB is never sent")
+                )
+            except Exception as error:
+                logger.exception("the transport raised")
+                outcome = Outcome(Fate.RETRY, "transport_raised", f"{type(error).__name__}: {error}")
+            if outcome.fate is Fate.DELIVERED:
+                permit.success()
+            elif outcome.fate is Fate.RETRY:
+                permit.failure(retry_after_seconds=outcome.retry_after_seconds)
+            else:
+                # The Collector answered: it is there, and is busy, or this batch is the trouble.
+                permit.ignore()
+        self._results.append((parcel, outcome, self._clock() - started))
+        self._wake.set()
+
+    def _settle_results(self) -> None:
+        while self._results:
+            parcel, outcome, duration_seconds = self._results.popleft()
+            self._board.tell(outcome, self._clock())
+            self._settle(parcel, outcome)
+            self._observe(Attempt(parcel.batch.spans, duration_seconds, outcome))
+
+    def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
+        spans = parcel.batch.spans
+        if outcome.fate in {Fate.RETRY, Fate.THROTTLE}:
+            self._hold(outcome.retry_after_seconds or 0.0)
+            self._outbox.put_back(parcel)
+            return
+        self._failures = 0
+        self._ask_breaker_at = -math.inf
+        if outcome.fate is Fate.SPLIT and spans > 1:
+            self._outbox.replace(parcel, parcel.batch.halves())
+            for flush in parcel.flushes:
+                flush.replace(parcel)
+            return
+        self._outbox.done(parcel)
+        if outcome.fate is Fate.DELIVERED:
+            rejected = min(outcome.rejected, spans)
+            self._ledger.reject(rejected, self._generation)
+            self._ledger.deliver(spans - rejected, self._generation)
+        else:
+            self._ledger.drop(spans, DropReason.NOT_RETRYABLE, self._generation)
+        for flush in parcel.flushes:
+            flush.settle(parcel, is_delivered=outcome.fate is Fate.DELIVERED and not outcome.rejected)
+
+    def _hold(self, at_least_seconds: float = 0.0) -> None:
+        """Sends nothing for a while, longer with each failure."""
+        longest = min(_FIRST_BACKOFF_SECONDS * math.pow(2, min(self._failures, 10)), _LONGEST_BACKOFF_SECONDS)
+        self._failures += 1
+        # Full jitter: many workers must not return at the same instant.
+        wait = max(at_least_seconds, self._jitter() * longest)
+        self._hold_until = max(self._hold_until, self._clock() + wait)
+
+    def _seconds_until_next(self) -> float:
+        moments = [self._due_at]
+        if self._outbox and self._outbox.in_flight < self._limits.in_flight:
+            moments = [min(self._due_at, max(self._hold_until, self._ask_breaker_at))]
+        if self._give_up_at is not None:
+            moments.append(self._give_up_at)
+        return max(0.0, min(moments) - self._clock())
+
+    def _is_over(self) -> bool:
+        if self._give_up_at is None:
+            return False
+        if not self._queue and not self._outbox and not self._outbox.in_flight and not self._results:
+            return True
+        if self._clock() >= self._give_up_at:
+            return True
+        # Nothing is under way, and nothing may be sent before the time is over: no need to wait for that.
+        asleep_until = max(self._hold_until, self._ask_breaker_at)
+        return not self._outbox.in_flight and asleep_until >= self._give_up_at
+
+    def _end(self) -> None:
+        self._pool.close()
+        if self._transport is not None:
+            self._transport.close()
+        self._ledger.close(self._generation)
+        for parcel in self._outbox.parcels:
+            for flush in parcel.flushes:
+                flush.fail()
+        while self._flushes:
+            self._flushes.popleft().fail()
