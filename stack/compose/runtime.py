@@ -101,7 +101,9 @@ class ComposeRuntime:
     def down(self) -> None:
         """Stops and removes the containers; the volumes with their data stay."""
         with locked(self._settings), self._console.status("stopping"):
-            self._unpause(self._engine.containers())
+            containers = self._engine.containers()
+            self._check_they_are_ours(containers)
+            self._unpause(containers)
             self._engine.compose("--profile", "load", "down", "--remove-orphans")
 
     def clean(self) -> list[str]:
@@ -162,7 +164,7 @@ class ComposeRuntime:
             self._wait_until_well(part)
 
     def _check_they_are_ours(self, containers: Mapping[str, dict[str, Any]]) -> None:
-        """Refuses to take over the containers of another checkout, whose configuration they have mounted."""
+        """Refuses the containers of another checkout, whose configuration they have mounted."""
         for container in containers.values():
             folder = container["Config"]["Labels"].get("com.docker.compose.project.working_dir", str(ROOT))
             if Path(folder) != ROOT:

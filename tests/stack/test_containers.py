@@ -239,7 +239,7 @@ def test_stand_in_is_refused_by_up(stack: Stack, tmp_path: Path) -> None:
         engine.docker("image", "rm", "prom/prometheus:v0.0.0")
 
 
-def test_containers_of_another_checkout_are_not_taken_over(
+def test_containers_of_another_checkout_are_left_alone(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Two clones have one project name; the second says where the first is."""
@@ -247,8 +247,11 @@ def test_containers_of_another_checkout_are_not_taken_over(
     monkeypatch.setattr(runtime_module, "ROOT", tmp_path)
     for folder in ("collector", "jaeger", "prometheus", "grafana"):
         (tmp_path / folder).mkdir()
-    with pytest.raises(StackError, match=f"were started from {started_from}: `make down` there"):
-        stack.runtime.up()
+    before = Engine(stack.settings).containers().keys()
+    for command in (stack.runtime.up, stack.runtime.down, stack.runtime.clean):
+        with pytest.raises(StackError, match=f"were started from {started_from}: `make down` there"):
+            command()
+    assert Engine(stack.settings).containers().keys() == before
 
 
 def test_image_that_cannot_be_had_is_named_with_the_native_way(stack: Stack) -> None:
