@@ -29,6 +29,7 @@ _SET_BY_THE_STACK = frozenset(
         "OTEL_EXPORTER_OTLP_PROTOCOL",
         "WEB_CONCURRENCY",
         "PROMETHEUS_MULTIPROC_DIR",
+        "TELEMETRY_SPOOL_DIR",
         "INVENTORY_URL",
     }
 )

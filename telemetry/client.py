@@ -1,5 +1,6 @@
 """TelemetryClient: tracer, meter, manual spans, health and shutdown, for code of your own."""
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -22,6 +23,7 @@ from .health_check import (
     LedgerHealth,
     QueueHealth,
     ServiceHealth,
+    SpoolHealth,
     TelemetryHealth,
     check_telemetry_health,
 )
@@ -79,7 +81,7 @@ class TelemetryClient:
         return await self._providers.collect_metrics()
 
     def join_workers(self) -> None:
-        """Offers this process's metrics to its sibling workers; harmless without any.
+        """Offers this process's metrics to its sibling workers, and sends what an earlier process spooled.
 
         Called by an app's lifespan, in the worker itself: a parent that only forks is none.
         """
@@ -140,7 +142,8 @@ class TelemetryClient:
             "batch": BatchHealth(
                 size=pipeline.batching.size, delay_ms=round(pipeline.batching.delay_seconds * 1000)
             ),
-            "sampling_ratio": config.sampling_ratio,
+            "sampling_ratio": self._providers.sampler.ratio,
+            "spool": _spool_health(pipeline, ledger.spooled),
             "ledger": LedgerHealth(
                 ended=ledger.ended,
                 adopted=ledger.adopted,
@@ -151,6 +154,27 @@ class TelemetryClient:
                 spooled=ledger.spooled,
             ),
         }
+
+    def configure(
+        self,
+        *,
+        batch_size: int | None = None,
+        delay_ms: float | None = None,
+        sampling_ratio: float | None = None,
+    ) -> None:
+        """Changes the running pipeline, of all clients that share it; `None` leaves a setting as it is.
+
+        Health and metrics show what is in effect. A restart of the process brings the configuration back.
+
+        Args:
+            batch_size: spans of a full batch, 1 to the queue's capacity.
+            delay_ms: the longest that a span waits for its batch to fill, above 0, in milliseconds.
+            sampling_ratio: the share of new traces that is kept, 0 to 1; for the samplers by ratio.
+
+        Raises:
+            ValueError: a value is out of its range, or the sampler has no ratio; nothing was changed.
+        """
+        self._providers.configure(batch_size=batch_size, delay_ms=delay_ms, sampling_ratio=sampling_ratio)
 
     def start(self) -> None:
         """Accepts spans, again after `shutdown()`; harmless on a client that does."""
@@ -185,3 +209,19 @@ class TelemetryClient:
 
     def _seconds(self, timeout_seconds: float | None) -> float:
         return self.config.shutdown_seconds if timeout_seconds is None else timeout_seconds
+
+
+def _spool_health(pipeline: ExportPipeline, spans: int) -> SpoolHealth:
+    status = pipeline.spool_status
+    if status is None:
+        return SpoolHealth()
+    return SpoolHealth(
+        enabled=True,
+        bytes=status.size_bytes,
+        limit_bytes=pipeline.config.spool_max_bytes,
+        spans=spans,
+        oldest_age_seconds=(
+            None if status.oldest_at_seconds is None else max(0.0, time.time() - status.oldest_at_seconds)
+        ),
+        last_error=status.trouble,
+    )

@@ -253,6 +253,40 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("TELEMETRY_BUFFER_MAX_BYTES"),
         description="the most bytes of encoded batches kept in memory",
     )
+    spool_dir: Path | None = Field(
+        None,
+        validation_alias=_variables("TELEMETRY_SPOOL_DIR"),
+        description="folder for spans that wait on disk; unset: no disk is touched",
+    )
+    spool_mode: Literal["outage", "always"] = Field(
+        "outage",
+        validation_alias=_variables("TELEMETRY_SPOOL_MODE"),
+        description="outage: written when it cannot be sent; always: written before it is sent",
+    )
+    spool_max_bytes: int = Field(
+        256 * 2**20,
+        ge=2**16,
+        validation_alias=_variables("TELEMETRY_SPOOL_MAX_BYTES"),
+        description="the most bytes of spooled spans on disk, for each process",
+    )
+    spool_max_age_seconds: FiniteFloat = Field(
+        86_400,
+        gt=0,
+        validation_alias=_variables("TELEMETRY_SPOOL_MAX_AGE_SECONDS"),
+        description="spooled spans older than this are given up, in seconds",
+    )
+    spool_fsync: Literal["always", "interval", "never"] = Field(
+        "interval",
+        validation_alias=_variables("TELEMETRY_SPOOL_FSYNC"),
+        description="when spooled spans are made to survive a loss of power; interval: each second",
+    )
+    spool_min_free: FiniteFloat = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        validation_alias=_variables("TELEMETRY_SPOOL_MIN_FREE"),
+        description="the share of the disk that spooled spans leave free, 0 to 1",
+    )
     max_in_flight: int = Field(
         4,
         ge=1,

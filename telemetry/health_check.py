@@ -1,7 +1,8 @@
 """Health of the telemetry: `/health/telemetry`, and checks that an application registers beside it.
 
 Degraded telemetry is no reason to restart an application, so only a dead worker or a failing
-critical check is unhealthy; an open breaker, a refused export or recent drops are degraded.
+critical check is unhealthy; an open breaker, a refused export, recent drops or a spool that cannot be
+written are degraded.
 """
 
 import asyncio
@@ -82,6 +83,7 @@ class SpoolHealth(BaseModel):
     limit_bytes: int = 0
     spans: int = 0
     oldest_age_seconds: float | None = None
+    last_error: str | None = None
 
 
 class LedgerHealth(BaseModel):
@@ -334,21 +336,25 @@ def _health(client: "TelemetryClient | None", checks: dict[str, CheckResult]) ->
             is_degraded
             or pipeline.breaker.state not in {"closed", "disabled"}
             or pipeline.status.is_last_failure_permanent
+            or (pipeline.spool_status is not None and pipeline.spool_status.trouble is not None)
             or pipeline.ledger.dropped_in_last_minute() > 0
         )
     status: Status = "unhealthy" if is_unhealthy else "degraded" if is_degraded else "healthy"
-    return TelemetryHealth(status=status, **parts, resources=_resources(), checks=checks)
+    spool = None if client is None else client.pipeline.spool_status
+    resources = _resources(None if spool is None else spool.disk_free_bytes)
+    return TelemetryHealth(status=status, **parts, resources=resources, checks=checks)
 
 
-def _resources() -> ResourceHealth:
+def _resources(disk_free_bytes: int | None) -> ResourceHealth:
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
         return ResourceHealth(
             memory_rss_bytes=pages * os.sysconf("SC_PAGE_SIZE"),
             open_files=sum(1 for _ in Path("/proc/self/fd").iterdir()),
+            disk_free_bytes=disk_free_bytes,
         )
     except OSError:
-        return ResourceHealth()
+        return ResourceHealth(disk_free_bytes=disk_free_bytes)
 
 
 _lock = threading.Lock()

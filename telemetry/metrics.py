@@ -4,7 +4,7 @@ Recorded in prometheus_client, whose histograms carry exemplars; requests also a
 instruments when metrics are pushed.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from opentelemetry.metrics import Meter
 from opentelemetry.trace import get_current_span
@@ -114,10 +114,16 @@ def collect_everything(registry: CollectorRegistry) -> Iterator[Metric]:
 
 
 class PipelineCollector(Collector):
-    """Offers ledger, breaker and limits of a pipeline to a scrape, each as one consistent reading."""
+    """Offers ledger, breaker and limits of a pipeline to a scrape, each as one consistent reading.
 
-    def __init__(self, pipeline: ExportPipeline) -> None:
+    Args:
+        pipeline: read at each scrape.
+        sampling_ratio: gives the one in effect.
+    """
+
+    def __init__(self, pipeline: ExportPipeline, sampling_ratio: Callable[[], float]) -> None:
         self._pipeline = pipeline
+        self._sampling_ratio = sampling_ratio
 
     def collect(self) -> Iterable[Metric]:
         """The metric families, read now."""
@@ -136,8 +142,15 @@ class PipelineCollector(Collector):
         yield GaugeMetricFamily(
             names.BUFFER_LIMIT_BYTES, "The most of them.", value=self._pipeline.limits.buffer_bytes
         )
+        spool = self._pipeline.spool_status
         yield GaugeMetricFamily(
-            names.SAMPLING_RATIO, "The share of new traces that is kept.", value=config.sampling_ratio
+            names.SPOOL_BYTES, "Encoded batches on disk.", value=0 if spool is None else spool.size_bytes
+        )
+        yield GaugeMetricFamily(
+            names.SPOOL_LIMIT_BYTES, "The most of them.", value=0 if spool is None else config.spool_max_bytes
+        )
+        yield GaugeMetricFamily(
+            names.SAMPLING_RATIO, "The share of new traces that is kept.", value=self._sampling_ratio()
         )
 
     def describe(self) -> Iterable[Metric]:

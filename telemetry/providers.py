@@ -6,6 +6,7 @@ thousand worker threads: clients of equal configuration share one `Providers`.
 
 import atexit
 import hashlib
+import math
 import threading
 import time
 import weakref
@@ -25,7 +26,9 @@ from prometheus_client.core import Metric
 
 from .config import TelemetryConfig
 from .export.pipeline import ExportPipeline
+from .export.worker import Batching
 from .metrics import Metrics, PipelineCollector, collect_everything
+from .sampling import AdjustableSampler
 from .tracer import build_resource, build_tracer_provider
 from .workers import Worker, keep_values_in_process
 
@@ -61,11 +64,12 @@ class Providers:
             self.registry, self.meter_provider.get_meter(SCOPE_NAME) if self._pushes_metrics else None
         )
         self.pipeline = ExportPipeline(config, observe=self.metrics.record_export)
-        self.registry.register(PipelineCollector(self.pipeline))
+        self.sampler = AdjustableSampler(config)
+        self.registry.register(PipelineCollector(self.pipeline, lambda: self.sampler.ratio))
         self.tracer_provider: TracerProvider = (
             NoOpTracerProvider()
             if config.sdk_disabled
-            else build_tracer_provider(config, self.resource, self.pipeline)
+            else build_tracer_provider(config, self.resource, self.sampler, self.pipeline)
         )
         if not config.sdk_disabled:
             _set_globals_if_unset(self.tracer_provider, self.meter_provider)
@@ -93,6 +97,26 @@ class Providers:
         """Offers this process's metrics to its siblings, where a folder is set to meet in."""
         if self._worker is not None:
             self._worker.start()
+        self.pipeline.replay()
+
+    def configure(
+        self, *, batch_size: int | None, delay_ms: float | None, sampling_ratio: float | None
+    ) -> None:
+        """Changes what may be changed while it runs; all of it, or nothing and a `ValueError`."""
+        capacity, present = self.config.max_queue_size, self.pipeline.batching
+        if batch_size is not None and batch_size not in range(1, capacity + 1):
+            rule = f"it must be 1 to {capacity} (OTEL_BSP_MAX_QUEUE_SIZE)"
+            raise ValueError(f"batch_size={batch_size!r} cannot be set: {rule}")
+        if delay_ms is not None and not 0 < delay_ms < math.inf:
+            raise ValueError(f"delay_ms={delay_ms!r} cannot be set: it must be above 0, in milliseconds")
+        if sampling_ratio is not None:
+            if not 0 <= sampling_ratio <= 1:
+                raise ValueError(f"sampling_ratio={sampling_ratio!r} cannot be set: it must be 0 to 1")
+            self.sampler.adjust(sampling_ratio)
+        self.pipeline.batching = Batching(
+            present.size if batch_size is None else batch_size,
+            present.delay_seconds if delay_ms is None else delay_ms / 1000,
+        )
 
     async def collect_metrics(self) -> list[Metric]:
         """Everything that is measured: here, and by the siblings where there is a folder to meet in."""

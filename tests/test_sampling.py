@@ -5,7 +5,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 
 from telemetry.config import TelemetryConfig
-from telemetry.sampling import build_sampler
+from telemetry.sampling import AdjustableSampler
 
 PARENTS = {
     "sampled": trace.SpanContext(1, 1, is_remote=True, trace_flags=trace.TraceFlags(1)),
@@ -15,7 +15,7 @@ PARENTS = {
 
 def is_kept(sampler: str, ratio: float, parent: str | None) -> bool:
     """Whether a span is sampled."""
-    provider = TracerProvider(sampler=build_sampler(TelemetryConfig(sampler=sampler, sampler_arg=ratio)))
+    provider = TracerProvider(sampler=AdjustableSampler(TelemetryConfig(sampler=sampler, sampler_arg=ratio)))
     context = None if parent is None else trace.set_span_in_context(trace.NonRecordingSpan(PARENTS[parent]))
     return provider.get_tracer("test").start_span("span", context).get_span_context().trace_flags.sampled
 

@@ -103,6 +103,7 @@ def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *,
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{settings.otlp_grpc_port}",
             "INVENTORY_URL": f"http://{HOST}:{settings.inventory_port}",
             "SHOP_DATABASE_DIR": str(run_folder / "data" / "shop"),
+            "TELEMETRY_SPOOL_DIR": str(run_folder / "data" / "spool" / name),
             "WEB_CONCURRENCY": str(workers),
             "PROMETHEUS_MULTIPROC_DIR": str(
                 socket_folder(run_folder, name, longest_file=_LONGEST_WORKER_SOCKET)

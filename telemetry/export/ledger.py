@@ -5,7 +5,7 @@ The identity, true at every reading:
     ended + adopted = delivered + rejected + sum(dropped) + in_memory + spooled
 
 Each term is counted where it happens and none is derived from the others. `adopted` and `spooled`
-belong to spans on disk; without a spool they stay 0.
+belong to spans on disk; without a spool they stay 0. A span that is in memory and on disk is on disk.
 """
 
 import threading
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 _MINUTE_SECONDS = 60.0
+ON_DISK = 0
+"""The generation of spans in the spool: it has no end, for the spool outlives every run."""
 
 
 class DropReason(StrEnum):
@@ -54,7 +56,8 @@ class LedgerReading:
 class Ledger:
     """Counts spans from their end to their fate. Thread-safe; its lock guards additions only.
 
-    Spans in memory belong to a generation: one run of the pipeline, from its start to its stop. Closing
+    Pending spans belong to a generation: one run of the pipeline, from its start to its stop; those of the
+    spool to `ON_DISK`. Closing
     a generation gives up what it has in memory, at one instant; whoever still holds its spans can no
     longer settle them, so that a late answer of the Collector never counts a span twice.
     """
@@ -62,9 +65,10 @@ class Ledger:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._last_generation = 0
-        self._in_memory: dict[int, int] = {}
+        self._last_generation = ON_DISK
+        self._pending: dict[int, int] = {ON_DISK: 0}
         self._ended = 0
+        self._adopted = 0
         self._delivered = 0
         self._rejected = 0
         self._dropped: Counter[DropReason] = Counter()
@@ -75,20 +79,20 @@ class Ledger:
         """Opens a generation; returns what its spans are admitted and settled under."""
         with self._lock:
             self._last_generation += 1
-            self._in_memory[self._last_generation] = 0
+            self._pending[self._last_generation] = 0
             return self._last_generation
 
     def admit(self, generation: int, *, is_full: bool) -> bool:
         """Counts a span that ended; False if it was dropped: the queue is full, or the generation closed."""
         with self._lock:
             self._ended += 1
-            if generation not in self._in_memory:
+            if generation not in self._pending:
                 self._drop(DropReason.SHUTDOWN, 1)
                 return False
             if is_full:
                 self._drop(DropReason.QUEUE_FULL, 1)
                 return False
-            self._in_memory[generation] += 1
+            self._pending[generation] += 1
             return True
 
     def refuse(self) -> None:
@@ -97,47 +101,62 @@ class Ledger:
             self._ended += 1
             self._drop(DropReason.SHUTDOWN, 1)
 
-    def deliver(self, spans: int, generation: int) -> None:
-        """Moves spans from memory to delivered, unless their generation is closed."""
+    def spool(self, spans: int, generation: int) -> bool:
+        """Moves spans from memory to the spool; False if their generation is closed: they are given up."""
         with self._lock:
-            if generation in self._in_memory:
+            if generation not in self._pending:
+                return False
+            self._leave(spans, generation)
+            self._pending[ON_DISK] += spans
+            return True
+
+    def adopt(self, spans: int) -> None:
+        """Counts spans that an earlier process left on disk."""
+        with self._lock:
+            self._adopted += spans
+            self._pending[ON_DISK] += spans
+
+    def deliver(self, spans: int, generation: int) -> None:
+        """Moves pending spans to delivered, unless their generation is closed."""
+        with self._lock:
+            if generation in self._pending:
                 self._delivered += spans
                 self._leave(spans, generation)
 
     def reject(self, spans: int, generation: int) -> None:
-        """Moves spans from memory to rejected by the Collector, unless their generation is closed."""
+        """Moves pending spans to rejected by the Collector, unless their generation is closed."""
         with self._lock:
-            if spans and generation in self._in_memory:
+            if spans and generation in self._pending:
                 self._rejected += spans
                 self._leave(spans, generation)
 
     def drop(self, spans: int, reason: DropReason, generation: int) -> None:
-        """Moves spans from memory to dropped, unless their generation is closed."""
+        """Moves pending spans to dropped, unless their generation is closed."""
         with self._lock:
-            if spans and generation in self._in_memory:
+            if spans and generation in self._pending:
                 self._drop(reason, spans)
                 self._leave(spans, generation)
 
     def close(self, generation: int) -> None:
         """Gives up what the generation has in memory and refuses what it is given from now on."""
         with self._lock:
-            given_up = self._in_memory.get(generation, 0)
+            given_up = self._pending.get(generation, 0)
             if given_up:
                 self._drop(DropReason.SHUTDOWN, given_up)
                 self._leave(given_up, generation)
-            self._in_memory.pop(generation, None)
+            self._pending.pop(generation, None)
 
     def read(self) -> LedgerReading:
         """One consistent snapshot."""
         with self._lock:
             return LedgerReading(
                 ended=self._ended,
-                adopted=0,
+                adopted=self._adopted,
                 delivered=self._delivered,
                 rejected=self._rejected,
                 dropped=dict(self._dropped),
-                in_memory=sum(self._in_memory.values()),
-                spooled=0,
+                in_memory=sum(self._pending.values()) - self._pending[ON_DISK],
+                spooled=self._pending[ON_DISK],
             )
 
     def dropped_in_last_minute(self) -> int:
@@ -151,7 +170,7 @@ class Ledger:
         self.__init__(clock=self._clock)  # type: ignore[misc]
 
     def _leave(self, spans: int, generation: int) -> None:
-        self._in_memory[generation] -= spans
+        self._pending[generation] -= spans
 
     def _drop(self, reason: DropReason, spans: int) -> None:
         self._dropped[reason] += spans

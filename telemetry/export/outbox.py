@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from .encoder import Batch
+from .spool.segment import Record
 
 
 @dataclass(slots=True, eq=False)
@@ -15,6 +16,8 @@ class Parcel:
     """A batch on its way, and the flushes that wait for its fate."""
 
     batch: Batch
+    record: Record | None = None
+    """Where it lies on disk as well."""
     flushes: "list[Flush]" = field(default_factory=list)
 
 
@@ -30,8 +33,14 @@ class Flush:
         """True when everything was delivered in time; False when any of it was not."""
         return self._is_over.wait(timeout_seconds) and self._is_whole
 
-    def begin(self, parcels: tuple[Parcel, ...]) -> None:
-        """Waits for these; over at once if there are none."""
+    def begin(self, parcels: tuple[Parcel, ...], *, is_whole: bool) -> None:
+        """Waits for these; over at once if there are none.
+
+        Args:
+            parcels: what has no fate yet.
+            is_whole: False if there is more that nobody waits for.
+        """
+        self._is_whole &= is_whole
         for parcel in parcels:
             self.add(parcel)
             parcel.flushes.append(self)
@@ -90,7 +99,7 @@ class Outbox:
 
     def put(self, parcel: Parcel) -> bool:
         """Adds a parcel at the end; False if it does not fit."""
-        if self.size_bytes + len(parcel.batch.payload) > self._limit_bytes:
+        if not self.fits(parcel.batch):
             return False
         self.size_bytes += len(parcel.batch.payload)
         self._waiting.append(parcel)
@@ -113,12 +122,35 @@ class Outbox:
         They may be over the bound by what the second one repeats of resource and scope.
         """
         self.done(parcel)
+        if parcel.record is not None:
+            parcel.record.parts += 1
         for half in reversed(halves):
             self.size_bytes += len(half.payload)
-            other = Parcel(half, list(parcel.flushes))
+            other = Parcel(half, parcel.record, list(parcel.flushes))
             for flush in other.flushes:
                 flush.add(other)
             self._waiting.appendleft(other)
+
+    def fits(self, batch: Batch) -> bool:
+        """Whether there is room for one more."""
+        return self.size_bytes + len(batch.payload) <= self._limit_bytes
+
+    def send(self, parcel: Parcel) -> None:
+        """It is in flight at once: it was never among those that wait, and may be over the bound."""
+        self.size_bytes += len(parcel.batch.payload)
+        self._in_flight.add(parcel)
+
+    def restore(self, parcels: list[Parcel]) -> None:
+        """What `take_all` gave and nobody wanted waits again, before all others."""
+        self._waiting.extendleft(reversed(parcels))
+        self.size_bytes += sum(len(parcel.batch.payload) for parcel in parcels)
+
+    def take_all(self) -> list[Parcel]:
+        """Every parcel that waits; they are the caller's from now on."""
+        parcels = list(self._waiting)
+        self._waiting.clear()
+        self.size_bytes -= sum(len(parcel.batch.payload) for parcel in parcels)
+        return parcels
 
     def done(self, parcel: Parcel) -> None:
         """It has its fate."""

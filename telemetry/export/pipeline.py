@@ -20,11 +20,15 @@ from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
 from .breaker import BreakerSettings, CircuitBreaker
 from .ledger import Ledger
+from .spool.spool import Spool, SpoolSettings, SpoolStatus, destination_folder
 from .status import SenderStatus, StatusBoard
 from .transport import Transport, build_transport
 from .worker import Attempt, Batching, ExportWorker, Limits
 
 logger = logging.getLogger(__name__)
+
+_LONGEST_WRITING_SECONDS = 0.5
+"""Of a shutdown's time, kept for writing to the spool what could not be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +67,9 @@ class ExportPipeline(SpanProcessor):
             buffer_bytes=config.buffer_max_bytes,
             in_flight=config.max_in_flight,
             attempt_seconds=config.attempt_timeout_seconds,
+            is_write_ahead=config.spool_mode == "always",
         )
-        self.batching = Batching(config.max_export_batch_size, config.schedule_delay_ms / 1000)
+        self._batching = Batching(config.max_export_batch_size, config.schedule_delay_ms / 1000)
         self._observe = observe
         self._build = build
         self._clock = clock
@@ -72,6 +77,7 @@ class ExportPipeline(SpanProcessor):
         self._run: Run | None = None
         self._is_stopped = False
         self._board = StatusBoard(self.ledger)
+        self._spool = self._make_spool()
         call_in_forked_child(self._reset_after_fork)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -93,6 +99,14 @@ class ExportPipeline(SpanProcessor):
         with self._lock:
             self._is_stopped = False
 
+    def replay(self) -> None:
+        """Starts the worker, if there is a spool, to send what an earlier process left in it.
+
+        For the process that serves: one that only forks others would take it from them.
+        """
+        if self._spool is not None and self._run is None:
+            self._start()
+
     def stop(self, timeout_seconds: float) -> bool:
         """Sends what is queued and ends the worker, within the time; False if any span was given up."""
         return self.drain(self.detach(), timeout_seconds)
@@ -105,19 +119,26 @@ class ExportPipeline(SpanProcessor):
             return run
 
     def drain(self, run: Run | None, timeout_seconds: float) -> bool:
-        """Sends what a detached run still has, within the time; False if any of it was given up."""
+        """Sends what a detached run still has, within the time; False if any of it is unsent.
+
+        Where there is a spool the last part of the time is kept for writing to it.
+        """
         if run is None:
-            return True
+            return self.ledger.read().spooled == 0
         dropped_before = sum(self.ledger.read().dropped.values())
-        run.worker.close(self._clock() + timeout_seconds)
+        kept_seconds = 0.0 if self._spool is None else min(_LONGEST_WRITING_SECONDS, timeout_seconds / 4)
+        run.worker.close(self._clock() + timeout_seconds - kept_seconds)
         run.worker.join(timeout_seconds)
         self.ledger.close(run.generation)
-        lost = sum(self.ledger.read().dropped.values()) - dropped_before
+        reading = self.ledger.read()
+        lost = sum(reading.dropped.values()) - dropped_before
         if lost:
             logger.warning(
                 "shutdown gave up %d span(s) that could not be sent in its %g s", lost, timeout_seconds
             )
-        return lost == 0
+        if reading.spooled:
+            logger.warning("%d unsent span(s) stay in the spool, for the next process", reading.spooled)
+        return lost == 0 and reading.spooled == 0
 
     def shutdown(self) -> None:
         """The provider's way to `stop()`, with the configured time."""
@@ -127,6 +148,23 @@ class ExportPipeline(SpanProcessor):
         """Sends what has ended so far; False when the time is over first, or when any of it was dropped."""
         run = self._run
         return run is None or run.worker.flush(timeout_millis / 1000)
+
+    @property
+    def batching(self) -> Batching:
+        """When a batch is made; may be replaced while it runs."""
+        return self._batching
+
+    @batching.setter
+    def batching(self, batching: Batching) -> None:
+        with self._lock:
+            self._batching = batching
+            if self._run is not None:
+                self._run.worker.batching = batching
+
+    @property
+    def spool_status(self) -> SpoolStatus | None:
+        """What lies on disk; None where no spool is configured."""
+        return None if self._spool is None else self._spool.status
 
     @property
     def status(self) -> SenderStatus:
@@ -162,7 +200,8 @@ class ExportPipeline(SpanProcessor):
                 self.ledger,
                 generation,
                 limits=self.limits,
-                batching=self.batching,
+                batching=self._batching,
+                spool=self._spool,
                 board=self._board,
                 observe=self._observe,
                 clock=self._clock,
@@ -181,9 +220,37 @@ class ExportPipeline(SpanProcessor):
         # The child owns none of the parent's spans, threads or connections.
         self._lock = threading.Lock()
         self._run = None
+        if self._spool is not None:
+            self._spool.forget_after_fork()
         self.ledger.reset_after_fork()
         self.breaker.reset_after_fork()
         self._board = StatusBoard(self.ledger)
+        self._spool = self._make_spool()
+
+    def _make_spool(self) -> Spool | None:
+        config = self.config
+        if config.spool_dir is None or config.traces_exporter != "otlp":
+            return None
+        settings = SpoolSettings(
+            folder=destination_folder(
+                config.spool_dir,
+                config.export_endpoint,
+                config.protocol,
+                repr(sorted(config.headers.items())),
+                str(config.client_certificate),
+            ),
+            max_bytes=config.spool_max_bytes,
+            max_age_seconds=config.spool_max_age_seconds,
+            min_free_ratio=config.spool_min_free,
+            fsync=config.spool_fsync,
+        )
+        board = self._board
+        return Spool(
+            settings,
+            self.ledger,
+            report=lambda trouble: board.tell_spool(trouble, self._clock()),
+            clock=self._clock,
+        )
 
 
 def _breaker_settings(config: TelemetryConfig) -> BreakerSettings:

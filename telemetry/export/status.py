@@ -66,6 +66,10 @@ class StatusBoard:
             is_last_failure_permanent=outcome.fate is Fate.POISON,
         )
 
+    def tell_spool(self, trouble: str, now: float) -> None:
+        """Notes that the spool cannot do what it should."""
+        self._say("spool", now, f"the spool of unsent spans: {trouble}")
+
     def _say(self, kind: str, now: float, line: str) -> bool:
         trouble = self._troubles.get(kind)
         if trouble is None:
@@ -85,10 +89,11 @@ class StatusBoard:
             return  # of a Collector that flaps, the beginnings are not told each time either
         self._is_told = False
         lost = self._dropped() - self._dropped_before
+        reading = self._ledger.read()
         logger.warning(
             "exporting spans works again after %.1f s: %d span(s) were kept, %d lost; last error was: %s",
             seconds,
-            self._ledger.read().in_memory,
+            reading.in_memory + reading.spooled,
             lost,
             self.status.last_error,
         )

@@ -1,9 +1,9 @@
 """The export worker: one thread that takes spans from the queue, encodes them, and decides what to send when.
 
-    request threads: offer -> queue -> worker: encode -> outbox -> permit -> pool: send -> worker: settle
+    request threads: offer -> queue -> worker: encode -> backlog -> permit -> pool: send -> worker: settle
 
-The queue's ends and the results of the pool are the only things that other threads touch; outbox, encoder,
-back-off and flushes belong to the worker, so none of them needs a lock.
+The queue's ends and the results of the pool are the only things that other threads touch; encoder, backlog
+with outbox and spool, back-off and flushes belong to the worker, so none of them needs a lock.
 """
 
 import logging
@@ -18,12 +18,14 @@ from functools import partial
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from .breaker import CircuitBreaker, Permit, Rejected
+from .backlog import Backlog
+from .breaker import BreakerState, CircuitBreaker, Permit, Rejected
 from .encoder import Encoder
 from .ledger import DropReason, Ledger
 from .outbox import Flush, Outbox, Parcel
 from .outcome import Fate, Outcome
 from .pool import SendPool
+from .spool.spool import Spool
 from .status import StatusBoard
 from .transport import Transport
 
@@ -62,6 +64,8 @@ class Limits:
     buffer_bytes: int
     in_flight: int
     attempt_seconds: float
+    is_write_ahead: bool = False
+    """Whether the spool has every batch before it is sent."""
 
 
 class ExportWorker:
@@ -74,6 +78,7 @@ class ExportWorker:
         generation: the run in the ledger.
         limits: bounds.
         batching: when a batch is made.
+        spool: what keeps batches on disk; None for none.
         board: where the story of the latest attempts is told.
         observe: told of each attempt, on the worker's thread.
         clock: monotonic seconds.
@@ -89,12 +94,14 @@ class ExportWorker:
         *,
         limits: Limits,
         batching: Batching,
+        spool: Spool | None = None,
         board: StatusBoard,
         observe: Callable[[Attempt], None],
         clock: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
-        self._batching = batching
+        self.batching = batching
+        """When a batch is made; replaced as a whole, by any thread."""
         self._build = build
         self._breaker = breaker
         self._ledger = ledger
@@ -110,6 +117,8 @@ class ExportWorker:
         self._wake = threading.Event()
         self._give_up_at: float | None = None
         self._outbox = Outbox(limits.buffer_bytes)
+        self._backlog = Backlog(self._outbox, spool, ledger, generation, is_write_ahead=limits.is_write_ahead)
+        self._is_closed = True
         self._encoder = Encoder()
         self._transport: Transport | None = None
         self._pool = SendPool(limits.in_flight, "telemetry-send")
@@ -125,7 +134,7 @@ class ExportWorker:
         Raises:
             RuntimeError: the interpreter ends, and starts no thread any more.
         """
-        self._due_at = self._clock() + self._batching.delay_seconds
+        self._due_at = self._clock() + self.batching.delay_seconds
         self._thread.start()
 
     @property
@@ -144,7 +153,7 @@ class ExportWorker:
         if not self._ledger.admit(self._generation, is_full=queued >= self._limits.queue_spans):
             return
         self._queue.append(span)
-        if queued + 1 >= self._batching.size and not self._wake.is_set():
+        if queued + 1 >= self.batching.size and not self._wake.is_set():
             self._wake.set()
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -169,6 +178,11 @@ class ExportWorker:
             transport.close()
 
     def _run(self) -> None:
+        try:
+            self._backlog.begin()
+        except Exception:
+            logger.exception("the spool could not be opened")
+        self._backlog.pace.begin(self._clock(), self._jitter())
         while True:
             self._wake.clear()
             try:
@@ -184,16 +198,26 @@ class ExportWorker:
     def _step(self) -> None:
         self._settle_results()
         now = self._clock()
+        self._look_at_breaker(now)
         is_urgent = bool(self._flushes) or self._give_up_at is not None
         self._fill_outbox(is_due=is_urgent or now >= self._due_at)
         if now >= self._due_at:
-            self._due_at = now + self._batching.delay_seconds
+            self._due_at = now + self.batching.delay_seconds
         while self._flushes:
-            self._flushes.popleft().begin(self._outbox.parcels)
+            self._backlog.watch(self._flushes.popleft())
+        self._backlog.maintain()
         self._dispatch()
 
+    def _look_at_breaker(self, now: float) -> None:
+        is_closed = self._breaker.state in {BreakerState.CLOSED, BreakerState.DISABLED}
+        if is_closed and not self._is_closed:
+            self._backlog.pace.begin(now, self._jitter())
+        self._is_closed = is_closed
+        if not is_closed:
+            self._backlog.stow()
+
     def _fill_outbox(self, *, is_due: bool) -> None:
-        size = self._batching.size
+        size = self.batching.size
         # What comes while this runs is left to the next round, or the outbox would never be looked at.
         for _ in range(0, len(self._queue), size):
             if not is_due and len(self._queue) < size:
@@ -201,13 +225,14 @@ class ExportWorker:
             spans = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
             batch = self._encoder.encode(spans)
             self._ledger.drop(len(spans) - batch.spans, DropReason.UNENCODABLE, self._generation)
-            if batch.spans and not self._outbox.put(Parcel(batch)):
-                self._ledger.drop(batch.spans, DropReason.BUFFER_FULL, self._generation)
+            if batch.spans:
+                self._backlog.add(batch, is_closed=self._is_closed)
+                self._backlog.pace.fresh(batch.spans, self._clock())
 
     def _dispatch(self) -> None:
-        while self._outbox and self._outbox.in_flight < self._limits.in_flight:
+        while self._outbox.in_flight < self._limits.in_flight:
             now = self._clock()
-            if now < self._hold_until or now < self._ask_breaker_at:
+            if now < self._may_send_at():
                 return
             permit = self._breaker.acquire()
             if isinstance(permit, Rejected):
@@ -219,8 +244,21 @@ class ExportWorker:
             if transport is None:
                 return
             running = self._outbox.in_flight
-            parcel = self._outbox.take()
+            parcel = self._backlog.next_fresh() or self._backlog.next_spooled(now)
+            if parcel is None:  # what the spool still had was too old, or did not check
+                permit.ignore()
+                return
             self._pool.submit(partial(self._send, transport, parcel, permit), running=running)
+
+    def _may_send_at(self) -> float:
+        """When the next parcel may be sent; infinite while there is none."""
+        at = max(self._hold_until, self._ask_breaker_at)
+        if self._outbox:
+            return at
+        if self._give_up_at is not None or not self._backlog.has_spooled:
+            return math.inf  # at the end what is on disk is left to the next process
+        # The probe of an open breaker is one batch: it needs no pace.
+        return max(at, self._backlog.pace.next_at) if self._is_closed else at
 
     def _connected(self, permit: Permit) -> Transport | None:
         """The transport, made with the first batch; None, with the permit settled, if it cannot be made."""
@@ -266,27 +304,16 @@ class ExportWorker:
             self._observe(Attempt(parcel.batch.spans, duration_seconds, outcome))
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
-        spans = parcel.batch.spans
         if outcome.fate in {Fate.RETRY, Fate.THROTTLE}:
             self._hold(outcome.retry_after_seconds or 0.0)
-            self._outbox.put_back(parcel)
+            self._backlog.put_back(parcel)
             return
         self._failures = 0
         self._ask_breaker_at = -math.inf
-        if outcome.fate is Fate.SPLIT and spans > 1:
-            self._outbox.replace(parcel, parcel.batch.halves())
-            for flush in parcel.flushes:
-                flush.replace(parcel)
-            return
-        self._outbox.done(parcel)
-        if outcome.fate is Fate.DELIVERED:
-            rejected = min(outcome.rejected, spans)
-            self._ledger.reject(rejected, self._generation)
-            self._ledger.deliver(spans - rejected, self._generation)
+        if outcome.fate is Fate.SPLIT and parcel.batch.spans > 1:
+            self._backlog.split(parcel)
         else:
-            self._ledger.drop(spans, DropReason.NOT_RETRYABLE, self._generation)
-        for flush in parcel.flushes:
-            flush.settle(parcel, is_delivered=outcome.fate is Fate.DELIVERED and not outcome.rejected)
+            self._backlog.settle(parcel, outcome)
 
     def _hold(self, at_least_seconds: float = 0.0) -> None:
         """Sends nothing for a while, longer with each failure."""
@@ -298,11 +325,13 @@ class ExportWorker:
 
     def _seconds_until_next(self) -> float:
         moments = [self._due_at]
-        if self._outbox and self._outbox.in_flight < self._limits.in_flight:
-            moments = [min(self._due_at, max(self._hold_until, self._ask_breaker_at))]
+        if self._outbox.in_flight < self._limits.in_flight:
+            moments.append(self._may_send_at())
         if self._give_up_at is not None:
             moments.append(self._give_up_at)
-        return max(0.0, min(moments) - self._clock())
+        wait = min(moments) - self._clock()
+        rest = self._backlog.spool_rest_seconds
+        return max(0.0, wait if rest is None else min(wait, rest))
 
     def _is_over(self) -> bool:
         if self._give_up_at is None:
@@ -317,11 +346,14 @@ class ExportWorker:
 
     def _end(self) -> None:
         self._pool.close()
+        try:
+            self._is_closed = False  # what the queue still has goes to the spool too
+            self._fill_outbox(is_due=True)
+            self._backlog.end()
+        except Exception:
+            logger.exception("the export worker stumbled at its end")
         if self._transport is not None:
             self._transport.close()
         self._ledger.close(self._generation)
-        for parcel in self._outbox.parcels:
-            for flush in parcel.flushes:
-                flush.fail()
         while self._flushes:
             self._flushes.popleft().fail()

@@ -1,0 +1,122 @@
+"""Whose folder it is: a lock that the kernel frees however its holder ends.
+
+    <spool>/<destination>/<owner>/lock, 00000001.seg, 00000002.seg, …
+    <spool>/<destination>/quarantine/
+
+Several processes share a destination. Each has a folder of its own; one whose lock can be had belongs to
+nobody any more, and whoever takes it sends what is in it.
+"""
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import Self
+
+try:
+    import fcntl
+except ImportError:  # Windows; opening a spool says so
+    fcntl = None  # type: ignore[assignment]
+
+_LOCK = "lock"
+_TRIES = 20
+
+
+class Claim:
+    """A folder held by its lock. For one thread."""
+
+    def __init__(self, folder: Path, descriptor: int) -> None:
+        self.folder = folder
+        self._descriptor: int | None = descriptor
+
+    @classmethod
+    def make(cls, parent: Path) -> Self:
+        """A new folder of one's own, in a folder that is made when it is absent.
+
+        Raises:
+            OSError: it cannot be made, or is not to be trusted.
+        """
+        if fcntl is None:
+            raise OSError("this system has no file locks: a spool needs Linux or macOS")
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if parent.stat().st_uid != os.geteuid():
+            raise OSError(f"{parent} belongs to another user")
+        for _ in range(_TRIES):
+            folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
+            folder.mkdir(mode=0o700)
+            claim = cls._lock(folder, os.O_CREAT | os.O_EXCL)
+            # Somebody who looked for orphans may have been faster: then it is theirs to tidy up.
+            if claim is not None:
+                return claim
+        raise OSError(f"no folder of one's own could be had in {parent}")
+
+    @classmethod
+    def take(cls, folder: Path) -> Self | None:
+        """A folder whose owner is gone; None where there is one, or nothing to take.
+
+        Raises:
+            OSError: the folder cannot be read.
+        """
+        if not folder.is_dir() or folder.stat().st_uid != os.geteuid():
+            return None
+        claim = cls._lock(folder, 0)
+        if claim is None:
+            with suppress(OSError):  # made and never locked; one with a lock is not empty
+                folder.rmdir()
+        return claim
+
+    @classmethod
+    def _lock(cls, folder: Path, flags: int) -> Self | None:
+        try:
+            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Between opening and locking its owner may have removed it: a lock on nothing.
+            if _is_same(folder / _LOCK, descriptor):
+                return cls(folder, descriptor)
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        os.close(descriptor)
+        return None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the folder is still the one that was locked."""
+        if self._descriptor is None:
+            return False
+        try:
+            return _is_same(self.folder / _LOCK, self._descriptor)
+        except OSError:
+            return False
+
+    def release(self) -> None:
+        """Leaves the folder to whoever wants it."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def remove(self) -> None:
+        """Removes the folder if it holds nothing but its lock, and releases it.
+
+        Raises:
+            OSError: it cannot be read or removed.
+        """
+        try:
+            if [path.name for path in self.folder.iterdir()] == [_LOCK]:
+                (self.folder / _LOCK).unlink()
+                self.folder.rmdir()
+        finally:
+            self.release()
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: closes its copy of the lock, which stays the parent's.
+
+        Closing one of two descriptors keeps a lock; unlocking through either would not.
+        """
+        self.release()
+
+
+def _is_same(path: Path, descriptor: int) -> bool:
+    return os.path.samestat(path.stat(), os.fstat(descriptor))

@@ -1,0 +1,206 @@
+"""A segment: one file of records, appended to by its owner and removed when all of them have their fate."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .record import HEADER_BYTES, SETTLED, Header, find_header, pack, read_header, state_offset
+
+SUFFIX = ".seg"
+
+
+@dataclass(slots=True, eq=False)
+class Record:
+    """A live record that somebody holds: it is in memory, or on its way."""
+
+    segment: "Segment"
+    offset: int
+    spans: int
+    parts: int = 1
+    """Batches it was split into that have no fate yet."""
+
+
+class Segment:
+    """One file. For one thread.
+
+    Args:
+        path: the file; it need not exist.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        """Bytes of the file that were written whole."""
+        self.live_records = 0
+        self.live_spans = 0
+        self.held: dict[int, int] = {}
+        """Live records that somebody holds, spans by offset: `next_record()` leaves them out."""
+        self.oldest_ns: int | None = None
+        self.newest_ns = 0
+        self.is_damaged = False
+        self._descriptor: int | None = None
+        self._position = 0
+
+    @property
+    def waiting(self) -> int:
+        """Live records that nobody holds."""
+        return self.live_records - len(self.held)
+
+    def append(self, payload: bytes, spans: int, now_ns: int) -> int:
+        """Writes a record; returns where it begins. What is cut off by an error is taken back.
+
+        Raises:
+            OSError: the disk is full, broken, or not to be written.
+        """
+        if self._descriptor is None:
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._descriptor = os.open(self.path, flags, 0o600)
+        offset, data = self.size, memoryview(pack(payload, spans, now_ns))
+        written = 0
+        try:
+            while written < len(data):
+                written += os.pwrite(self._descriptor, data[written:], offset + written)
+        except OSError:
+            with suppress(OSError):  # what follows is written over it
+                os.ftruncate(self._descriptor, offset)
+            raise
+        self.size += written
+        self._count(spans, now_ns)
+        return offset
+
+    def sync(self) -> None:
+        """Makes what was appended survive a loss of power.
+
+        Raises:
+            OSError: the disk failed.
+        """
+        if self._descriptor is not None:
+            os.fdatasync(self._descriptor)
+
+    def survey(self) -> int:
+        """Checks every record of a file that another process left, and counts the live ones.
+
+        Returns the spans of those whose header checks and whose payload does not. What is cut off at the end
+        was being written when that process ended: nobody was told that it is safe.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        content = self.path.read_bytes()
+        self.size, offset, lost_spans = len(content), 0, 0
+        while offset < len(content):
+            header = read_header(content, offset)
+            if header is None:
+                following = find_header(content, offset + 1)
+                if following is None and _is_torn(content[offset:]):
+                    self.size = offset
+                    break
+                self.is_damaged = True
+                offset = len(content) if following is None else following
+                continue
+            end = offset + header.record_bytes
+            if end > len(content):
+                self.size = offset
+                break
+            if not header.is_settled:
+                if header.fits(content[offset + HEADER_BYTES : end]):
+                    self._count(header.spans, header.written_at_ns)
+                else:
+                    self.is_damaged = True
+                    lost_spans += header.spans
+                    self._mark(offset)  # counted once, whoever reads the file next
+            offset = end
+        return lost_spans
+
+    def next_record(self) -> "tuple[Header, int, bytes] | None":
+        """The next live record that nobody holds: header, where it begins, payload. None at the end.
+
+        A payload that does not check comes with its header, for the header knows how many spans are lost.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with self._opened() as descriptor:
+            while self._position < self.size:
+                offset = self._position
+                header = read_header(os.pread(descriptor, HEADER_BYTES, offset))
+                if header is None or offset + header.record_bytes > self.size:
+                    self.is_damaged = True
+                    rest = os.pread(descriptor, self.size - offset, offset)
+                    following = find_header(rest, 1)
+                    self._position = self.size if following is None else offset + following
+                    continue
+                self._position = offset + header.record_bytes
+                if not header.is_settled and offset not in self.held:
+                    payload = os.pread(descriptor, header.payload_bytes, offset + HEADER_BYTES)
+                    return header, offset, payload
+        return None
+
+    def read(self, offset: int) -> "tuple[Header, bytes] | None":
+        """The record that begins there; None if it does not check any more.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        with self._opened() as descriptor:
+            header = read_header(os.pread(descriptor, HEADER_BYTES, offset))
+            if header is None:
+                return None
+            return header, os.pread(descriptor, header.payload_bytes, offset + HEADER_BYTES)
+
+    def settle(self, offset: int, spans: int) -> None:
+        """Marks a record: it is never sent again.
+
+        Raises:
+            OSError: the mark could not be written; the record may be sent once more by the next process.
+        """
+        self.live_records -= 1
+        self.live_spans -= spans
+        self._mark(offset)
+
+    def rewind(self) -> None:
+        """Reads from the beginning again; nobody holds anything."""
+        self._position = 0
+        self.held.clear()
+
+    def lose_waiting(self) -> int:
+        """Forgets the live records that nobody holds; returns how many spans they had."""
+        kept = sum(self.held.values())
+        lost = self.live_spans - kept
+        self.live_records, self.live_spans = len(self.held), kept
+        return lost
+
+    def close(self) -> None:
+        """Closes the file; the segment stays."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def _mark(self, offset: int) -> None:
+        with self._opened() as descriptor:
+            os.pwrite(descriptor, SETTLED, state_offset(offset))
+
+    def _count(self, spans: int, written_at_ns: int) -> None:
+        self.live_records += 1
+        self.live_spans += spans
+        self.oldest_ns = written_at_ns if self.oldest_ns is None else min(self.oldest_ns, written_at_ns)
+        self.newest_ns = max(self.newest_ns, written_at_ns)
+
+    @contextmanager
+    def _opened(self) -> Iterator[int]:
+        # Only the segment that is written keeps its file open: there may be hundreds of others.
+        if self._descriptor is not None:
+            yield self._descriptor
+            return
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+
+def _is_torn(rest: bytes) -> bool:
+    """Whether a file ends as an interrupted write leaves it: with less than a header, or with nothing."""
+    return len(rest) < HEADER_BYTES or not any(rest)

@@ -1,0 +1,485 @@
+"""The spool of one process: what is kept on disk, in which order it is sent, and when it is given up.
+
+    append -> live -> next (held) -> settle -> segment removed
+                ^          |
+                +-- give_back
+
+At-least-once: a record is marked after its batch has its fate, and its file removed after that, so a process
+that dies at any instant leaves what it had to the next one. One that dies between an answer and the mark has
+its batch sent again.
+
+A spool belongs to one thread, the worker's. Any thread may read `status`.
+"""
+
+import errno
+import hashlib
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from ..ledger import ON_DISK, DropReason, Ledger
+from .claim import Claim
+from .record import HEADER_BYTES, Header
+from .segment import SUFFIX, Record, Segment
+
+_QUARANTINE = "quarantine"
+_MOST_QUARANTINED = 8
+"""Damaged segments kept to be looked at, of all processes together."""
+_SEGMENT_BYTES = 4 * 2**20
+_SEGMENTS_AT_LEAST = 8
+"""Of a small spool: space comes back a segment at a time."""
+_SYNC_SECONDS = 1.0
+_LOOK_SECONDS = 1.0
+_ORPHANS_SECONDS = 30.0
+_REOPEN_SECONDS = 30.0
+_READ_AGAIN_SECONDS = 1.0
+_TROUBLE_SECONDS = 60.0
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpoolSettings:
+    """Where, how much and how safely."""
+
+    folder: Path
+    """Shared by all processes that send to the same destination."""
+    max_bytes: int
+    max_age_seconds: float
+    min_free_ratio: float
+    """The share of the disk that others keep, 0 to 1."""
+    fsync: str
+    """`always`: at each append; `interval`: each second; `never`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStatus:
+    """What lies on disk; replaced as a whole."""
+
+    size_bytes: int = 0
+    oldest_at_seconds: float | None = None
+    """On the wall clock."""
+    trouble: str | None = None
+    """Why nothing can be written now, with the remedy."""
+    disk_free_bytes: int | None = None
+
+
+_Found = tuple[Record, Header | None, bytes]
+"""A held record, and what was read of it."""
+
+
+def destination_folder(root: Path, *identity: str) -> Path:
+    """The folder of one destination: nothing is ever sent to another endpoint, or as another tenant."""
+    return root / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
+
+
+class Spool:
+    """Encoded batches on disk. For one thread, but `status`.
+
+    Args:
+        settings: bounds.
+        ledger: told of what is adopted, and of what is lost here.
+        report: told of each trouble, in words.
+        clock: monotonic seconds.
+        wall_clock: nanoseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        settings: SpoolSettings,
+        ledger: Ledger,
+        *,
+        report: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.status = SpoolStatus()
+        self.refusal = DropReason.BUFFER_FULL
+        """Why the latest `append()` was refused, as a span's fate."""
+        self._settings = settings
+        self._ledger = ledger
+        self._report = report
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._segment_bytes = min(_SEGMENT_BYTES, settings.max_bytes // _SEGMENTS_AT_LEAST)
+        self._own: Claim | None = None
+        self._inherited: list[Claim] = []
+        self._unread: deque[Path] = deque()
+        """Orphans' segments that were not surveyed yet."""
+        self._segments: deque[Segment] = deque()
+        """In the order in which they are sent: what was adopted, then one's own."""
+        self._written: Segment | None = None
+        self._is_in_use = threading.Lock()
+        self._returned: deque[Record] = deque()
+        self._number = 0
+        self._is_unsynced = False
+        self._free_bytes = self._disk_bytes = 0
+        self._trouble_at = self._open_at = self._sync_at = self._look_at = self._orphans_at = -math.inf
+        self._read_at = -math.inf
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether there is a record to send that nobody holds."""
+        if self._clock() < self._read_at:
+            return False
+        return bool(self._returned) or any(segment.waiting for segment in self._segments)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(segment.size for segment in self._segments)
+
+    def open(self) -> bool:
+        """Begins a run: what is there is given from its beginning, and orphans are looked for.
+
+        False if a run before, which was given up, is still not done with it.
+        """
+        if not self._is_in_use.acquire(blocking=False):
+            return False
+        self._returned.clear()
+        for segment in self._segments:
+            segment.rewind()
+        self._open_at = self._orphans_at = self._look_at = -math.inf
+        self.maintain()
+        return True
+
+    def append(self, payload: bytes, spans: int, *, is_held: bool) -> Record | None:
+        """Writes a batch; None where it cannot be kept, and `refusal` and `status` say why.
+
+        Args:
+            payload: the encoded batch.
+            spans: how many are in it.
+            is_held: whether it stays in memory as well, so that `next()` must not give it.
+        """
+        record_bytes = HEADER_BYTES + len(payload)
+        try:
+            self._make_room(record_bytes)
+            segment = self._writable(record_bytes)
+            offset = segment.append(payload, spans, self._wall_clock())
+            if self._settings.fsync == "always":
+                segment.sync()
+        except OSError as error:
+            self.refusal = DropReason.SPOOL_FULL if error.errno in _NO_SPACE else DropReason.BUFFER_FULL
+            self._tell(f"{error.strerror or error}")
+            return None
+        self._is_unsynced = True
+        self._free_bytes -= record_bytes
+        if is_held:
+            segment.held[offset] = spans
+        self._refresh()
+        return Record(segment, offset, spans)
+
+    def next(self) -> tuple[Record, bytes] | None:
+        """The oldest record that nobody holds, and its payload; it is held until `settle` or `give_back`.
+
+        What is too old, or does not check, is given up on the way, counted.
+        """
+        while self.has_waiting:
+            found = self._next_returned() if self._returned else self._next_unread()
+            if found is None:
+                continue
+            record, header, payload = found
+            if header is None or not header.fits(payload):
+                self._give_up(record, DropReason.SPOOL_CORRUPT)
+            elif self._is_expired(header.written_at_ns):
+                self._give_up(record, DropReason.SPOOL_EXPIRED)
+            else:
+                return record, payload
+        return None
+
+    def settle(self, record: Record) -> None:
+        """One part of a held record has its fate; with the last one the record is done."""
+        record.parts -= 1
+        if record.parts:
+            return
+        segment = record.segment
+        segment.held.pop(record.offset, None)
+        try:
+            segment.settle(record.offset, record.spans)
+        except FileNotFoundError:
+            pass  # somebody removed the folder: there is nothing left to mark
+        except OSError as error:
+            self._tell(f"what was sent cannot be marked, and may be sent again: {error.strerror or error}")
+        self._remove_if_done(segment)
+
+    def give_back(self, record: Record) -> None:
+        """A held record is no longer in memory: `next()` gives it again, before all others."""
+        self._returned.append(record)
+
+    @property
+    def rest_seconds(self) -> float:
+        """How long `maintain()` need not be called."""
+        if self._unread:
+            return 0.0
+        return _LOOK_SECONDS if self._segments else _ORPHANS_SECONDS
+
+    def maintain(self) -> None:
+        """Opens, adopts what others left, gives up what is too old, and syncs; each in its own time."""
+        now = self._clock()
+        if self._own is None and now >= self._open_at:
+            self._open_at = now + _REOPEN_SECONDS
+            self._claim()
+        if self._own is None:
+            return
+        if now >= self._orphans_at:
+            self._orphans_at = now + _ORPHANS_SECONDS
+            self._find_orphans()
+        if self._unread:
+            self._adopt(Segment(self._unread.popleft()))
+        if self._is_unsynced and self._settings.fsync == "interval" and now >= self._sync_at:
+            self._sync_at = now + _SYNC_SECONDS
+            self._sync()
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._look()
+
+    def pause(self) -> None:
+        """Ends a run: makes everything safe. What is left stays this process's until it ends."""
+        if self._settings.fsync != "never":
+            self._sync()
+        self._close_written()
+        self._refresh()
+        if not self._segments and not self._unread:
+            self.close()
+        self._is_in_use.release()
+
+    def close(self) -> None:
+        """Leaves the folder, and what is in it, to whoever comes next."""
+        self._close_written()
+        self._segments.clear()
+        self._unread.clear()
+        self._returned.clear()
+        for claim in (*self._inherited, *self._own_claims()):
+            self._let_go(claim)
+        self._inherited.clear()
+        self._own = None
+
+    def forget_after_fork(self) -> None:
+        """In a forked child: closes its copies of the parent's files. Not to be used any more."""
+        if self._written is not None:
+            self._written.close()
+        for claim in (*self._inherited, *self._own_claims()):
+            claim.forget_after_fork()
+
+    def _own_claims(self) -> tuple[Claim, ...]:
+        return () if self._own is None else (self._own,)
+
+    # What is read.
+
+    def _next_returned(self) -> "_Found | None":
+        record = self._returned[0]
+        try:
+            found = record.segment.read(record.offset)
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            self._cannot_read(error)
+            return None
+        self._returned.popleft()
+        return (record, None, b"") if found is None else (record, *found)
+
+    def _next_unread(self) -> "_Found | None":
+        segment = next(segment for segment in self._segments if segment.waiting)
+        try:
+            found = segment.next_record()
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            self._cannot_read(error)
+            return None
+        if found is None:
+            # More records were written than can be found again.
+            if segment is self._written:
+                self._close_written()
+            self._lose(segment, DropReason.SPOOL_CORRUPT)
+            return None
+        header, offset, payload = found
+        segment.held[offset] = header.spans
+        return Record(segment, offset, header.spans), header, payload
+
+    def _cannot_read(self, error: OSError) -> None:
+        self._read_at = self._clock() + _READ_AGAIN_SECONDS
+        self._tell(f"what it holds cannot be read: {error.strerror or error}")
+
+    def _is_expired(self, written_at_ns: int) -> bool:
+        return self._wall_clock() - written_at_ns > self._settings.max_age_seconds * 1e9
+
+    def _give_up(self, record: Record, reason: DropReason) -> None:
+        self._ledger.drop(record.spans, reason, ON_DISK)
+        record.segment.is_damaged |= reason is DropReason.SPOOL_CORRUPT
+        record.parts = 1
+        self.settle(record)
+
+    # What is written.
+
+    def _make_room(self, record_bytes: int) -> None:
+        """Sees that one more record may be written.
+
+        Raises:
+            OSError: it may not.
+        """
+        settings = self._settings
+        if self._own is None:
+            raise OSError(self.status.trouble or "it is not open")
+        if self.size_bytes + record_bytes > settings.max_bytes:
+            self._expire()
+        if self.size_bytes + record_bytes > settings.max_bytes:
+            raise OSError(errno.ENOSPC, f"it holds its TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
+        if self._free_bytes - record_bytes < self._disk_bytes * settings.min_free_ratio:
+            rule = f"less than TELEMETRY_SPOOL_MIN_FREE ({settings.min_free_ratio:.0%}) of its disk is free"
+            raise OSError(errno.ENOSPC, rule)
+
+    def _writable(self, record_bytes: int) -> Segment:
+        written = self._written
+        if written is not None and written.size and written.size + record_bytes > self._segment_bytes:
+            if self._settings.fsync != "never":
+                written.sync()
+            self._close_written()
+        if self._written is None and self._own is not None:
+            self._number += 1
+            self._written = Segment(self._own.folder / f"{self._number:08}{SUFFIX}")
+            self._segments.append(self._written)
+        return cast("Segment", self._written)
+
+    def _close_written(self) -> None:
+        written, self._written = self._written, None
+        if written is not None:
+            written.close()
+            self._remove_if_done(written)
+
+    def _sync(self) -> None:
+        self._is_unsynced = False
+        try:
+            if self._written is not None:
+                self._written.sync()
+        except OSError as error:
+            self._tell(f"what it holds may not survive a loss of power: {error.strerror or error}")
+
+    # What is owned, and by whom.
+
+    def _claim(self) -> None:
+        try:
+            self._own = Claim.make(self._settings.folder)
+            self._measure_disk()
+        except OSError as error:
+            what = f"{self._settings.folder} cannot be used: {error.strerror or error}"
+            self._tell(f"{what}; set TELEMETRY_SPOOL_DIR to a folder that the service can write")
+
+    def _find_orphans(self) -> None:
+        try:
+            folders = sorted(path for path in self._settings.folder.iterdir() if path.name != _QUARANTINE)
+        except OSError as error:
+            self._tell(f"{self._settings.folder} cannot be read: {error.strerror or error}")
+            return
+        for folder in folders:
+            if any(folder == claim.folder for claim in (*self._inherited, *self._own_claims())):
+                continue
+            with suppress(OSError):  # it is being made or removed, or belongs to another user
+                claim = Claim.take(folder)
+                if claim is not None:
+                    self._inherited.append(claim)
+                    self._unread.extend(sorted(folder.glob(f"*{SUFFIX}")))
+                    self._release_if_empty(folder)
+
+    def _adopt(self, segment: Segment) -> None:
+        try:
+            lost = segment.survey()
+        except OSError as error:
+            self._tell(f"{segment.path} cannot be read, and is left as it is: {error.strerror or error}")
+            return
+        self._ledger.adopt(segment.live_spans + lost)
+        self._ledger.drop(lost, DropReason.SPOOL_CORRUPT, ON_DISK)
+        self._segments.appendleft(segment)
+        self._remove_if_done(segment)
+
+    def _expire(self) -> None:
+        for segment in tuple(self._segments):
+            if segment.waiting and self._is_expired(segment.newest_ns):
+                if segment is self._written:
+                    self._close_written()
+                self._lose(segment, DropReason.SPOOL_EXPIRED)
+
+    def _lose(self, segment: Segment, reason: DropReason) -> None:
+        segment.is_damaged |= reason is DropReason.SPOOL_CORRUPT
+        self._ledger.drop(segment.lose_waiting(), reason, ON_DISK)
+        self._remove_if_done(segment)
+
+    def _look(self) -> None:
+        self._expire()
+        self._measure_disk()
+        written = self._written
+        if written is not None and written.size and not written.live_records:
+            self._close_written()
+        if self._own is not None and not self._own.is_there:
+            # Somebody removed the folder: what was in it is lost, what comes has a new one.
+            self._written = None
+            for segment in [each for each in self._segments if each.path.parent == self._own.folder]:
+                segment.close()
+                self._lose(segment, DropReason.SPOOL_CORRUPT)
+            self._own.release()
+            self._own = None
+            self._claim()
+        is_old = self._clock() - self._trouble_at > _TROUBLE_SECONDS
+        self._refresh(None if is_old and self._own is not None else self.status.trouble)
+
+    def _remove_if_done(self, segment: Segment) -> None:
+        if segment.live_records or segment is self._written or segment not in self._segments:
+            return
+        self._segments.remove(segment)
+        try:
+            if segment.is_damaged:
+                self._quarantine(segment.path)
+            else:
+                segment.path.unlink(missing_ok=True)
+        except OSError as error:
+            self._tell(f"{segment.path} cannot be removed: {error.strerror or error}")
+        self._release_if_empty(segment.path.parent)
+
+    def _quarantine(self, path: Path) -> None:
+        """Keeps a damaged file to be looked at, of which a few are kept."""
+        folder = self._settings.folder / _QUARANTINE
+        folder.mkdir(mode=0o700, exist_ok=True)
+        path.rename(folder / f"{path.parent.name}-{path.name}")
+        kept = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
+        for old in kept[:-_MOST_QUARANTINED]:
+            old.unlink(missing_ok=True)
+
+    def _release_if_empty(self, folder: Path) -> None:
+        is_used = any(path.parent == folder for path in self._unread) or any(
+            segment.path.parent == folder for segment in self._segments
+        )
+        if is_used:
+            return
+        for claim in [each for each in self._inherited if each.folder == folder]:
+            self._inherited.remove(claim)
+            self._let_go(claim)
+
+    def _let_go(self, claim: Claim) -> None:
+        with suppress(OSError):  # somebody looks into it, or it holds what could not be read
+            claim.remove()
+
+    def _measure_disk(self) -> None:
+        with suppress(OSError):  # it was just removed; the next look tells
+            disk = os.statvfs(self._settings.folder)
+            self._free_bytes = disk.f_bavail * disk.f_frsize
+            self._disk_bytes = disk.f_blocks * disk.f_frsize
+
+    def _tell(self, trouble: str) -> None:
+        self._trouble_at = self._clock()
+        self._report(trouble)
+        self._refresh(trouble)
+
+    def _refresh(self, trouble: str | None = None) -> None:
+        oldest = min(
+            (each.oldest_ns for each in self._segments if each.live_records and each.oldest_ns is not None),
+            default=None,
+        )
+        self.status = SpoolStatus(
+            self.size_bytes, None if oldest is None else oldest / 1e9, trouble, self._free_bytes
+        )
