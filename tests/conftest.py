@@ -29,6 +29,9 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.port = _free_port()
         self.answer: Answer = accept
         self.calls = 0
+        self.accepted = 0
+        """Spans accepted so far, kept or not."""
+        self.keeps_spans = True
         self._spans: list[Span] = []
         self._resources: list[dict[str, str]] = []
         self._lock = threading.Lock()
@@ -79,6 +82,9 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.answer(context)
         with self._lock:
             for resource_spans in request.resource_spans:
+                self.accepted += sum(len(each.spans) for each in resource_spans.scope_spans)
+                if not self.keeps_spans:
+                    continue
                 self._resources.append(
                     {a.key: a.value.string_value for a in resource_spans.resource.attributes}
                 )

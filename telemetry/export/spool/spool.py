@@ -400,7 +400,8 @@ class Spool:
 
     def _expire(self) -> None:
         for segment in tuple(self._segments):
-            if segment.waiting and self._is_expired(segment.newest_ns):
+            # With the whole file: what is only forgotten would be found when it is read again.
+            if segment.live_records and not segment.held and self._is_expired(segment.newest_ns):
                 if segment is self._written:
                     self._close_written()
                 self._lose(segment, DropReason.SPOOL_EXPIRED)
