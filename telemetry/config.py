@@ -19,11 +19,13 @@ from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from .endpoint import (
+    METRICS_PATH,
+    TRACES_PATH,
     check_endpoint,
     default_endpoint,
     is_insecure,
     port_of_other_protocol,
-    traces_endpoint,
+    signal_endpoint,
     without_secrets,
 )
 from .errors import ConfigurationError
@@ -187,6 +189,12 @@ class TelemetryConfig(BaseSettings):
         repr=False,
         validation_alias=_variables("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
         description="the address for traces, used as it is; wins over the general one",
+    )
+    metrics_endpoint: str | None = Field(
+        None,
+        repr=False,
+        validation_alias=_variables("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
+        description="the address for pushed metrics, used as it is; wins over the general one",
     )
     insecure: bool | None = Field(
         None,
@@ -413,7 +421,7 @@ class TelemetryConfig(BaseSettings):
             raise ValueError("that sampler does not exist for Python; use parentbased_traceidratio")
         return value
 
-    @field_validator("endpoint", "traces_endpoint")
+    @field_validator("endpoint", "traces_endpoint", "metrics_endpoint")
     @classmethod
     def _check_endpoint(cls, value: str | None) -> str | None:
         return None if value is None else check_endpoint(value)
@@ -434,7 +442,9 @@ class TelemetryConfig(BaseSettings):
             raise ValueError(
                 "mTLS needs both OTEL_EXPORTER_OTLP_CLIENT_KEY and OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
             )
-        if self.protocol == "http/protobuf" and "://" not in self.export_endpoint:
+        if self.protocol == "http/protobuf" and not all(
+            "://" in address for address in (self.export_endpoint, self.metrics_export_endpoint)
+        ):
             raise ValueError(
                 f"the endpoint {self.shown_endpoint!r} needs http:// or https:// in front for http/protobuf"
             )
@@ -443,7 +453,12 @@ class TelemetryConfig(BaseSettings):
     @property
     def export_endpoint(self) -> str:
         """Where traces are sent, with `/v1/traces` added to a general HTTP endpoint (OTLP specification)."""
-        return self.traces_endpoint or traces_endpoint(self.endpoint, self.protocol)
+        return self.traces_endpoint or signal_endpoint(self.endpoint, self.protocol, TRACES_PATH)
+
+    @property
+    def metrics_export_endpoint(self) -> str:
+        """Where metrics are pushed, with `/v1/metrics` added to a general HTTP endpoint."""
+        return self.metrics_endpoint or signal_endpoint(self.endpoint, self.protocol, METRICS_PATH)
 
     @property
     def shown_endpoint(self) -> str:
@@ -512,7 +527,7 @@ def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> str:
     source, value = (
         (variable, os.environ[variable]) if variable and field not in values else (field, values.get(field))
     )
-    if field in {"endpoint", "traces_endpoint"}:
+    if field in {"endpoint", "traces_endpoint", "metrics_endpoint"}:
         value = without_secrets(str(value))
     shown = "" if field == "headers" else f"={value!r}"
     return f"{source}{shown} cannot be used: {message} ({info.description})"

@@ -2,7 +2,7 @@
 
 from urllib.parse import SplitResult, urlsplit
 
-TRACES_PATH = "/v1/traces"
+TRACES_PATH, METRICS_PATH = "/v1/traces", "/v1/metrics"
 _DEFAULTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 _PORT_OF_THE_OTHER_PROTOCOL = {"grpc": 4318, "http/protobuf": 4317}
 
@@ -28,9 +28,9 @@ def check_endpoint(value: str) -> str:
     return value
 
 
-def traces_endpoint(general: str, protocol: str) -> str:
-    """Where a general endpoint takes traces: HTTP has a path for each signal, gRPC has none."""
-    return general.rstrip("/") + TRACES_PATH if protocol == "http/protobuf" else general
+def signal_endpoint(general: str, protocol: str, path: str) -> str:
+    """Where a general endpoint takes a signal: HTTP has a path for each, gRPC has none."""
+    return general.rstrip("/") + path if protocol == "http/protobuf" else general
 
 
 def grpc_target(endpoint: str) -> str:

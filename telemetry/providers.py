@@ -14,8 +14,6 @@ from functools import partial
 
 from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetricExporter
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetricExporter
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
@@ -25,8 +23,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from .config import TelemetryConfig
+from .export.metric_exporter import OtlpMetricExporter
 from .export.pipeline import ExportPipeline
-from .export.worker import Batching
+from .export.status import StatusBoard
+from .export.transport import build_metric_transport
+from .export.worker import Attempt, Batching
 from .metrics import Metrics, PipelineCollector, collect_everything
 from .sampling import AdjustableSampler
 from .tracer import build_resource, build_tracer_provider
@@ -53,17 +54,19 @@ class Providers:
             # Workers of another configuration measure something else.
             group = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
             self._worker = Worker(config.multiproc_dir, group, partial(collect_everything, self.registry))
+        self.pipeline = ExportPipeline(config, observe=self._record_export)
+        self._pushed: OtlpMetricExporter | None = None
+        if config.metrics_exporter == "otlp" and not config.sdk_disabled:
+            self._pushed = _metric_exporter(config, self.pipeline)
         self._sdk_meter_provider: SdkMeterProvider | None = None
         if not config.sdk_disabled:
             self._sdk_meter_provider = SdkMeterProvider(
-                _metric_readers(config, self.registry), self.resource, shutdown_on_exit=False
+                _metric_readers(self.registry, self._pushed), self.resource, shutdown_on_exit=False
             )
         self.meter_provider: MeterProvider = self._sdk_meter_provider or NoOpMeterProvider()
-        self._pushes_metrics = config.metrics_exporter == "otlp" and not config.sdk_disabled
         self.metrics = Metrics(
-            self.registry, self.meter_provider.get_meter(SCOPE_NAME) if self._pushes_metrics else None
+            self.registry, self.meter_provider.get_meter(SCOPE_NAME) if self._pushed is not None else None
         )
-        self.pipeline = ExportPipeline(config, observe=self.metrics.record_export)
         self.sampler = AdjustableSampler(config)
         self.registry.register(PipelineCollector(self.pipeline, lambda: self.sampler.ratio))
         self.tracer_provider: TracerProvider = (
@@ -73,6 +76,9 @@ class Providers:
         )
         if not config.sdk_disabled:
             _set_globals_if_unset(self.tracer_provider, self.meter_provider)
+
+    def _record_export(self, attempt: Attempt) -> None:
+        self.metrics.record_export(attempt)
 
     def hold(self, holder: object) -> None:
         """Counts a user of these providers; the pipeline accepts spans while there is one."""
@@ -91,7 +97,15 @@ class Providers:
                 self._worker.stop()
         if not is_last:
             return self.flush(timeout_seconds)
-        return self.pipeline.drain(run, self._push_metrics(timeout_seconds))
+        is_pushed, left_seconds = self._push_metrics(timeout_seconds)
+        return self.pipeline.drain(run, left_seconds) and is_pushed
+
+    def stop(self) -> bool:
+        """The interpreter ends: sends what is left, within the configured time."""
+        if self.pipeline.is_stopped:
+            return True  # its last client has sent everything already
+        is_pushed, left_seconds = self._push_metrics(self.config.shutdown_seconds)
+        return self.pipeline.stop(left_seconds) and is_pushed
 
     def join_workers(self) -> None:
         """Offers this process's metrics to its siblings, where a folder is set to meet in."""
@@ -127,15 +141,17 @@ class Providers:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far, within the time; False if anything is unsent."""
-        return self.pipeline.force_flush(int(self._push_metrics(timeout_seconds) * 1000))
+        is_pushed, left_seconds = self._push_metrics(timeout_seconds)
+        return self.pipeline.force_flush(int(left_seconds * 1000)) and is_pushed
 
-    def _push_metrics(self, budget_seconds: float) -> float:
-        """Sends the metrics where they are pushed; returns what is left of the budget."""
-        if not self._pushes_metrics or self._sdk_meter_provider is None:
-            return budget_seconds
+    def _push_metrics(self, budget_seconds: float) -> tuple[bool, float]:
+        """Sends the metrics where they are pushed: whether they arrived, and what is left of the budget."""
+        if self._pushed is None or self._sdk_meter_provider is None:
+            return True, budget_seconds
         started = time.monotonic()
-        self._sdk_meter_provider.force_flush(int(budget_seconds * 1000 / 2))
-        return max(0.0, budget_seconds - (time.monotonic() - started))
+        # Half of it at most: the next push repeats what this one could not bring, and spans are not repeated.
+        self._sdk_meter_provider.force_flush(budget_seconds * 1000 / 2)
+        return self._pushed.is_sent, max(0.0, budget_seconds - (time.monotonic() - started))
 
 
 def providers_for(config: TelemetryConfig) -> Providers:
@@ -154,24 +170,23 @@ def _stop_all() -> None:
     with _lock:
         everyone = list(_all.values())
     for providers in everyone:
-        providers.pipeline.stop(providers.config.shutdown_seconds)
+        providers.stop()
 
 
-def _metric_readers(config: TelemetryConfig, registry: CollectorRegistry) -> list[MetricReader]:
+def _metric_exporter(config: TelemetryConfig, pipeline: ExportPipeline) -> OtlpMetricExporter:
+    board = StatusBoard("metrics")
+    return OtlpMetricExporter(
+        partial(build_metric_transport, config),
+        pipeline.breaker,
+        attempt_seconds=config.attempt_timeout_seconds,
+        tell=lambda outcome: board.tell(outcome, time.monotonic()),
+    )
+
+
+def _metric_readers(registry: CollectorRegistry, pushed: OtlpMetricExporter | None) -> list[MetricReader]:
     readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
-    if config.metrics_exporter == "otlp":
-        exporter = (
-            GrpcMetricExporter(
-                endpoint=config.endpoint, insecure=config.is_insecure, timeout=config.attempt_timeout_seconds
-            )
-            if config.protocol == "grpc"
-            else HttpMetricExporter(
-                endpoint=config.endpoint.rstrip("/") + "/v1/metrics",
-                headers=config.headers,
-                timeout=config.attempt_timeout_seconds,
-            )
-        )
-        readers.append(PeriodicExportingMetricReader(exporter))
+    if pushed is not None:
+        readers.append(PeriodicExportingMetricReader(pushed))
     return readers
 
 

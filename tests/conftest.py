@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -22,6 +23,19 @@ def accept(_: grpc.ServicerContext) -> None:
     """Answers OK."""
 
 
+class MetricsReceiver(metrics_service_pb2_grpc.MetricsServiceServicer):
+    """The part of a receiver that takes metrics."""
+
+    def __init__(self, receiver: "OtlpReceiver") -> None:
+        self._receiver = receiver
+
+    def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the service's name
+        """One push."""
+        self._receiver.answer(context)
+        self._receiver.metric_pushes.append(request)
+        return metrics_service_pb2.ExportMetricsServiceResponse()
+
+
 class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
     """An OTLP/gRPC server on loopback that keeps what it accepts and misbehaves on demand."""
 
@@ -32,6 +46,7 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.accepted = 0
         """Spans accepted so far, kept or not."""
         self.keeps_spans = True
+        self.metric_pushes: list[Any] = []
         self._spans: list[Span] = []
         self._resources: list[dict[str, str]] = []
         self._lock = threading.Lock()
@@ -65,6 +80,7 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
         # The same port again needs no waiting for the kernel.
         server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, server)
+        metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(MetricsReceiver(self), server)
         assert server.add_insecure_port(f"127.0.0.1:{self.port}") == self.port
         server.start()
         self._server = server

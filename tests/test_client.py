@@ -1,11 +1,13 @@
 """TelemetryClient: manual spans, sharing, defaults and shutdown."""
 
 import gc
+import re
 import threading
 from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
 
+import grpc
 import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
@@ -155,4 +157,85 @@ def test_metrics_are_pushed_when_asked(receiver: Any) -> None:
     counter = client.meter.create_counter("pushed.test")
     counter.add(1)
     assert any("pushed_test" in family.name for family in client.registry.collect())
+    assert client.shutdown(5)
+    (push,) = receiver.metric_pushes
+    (resource_metrics,) = push.resource_metrics
+    assert "pushing" in str(resource_metrics.resource)
+    assert "pushed.test" in str(resource_metrics.scope_metrics)
+
+
+def test_flush_is_false_when_metrics_did_not_arrive(receiver: Any) -> None:
+    """Both signals count, and both share one budget."""
+    client = TelemetryClient(endpoint=receiver.endpoint, metrics_exporter="otlp", service_name="refused")
+    client.meter.create_counter("refused.test").add(1)
+    receiver.answer = lambda context: context.abort(grpc.StatusCode.INVALID_ARGUMENT, "on purpose")
+    assert client.force_flush(5) is False
+    receiver.answer = lambda _: None
+    assert client.force_flush(5) is True
+    assert client.shutdown(5)
+
+
+def test_running_client_is_configured(receiver: Any) -> None:
+    """Health and metrics show what is in effect, and the pipeline does it."""
+    client = TelemetryClient(endpoint=receiver.endpoint, schedule_delay_ms=60_000, service_name="adjusted")
+    with client.start_span("before"):
+        pass
+    client.configure(batch_size=2, delay_ms=50_000, sampling_ratio=0.0)
+    health = client.health()
+    assert (health.batch.size, health.batch.delay_ms, health.sampling_ratio) == (2, 50_000, 0.0)
+    shown = {family.name: family.samples[0].value for family in client.registry.collect() if family.samples}
+    assert shown["telemetry_batch_size_limit"] == 2
+    assert shown["telemetry_sampling_ratio"] == 0.0
+    with client.start_span("unsampled") as span:
+        assert not span.is_recording()
+    client.configure(sampling_ratio=1.0)
+    assert client.health().batch.size == 2
+    with client.start_span("after"):
+        pass
+    assert client.shutdown(5)
+    assert receiver.names == ["before", "after"]
+
+
+def test_smaller_batch_is_sent_as_soon_as_it_is_full(receiver: Any, until: Any) -> None:
+    """The worker need not be restarted."""
+    client = TelemetryClient(endpoint=receiver.endpoint, schedule_delay_ms=60_000, service_name="smaller")
+    for name in ("one", "two"):
+        with client.start_span(name):
+            pass
+    client.configure(batch_size=3)
+    with client.start_span("three"):
+        pass
+    until("the batch", lambda: receiver.names == ["one", "two", "three"])
+    assert client.shutdown(5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"batch_size": 0}, "batch_size=0 cannot be set: it must be 1 to 2048 (OTEL_BSP_MAX_QUEUE_SIZE)"),
+        ({"batch_size": 2049}, "must be 1 to 2048"),
+        ({"batch_size": 1.5}, "batch_size=1.5"),
+        ({"delay_ms": 0}, "delay_ms=0 cannot be set: it must be above 0"),
+        ({"delay_ms": float("nan")}, "above 0"),
+        ({"sampling_ratio": 1.1}, "sampling_ratio=1.1 cannot be set: it must be 0 to 1"),
+    ],
+)
+def test_setting_out_of_its_range_changes_nothing(
+    settings: dict[str, Any], message: str, receiver: Any
+) -> None:
+    """The message names value and rule; the other settings of the call are not made either."""
+    client = TelemetryClient(endpoint=receiver.endpoint, service_name="unchanged")
+    before = client.health()
+    with pytest.raises(ValueError, match=re.escape(message)):
+        client.configure(**{"batch_size": 7, "delay_ms": 7, "sampling_ratio": 0.7, **settings})
+    assert (client.health().batch, client.health().sampling_ratio) == (before.batch, before.sampling_ratio)
+    client.shutdown(1)
+
+
+def test_sampler_without_a_ratio_has_none_to_set(receiver: Any) -> None:
+    """The message names the sampler in effect and the one to use."""
+    client = TelemetryClient(endpoint=receiver.endpoint, sampler="always_on", service_name="always")
+    with pytest.raises(ValueError, match="OTEL_TRACES_SAMPLER is always_on"):
+        client.configure(sampling_ratio=0.5, batch_size=3)
+    assert client.health().batch.size != 3
     client.shutdown(1)

@@ -14,6 +14,7 @@ from .answer import LONGEST_ANSWER_BYTES, from_accepted
 from .outcome import Fate, Outcome, from_grpc
 
 TRACES_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+METRICS_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _OPTIONS = (
     ("grpc.max_receive_message_length", LONGEST_ANSWER_BYTES),
     ("grpc.enable_retries", 0),  # each attempt is a call of the breaker, so none may be hidden

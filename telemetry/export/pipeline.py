@@ -76,7 +76,7 @@ class ExportPipeline(SpanProcessor):
         self._lock = threading.Lock()
         self._run: Run | None = None
         self._is_stopped = False
-        self._board = StatusBoard(self.ledger)
+        self._board = StatusBoard("spans", self.ledger)
         self._spool = self._make_spool()
         call_in_forked_child(self._reset_after_fork)
 
@@ -106,6 +106,11 @@ class ExportPipeline(SpanProcessor):
         """
         if self._spool is not None and self._run is None:
             self._start()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether spans are refused now."""
+        return self._is_stopped
 
     def stop(self, timeout_seconds: float) -> bool:
         """Sends what is queued and ends the worker, within the time; False if any span was given up."""
@@ -224,7 +229,7 @@ class ExportPipeline(SpanProcessor):
             self._spool.forget_after_fork()
         self.ledger.reset_after_fork()
         self.breaker.reset_after_fork()
-        self._board = StatusBoard(self.ledger)
+        self._board = StatusBoard("spans", self.ledger)
         self._spool = self._make_spool()
 
     def _make_spool(self) -> Spool | None:

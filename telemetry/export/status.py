@@ -31,10 +31,15 @@ class StatusBoard:
     """Keeps the status and tells the log: one line a minute for each kind of fault, and one when it is over.
 
     `tell` is for one thread at a time, the status for any.
+
+    Args:
+        what: is exported, for the log.
+        ledger: of spans, to tell at the end of a fault how many were kept and lost.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, what: str, ledger: Ledger | None = None) -> None:
         self.status = SenderStatus()
+        self._what = what
         self._ledger = ledger
         self._troubles: dict[str, _Trouble] = {}
         self._failing_since: float | None = None
@@ -50,7 +55,7 @@ class StatusBoard:
                 self._say(
                     "remark",
                     now,
-                    f"a batch was taken, {outcome.rejected} of its spans rejected: {outcome.detail}",
+                    f"a batch was taken, {outcome.rejected} of its {self._what} rejected: {outcome.detail}",
                 )
             self.status = SenderStatus(last_success_at=now)
             return
@@ -58,7 +63,7 @@ class StatusBoard:
             self._failing_since = now
             self._dropped_before = self._dropped()
         self._is_told |= self._say(
-            outcome.kind, now, f"exporting spans failed ({outcome.kind}): {outcome.detail}"
+            outcome.kind, now, f"exporting {self._what} failed ({outcome.kind}): {outcome.detail}"
         )
         self.status = SenderStatus(
             last_success_at=self.status.last_success_at,
@@ -88,15 +93,17 @@ class StatusBoard:
         if not self._is_told:
             return  # of a Collector that flaps, the beginnings are not told each time either
         self._is_told = False
-        lost = self._dropped() - self._dropped_before
-        reading = self._ledger.read()
+        fates = ""
+        if self._ledger is not None:
+            reading, lost = self._ledger.read(), self._dropped() - self._dropped_before
+            fates = f"{reading.in_memory + reading.spooled} span(s) were kept, {lost} lost; "
         logger.warning(
-            "exporting spans works again after %.1f s: %d span(s) were kept, %d lost; last error was: %s",
+            "exporting %s works again after %.1f s: %slast error was: %s",
+            self._what,
             seconds,
-            reading.in_memory + reading.spooled,
-            lost,
+            fates,
             self.status.last_error,
         )
 
     def _dropped(self) -> int:
-        return sum(self._ledger.read().dropped.values())
+        return 0 if self._ledger is None else sum(self._ledger.read().dropped.values())

@@ -11,7 +11,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from ..config import TelemetryConfig
 from ..endpoint import grpc_target
-from .otlp_grpc import GrpcTransport
+from .otlp_grpc import METRICS_METHOD, TRACES_METHOD, GrpcTransport
 from .otlp_http import HttpTransport
 from .outcome import Fate, Outcome
 
@@ -44,7 +44,7 @@ class ConsoleTransport:
 
 
 def build_transport(config: TelemetryConfig) -> Transport:
-    """Makes the transport; it connects with its first batch.
+    """Makes the spans' transport; it connects with its first batch.
 
     Raises:
         OSError: a certificate or key cannot be read.
@@ -52,18 +52,28 @@ def build_transport(config: TelemetryConfig) -> Transport:
     """
     if config.traces_exporter == "console":
         return ConsoleTransport()
+    return _build_otlp(config, config.export_endpoint, TRACES_METHOD)
+
+
+def build_metric_transport(config: TelemetryConfig) -> Transport:
+    """Makes the transport of pushed metrics, as `build_transport` does that of spans."""
+    return _build_otlp(config, config.metrics_export_endpoint, METRICS_METHOD)
+
+
+def _build_otlp(config: TelemetryConfig, endpoint: str, grpc_method: str) -> Transport:
     is_compressed = config.compression == "gzip"
     if config.protocol == "grpc":
         return GrpcTransport(
-            grpc_target(config.export_endpoint),
+            grpc_target(endpoint),
+            method=grpc_method,
             credentials=None if config.is_insecure else _credentials(config),
             # gRPC metadata keys are lower case.
             headers={key.lower(): value for key, value in config.headers.items()},
             is_compressed=is_compressed,
         )
-    is_secure = config.export_endpoint.lower().startswith("https:")
+    is_secure = endpoint.lower().startswith("https:")
     return HttpTransport(
-        config.export_endpoint,
+        endpoint,
         context=_context(config) if is_secure else None,
         headers=config.headers,
         is_compressed=is_compressed,

@@ -18,6 +18,7 @@ from functools import partial
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from .attempt import attempt
 from .backlog import Backlog
 from .breaker import BreakerState, CircuitBreaker, Permit, Rejected
 from .encoder import Encoder
@@ -33,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 1.0
-_LARGEST_REQUEST_BYTES = 64 * 2**20
-"""No more is ever sent at once (OTLP specification)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,24 +274,7 @@ class ExportWorker:
     def _send(self, transport: Transport, parcel: Parcel, permit: Permit) -> None:
         """On a thread of the pool: one attempt; never raises."""
         started = self._clock()
-        payload = parcel.batch.payload
-        with permit:
-            try:
-                outcome = (
-                    transport.send(payload, self._limits.attempt_seconds)
-                    if len(payload) <= _LARGEST_REQUEST_BYTES
-                    else Outcome(Fate.SPLIT, "request_too_large", "a request over 64 MiB is never sent")
-                )
-            except Exception as error:
-                logger.exception("the transport raised")
-                outcome = Outcome(Fate.RETRY, "transport_raised", f"{type(error).__name__}: {error}")
-            if outcome.fate is Fate.DELIVERED:
-                permit.success()
-            elif outcome.fate is Fate.RETRY:
-                permit.failure(retry_after_seconds=outcome.retry_after_seconds)
-            else:
-                # The Collector answered: it is there, and is busy, or this batch is the trouble.
-                permit.ignore()
+        outcome = attempt(transport, parcel.batch.payload, permit, self._limits.attempt_seconds)
         self._results.append((parcel, outcome, self._clock() - started))
         self._wake.set()
 

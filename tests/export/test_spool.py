@@ -183,6 +183,31 @@ def test_old_batches_are_given_up(make: Callable[..., Rig]) -> None:
     assert rig.spool.size_bytes == 0
 
 
+def test_old_batch_in_somebodys_hand_keeps_its_file(make: Callable[..., Rig]) -> None:
+    """Given up with its file, the one beside it would come back when the file is read again."""
+    rig = make(max_age_seconds=60)
+    rig.append(b"in hand", is_held=True)
+    rig.append(b"waiting")
+    rig.pass_time(61)
+    rig.spool.pause()
+    assert rig.spool.open()
+    assert rig.take_all() == []
+    assert rig.ledger.read().dropped == {DropReason.SPOOL_EXPIRED: 2 * SPANS}
+    assert rig.ledger.read().spooled == 0
+
+
+def test_record_in_two_parts_stays_until_both_have_their_fate(make: Callable[..., Rig]) -> None:
+    """A process that dies between the two leaves it to the next one."""
+    dead = make()
+    record = dead.append(b"two parts", is_held=True)
+    record.parts = 2
+    dead.spool.settle(record)
+    dead.crash()
+    heir = make()
+    heir.adopt_all()
+    assert heir.take_all() == [b"two parts"]
+
+
 def test_wall_clock_that_goes_back_gives_up_nothing(make: Callable[..., Rig]) -> None:
     """A batch from the future is young."""
     rig = make(max_age_seconds=60)
@@ -346,7 +371,9 @@ def test_few_damaged_files_are_kept(make: Callable[..., Rig], tmp_path: Path) ->
     assert len(list((tmp_path / "spool" / "quarantine").iterdir())) == 8
 
 
-def test_disk_that_is_full_in_the_middle_of_a_record_takes_it_back(make: Callable[..., Rig]) -> None:
+def test_disk_that_is_full_in_the_middle_of_a_record_takes_it_back(
+    make: Callable[..., Rig], tmp_path: Path
+) -> None:
     """What was written of it is removed, and the records before and after are whole."""
     rig = make()
     rig.append(b"before")
@@ -354,6 +381,8 @@ def test_disk_that_is_full_in_the_middle_of_a_record_takes_it_back(make: Callabl
     resource.setrlimit(resource.RLIMIT_FSIZE, (rig.spool.size_bytes + HEADER_BYTES + 10, hard))
     try:
         assert rig.append(b"x" * 1_000) is None
+        (file,) = segments(tmp_path)
+        assert file.stat().st_size == rig.spool.size_bytes
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert rig.ledger.read().dropped == {DropReason.SPOOL_FULL: SPANS}

@@ -228,7 +228,7 @@ def test_spooled_batch_over_the_servers_limit_is_sent_in_halves(
 
 
 def test_half_of_a_spooled_batch_that_fails_is_not_sent_whole_again(
-    make: Callable[..., Rig], receiver: Any, until: Until
+    make: Callable[..., Rig], receiver: Any, until: Until, tmp_path: Path
 ) -> None:
     """The half that arrived is delivered once; the other waits as a record of its own."""
     receiver.stop()
@@ -249,6 +249,8 @@ def test_half_of_a_spooled_batch_that_fails_is_not_sent_whole_again(
     receiver.answer = lambda _: None
     until("the other half", lambda: rig.ledger.delivered == 500)
     assert sorted(receiver.names) == sorted(names(500))
+    assert rig.pipeline.stop(5)
+    assert list((tmp_path / "spool").rglob("*.seg")) == []
 
 
 def test_spooled_batch_that_is_refused_is_dropped_once(

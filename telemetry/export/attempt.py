@@ -1,0 +1,41 @@
+"""One attempt to send: a call of the breaker, which learns how it went."""
+
+import logging
+
+from .breaker import Permit
+from .outcome import Fate, Outcome
+from .transport import Transport
+
+logger = logging.getLogger(__name__)
+
+_LARGEST_REQUEST_BYTES = 64 * 2**20
+"""No more is ever sent at once (OTLP specification)."""
+
+
+def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_seconds: float) -> Outcome:
+    """Sends once and settles the permit; never raises. For any thread.
+
+    Args:
+        transport: what sends.
+        payload: an encoded export request; too large a one is not sent at all.
+        permit: of this attempt alone.
+        timeout_seconds: for everything.
+    """
+    with permit:
+        try:
+            outcome = (
+                transport.send(payload, timeout_seconds)
+                if len(payload) <= _LARGEST_REQUEST_BYTES
+                else Outcome(Fate.SPLIT, "request_too_large", "a request over 64 MiB is never sent")
+            )
+        except Exception as error:
+            logger.exception("the transport raised")
+            outcome = Outcome(Fate.RETRY, "transport_raised", f"{type(error).__name__}: {error}")
+        if outcome.fate is Fate.DELIVERED:
+            permit.success()
+        elif outcome.fate is Fate.RETRY:
+            permit.failure(retry_after_seconds=outcome.retry_after_seconds)
+        else:
+            # The Collector answered: it is there, and is busy, or this request is the trouble.
+            permit.ignore()
+    return outcome
