@@ -119,7 +119,7 @@ class TelemetryClient:
                 name=config.service_name,
                 version=config.service_version,
                 environment=config.environment,
-                instance_id=str(self._providers.resource.attributes["service.instance.id"]),
+                instance_id=self._providers.instance_id,
             ),
             "exporter": ExporterHealth(
                 endpoint=config.shown_endpoint,

@@ -1,4 +1,4 @@
-"""What a forked child must begin anew: it has its parent's memory, and none of its threads."""
+"""Forks: what a child begins anew, having its parent's memory and no thread, and what a parent must not do."""
 
 import os
 import weakref
@@ -10,8 +10,20 @@ def call_in_forked_child(method: Callable[[], None]) -> None:
 
     Harmless where processes do not fork.
     """
-    if not hasattr(os, "register_at_fork"):
-        return
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_weakly(method))
+
+
+def call_around_fork(*, before: Callable[[], None], in_parent: Callable[[], None]) -> None:
+    """Calls bound methods before each fork, which waits for the first, and after it in the parent.
+
+    For as long as their object lives; harmless where processes do not fork.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_weakly(before), after_in_parent=_weakly(in_parent))
+
+
+def _weakly(method: Callable[[], None]) -> Callable[[], None]:
     # Hooks are never removed: they must not keep the object alive.
     reference = weakref.WeakMethod(method)
 
@@ -20,4 +32,4 @@ def call_in_forked_child(method: Callable[[], None]) -> None:
         if alive is not None:
             alive()
 
-    os.register_at_fork(after_in_child=call)
+    return call

@@ -18,6 +18,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -43,7 +44,7 @@ class Providers:
     def __init__(self, config: TelemetryConfig) -> None:
         config.log_suspicions()
         self.config = config
-        self.resource = build_resource(config)
+        self._resource = build_resource(config)
         self.registry = CollectorRegistry()
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -61,7 +62,7 @@ class Providers:
         self._sdk_meter_provider: SdkMeterProvider | None = None
         if not config.sdk_disabled:
             self._sdk_meter_provider = SdkMeterProvider(
-                _metric_readers(self.registry, self._pushed), self.resource, shutdown_on_exit=False
+                _metric_readers(self.registry, self._pushed), self._resource, shutdown_on_exit=False
             )
         self.meter_provider: MeterProvider = self._sdk_meter_provider or NoOpMeterProvider()
         self.metrics = Metrics(
@@ -72,10 +73,17 @@ class Providers:
         self.tracer_provider: TracerProvider = (
             NoOpTracerProvider()
             if config.sdk_disabled
-            else build_tracer_provider(config, self.resource, self.sampler, self.pipeline)
+            else build_tracer_provider(config, self._resource, self.sampler, self.pipeline)
         )
         if not config.sdk_disabled:
             _set_globals_if_unset(self.tracer_provider, self.meter_provider)
+
+    @property
+    def instance_id(self) -> str:
+        """This process's `service.instance.id`; a forked child's is its own."""
+        provider = self.tracer_provider
+        resource = provider.resource if isinstance(provider, SdkTracerProvider) else self._resource
+        return str(resource.attributes["service.instance.id"])
 
     def _record_export(self, attempt: Attempt) -> None:
         self.metrics.record_export(attempt)

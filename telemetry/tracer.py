@@ -7,34 +7,21 @@ from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import Sampler
 
 from .config import TelemetryConfig
-from .fork import call_in_forked_child
-
-_INSTANCE_ID = "service.instance.id"
-
-
-class ProcessResource(Resource):
-    """A resource that names a new instance in each forked child: tracers made before the fork have it too."""
-
-    def __init__(self, resource: Resource) -> None:
-        super().__init__({_INSTANCE_ID: str(uuid.uuid4()), **resource.attributes}, resource.schema_url)
-        if _INSTANCE_ID not in resource.attributes:
-            call_in_forked_child(self._renew)
-
-    def _renew(self) -> None:
-        super().__init__({**self.attributes, _INSTANCE_ID: str(uuid.uuid4())}, self.schema_url)
 
 
 def build_resource(config: TelemetryConfig) -> Resource:
-    """The service's resource; each process has its own `service.instance.id` unless one is given."""
-    return ProcessResource(
-        Resource.create(
-            {
-                "deployment.environment.name": config.environment,
-                **config.resource_attributes,
-                "service.name": config.service_name,
-                "service.version": config.service_version,
-            }
-        )
+    """The service's resource; each process has its own `service.instance.id` unless one is given.
+
+    In a forked child the SDK's providers give themselves a new one.
+    """
+    return Resource.create(
+        {
+            "service.instance.id": str(uuid.uuid4()),
+            "deployment.environment.name": config.environment,
+            **config.resource_attributes,
+            "service.name": config.service_name,
+            "service.version": config.service_version,
+        }
     )
 
 

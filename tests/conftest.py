@@ -102,7 +102,12 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
                 if not self.keeps_spans:
                     continue
                 self._resources.append(
-                    {a.key: a.value.string_value for a in resource_spans.resource.attributes}
+                    {
+                        **{a.key: a.value.string_value for a in resource_spans.resource.attributes},
+                        "span names": str(
+                            {s.name for each in resource_spans.scope_spans for s in each.spans}
+                        ),
+                    }
                 )
                 for scope_spans in resource_spans.scope_spans:
                     self._spans.extend(scope_spans.spans)

@@ -1,5 +1,6 @@
 """The library in processes of its own: uvicorn and SIGTERM, the launcher, a copied folder."""
 
+import json
 import os
 import shutil
 import signal
@@ -8,6 +9,7 @@ import sys
 import textwrap
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -82,7 +84,13 @@ def serve(receiver: Any, free_port: int, tmp_path: Path, until: Any) -> Iterator
     """Starts uvicorn on an application's source, with the receiver as its Collector."""
     servers: list[Server] = []
 
-    def start(source: str, *options: str, launcher: tuple[str, ...] = (), **variables: str) -> Server:
+    def start(
+        source: str,
+        *options: str,
+        launcher: tuple[str, ...] = (),
+        server: tuple[str, ...] = (),
+        **variables: str,
+    ) -> Server:
         (tmp_path / "program.py").write_text(textwrap.dedent(source))
         environment = {
             **os.environ,
@@ -94,7 +102,11 @@ def serve(receiver: Any, free_port: int, tmp_path: Path, until: Any) -> Iterator
             **variables,
         }
         process = subprocess.Popen(
-            [*launcher, str(BIN / "uvicorn"), "program:app", "--port", str(free_port), *options],
+            [
+                *launcher,
+                *(server or (str(BIN / "uvicorn"), "program:app", "--port", str(free_port))),
+                *options,
+            ],
             env=environment,
             cwd=tmp_path,
             stdout=subprocess.PIPE,
@@ -141,6 +153,116 @@ def test_sigterm_with_a_dead_collector_is_bounded_and_tells_what_was_lost(
     server.get("/hello/lost")
     output = server.terminate()
     assert "shutdown gave up" in output
+
+
+GUNICORN = (
+    *(str(BIN / "gunicorn"), "program:app", "--preload", "--workers", "4"),
+    *("--worker-class", "uvicorn_worker.UvicornWorker", "--no-control-socket"),
+)
+WITH_A_SPAN_BEFORE_THE_FORK = f"""{AT_IMPORT}
+    from telemetry.client import TelemetryClient
+    client = TelemetryClient()
+    client.start_span("before the fork").__enter__().end()
+    assert client.force_flush(), "so that the connection is warm"
+    client.start_span("queued at the fork").__enter__().end()
+"""
+
+
+def test_preforked_workers_lose_nothing_and_send_nothing_twice(
+    serve: Callable[..., Server], receiver: Any, free_port: int
+) -> None:
+    """Gunicorn --preload: each worker has a connection, a queue and an instance id of its own."""
+    server = serve(WITH_A_SPAN_BEFORE_THE_FORK, server=(*GUNICORN, "--bind", f"127.0.0.1:{free_port}"))
+    requests = 1  # the one that waited for the server
+    instances = set()
+    for _ in range(200):
+        instances.add(json.loads(str(server.get("/health/telemetry")))["service"]["instance_id"])
+        server.get(f"/hello/{requests}")
+        requests += 1
+    output = server.terminate()
+    assert server.process.returncode == 0, output
+    assert "Traceback" not in output
+    counts = Counter(receiver.names)
+    assert counts == {"before the fork": 1, "queued at the fork": 1, "GET /hello/{name}": requests}, output
+    sent_by = {resource["service.instance.id"] for resource in receiver.resources}
+    assert len(sent_by) == 5, "four workers and the parent"
+    assert instances == {
+        resource["service.instance.id"]
+        for resource in receiver.resources
+        if "GET /hello/{name}" in resource["span names"]
+    }
+
+
+def test_spawned_workers_lose_nothing(serve: Callable[..., Server], receiver: Any) -> None:
+    """Uvicorn --workers 2."""
+    server = serve(AT_IMPORT, "--workers", "2")
+    requests = 1
+    for _ in range(100):
+        server.get(f"/hello/{requests}")
+        requests += 1
+    output = server.terminate()
+    assert "Traceback" not in output
+    assert receiver.names == ["GET /hello/{name}"] * requests, output
+    assert len({resource["service.instance.id"] for resource in receiver.resources}) == 2
+
+
+FORK_WHILE_SENDING = """
+    import os, sys, threading, time
+    from telemetry.client import TelemetryClient
+
+    client = TelemetryClient(schedule_delay_ms=1, max_export_batch_size=5)
+    is_over = threading.Event()
+
+    def work():
+        number = 0
+        while not is_over.is_set():
+            with client.start_span(f"parent {number}"):
+                number += 1
+            time.sleep(0.0002)
+        counts.append(number)
+
+    counts = []
+    thread = threading.Thread(target=work)
+    thread.start()
+    children = []
+    for child in range(10):
+        time.sleep(0.02)
+        pid = os.fork()
+        if pid == 0:
+            for number in range(20):
+                with client.start_span(f"child {child} {number}"):
+                    pass
+            is_sent = client.force_flush(10)
+            ledger = client.pipeline.ledger.read()
+            os._exit(0 if is_sent and ledger.ended == ledger.delivered == 20 else 1)
+        children.append(pid)
+    states = [os.waitpid(pid, 0)[1] for pid in children]
+    is_over.set()
+    thread.join()
+    assert client.shutdown(10)
+    assert states == [0] * 10, states
+    print(counts[0])
+"""
+
+
+def test_fork_while_spans_are_sent_loses_nothing_and_sends_nothing_twice(
+    receiver: Any, tmp_path: Path
+) -> None:
+    """With a warm connection and exports under way in the parent, ten times."""
+    source = tmp_path / "program.py"
+    source.write_text(textwrap.dedent(FORK_WHILE_SENDING))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", str(source)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=50,
+    )
+    expected = {f"parent {number}" for number in range(int(done.stdout))}
+    expected |= {f"child {child} {number}" for child in range(10) for number in range(20)}
+    assert Counter(receiver.names) == dict.fromkeys(expected, 1)
+    assert len({resource["service.instance.id"] for resource in receiver.resources}) == 11
 
 
 def test_launcher_needs_no_code(serve: Callable[..., Server], receiver: Any) -> None:
@@ -207,16 +329,15 @@ def test_folder_works_where_it_is_copied(tmp_path: Path, receiver: Any) -> None:
 def test_import_has_no_side_effect() -> None:
     """Importing every module starts no thread, sets no provider and touches no logger."""
     script = """
-        import logging, threading
-        before = logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters[:]
+        import logging, sys, threading
         import telemetry.telemetry, telemetry.client, telemetry.decorators
         import telemetry.health_check, telemetry.distro
         from opentelemetry import trace
         assert threading.active_count() == 1, threading.enumerate()
         assert isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
         assert not logging.getLogger().handlers
-        ours = [f for f in logging.getLogger("opentelemetry.exporter.otlp.proto.grpc.exporter").filters
-                if type(f).__module__.startswith("telemetry")]
-        assert not ours
+        stock = [name for name in sys.modules if name.startswith("opentelemetry.exporter.otlp.proto.grpc")
+                 or name.startswith("opentelemetry.exporter.otlp.proto.http")]
+        assert not stock, stock
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(script)], cwd=ROOT, check=True, timeout=30)

@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
+from ..fork import call_around_fork
 from .answer import LONGEST_ANSWER_BYTES, from_accepted
 from .outcome import Fate, Outcome, from_grpc
 
@@ -22,6 +23,7 @@ _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),
 )
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_LONGEST_FORK_WAIT_SECONDS = 0.25
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
@@ -30,6 +32,10 @@ class GrpcTransport:
 
     After an attempt that no server answered, the next one makes a new channel: an old one waits between its
     own attempts to reconnect, up to two minutes.
+
+    Where a thread is within gRPC's library while the process forks, that library can abort the child. So a
+    fork waits for the calls under way, `_LONGEST_FORK_WAIT_SECONDS` at most; then they are given up, to be
+    sent again. Calls that come meanwhile wait for the fork.
 
     Args:
         target: `host:port`.
@@ -56,6 +62,10 @@ class GrpcTransport:
         self._lock = threading.Lock()
         self._channel: grpc.Channel | None = None
         self._is_closed = False
+        self._gate = threading.Condition()
+        self._calls = 0
+        self._is_forking = False
+        call_around_fork(before=self._hold_calls, in_parent=self._release_calls)
 
     def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
         """Sends one request; never raises.
@@ -64,6 +74,18 @@ class GrpcTransport:
             payload: an encoded export request.
             timeout_seconds: for everything, connecting included.
         """
+        with self._gate:
+            if not self._gate.wait_for(lambda: not self._is_forking, timeout_seconds):
+                return Outcome(Fate.THROTTLE, "fork", "the process was forking")
+            self._calls += 1
+        try:
+            return self._send(payload, timeout_seconds)
+        finally:
+            with self._gate:
+                self._calls -= 1
+                self._gate.notify_all()
+
+    def _send(self, payload: bytes, timeout_seconds: float) -> Outcome:
         channel = self._connected()
         if channel is None:
             return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
@@ -73,11 +95,15 @@ class GrpcTransport:
                 payload, timeout=timeout_seconds, metadata=self._headers, compression=self._compression
             )
         except grpc.RpcError as error:
+            if self._is_forking:
+                return Outcome(Fate.THROTTLE, "fork", "the process forked while the Collector did not answer")
             call = cast("grpc.Call", error)  # what a failed call raises is both
             if call.code() in _BROKEN:
                 self._forget(channel)
             return _classify(call, len(payload))
         except ValueError:  # closed by another thread meanwhile
+            if self._is_forking:
+                return Outcome(Fate.THROTTLE, "fork", "the process forked meanwhile")
             return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
         return from_accepted(answer)
 
@@ -98,6 +124,23 @@ class GrpcTransport:
                     else grpc.secure_channel(self._target, self._credentials, options=_OPTIONS)
                 )
             return self._channel
+
+    def _hold_calls(self) -> None:
+        with self._gate:
+            self._is_forking = True
+            if self._gate.wait_for(lambda: not self._calls, _LONGEST_FORK_WAIT_SECONDS):
+                return
+        with self._lock:
+            channel = self._channel
+        if channel is not None:
+            self._forget(channel)
+        with self._gate:
+            self._gate.wait_for(lambda: not self._calls, _LONGEST_FORK_WAIT_SECONDS)
+
+    def _release_calls(self) -> None:
+        with self._gate:
+            self._is_forking = False
+            self._gate.notify_all()
 
     def _forget(self, channel: grpc.Channel) -> None:
         with self._lock:

@@ -321,6 +321,31 @@ def test_fork_in_an_outage_sends_nothing_twice(make: Callable[..., Rig], receive
     assert sorted(receiver.names) == sorted(names(5, "parent") + names(5, "child"))
 
 
+def test_living_child_does_not_keep_what_its_dead_parent_left(
+    make: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """A lock is free when every copy of its descriptor is closed: the child closes its own at once."""
+    receiver.stop()
+    rig = make()
+    rig.end_spans(*names(5, "parent"))
+    until("all on disk", lambda: rig.ledger.spooled == 5)
+    read_end, write_end = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(write_end)
+        os.read(read_end, 1)
+        os._exit(0)
+    rig.pipeline.stop(1)
+    rig.pipeline._spool.forget_after_fork()  # type: ignore[union-attr] # the parent ends
+    receiver.start()
+    heir = make()
+    heir.pipeline.replay()
+    until("all delivered by the heir", lambda: heir.ledger.delivered == 5)
+    os.close(write_end)
+    os.close(read_end)
+    os.waitpid(pid, 0)
+
+
 VICTIM = """
     import sys, time
     from opentelemetry.sdk.trace import TracerProvider
