@@ -1,4 +1,4 @@
-"""Forks: what a child begins anew, having its parent's memory and no thread, and what a parent must not do."""
+"""Forks: what a child begins anew, for it has its parent's memory and no thread, and what waits for them."""
 
 import os
 import weakref
