@@ -34,6 +34,11 @@ resume: $(READY) ## let a frozen part go on: make resume PART=collector
 start: $(READY) ## start a part again: make start PART=collector
 	@$(BIN)/python -m stack start $(call part)
 
+##@ Demo
+.PHONY: demo
+demo: $(READY) ## an outage in a minute, with Python alone: watch the breaker, the spool and the ledger
+	@$(BIN)/python -m demo
+
 ##@ Load
 .PHONY: load load-ui
 load: $(READY) ## shoppers for a while: make load USERS=20 RATE=50 SECONDS=30

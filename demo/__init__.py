@@ -1,0 +1,1 @@
+"""`make demo`: an outage told on the terminal, with Python alone."""

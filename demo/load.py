@@ -1,0 +1,60 @@
+"""Shoppers at a constant rate: the next one comes when it is due, however late the answers are."""
+
+import asyncio
+import itertools
+import random
+import time
+from collections.abc import Callable
+
+import httpx
+
+from demo.programs import Shop
+from demo.story import Request
+
+_PRODUCTS = range(1, 12)
+
+
+async def shop_until(
+    shop: Shop, rate: float, is_over: Callable[[], bool], began: float, note: Callable[[Request], None]
+) -> None:
+    """Sends requests until it is over, and waits for their answers.
+
+    Args:
+        shop: what is asked.
+        rate: requests a second.
+        is_over: asked before each request.
+        began: the story's beginning on the monotonic clock.
+        note: told of each answer.
+    """
+    chance = random.Random(1)  # noqa: S311 - the same shoppers each time
+    async with (
+        httpx.AsyncClient(base_url=shop.url("storefront", ""), timeout=10) as client,
+        asyncio.TaskGroup() as all_of_them,
+    ):
+        for number in itertools.count():
+            due = began + number / rate
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            if is_over():
+                return
+            all_of_them.create_task(_ask(client, chance.random(), chance.choice(_PRODUCTS), due, began, note))
+
+
+async def _ask(
+    client: httpx.AsyncClient,
+    chance: float,
+    product: int,
+    due: float,
+    began: float,
+    note: Callable[[Request], None],
+) -> None:
+    try:
+        if chance < 0.2:  # noqa: PLR2004 - one in five orders
+            answer = await client.post("/orders", json={"product_id": product, "quantity": 1})
+            # Sold out is an answer too.
+            is_failed = answer.status_code not in {httpx.codes.CREATED, httpx.codes.CONFLICT}
+        else:
+            answer = await client.get("/products" if chance < 0.5 else f"/products/{product}")  # noqa: PLR2004
+            is_failed = answer.status_code != httpx.codes.OK
+    except httpx.HTTPError:
+        is_failed = True
+    note(Request(due - began, (time.monotonic() - due) * 1000, is_failed))
