@@ -7,6 +7,8 @@ from .outcome import Fate, Outcome
 
 LONGEST_ANSWER_BYTES = 4 * 2**20
 """More is no answer but a fault (OTLP specification)."""
+NO_OTLP = "no_otlp"
+"""The kind of an accepted export whose answer suggests that no Collector took it."""
 
 
 def from_accepted(body: bytes) -> Outcome:
@@ -16,6 +18,11 @@ def from_accepted(body: bytes) -> Outcome:
     try:
         answer = ExportTraceServiceResponse.FromString(body)
     except DecodeError:
-        return Outcome(Fate.DELIVERED, detail="the answer is no OTLP: is this endpoint a Collector?")
+        return suspected("no OTLP")
     partial = answer.partial_success
     return Outcome(Fate.DELIVERED, detail=partial.error_message, rejected=max(0, partial.rejected_spans))
+
+
+def suspected(what: str) -> Outcome:
+    """Success by its status, from something that a Collector would not answer."""
+    return Outcome(Fate.DELIVERED, NO_OTLP, f"the answer is {what}: is this endpoint a Collector?")

@@ -29,7 +29,7 @@ def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_second
                 else Outcome(Fate.SPLIT, "request_too_large", "a request over 64 MiB is never sent")
             )
         except Exception as error:
-            logger.exception("the transport raised")
+            logger.debug("the transport raised", exc_info=True)  # the outcome is told, once a minute
             outcome = Outcome(Fate.RETRY, "transport_raised", f"{type(error).__name__}: {error}")
         if outcome.fate is Fate.DELIVERED:
             permit.success()

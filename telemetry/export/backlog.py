@@ -56,8 +56,8 @@ class Backlog:
         if self._spool is not None:
             self._spool.maintain()
 
-    def add(self, batch: Batch, *, is_closed: bool) -> None:
-        """Takes a fresh batch; what fits nowhere is dropped.
+    def add(self, batch: Batch, *, is_closed: bool) -> bool:
+        """Takes a fresh batch; False if it fitted nowhere, and was dropped.
 
         Args:
             batch: just encoded.
@@ -69,12 +69,12 @@ class Backlog:
             record = self._spool.append(batch.payload, batch.spans, is_held=is_kept)
             if record is not None and not self._ledger.spool(batch.spans, self._generation):
                 self._spool.settle(record)  # the run was given up meanwhile, and these spans with it
-                return
-        if record is not None and not is_kept:
-            return
-        if not self.outbox.put(Parcel(batch, record)):
-            reason = DropReason.BUFFER_FULL if self._spool is None else self._spool.refusal
-            self._ledger.drop(batch.spans, reason, self._generation)
+                return False
+        if (record is not None and not is_kept) or self.outbox.put(Parcel(batch, record)):
+            return True
+        reason = DropReason.BUFFER_FULL if self._spool is None else self._spool.refusal
+        self._ledger.drop(batch.spans, reason, self._generation)
+        return False
 
     def stow(self) -> None:
         """Moves what waits in memory to the spool, as far as that takes it."""
@@ -127,9 +127,14 @@ class Backlog:
         for flush in parcel.flushes:
             flush.settle(parcel, is_delivered=is_delivered and not outcome.rejected)
 
-    def watch(self, flush: Flush) -> None:
-        """Has a flush wait for everything in memory; what waits on disk makes it a failure."""
-        flush.begin(self.outbox.parcels, is_whole=not self.has_spooled)
+    def watch(self, flush: Flush, *, is_whole: bool) -> None:
+        """Has a flush wait for everything in memory; what waits on disk makes it a failure.
+
+        Args:
+            flush: begins now.
+            is_whole: False if something of it is lost already.
+        """
+        flush.begin(self.outbox.parcels, is_whole=is_whole and not self.has_spooled)
 
     def end(self) -> None:
         """The run is over: everything goes to the spool, what was on its way too, for nobody waits for it."""

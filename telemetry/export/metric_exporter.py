@@ -81,7 +81,7 @@ class OtlpMetricExporter(MetricExporter):
                 if self._transport is None:
                     self._transport = self._build()
                 transport = self._transport
-        except (OSError, ValueError) as error:  # of a certificate
+        except Exception as error:  # noqa: BLE001 - of a certificate, most likely: it may be mended
             permit.failure()
             return Outcome(Fate.RETRY, "configuration", f"{type(error).__name__}: {error}")
         return attempt(transport, payload, permit, seconds)

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, cast
 
 import grpc
@@ -21,17 +22,27 @@ _OPTIONS = (
     ("grpc.enable_retries", 0),  # each attempt is a call of the breaker, so none may be hidden
     # Two channels to one address would else share a connection, and with it a dead one.
     ("grpc.use_local_subchannel_pool", 1),
+    # How long connecting may take, whatever its name says: one lost SYN is forgiven, a black hole left.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
 )
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _LONGEST_FORK_WAIT_SECONDS = 0.25
 _DETAILS_KEY = "grpc-status-details-bin"
 
 
+@dataclass(slots=True, eq=False)
+class _Line:
+    """A channel, and how many exports are under way on it."""
+
+    channel: grpc.Channel
+    exports: int = 0
+
+
 class GrpcTransport:
     """Sends encoded requests over one channel, made with the first of them. Thread-safe.
 
     After an attempt that no server answered, the next one makes a new channel: an old one waits between its
-    own attempts to reconnect, up to two minutes.
+    own attempts to reconnect, up to two minutes. Exports that are under way on the old one are left alone.
 
     Where a thread is within gRPC's library while the process forks, that library can abort the child. So a
     fork waits for the calls under way, `_LONGEST_FORK_WAIT_SECONDS` at most; then they are given up, to be
@@ -60,7 +71,8 @@ class GrpcTransport:
         self._headers = tuple(headers.items())
         self._compression = grpc.Compression.Gzip if is_compressed else grpc.Compression.NoCompression
         self._lock = threading.Lock()
-        self._channel: grpc.Channel | None = None
+        self._line: _Line | None = None
+        self._lines: set[_Line] = set()
         self._is_closed = False
         self._gate = threading.Condition()
         self._calls = 0
@@ -86,11 +98,12 @@ class GrpcTransport:
                 self._gate.notify_all()
 
     def _send(self, payload: bytes, timeout_seconds: float) -> Outcome:
-        channel = self._connected()
-        if channel is None:
+        line = self._enter()
+        if line is None:
             return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
+        is_broken = False
         try:
-            export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(self._method)
+            export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = line.channel.unary_unary(self._method)
             answer = export(
                 payload, timeout=timeout_seconds, metadata=self._headers, compression=self._compression
             )
@@ -98,32 +111,37 @@ class GrpcTransport:
             if self._is_forking:
                 return Outcome(Fate.THROTTLE, "fork", "the process forked while the Collector did not answer")
             call = cast("grpc.Call", error)  # what a failed call raises is both
-            if call.code() in _BROKEN:
-                self._forget(channel)
+            is_broken = call.code() in _BROKEN
             return _classify(call, len(payload))
         except ValueError:  # closed by another thread meanwhile
             if self._is_forking:
                 return Outcome(Fate.THROTTLE, "fork", "the process forked meanwhile")
             return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
+        finally:
+            self._leave(line, is_broken=is_broken)
         return from_accepted(answer)
 
     def close(self) -> None:
-        """Gives up what is under way and frees the connection."""
+        """Gives up what is under way and frees the connections."""
         with self._lock:
             self._is_closed = True
-            channel, self._channel = self._channel, None
-        if channel is not None:
-            channel.close()
+            lines, self._lines, self._line = self._lines, set(), None
+        for line in lines:
+            line.channel.close()
 
-    def _connected(self) -> grpc.Channel | None:
+    def _enter(self) -> _Line | None:
         with self._lock:
-            if self._channel is None and not self._is_closed:
-                self._channel = (
+            if self._is_closed:
+                return None
+            if self._line is None:
+                self._line = _Line(
                     grpc.insecure_channel(self._target, options=_OPTIONS)
                     if self._credentials is None
                     else grpc.secure_channel(self._target, self._credentials, options=_OPTIONS)
                 )
-            return self._channel
+                self._lines.add(self._line)
+            self._line.exports += 1
+            return self._line
 
     def _hold_calls(self) -> None:
         with self._gate:
@@ -131,9 +149,9 @@ class GrpcTransport:
             if self._gate.wait_for(lambda: not self._calls, _LONGEST_FORK_WAIT_SECONDS):
                 return
         with self._lock:
-            channel = self._channel
-        if channel is not None:
-            self._forget(channel)
+            lines, self._line = tuple(self._lines), None
+        for line in lines:  # each is forgotten by the last to leave it
+            line.channel.close()
         with self._gate:
             self._gate.wait_for(lambda: not self._calls, _LONGEST_FORK_WAIT_SECONDS)
 
@@ -142,12 +160,16 @@ class GrpcTransport:
             self._is_forking = False
             self._gate.notify_all()
 
-    def _forget(self, channel: grpc.Channel) -> None:
+    def _leave(self, line: _Line, *, is_broken: bool) -> None:
+        """The last to leave a line that was given up closes it: to others it may still bring an answer."""
         with self._lock:
-            if self._channel is not channel:
-                return  # another thread was first, or it is closed already
-            self._channel = None
-        channel.close()
+            line.exports -= 1
+            if is_broken and self._line is line:
+                self._line = None
+            is_over = self._line is not line and not line.exports
+            self._lines -= {line} if is_over else set()
+        if is_over:
+            line.channel.close()
 
 
 def _classify(call: grpc.Call, payload_bytes: int) -> Outcome:

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from .answer import LONGEST_ANSWER_BYTES, from_accepted
+from .answer import LONGEST_ANSWER_BYTES, from_accepted, suspected
 from .outcome import Fate, Outcome, from_http
 
 _PROTOBUF = "application/x-protobuf"
@@ -26,6 +26,8 @@ _GZIP_LEVEL = 1
 """Four times cheaper than Python's default of 9, for 3.5 % more bytes."""
 _MULTIPLE_CHOICES, _BAD_REQUEST = 300, 400
 _DETAIL_CHARACTERS = 200
+_CONNECT_SECONDS = 2.0
+"""However long an export may take: one lost SYN is forgiven, a black hole left."""
 
 
 class _Deadline:
@@ -135,14 +137,18 @@ class HttpTransport:
         """Gives up what is under way and frees the connections."""
         with self._lock:
             self._is_closed = True
-            idle, self._idle = self._idle, []
             busy = tuple(self._busy)
-        for connection in idle:
-            connection.close()
+        self._close_idle()
         for connection in busy:
             if isinstance(connection.sock, socket.socket):
                 with suppress(OSError):  # its thread may be closing it
                     connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
 
     def _exchange(self, body: bytes, deadline: _Deadline) -> Outcome:
         with self._lock:
@@ -166,10 +172,13 @@ class HttpTransport:
             self._busy.add(connection)
         is_reusable = False
         try:
-            connection.request("POST", self._path, body, self._headers)
+            is_whole = _request(connection, self._path, body, self._headers)
             response = connection.getresponse()
             answer = _read(response)
-            is_reusable = answer is not None and not response.will_close
+            is_reusable = is_whole and answer is not None and not response.will_close
+        except OSError:
+            self._close_idle()  # whatever ended this one has most likely ended those before
+            raise
         finally:
             with self._lock:
                 self._busy.discard(connection)
@@ -189,7 +198,7 @@ class HttpTransport:
         for family, kind, protocol, _, address in _resolve(self._host, self._port, deadline):
             plain = _PlainSocket(family, kind, protocol)
             try:
-                plain.settimeout(deadline.remaining())
+                plain.settimeout(min(_CONNECT_SECONDS, deadline.remaining()))
                 plain.connect(address)
                 # An export is one write; waiting for more would only delay it.
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -199,7 +208,8 @@ class HttpTransport:
                 return self._context.wrap_socket(plain, server_hostname=self._host)
             except TimeoutError:
                 plain.close()
-                raise
+                deadline.remaining()  # unless it was this that is over, another address may do
+                failure = OSError(f"no connection within {_CONNECT_SECONDS:g} s")
             except OSError as error:
                 plain.close()
                 failure = error
@@ -227,6 +237,20 @@ def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
     return found
 
 
+def _request(
+    connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]
+) -> bool:
+    """Sends a request; False if the server hung up before it had read all.
+
+    It may have answered before: that this is too much, most likely.
+    """
+    try:
+        connection.request("POST", path, body, headers)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
 def _read(response: http.client.HTTPResponse) -> bytes | None:
     """The answer's body; None when it is too long, unpacked too."""
     body = response.read(LONGEST_ANSWER_BYTES + 1)
@@ -243,9 +267,7 @@ def _classify(response: http.client.HTTPResponse, body: bytes) -> Outcome:
     if response.status < _MULTIPLE_CHOICES:
         kind = response.headers.get_content_type()
         if body and kind != _PROTOBUF:
-            return Outcome(
-                Fate.DELIVERED, detail=f"the answer is {kind}, no OTLP: is this endpoint a Collector?"
-            )
+            return suspected(f"{kind}, no OTLP")
         return from_accepted(body)
     text = body[:_DETAIL_CHARACTERS].decode(errors="replace").strip()
     return from_http(
@@ -264,7 +286,9 @@ def _retry_after_seconds(value: str | None) -> float | None:
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-    except ValueError:
+        # Without a zone it is of HTTP's oldest form, which means UTC.
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
     # A date is the one thing that only the wall clock can be asked about.
-    return max(0.0, (at.astimezone(UTC) - datetime.now(UTC)).total_seconds())
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())

@@ -53,6 +53,8 @@ GRPC_SERVER_LIMIT_BYTES = 4 * 2**20
 _TOO_LARGE_FOR_GRPC = "larger than max"
 _SAID_BY_THE_CLIENT = "CLIENT: "
 """gRPC's own library on this side, of an answer over the limit."""
+_TOO_LARGE_UNPACKED = "Decompressed message larger than max"
+"""The same library's words on either side: of an answer, unless the request is over a server's limit."""
 _TOO_LARGE_FOR_HTTP = "request body too large"
 """The Collector's words with status 400 (confighttp)."""
 _CONTENT_TOO_LARGE, _TOO_MANY_REQUESTS = 413, 429
@@ -73,12 +75,13 @@ def from_grpc(
     kind, text = code.name.lower(), f"{code.name}: {detail}"
     if code in _RETRYABLE_GRPC_CODES:
         return Outcome(Fate.RETRY, kind, text, _bounded(retry_after_seconds))
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _SAID_BY_THE_CLIENT in detail:
-        return Outcome(Fate.POISON, "answer_too_large", text)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        is_small = payload_bytes <= GRPC_SERVER_LIMIT_BYTES
+        if _SAID_BY_THE_CLIENT in detail or (_TOO_LARGE_UNPACKED in detail and is_small):
+            return Outcome(Fate.POISON, "answer_too_large", text)
         if retry_after_seconds is not None:
             return Outcome(Fate.THROTTLE, kind, text, _bounded(retry_after_seconds))
-        if _TOO_LARGE_FOR_GRPC in detail or payload_bytes > GRPC_SERVER_LIMIT_BYTES:
+        if _TOO_LARGE_FOR_GRPC in detail or not is_small:
             return Outcome(Fate.SPLIT, kind, text)
     return Outcome(Fate.POISON, kind, text)
 

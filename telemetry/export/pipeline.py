@@ -76,6 +76,7 @@ class ExportPipeline(SpanProcessor):
         self._lock = threading.Lock()
         self._run: Run | None = None
         self._is_stopped = False
+        self._cannot_start = False
         self._board = StatusBoard("spans", self.ledger)
         self._spool = self._make_spool()
         call_in_forked_child(self._reset_after_fork)
@@ -150,7 +151,11 @@ class ExportPipeline(SpanProcessor):
         self.stop(self.config.shutdown_seconds)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Sends what has ended so far; False when the time is over first, or when any of it was dropped."""
+        """Sends what has ended so far.
+
+        False when the time is over first, when any of it is not delivered, and when a span was dropped since
+        the flush before.
+        """
         run = self._run
         return run is None or run.worker.flush(timeout_millis / 1000)
 
@@ -196,7 +201,7 @@ class ExportPipeline(SpanProcessor):
 
     def _start(self) -> Run | None:
         with self._lock:
-            if self._run is not None or self._is_stopped:
+            if self._run is not None or self._is_stopped or self._cannot_start:
                 return self._run
             generation = self.ledger.begin()
             worker = ExportWorker(
@@ -214,12 +219,16 @@ class ExportPipeline(SpanProcessor):
             try:
                 worker.start()
             except RuntimeError as error:
-                # No thread starts while the interpreter exits.
+                # No thread starts while the interpreter exits; it does not get better.
                 self.ledger.close(generation)
-                logger.warning("the export worker could not start: %s", error)
-                return None
-            self._run = Run(generation, worker)
-            return self._run
+                self._cannot_start = True
+                failure = str(error)
+            else:
+                self._run = Run(generation, worker)
+                return self._run
+        # Whoever listens may end a span, and come here again: no lock is held.
+        logger.warning("the export worker could not start: %s", failure)
+        return None
 
     def _reset_after_fork(self) -> None:
         # The child owns none of the parent's spans, threads or connections.

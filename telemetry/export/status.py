@@ -3,6 +3,7 @@
 import logging
 from dataclasses import dataclass
 
+from .answer import NO_OTLP
 from .ledger import Ledger
 from .outcome import Fate, Outcome
 
@@ -51,12 +52,7 @@ class StatusBoard:
         if outcome.fate is Fate.DELIVERED:
             if self._failing_since is not None:
                 self._tell_recovery(now - self._failing_since)
-            if outcome.detail:
-                self._say(
-                    "remark",
-                    now,
-                    f"a batch was taken, {outcome.rejected} of its {self._what} rejected: {outcome.detail}",
-                )
+            self._remark(outcome, now)
             self.status = SenderStatus(last_success_at=now)
             return
         if self._failing_since is None:
@@ -74,6 +70,16 @@ class StatusBoard:
     def tell_spool(self, trouble: str, now: float) -> None:
         """Notes that the spool cannot do what it should."""
         self._say("spool", now, f"the spool of unsent spans: {trouble}")
+
+    def _remark(self, outcome: Outcome, now: float) -> None:
+        """Tells what a Collector that took a batch had to say."""
+        if outcome.kind == NO_OTLP:
+            if NO_OTLP not in self._troubles:  # a wrong endpoint does not mend itself: once is enough
+                self._say(NO_OTLP, now, f"a batch was taken, but {outcome.detail}")
+        elif outcome.detail or outcome.rejected:
+            why = outcome.detail or "no reason given"
+            line = f"a batch was taken, {outcome.rejected} of its {self._what} rejected: {why}"
+            self._say("rejected" if outcome.rejected else "remark", now, line)
 
     def _say(self, kind: str, now: float, line: str) -> bool:
         trouble = self._troubles.get(kind)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -121,6 +121,8 @@ class ExportWorker:
         self._encoder = Encoder()
         self._transport: Transport | None = None
         self._pool = SendPool(limits.in_flight, "telemetry-send")
+        self._lost = self._lost_told = 0
+        """Spans dropped before they were sent, and of how many a flush was told."""
         self._failures = 0
         self._hold_until = -math.inf
         self._ask_breaker_at = -math.inf
@@ -198,12 +200,14 @@ class ExportWorker:
         self._settle_results()
         now = self._clock()
         self._look_at_breaker(now)
-        is_urgent = bool(self._flushes) or self._give_up_at is not None
+        # Taken before the queue is: what had ended when they were asked for is in the queue by now.
+        flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
+        is_urgent = bool(flushes) or self._give_up_at is not None
         self._fill_outbox(is_due=is_urgent or now >= self._due_at)
         if now >= self._due_at:
             self._due_at = now + self.batching.delay_seconds
-        while self._flushes:
-            self._backlog.watch(self._flushes.popleft())
+        if flushes:
+            self._begin(flushes)
         self._backlog.maintain()
         self._dispatch()
 
@@ -215,7 +219,14 @@ class ExportWorker:
         if not is_closed:
             self._backlog.stow()
 
+    def _begin(self, flushes: list[Flush]) -> None:
+        lost = self._lost + self._ledger.read().dropped.get(DropReason.QUEUE_FULL, 0)
+        for flush in flushes:
+            self._backlog.watch(flush, is_whole=lost == self._lost_told)
+        self._lost_told = lost
+
     def _fill_outbox(self, *, is_due: bool) -> None:
+        """Encodes what is full, or everything that is due."""
         size = self.batching.size
         # What comes while this runs is left to the next round, or the outbox would never be looked at.
         for _ in range(0, len(self._queue), size):
@@ -224,8 +235,10 @@ class ExportWorker:
             spans = [self._queue.popleft() for _ in range(min(size, len(self._queue)))]
             batch = self._encoder.encode(spans)
             self._ledger.drop(len(spans) - batch.spans, DropReason.UNENCODABLE, self._generation)
+            self._lost += len(spans) - batch.spans
             if batch.spans:
-                self._backlog.add(batch, is_closed=self._is_closed)
+                if not self._backlog.add(batch, is_closed=self._is_closed):
+                    self._lost += batch.spans
                 self._backlog.pace.fresh(batch.spans, self._clock())
 
     def _dispatch(self) -> None:
@@ -264,7 +277,7 @@ class ExportWorker:
         if self._transport is None:
             try:
                 self._transport = self._build()
-            except (OSError, ValueError) as error:  # of a certificate; it may be mended while the app runs
+            except Exception as error:  # noqa: BLE001 - of a certificate, most likely: it may be mended
                 permit.failure()
                 outcome = Outcome(Fate.RETRY, "configuration", f"{type(error).__name__}: {error}")
                 self._board.tell(outcome, self._clock())
@@ -281,18 +294,21 @@ class ExportWorker:
     def _settle_results(self) -> None:
         while self._results:
             parcel, outcome, duration_seconds = self._results.popleft()
+            if outcome.fate is Fate.SPLIT and parcel.batch.spans == 1:
+                outcome = replace(outcome, fate=Fate.POISON)  # it has no halves
             self._board.tell(outcome, self._clock())
             self._settle(parcel, outcome)
             self._observe(Attempt(parcel.batch.spans, duration_seconds, outcome))
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
         if outcome.fate in {Fate.RETRY, Fate.THROTTLE}:
+            self._ask_breaker_at = -math.inf  # of a probe this was: it has settled
             self._hold(outcome.retry_after_seconds or 0.0)
             self._backlog.put_back(parcel)
             return
         self._failures = 0
         self._ask_breaker_at = -math.inf
-        if outcome.fate is Fate.SPLIT and parcel.batch.spans > 1:
+        if outcome.fate is Fate.SPLIT:
             self._backlog.split(parcel)
         else:
             self._backlog.settle(parcel, outcome)

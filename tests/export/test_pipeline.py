@@ -1,6 +1,7 @@
 """The export pipeline against a real OTLP/gRPC server that goes away, hangs, refuses and returns."""
 
 import gc
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,7 @@ from telemetry.export.breaker import BreakerState
 from telemetry.export.ledger import DropReason
 from telemetry.export.outcome import Fate, Outcome
 from telemetry.export.pipeline import ExportPipeline
+from telemetry.export.worker import ExportWorker
 
 Until = Callable[..., None]
 
@@ -234,6 +236,78 @@ def test_worker_survives_a_defect_of_the_transport(until: Until, caplog: pytest.
     transport.is_broken = False
     until("3 spans delivered", lambda: pipeline.ledger.read().delivered == 3)
     assert pipeline.stop(1)
+
+
+def test_transport_that_cannot_be_made_is_tried_rarely(
+    until: Until, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever it raises: the breaker keeps the attempts rare, and the log tells it once."""
+    attempts: list[TelemetryConfig] = []
+
+    def build(config: TelemetryConfig) -> Any:
+        attempts.append(config)
+        raise TypeError("a defect")
+
+    pipeline = ExportPipeline(TelemetryConfig(schedule_delay_ms=20), build=build)
+    end_spans(pipeline, 3)
+    until("the breaker to open", lambda: pipeline.breaker.snapshot().opened_total)
+    assert len(attempts) == 3
+    assert caplog.text.count("a defect") == 1
+    pipeline.stop(0.1)
+
+
+def test_flush_is_false_when_a_span_could_not_be_encoded(make_rig: Callable[..., Rig], receiver: Any) -> None:
+    """It was ended, and it is not delivered; the next flush is about what came after it."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.tracer.start_span("bad", start_time=-1).end()
+    rig.end_spans(1)
+    assert rig.pipeline.force_flush(5_000) is False
+    assert len(receiver.spans) == 1
+    rig.end_spans(1)
+    assert rig.pipeline.force_flush(5_000) is True
+
+
+def test_flush_is_false_when_the_queue_was_full_before_it(
+    make_rig: Callable[..., Rig], receiver: Any
+) -> None:
+    """A dropped span is an unsent one, whenever it was dropped."""
+    release = threading.Event()
+    rig = make_rig(schedule_delay_ms=60_000, max_queue_size=8, max_export_batch_size=8, buffer_max_bytes=1024)
+    receiver.answer = lambda _: release.wait(5)
+    rig.end_spans(200)
+    release.set()
+    assert rig.ledger.dropped
+    assert rig.pipeline.force_flush(5_000) is False
+    assert rig.pipeline.force_flush(5_000) is True
+
+
+def test_worker_that_cannot_start_is_told_without_a_lock(
+    make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A logging handler that ends a span comes back into the pipeline: it must find it unlocked."""
+
+    def refuse(_: ExportWorker) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ExportWorker, "start", refuse)
+    rig = make_rig()
+
+    class EndsASpan(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            """Traces each record."""
+            rig.end_spans(1, "of the log")
+
+    handler = EndsASpan()
+    logger = logging.getLogger("telemetry.export.pipeline")
+    logger.addHandler(handler)
+    try:
+        thread = threading.Thread(target=rig.end_spans, args=(1,), daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+    finally:
+        logger.removeHandler(handler)
+    assert rig.ledger.dropped == {DropReason.SHUTDOWN: 2}
 
 
 def test_certificate_that_cannot_be_read_fails_exports_until_it_can(
