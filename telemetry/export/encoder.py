@@ -9,20 +9,25 @@ An encoder belongs to one thread.
 """
 
 import struct
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 
 from .wire import delimited, fields, varint
 
 _MOST_CACHED = 4_096
 """Entries of each cache, each of `_LONGEST_CACHED` bytes at most; a full cache is emptied."""
 _LONGEST_CACHED = 256
+_MOST_VALUES_OF_A_KEY = 256
 _DEEPEST_VALUE = 32
 """Nesting of a value; a list in itself would never end."""
 
@@ -32,6 +37,14 @@ _PACK_FLAGS = struct.Struct("<I").pack
 _START_TIME_TAG, _END_TIME_TAG, _EVENT_TIME_TAG = 7 << 3 | 1, 8 << 3 | 1, 1 << 3 | 1
 _PACK_EVENT_TIME = struct.Struct("<BQ").pack
 _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
+_LOCAL_PARENT = b"\x85\x01" + _PACK_FLAGS(_HAS_IS_REMOTE)
+_REMOTE_PARENT = b"\x85\x01" + _PACK_FLAGS(_HAS_IS_REMOTE | _IS_REMOTE)
+_ATTRIBUTE_OF_A_SPAN = b"\x4a"
+_CACHED_TYPES = frozenset({str, int})
+_NO_TRACE_STATE = SpanContext(1, 1, is_remote=False).trace_state
+"""The one that every context without one shares."""
+_NOBODYS = Resource({})
+_TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _NO_STATUS = b"\x7a\x00"  # the field is there, empty: the official encoder writes it so
 _KINDS = {kind: varint(6 << 3) + varint(kind.value + 1) for kind in SpanKind}
 _INT64 = range(-(2**63), 2**63)
@@ -69,6 +82,15 @@ class Batch:
         return Batch(b"".join(first), middle), Batch(b"".join(second), self.spans - middle)
 
 
+@dataclass(slots=True)
+class _AttributeKey:
+    """An attribute's key."""
+
+    encoded: bytes
+    values_left: int = _MOST_VALUES_OF_A_KEY
+    """How many more of its values are cached: one that is new in each span is not worth it."""
+
+
 class Encoder:
     """Writes spans as OTLP. For one thread.
 
@@ -80,9 +102,13 @@ class Encoder:
         """Spans that could not be written."""
         self.lost_attributes = 0
         """Attributes that OTLP cannot carry."""
-        self._text_attributes: dict[tuple[str, str], bytes] = {}
-        self._integer_attributes: dict[tuple[str, int], bytes] = {}
-        self._names: dict[tuple[str, SpanKind], bytes] = {}
+        self._attributes: dict[tuple[str, str | int], bytes] = {}
+        """Texts and integers, as fields of a span."""
+        # Most spans share one.
+        self._latest_status = Status(StatusCode.UNSET)
+        self._latest_status_bytes = _NO_STATUS
+        self._keys: dict[str, _AttributeKey] = {}
+        self._names: dict[str, tuple[SpanKind, bytes]] = {}
         # By identity, for a resource's hash is its JSON; held, so that no other object gets the same id.
         self._resources: dict[int, tuple[Resource, bytes]] = {}
         self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
@@ -94,75 +120,80 @@ class Encoder:
         """
         # By what is written of resource and scope: equal ones share it, whichever objects they are.
         groups: dict[bytes, dict[bytes, list[bytes]]] = {}
+        group: list[bytes] = []
+        of_resource, of_scope = _NOBODYS, None
         count = 0
         for span in spans:
             try:
-                encoded = self._encode_span(span)
-                resource, scope = self._resource(span.resource), self._scope(span.instrumentation_scope)
+                found = _read(span)
+                encoded = self._encode_span(found)
+                if found[0] is not of_resource or found[1] is not of_scope:
+                    of_resource, of_scope = found[0], found[1]
+                    scopes = groups.setdefault(self._resource(of_resource), {})
+                    group = scopes.setdefault(self._scope(of_scope), [])
             except Exception:  # noqa: BLE001 - whatever a span holds, its neighbours go on
                 self.unencodable += 1
                 continue
             count += 1
-            groups.setdefault(resource, {}).setdefault(scope, []).append(encoded)
+            group.append(encoded)
         return Batch(
             b"".join(
                 delimited(
                     1,
-                    resource
-                    + b"".join(delimited(2, scope + b"".join(written)) for scope, written in scopes.items()),
+                    resource_bytes
+                    + b"".join(
+                        delimited(2, scope_bytes + b"".join(written))
+                        for scope_bytes, written in scopes.items()
+                    ),
                 )
-                for resource, scopes in groups.items()
+                for resource_bytes, scopes in groups.items()
             ),
             count,
         )
 
-    def _encode_span(self, span: ReadableSpan) -> bytes:
-        """A span as an entry of `ScopeSpans.spans`, tag and length included."""
-        context = cast("SpanContext", span.context)
-        parts = [
-            b"\x0a\x10",
-            context.trace_id.to_bytes(16, "big"),
-            b"\x12\x08",
-            context.span_id.to_bytes(8, "big"),
-        ]
-        if context.trace_state:
-            parts.append(delimited(3, _text(context.trace_state.to_header())))
-        flags = _HAS_IS_REMOTE
-        parent = span.parent
+    def _encode_span(self, found: "_Found") -> bytes:
+        """What was read of a span, as an entry of `ScopeSpans.spans`, tag and length included."""
+        _, _, context, parent, name, kind, start_time, end_time, status, attributes, events, links = found
+        trace_id, span_id, _, _, trace_state, _ = context
+        parts = [_TRACE_ID, trace_id.to_bytes(16, "big"), _SPAN_ID, span_id.to_bytes(8, "big")]
+        if trace_state is not _NO_TRACE_STATE and trace_state:
+            parts.append(delimited(3, _text(trace_state.to_header())))
+        flags = _LOCAL_PARENT
         if parent is not None:
-            parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
+            parts.append(_PARENT_ID)
+            parts.append(parent.span_id.to_bytes(8, "big"))
             if parent.is_remote:
-                flags |= _IS_REMOTE
-        key = (span.name, span.kind)
-        name = self._names.get(key)
-        if name is None:
-            name = delimited(5, _text(span.name)) + _KINDS[span.kind]
-            _keep(self._names, key, name, len(span.name))
-        parts.append(name)
-        parts.append(_PACK_TIMES(_START_TIME_TAG, span.start_time, _END_TIME_TAG, span.end_time))
-        lost = self._append_attributes(parts, b"\x4a", span.attributes) + span.dropped_attributes
+                flags = _REMOTE_PARENT
+        known = self._names.get(name)
+        parts.append(known[1] if known is not None and known[0] is kind else self._encode_name(name, kind))
+        parts.append(_PACK_TIMES(_START_TIME_TAG, start_time, _END_TIME_TAG, end_time))
+        lost = self._append_attributes(parts, attributes._dict) + attributes.dropped
         if lost:
             parts.append(b"\x50" + varint(lost))
-        self._append_children(parts, span)
-        parts.append(b"\x85\x01")
-        parts.append(_PACK_FLAGS(flags))
+        if events._dq:
+            parts.extend(self._encode_event(event) for event in events._dq)
+        if events.dropped:
+            parts.append(b"\x60" + varint(events.dropped))
+        if links._dq:
+            parts.extend(self._encode_link(link) for link in links._dq)
+        if links.dropped:
+            parts.append(b"\x70" + varint(links.dropped))
+        if status is not self._latest_status:
+            self._latest_status, self._latest_status_bytes = status, _encode_status(status)
+        parts.append(self._latest_status_bytes)
+        parts.append(flags)
         body = b"".join(parts)
         return b"\x12" + varint(len(body)) + body
 
-    def _append_children(self, parts: list[bytes], span: ReadableSpan) -> None:
-        parts.extend(self._encode_event(event) for event in span.events)
-        if span.dropped_events:
-            parts.append(b"\x60" + varint(span.dropped_events))
-        parts.extend(self._encode_link(link) for link in span.links)
-        if span.dropped_links:
-            parts.append(b"\x70" + varint(span.dropped_links))
-        status = span.status
-        is_plain = status.status_code is StatusCode.UNSET and not status.description
-        parts.append(_NO_STATUS if is_plain else _encode_status(status.status_code.value, status.description))
+    def _encode_name(self, name: str, kind: SpanKind) -> bytes:
+        """Name and kind. The latest kind of each name is kept: an enumeration's hash is slow."""
+        encoded = delimited(5, _text(name)) + _KINDS[kind]
+        _keep(self._names, name, (kind, encoded), len(encoded))
+        return encoded
 
     def _encode_event(self, event: Event) -> bytes:
         parts = [_PACK_EVENT_TIME(_EVENT_TIME_TAG, event.timestamp), delimited(2, _text(event.name))]
-        lost = self._append_attributes(parts, b"\x1a", event.attributes) + event.dropped_attributes
+        lost = self._append_attributes(parts, event.attributes, b"\x1a") + event.dropped_attributes
         if lost:
             parts.append(b"\x20" + varint(lost))
         return delimited(11, b"".join(parts))
@@ -175,52 +206,64 @@ class Encoder:
             b"\x12\x08",
             context.span_id.to_bytes(8, "big"),
         ]
-        lost = self._append_attributes(parts, b"\x22", link.attributes) + link.dropped_attributes
+        lost = self._append_attributes(parts, link.attributes, b"\x22") + link.dropped_attributes
         if lost:
             parts.append(b"\x28" + varint(lost))
-        flags = _HAS_IS_REMOTE | (_IS_REMOTE if context.is_remote else 0)
-        parts += (b"\x35", _PACK_FLAGS(flags))
+        parts.append(b"\x35" + _PACK_FLAGS(_HAS_IS_REMOTE | (_IS_REMOTE if context.is_remote else 0)))
         return delimited(13, b"".join(parts))
 
     def _append_attributes(
-        self, parts: list[bytes], field_tag: bytes, attributes: Mapping[str, Any] | None
+        self, parts: list[bytes], attributes: Mapping[str, Any] | None, tag: bytes = _ATTRIBUTE_OF_A_SPAN
     ) -> int:
-        """Appends each attribute as a field with this tag; returns how many had to be left out."""
+        """Appends each attribute as a field with this tag, of a byte; returns how many had to be left out."""
         if not attributes:
             return 0
+        # Exact types: True, 1 and 1.0 are equal as keys of the cache, and different attributes.
+        if _CACHED_TYPES.issuperset(map(type, attributes.values())):
+            encoded = list(map(self._attributes.get, attributes.items()))
+        else:
+            encoded = [None] * len(attributes)
         lost = 0
-        texts, integers = self._text_attributes, self._integer_attributes
-        for key, value in _plain(attributes).items():
-            # Exact types: True, 1 and 1.0 are equal keys and different attributes.
-            kind = type(value)
-            encoded = (
-                texts.get((key, value))
-                if kind is str
-                else integers.get((key, value))
-                if kind is int
-                else None
-            )
-            if encoded is None:
+        if None in encoded:
+            pairs = list(attributes.items())
+            while None in encoded:
+                at = encoded.index(None)
                 try:
-                    encoded = _encode_key_value(key, value)
+                    encoded[at] = self._encode_attribute(*pairs[at])
                 except (TypeError, ValueError, OverflowError, AttributeError, RecursionError):
+                    encoded[at] = b""
                     lost += 1
-                    continue
-                if kind is str:
-                    _keep(texts, (key, value), encoded, len(encoded))
-                elif kind is int:
-                    _keep(integers, (key, value), encoded, len(encoded))
-            parts.append(field_tag)
-            parts.append(encoded)
-        self.lost_attributes += lost
+            self.lost_attributes += lost
+        fields = cast("list[bytes]", encoded)
+        parts.extend(fields if tag is _ATTRIBUTE_OF_A_SPAN else [tag + each[1:] for each in fields if each])
         return lost
+
+    def _encode_attribute(self, key: str, value: Any) -> bytes:
+        """A `KeyValue` as a field of a span."""
+        known = self._keys.get(key)
+        if known is None:
+            known = _AttributeKey(delimited(1, _text(key)) if key else b"")
+            _keep(self._keys, key, known, len(known.encoded))
+        kind = type(value)
+        if kind is str:
+            text = _text(value)
+            size = len(text)
+            value_head = _TEXT_HEADS[size] if size < len(_TEXT_HEADS) else _text_head(size)
+            body = known.encoded + value_head + text
+        else:
+            body = known.encoded + delimited(2, _encode_value(value, _DEEPEST_VALUE))
+        field = _ATTRIBUTE_OF_A_SPAN + varint(len(body)) + body
+        if kind in _CACHED_TYPES and known.values_left:
+            known.values_left -= 1
+            _keep(self._attributes, (key, value), field, len(field))
+        return field
 
     def _resource(self, resource: Resource) -> bytes:
         """`ResourceSpans` without its spans."""
         known = self._resources.get(id(resource))
         if known is None:
             parts: list[bytes] = []
-            self._append_attributes(parts, b"\x0a", resource.attributes)
+            self._append_attributes(parts, resource.attributes, b"\x0a")
             known = (resource, delimited(1, b"".join(parts)) + _schema_url(resource))
             _keep(self._resources, id(resource), known, 0)
         return known[1]
@@ -235,7 +278,7 @@ class Encoder:
                     parts.append(delimited(1, _text(scope.name)))
                 if scope.version:
                     parts.append(delimited(2, _text(scope.version)))
-                self._append_attributes(parts, b"\x1a", scope.attributes)
+                self._append_attributes(parts, scope.attributes, b"\x1a")
             known = (scope, delimited(1, b"".join(parts)) + _schema_url(scope))
             _keep(self._scopes, id(scope), known, 0)
         return known[1]
@@ -257,15 +300,21 @@ def _schema_url(owner: Resource | InstrumentationScope | None) -> bytes:
     return b"" if owner is None or not owner.schema_url else delimited(3, _text(owner.schema_url))
 
 
-def _encode_status(code: int, description: str | None) -> bytes:
+def _encode_status(status: Status) -> bytes:
+    code, description = status.status_code, status.description
+    if code is StatusCode.UNSET and not description:
+        return _NO_STATUS
     message = b"" if not description else delimited(2, _text(description))
-    return delimited(15, message + (b"\x18" + varint(code) if code else b""))
+    return delimited(15, message + (b"\x18" + varint(code.value) if code.value else b""))
 
 
-def _encode_key_value(key: str, value: Any) -> bytes:
-    """A `KeyValue` message with its length, without a tag."""
-    body = (delimited(1, _text(key)) if key else b"") + delimited(2, _encode_value(value, _DEEPEST_VALUE))
-    return varint(len(body)) + body
+def _text_head(size: int) -> bytes:
+    """What stands before a text of this size as the value of a `KeyValue`."""
+    head = b"\x0a" + varint(size)
+    return b"\x12" + varint(len(head) + size) + head
+
+
+_TEXT_HEADS = [_text_head(size) for size in range(256)]
 
 
 def _encode_value(value: Any, depth: int) -> bytes:
@@ -322,10 +371,60 @@ _WRITERS: dict[type, Callable[[Any, int], bytes]] = {
 }
 
 
-def _plain(attributes: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same as a plain dictionary, for the SDK's own mapping is slow to iterate."""
-    copy = getattr(attributes, "copy", None)
-    return attributes if copy is None else cast("Mapping[str, Any]", copy())
+_Found = tuple[Any, ...]
+"""What is written of a span, in the order of `_PRIVATE`."""
+_PRIVATE = (
+    *("_resource", "_instrumentation_scope", "_context", "_parent", "_name", "_kind"),
+    *("_start_time", "_end_time", "_status", "_attributes", "_events", "_links"),
+)
+
+
+@dataclass(slots=True)
+class _Container:
+    """The face of the SDK's own containers that is read here."""
+
+    _dict: Mapping[str, Any]
+    _dq: Sequence[Any]
+    dropped: int
+
+
+def _read_public(span: ReadableSpan) -> _Found:
+    """Reads any span."""
+    return (
+        *(span.resource, span.instrumentation_scope, span.context, span.parent, span.name, span.kind),
+        *(span.start_time, span.end_time, span.status),
+        _Container(span.attributes or {}, (), span.dropped_attributes),
+        _Container({}, span.events, span.dropped_events),
+        _Container({}, span.links, span.dropped_links),
+    )
+
+
+_read_private = attrgetter(*_PRIVATE)
+
+
+def _read_sdk(span: ReadableSpan) -> _Found:
+    """The same, quickly.
+
+    The SDK's public face copies what a span holds, some of it under a lock, each time it is asked; what is in
+    a span that has ended changes no more.
+    """
+    found = _read_private(span)
+    is_own = type(found[9]) is BoundedAttributes and type(found[10]) is BoundedList is type(found[11])
+    return found if is_own else _read_public(span)
+
+
+def _choose_reader() -> Callable[[ReadableSpan], _Found]:
+    """The quick reader where this SDK has what it reads under the names that it is known by."""
+    try:
+        _read_private(ReadableSpan("probe"))
+        queue: object = attrgetter("_dq")(BoundedList(1))
+        is_known = isinstance(BoundedAttributes()._dict, dict) and isinstance(queue, deque)
+    except AttributeError:
+        is_known = False
+    return _read_sdk if is_known else _read_public
+
+
+_read = _choose_reader()
 
 
 def _text(text: str) -> bytes:

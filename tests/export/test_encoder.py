@@ -2,15 +2,18 @@
 
 import math
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor, TracerProvider
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
@@ -113,8 +116,30 @@ def make_span(**changes: Any) -> ReadableSpan:
     return ReadableSpan(**{**fields, **changes})
 
 
-def test_real_tracers_spans_are_equal_too() -> None:
-    """With the SDK's own containers, their counts of what was dropped included."""
+def as_found(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Attributes in the SDK's own containers, empty lists of events and links beside them."""
+    return {
+        "attributes": BoundedAttributes(attributes=attributes),
+        "events": BoundedList(1),
+        "links": BoundedList(1),
+    }
+
+
+@given(st.lists(st.dictionaries(st.sampled_from("abc"), SCALARS, max_size=3), min_size=1, max_size=20))
+def test_cached_attributes_keep_their_types_and_values(attributes: list[dict[str, Any]]) -> None:
+    """Whatever came before under the same key: 1, True and 1.0 are equal, and different values."""
+    spans = [make_span(**as_found(each)) for each in attributes]
+    assert parse(Encoder().encode(spans).payload) == encode_spans(spans)
+
+
+@pytest.mark.parametrize("is_quick", [True, False])
+def test_real_tracers_spans_are_equal_too(is_quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the SDK's own containers, their counts of what was dropped included, however they are read."""
+    assert encoder_module._choose_reader() is encoder_module._read_sdk, "this SDK's names are not known"
+    if not is_quick:
+        monkeypatch.setattr(encoder_module, "_read_private", attrgetter("_renamed"))
+        monkeypatch.setattr(encoder_module, "_read", encoder_module._choose_reader())
+        assert encoder_module._read is encoder_module._read_public
     ended: list[ReadableSpan] = []
 
     class Keep(SpanProcessor):
@@ -240,7 +265,7 @@ def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     caches = [value for value in vars(encoder).values() if isinstance(value, dict)]
     assert len(caches) == 5
     assert all(0 < len(cache) <= 10 for cache in caches)
-    assert not any(len(key[1]) > 256 for key in encoder._text_attributes)
+    assert not any(len(str(key[1])) > 256 for key in encoder._attributes)
 
 
 @given(st.lists(SPANS, min_size=2, max_size=9))
