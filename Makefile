@@ -47,12 +47,14 @@ load-ui: $(READY) ## Locust's own page, on port 8089
 	@$(BIN)/python -m loadtest ui
 
 ##@ Development
-.PHONY: test soak test-stack test-compose lint format lock dashboards clean help
+.PHONY: test soak bench-export test-stack test-compose lint format lock dashboards clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
 	@$(BIN)/pytest -m "not stack and not compose and not soak" --cov --cov-report=term
 soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 	@$(BIN)/pytest -m soak
+bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory
+	@$(BIN)/python -m benchmarks.export
 test-stack: $(READY) ## the tests on the real programs; starts the stack if it is not up
 	@$(BIN)/python -m stack build
 	@$(BIN)/pytest -m stack

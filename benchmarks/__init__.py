@@ -1,0 +1,1 @@
+"""The engine beside the stock one, measured side by side."""
