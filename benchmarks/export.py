@@ -23,6 +23,8 @@ from benchmarks.figures import Figure
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("results")
+_RATE = 2_500
+"""Traces of two spans a second where a measurement is paced."""
 _HOST = "http://127.0.0.1"
 _PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-grpc", "grpcio", "protobuf", "fastapi")
 
@@ -83,10 +85,10 @@ class Run:
         self.samples[label].append(sample)
         return sample
 
-    def deliver(self, engine: str, measure: str, **what: Any) -> None:
+    def deliver(self, engine: str, measure: str, variant: str = "", **what: Any) -> None:
         """One sample in which every span must arrive."""
         before = self.receiver.spans
-        label = f"{measure} {engine}"
+        label = f"{measure} {engine} {variant}".strip()
         sample = self.measure(
             label, measure=measure, engine=engine, endpoint=self.receiver.endpoints[engine], **what
         )
@@ -120,21 +122,29 @@ def _cpu(run: Run) -> list[Figure]:
     traces = 4_096 if run.is_quick else 16_384
     for _ in range(3 if run.is_quick else 7):
         for engine in run.shuffled("ours", "grpc", "http"):
-            for measure in ("cpu", "export"):
-                run.deliver(engine, measure, traces=traces, traces_per_second=2_500)
+            run.deliver(engine, "cpu", traces=traces, traces_per_second=_RATE)
+            run.deliver(engine, "export", "paced", traces=traces, traces_per_second=_RATE)
+            run.deliver(engine, "export", "flat out", traces=4 * traces, traces_per_second=None)
     whole = {engine: run.column(f"cpu {engine}", "us_per_span") for engine in ("ours", "grpc", "http")}
-    after = {engine: run.column(f"export {engine}", "us_per_span") for engine in ("ours", "grpc")}
+    after = {
+        (engine, how): run.column(f"export {engine} {how}", "us_per_span")
+        for engine in ("ours", "grpc")
+        for how in ("paced", "flat out")
+    }
     return [
         Figure(
             "CPU a span, created to answered, over stock gRPC", "ratio", whole["ours"], whole["grpc"], 0.60
         ),
         Figure("the same over stock HTTP", "ratio", whole["ours"], whole["http"], 0.60),
-        Figure(
-            "CPU a span, ended to answered, over stock gRPC",
-            "ratio",
-            after["ours"],
-            after["grpc"],
-            0.20,
+        *(
+            Figure(
+                f"CPU a span, ended to answered, over stock gRPC, {how}",
+                "ratio",
+                after["ours", how],
+                after["grpc", how],
+                0.20,
+            )
+            for how in ("flat out", "paced")
         ),
     ]
 

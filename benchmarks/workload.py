@@ -52,6 +52,11 @@ class Engine:
             self._number += 1
             end_trace(self._tracer, self._number)
 
+    def wait_for_room(self) -> None:
+        """Waits until a burst fits into the queue."""
+        while self.waiting > QUEUE_SPANS - 2 * BATCH_SPANS:
+            time.sleep(0.0005)
+
     @property
     def waiting(self) -> int:
         """Spans that have not left yet, as far as the engine tells."""
@@ -138,8 +143,13 @@ def measure_cpu(engine: str, endpoint: str, traces: int, traces_per_second: floa
     return {"us_per_span": used / spans * 1e6, "spans": spans + 2_000}
 
 
-def measure_export(engine: str, endpoint: str, traces: int, traces_per_second: float) -> dict[str, float]:
-    """Microseconds of CPU a span from its end to the answer: the spans were made before."""
+def measure_export(
+    engine: str, endpoint: str, traces: int, traces_per_second: float | None
+) -> dict[str, float]:
+    """Microseconds of CPU a span from its end to the answer: the spans were made before.
+
+    Without a rate they come as fast as the engine takes them.
+    """
     made = Engine(engine, endpoint)
     made.end_traces(1_000)
     made.provider.force_flush(30_000)
@@ -148,7 +158,11 @@ def measure_export(engine: str, endpoint: str, traces: int, traces_per_second: f
     for done in range(0, len(spans), 2 * _BURST_TRACES):
         for span in spans[done : done + 2 * _BURST_TRACES]:
             made.processor.on_end(span)
-        time.sleep(max(0.0, started + (done / 2 + _BURST_TRACES) / traces_per_second - time.monotonic()))
+        if traces_per_second is None:
+            made.wait_for_room()
+        else:
+            due = started + (done / 2 + _BURST_TRACES) / traces_per_second
+            time.sleep(max(0.0, due - time.monotonic()))
     made.provider.force_flush(30_000)
     used = time.process_time() - used
     made.provider.shutdown()
@@ -162,8 +176,7 @@ def measure_throughput(engine: str, endpoint: str, traces: int) -> dict[str, flo
     made.provider.force_flush(30_000)
     started = time.monotonic()
     for _ in range(0, traces, _BURST_TRACES):
-        while made.waiting > QUEUE_SPANS - 2 * BATCH_SPANS:
-            time.sleep(0.0005)
+        made.wait_for_room()
         made.end_traces(_BURST_TRACES)
     made.provider.force_flush(60_000)
     seconds = time.monotonic() - started

@@ -155,14 +155,15 @@ class Encoder:
         """What was read of a span, as an entry of `ScopeSpans.spans`, tag and length included."""
         _, _, context, parent, name, kind, start_time, end_time, status, attributes, events, links = found
         trace_id, span_id, _, _, trace_state, _ = context
-        parts = [_TRACE_ID, trace_id.to_bytes(16, "big"), _SPAN_ID, span_id.to_bytes(8, "big")]
+        parts = [_TRACE_ID, trace_id.to_bytes(16), _SPAN_ID, span_id.to_bytes(8)]
         if trace_state is not _NO_TRACE_STATE and trace_state:
             parts.append(delimited(3, _text(trace_state.to_header())))
         flags = _LOCAL_PARENT
         if parent is not None:
             parts.append(_PARENT_ID)
-            parts.append(parent.span_id.to_bytes(8, "big"))
-            if parent.is_remote:
+            _, parent_id, is_remote, _, _, _ = parent
+            parts.append(parent_id.to_bytes(8))
+            if is_remote:
                 flags = _REMOTE_PARENT
         known = self._names.get(name)
         parts.append(known[1] if known is not None and known[0] is kind else self._encode_name(name, kind))
@@ -246,7 +247,10 @@ class Encoder:
             _keep(self._keys, key, known, len(known.encoded))
         kind = type(value)
         if kind is str:
-            text = _text(value)
+            try:
+                text = value.encode()
+            except UnicodeEncodeError:
+                text = _text(value)
             size = len(text)
             value_head = _TEXT_HEADS[size] if size < len(_TEXT_HEADS) else _text_head(size)
             body = known.encoded + value_head + text

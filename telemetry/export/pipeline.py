@@ -15,6 +15,7 @@ from functools import partial
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import TraceFlags
 
 from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
@@ -86,8 +87,8 @@ class ExportPipeline(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         """Queues a sampled span and returns; a full queue drops it, counted."""
-        context = span.get_span_context()
-        if context is None or not context.trace_flags.sampled:
+        context = span.context
+        if context is None or not context.trace_flags & TraceFlags.SAMPLED:
             return
         run = self._run or self._start()
         if run is None:
