@@ -45,7 +45,8 @@ class Backends:
                 if attribute["key"] == "service.name"
             ]
             for scope in resource["scopeSpans"]:
-                spans.setdefault(names[0], []).extend(scope["spans"])
+                # Jaeger leaves what it was given twice out of one of the two, which may leave nothing.
+                spans.setdefault(names[0], []).extend(scope.get("spans", []))
         return spans
 
     def query(self, expression: str) -> list[dict[str, Any]]:
