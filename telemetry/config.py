@@ -7,6 +7,7 @@ Precedence, for each field: keyword argument, standard `OTEL_*` variable, short 
 
 import logging
 import os
+import ssl
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -14,7 +15,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import unquote
 
-from pydantic import AliasChoices, Field, FiniteFloat, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -426,6 +435,20 @@ class TelemetryConfig(BaseSettings):
     def _check_endpoint(cls, value: str | None) -> str | None:
         return None if value is None else check_endpoint(value)
 
+    @field_validator("certificate", "client_key", "client_certificate")
+    @classmethod
+    def _check_file(cls, file: str | None, info: ValidationInfo) -> str | None:
+        if file is not None:
+            try:
+                Path(file).read_bytes()
+                if info.field_name == "certificate":
+                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+            except ssl.SSLError as error:
+                raise ValueError(f"the file holds no certificate in PEM form ({error.reason})") from None
+            except OSError as error:
+                raise ValueError(f"the file cannot be read: {error.strerror}") from None
+        return file
+
     @model_validator(mode="after")
     def _check_together(self) -> Self:
         if self.max_export_batch_size > self.max_queue_size:
@@ -442,6 +465,17 @@ class TelemetryConfig(BaseSettings):
             raise ValueError(
                 "mTLS needs both OTEL_EXPORTER_OTLP_CLIENT_KEY and OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
             )
+        if self.client_certificate is not None:
+            try:
+                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+                # A key with a passphrase would else ask the terminal for it.
+                context.load_cert_chain(self.client_certificate, self.client_key, password="")
+            except ssl.SSLError as error:
+                raise ValueError(
+                    f"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE ({self.client_certificate}) and "
+                    f"OTEL_EXPORTER_OTLP_CLIENT_KEY ({self.client_key}) are no pair in PEM form without a "
+                    f"passphrase ({error.reason})"
+                ) from None
         if self.protocol == "http/protobuf" and not all(
             "://" in address for address in (self.export_endpoint, self.metrics_export_endpoint)
         ):

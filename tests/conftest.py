@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from export.misbehaving import make_certificate
 from hypothesis import settings
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
@@ -116,6 +118,13 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
                 for scope_spans in resource_spans.scope_spans:
                     self._spans.extend(scope_spans.spans)
         return trace_service_pb2.ExportTraceServiceResponse()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
+    """Self-signed certificates of localhost with their keys: a valid one and one that has expired."""
+    folder = tmp_path_factory.mktemp("certificates")
+    return {name: make_certificate(folder, name, days=days) for name, days in (("valid", 2), ("expired", -1))}
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """TelemetryConfig: precedence, presets and what it says of bad values."""
 
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -73,6 +74,12 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("OTEL_BSP_SCHEDULE_DELAY", "nan", "finite"),
         ("TELEMETRY_EXCLUDED_URLS", "metrics", "starts with /"),
         ("ENABLE_PROMETHEUS", "perhaps", "valid boolean"),
+        ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", "nowhere://", "http://localhost:4317"),
+        ("TELEMETRY_SPOOL_MODE", "sometimes", "'outage' or 'always'"),
+        ("TELEMETRY_SPOOL_FSYNC", "often", "'always', 'interval' or 'never'"),
+        ("TELEMETRY_SPOOL_MAX_BYTES", "1", "greater than or equal to 65536"),
+        ("TELEMETRY_SPOOL_MAX_AGE_SECONDS", "0", "greater than 0"),
+        ("TELEMETRY_SPOOL_MIN_FREE", "1", "less than 1"),
     ],
 )
 def test_malformed_value_names_variable_value_and_rule(
@@ -86,6 +93,34 @@ def test_malformed_value_names_variable_value_and_rule(
     assert f"{variable}={value!r}" in message
     assert rule in message
     assert message.count("cannot be used") == 1
+
+
+@pytest.mark.parametrize("kind", ["CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"])
+def test_certificate_that_cannot_be_read_stops_the_start(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first span fails, and with the system's own reason."""
+    variable = f"OTEL_EXPORTER_OTLP_{kind}"
+    for file, reason in ((tmp_path / "none.pem", "No such file"), (tmp_path, "Is a directory")):
+        monkeypatch.setenv(variable, str(file))
+        with pytest.raises(ConfigurationError, match=f"{variable}='{file}' cannot be used: .*{reason}"):
+            TelemetryConfig()
+
+
+def test_file_that_is_no_certificate_stops_the_start(
+    tmp_path: Path, certificates: dict[str, tuple[Path, Path]]
+) -> None:
+    """Alone, or as a pair that does not belong together; a right one is taken."""
+    nonsense = tmp_path / "nonsense.pem"
+    nonsense.write_text("no certificate")
+    with pytest.raises(ConfigurationError, match="no certificate in PEM form"):
+        TelemetryConfig(certificate=str(nonsense))
+    (one, key), (_, other_key) = certificates["valid"], certificates["expired"]
+    for wrong in (nonsense, other_key):
+        with pytest.raises(ConfigurationError, match="no pair in PEM form without a passphrase"):
+            TelemetryConfig(client_certificate=str(one), client_key=str(wrong))
+    config = TelemetryConfig(certificate=str(one), client_certificate=str(one), client_key=str(key))
+    assert config.client_key == str(key)
 
 
 def test_malformed_argument_is_named_as_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:

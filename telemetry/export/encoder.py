@@ -247,10 +247,7 @@ class Encoder:
             _keep(self._keys, key, known, len(known.encoded))
         kind = type(value)
         if kind is str:
-            try:
-                text = value.encode()
-            except UnicodeEncodeError:
-                text = _text(value)
+            text = _text(value)
             size = len(text)
             value_head = _TEXT_HEADS[size] if size < len(_TEXT_HEADS) else _text_head(size)
             body = known.encoded + value_head + text

@@ -1,10 +1,9 @@
 """Fixtures of the export engine's tests: Collectors that misbehave."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from export.misbehaving import Collector, GrpcCollector, HttpCollector, Wire, make_certificate
+from export.misbehaving import Collector, GrpcCollector, HttpCollector, Wire
 
 KINDS = {"grpc": GrpcCollector, "http": HttpCollector}
 
@@ -39,10 +38,3 @@ def wire(collector: Collector) -> Iterator[Wire]:
     made = Wire(collector.port)
     yield made
     made.close()
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """Self-signed certificates of localhost with their keys: a valid one and one that has expired."""
-    folder = tmp_path_factory.mktemp("certificates")
-    return {name: make_certificate(folder, name, days=days) for name, days in (("valid", 2), ("expired", -1))}

@@ -1,6 +1,7 @@
 """Metrics over OTLP, behind the breaker of the spans."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -135,12 +136,18 @@ def test_refusal_is_no_failure_of_the_collector(
 
 
 def test_certificate_that_cannot_be_read_is_told(
-    make: Callable[..., Rig], tmp_path: Path, metrics_data: MetricsData
+    make: Callable[..., Rig],
+    tmp_path: Path,
+    certificates: dict[str, tuple[Path, Path]],
+    metrics_data: MetricsData,
 ) -> None:
-    """It names the file; nothing is raised."""
-    rig = make(endpoint="https://localhost:1", certificate=str(tmp_path / "none.pem"))
+    """One that goes while the app runs: it names the file; nothing is raised."""
+    file = tmp_path / "gone.pem"
+    shutil.copy(certificates["valid"][0], file)
+    rig = make(endpoint="https://localhost:1", certificate=str(file))
+    file.unlink()
     assert not push(rig, metrics_data)
-    assert "none.pem" in rig.told[0].detail
+    assert "gone.pem" in rig.told[0].detail
 
 
 def test_forked_child_has_a_connection_of_its_own(

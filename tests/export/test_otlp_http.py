@@ -3,7 +3,6 @@
 import gzip
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -345,30 +344,10 @@ def test_close_ends_an_export_that_is_under_way(transport: HttpTransport, server
     assert send(transport).kind == "closed"
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A self-signed certificate of localhost, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    certificate, key = folder / "certificate.pem", folder / "key.pem"
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-                "-nodes",
-            ),
-            *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
-            *("-days", "2", "-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return certificate, key
+@pytest.fixture
+def certificate(certificates: dict[str, tuple[Path, Path]]) -> tuple[Path, Path]:
+    """A certificate of localhost, and its key."""
+    return certificates["valid"]
 
 
 def tls_server(certificate: tuple[Path, Path]) -> Server:

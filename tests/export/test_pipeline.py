@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -311,20 +312,22 @@ def test_worker_that_cannot_start_is_told_without_a_lock(
 
 
 def test_certificate_that_cannot_be_read_fails_exports_until_it_can(
-    tmp_path: Path, until: Until, receiver: Any
+    tmp_path: Path, certificates: dict[str, tuple[Path, Path]], until: Until
 ) -> None:
-    """The app goes on; health names the file; the breaker keeps the attempts rare."""
-    pipeline = ExportPipeline(
-        TelemetryConfig(
-            endpoint="https://localhost:1",
-            certificate=str(tmp_path / "none.pem"),
-            schedule_delay_ms=20,
-            breaker_open_seconds=0.05,
-        )
+    """One that goes while the app runs: it goes on, health says why, the breaker keeps the attempts rare."""
+    file = tmp_path / "gone.pem"
+    shutil.copy(certificates["valid"][0], file)
+    config = TelemetryConfig(
+        endpoint="https://localhost:1",
+        certificate=str(file),
+        schedule_delay_ms=20,
+        breaker_open_seconds=0.05,
     )
+    file.unlink()
+    pipeline = ExportPipeline(config)
     end_spans(pipeline, 3)
     until("the breaker to open", lambda: pipeline.breaker.snapshot().opened_total)
-    assert "none.pem" in str(pipeline.status.last_error)
+    assert "gone.pem" in str(pipeline.status.last_error)
     assert pipeline.stop(0.2) is False
     assert pipeline.ledger.read().dropped == {DropReason.SHUTDOWN: 3}
 
