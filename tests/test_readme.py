@@ -9,11 +9,12 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_example_runs_as_it_stands(receiver: Any, tmp_path: Path) -> None:
     """Copied from the page, the example serves and its spans arrive."""
-    example, _ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    example, _, _ = EXAMPLES
     assert len([line for line in example.splitlines() if line]) <= 15
     script = example + (
         "\nfrom fastapi.testclient import TestClient\n"
@@ -33,6 +34,27 @@ def test_example_runs_as_it_stands(receiver: Any, tmp_path: Path) -> None:
     assert names[0] == "GET /quote/{symbol}"
     assert "price" in names
     assert len(names) == 3
+
+
+def test_other_examples_run_with_what_they_take_for_granted(receiver: Any, tmp_path: Path) -> None:
+    """A check of the reader's, and the reader's own provider."""
+    _, job, own_provider = EXAMPLES
+    script = (
+        "ping = lambda: True\n"
+        + job
+        + "from opentelemetry.sdk.trace import TracerProvider\nprovider = TracerProvider()\n"
+        + own_provider.replace("/var/lib/shop/spool", str(tmp_path / "spool"))
+        + "provider.get_tracer('own').start_span('own').end()\nprovider.shutdown()\n"
+    )
+    subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint},
+        check=True,
+        timeout=30,
+    )
+    assert receiver.names == ["operation_name", "own"]
+    assert (tmp_path / "spool").is_dir()
 
 
 def test_every_command_named_is_a_target_and_every_variable_a_setting() -> None:
