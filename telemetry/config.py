@@ -532,6 +532,13 @@ class TelemetryConfig(BaseSettings):
                 self.environment,
                 ", ".join(PRESETS),
             )
+        temporality = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "")
+        if self.metrics_exporter == "otlp" and temporality.lower() not in {"", "cumulative"}:
+            logger.warning(
+                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=%s changes nothing: pushed metrics are "
+                "cumulative, so that a push that fails loses nothing",
+                temporality,
+            )
         port = port_of_other_protocol(self.export_endpoint, self.protocol)
         if port is not None:
             logger.warning(

@@ -123,6 +123,17 @@ def test_file_that_is_no_certificate_stops_the_start(
     assert config.client_key == str(key)
 
 
+def test_temporality_that_is_not_kept_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A standard variable that does nothing here must not do so in silence."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
+    TelemetryConfig().log_suspicions()
+    assert not caplog.text
+    TelemetryConfig(metrics_exporter="otlp").log_suspicions()
+    assert "TEMPORALITY_PREFERENCE=delta changes nothing" in caplog.text
+
+
 def test_malformed_argument_is_named_as_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
     """An argument's error names the argument, not a variable that it overrides."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")

@@ -105,7 +105,11 @@ class Backlog:
         self.outbox.put_back(parcel)
 
     def split(self, parcel: Parcel) -> None:
-        """A parcel is to be sent in halves."""
+        """A parcel is to be sent in halves.
+
+        Raises:
+            ValueError: it cannot be taken apart.
+        """
         self.outbox.replace(parcel, parcel.batch.halves())
         for flush in parcel.flushes:
             flush.replace(parcel)

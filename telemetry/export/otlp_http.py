@@ -227,8 +227,12 @@ def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
             answers.append(error)
 
     thread = threading.Thread(target=resolve, name="telemetry-resolve", daemon=True)
-    thread.start()
-    thread.join(deadline.remaining())
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter ends, and starts none any more
+        resolve()
+    else:
+        thread.join(deadline.remaining())
     if not answers:
         raise TimeoutError(f"{host} was not resolved in time")
     if isinstance(answers[0], OSError):

@@ -244,7 +244,7 @@ class ExportPipeline(SpanProcessor):
 
     def _make_spool(self) -> Spool | None:
         config = self.config
-        if config.spool_dir is None or config.traces_exporter != "otlp":
+        if config.spool_dir is None or config.traces_exporter != "otlp" or config.sdk_disabled:
             return None
         settings = SpoolSettings(
             folder=destination_folder(

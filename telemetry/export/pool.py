@@ -25,18 +25,22 @@ class SendPool:
         """Has a job done; it must not raise.
 
         Args:
-            job: what is to be done.
+            job: what is to be done; on the caller's own thread where no other starts any more, for the
+                interpreter ends.
             running: how many jobs are under way without this one.
-
-        Raises:
-            RuntimeError: no thread starts any more, for the interpreter ends.
         """
         if running >= len(self._threads) and len(self._threads) < self._size:
             thread = threading.Thread(
                 target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True
             )
-            thread.start()
-            self._threads.append(thread)
+            try:
+                thread.start()
+            except RuntimeError:
+                if not self._threads:
+                    job()
+                    return
+            else:
+                self._threads.append(thread)
         self._jobs.put(job)
 
     def close(self) -> None:

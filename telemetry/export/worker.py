@@ -309,7 +309,10 @@ class ExportWorker:
         self._failures = 0
         self._ask_breaker_at = -math.inf
         if outcome.fate is Fate.SPLIT:
-            self._backlog.split(parcel)
+            try:
+                self._backlog.split(parcel)
+            except ValueError:  # a spool's record that another version wrote
+                self._backlog.settle(parcel, replace(outcome, fate=Fate.POISON))
         else:
             self._backlog.settle(parcel, outcome)
 

@@ -282,6 +282,24 @@ def test_flush_is_false_when_the_queue_was_full_before_it(
     assert rig.pipeline.force_flush(5_000) is True
 
 
+def test_spans_are_sent_though_no_thread_starts_any_more(
+    make_rig: Callable[..., Rig], receiver: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As at the interpreter's end, where the worker runs already and the threads that send do not."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.end_spans(1)
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name.startswith("telemetry"):
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert rig.pipeline.stop(5) is True
+    assert len(receiver.spans) == 1
+
+
 def test_worker_that_cannot_start_is_told_without_a_lock(
     make_rig: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import stat
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -425,6 +426,29 @@ def test_another_users_folder_is_refused(tmp_path: Path) -> None:
     os.chown(folder, 12_345, -1)
     rig = Rig(folder)
     assert "belongs to another user" in str(rig.spool.status.trouble)
+
+
+def test_batches_of_another_destination_are_never_sent_and_do_not_stay_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A key changed: what was for the old one goes when it is too old, unless its owner lives."""
+    dead, alive = Rig(tmp_path / "old key"), Rig(tmp_path / "other key")
+    dead.append(b"of the dead")
+    alive.append(b"of the living")
+    dead.crash()
+    files = segments(tmp_path)
+    rig = Rig(tmp_path / "new key", max_age_seconds=60)
+    rig.wall_seconds = time.time()
+    rig.adopt_all()
+    assert segments(tmp_path) == files
+    rig.wall_seconds += 61
+    rig.adopt_all()
+    assert rig.take_all() == []
+    assert rig.ledger.read().adopted == 0
+    assert [file.parent.parent.name for file in segments(tmp_path)] == ["other key"]
+    assert not (tmp_path / "old key").exists()
+    assert "another endpoint or other headers" in caplog.text
+    assert alive.take_all() == [b"of the living"]
 
 
 def test_replay_is_paced_by_fresh_data() -> None:

@@ -28,6 +28,7 @@ from ..ledger import ON_DISK, DropReason, Ledger
 from .claim import Claim
 from .record import HEADER_BYTES, Header
 from .segment import SUFFIX, Record, Segment
+from .sweep import remove_expired
 
 _QUARANTINE = "quarantine"
 _MOST_QUARANTINED = 8
@@ -230,6 +231,7 @@ class Spool:
         if now >= self._orphans_at:
             self._orphans_at = now + _ORPHANS_SECONDS
             self._find_orphans()
+            remove_expired(self._settings.folder, self._settings.max_age_seconds, self._wall_clock() / 1e9)
         if self._unread:
             self._adopt(Segment(self._unread.popleft()))
         if self._is_unsynced and self._settings.fsync == "interval" and now >= self._sync_at:

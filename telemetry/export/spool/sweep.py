@@ -1,0 +1,49 @@
+"""What nobody will ever send: batches for a destination that no process uses any more."""
+
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+from .claim import Claim
+from .segment import SUFFIX
+
+logger = logging.getLogger(__name__)
+
+
+def remove_expired(destination: Path, max_age_seconds: float, now_seconds: float) -> None:
+    """Removes what dead processes left beside a destination, for others, once it is too old to be sent.
+
+    An endpoint was renamed, or a key changed: its batches may be sent neither here nor as somebody else.
+
+    Args:
+        destination: the folder that is in use; left alone.
+        max_age_seconds: what is younger is left alone.
+        now_seconds: on the wall clock.
+    """
+    with suppress(OSError):  # it is being made or removed, or belongs to another user
+        for other in destination.parent.iterdir():
+            if other != destination and other.is_dir() and not other.is_symlink():
+                _sweep(other, max_age_seconds, now_seconds)
+
+
+def _sweep(other: Path, max_age_seconds: float, now_seconds: float) -> None:
+    for owner in sorted(other.iterdir()):
+        files = list(owner.glob(f"*{SUFFIX}"))
+        if any(now_seconds - file.stat().st_mtime <= max_age_seconds for file in files):
+            continue
+        claim = Claim.take(owner)
+        if claim is None:
+            continue
+        removed = sum(file.stat().st_size for file in files)
+        for file in files:
+            file.unlink()
+        claim.remove()
+        if removed:
+            logger.warning(
+                "%d bytes of spans for another endpoint or other headers were older than "
+                "TELEMETRY_SPOOL_MAX_AGE_SECONDS, and are removed from %s",
+                removed,
+                other,
+            )
+    with suppress(OSError):
+        other.rmdir()  # unless something is left in it
