@@ -119,8 +119,8 @@ def _dead() -> str:
 
 
 def _cpu(run: Run) -> list[Figure]:
-    traces = 4_096 if run.is_quick else 16_384
-    for _ in range(3 if run.is_quick else 7):
+    traces = 4_096 if run.is_quick else 8_192
+    for _ in range(3 if run.is_quick else 5):
         for engine in run.shuffled("ours", "grpc", "http"):
             run.deliver(engine, "cpu", traces=traces, traces_per_second=_RATE)
             run.deliver(engine, "export", "paced", traces=traces, traces_per_second=_RATE)
@@ -158,7 +158,7 @@ def _encoding(run: Run) -> list[Figure]:
 
 def _throughput(run: Run) -> list[Figure]:
     traces = 20_480 if run.is_quick else 61_440
-    for _ in range(3 if run.is_quick else 7):
+    for _ in range(3 if run.is_quick else 5):
         for engine in run.shuffled("ours", "grpc", "http"):
             run.deliver(engine, "throughput", traces=traces)
     rate = {name: run.column(f"throughput {name}", "spans_per_second") for name in ("ours", "grpc")}
@@ -175,10 +175,10 @@ def _throughput(run: Run) -> list[Figure]:
 
 
 def _requests(run: Run) -> list[Figure]:
-    requests = 2_000 if run.is_quick else 6_000
+    requests = 2_000 if run.is_quick else 4_000
     with _black_hole() as hole:
         endpoints = {"healthy": run.receiver.endpoints["ours"], "dead": _dead(), "black hole": hole}
-        for _ in range(3 if run.is_quick else 11):
+        for _ in range(3 if run.is_quick else 7):
             for state in run.shuffled(*endpoints):
                 run.measure(
                     f"requests {state}",

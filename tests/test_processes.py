@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,8 @@ GUNICORN = (
     *(str(BIN / "gunicorn"), "program:app", "--preload", "--workers", "4"),
     *("--worker-class", "uvicorn_worker.UvicornWorker", "--no-control-socket"),
 )
-WITH_A_SPAN_BEFORE_THE_FORK = f"""{AT_IMPORT}
+WITH_ITS_PROCESS = AT_IMPORT.replace("return name", "import os; return os.getpid()")
+WITH_A_SPAN_BEFORE_THE_FORK = f"""{WITH_ITS_PROCESS}
     from telemetry.client import TelemetryClient
     client = TelemetryClient()
     client.start_span("before the fork").__enter__().end()
@@ -168,38 +170,45 @@ WITH_A_SPAN_BEFORE_THE_FORK = f"""{AT_IMPORT}
 """
 
 
+def ask_every_worker(server: Server, workers: int) -> int:
+    """Sends requests, several at once, until each worker has answered one; returns how many."""
+    answered: set[str] = set()
+    requests = 0
+    with ThreadPoolExecutor(8) as pool:
+        while len(answered) < workers:
+            assert requests < 10_000, f"only {len(answered)} workers answer"
+            pids = pool.map(server.get, [f"/hello/{number}" for number in range(40)])
+            answered |= {str(pid) for pid in pids}
+            requests += 40
+    return requests
+
+
 def test_preforked_workers_lose_nothing_and_send_nothing_twice(
     serve: Callable[..., Server], receiver: Any, free_port: int
 ) -> None:
     """Gunicorn --preload: each worker has a connection, a queue and an instance id of its own."""
     server = serve(WITH_A_SPAN_BEFORE_THE_FORK, server=(*GUNICORN, "--bind", f"127.0.0.1:{free_port}"))
-    requests = 1  # the one that waited for the server
-    instances = set()
-    for _ in range(200):
-        instances.add(json.loads(str(server.get("/health/telemetry")))["service"]["instance_id"])
-        server.get(f"/hello/{requests}")
-        requests += 1
+    requests = 1 + ask_every_worker(server, 4)  # one had waited for the server
+    shown = json.loads(str(server.get("/health/telemetry")))["service"]["instance_id"]
     output = server.terminate()
     assert server.process.returncode == 0, output
     assert "Traceback" not in output
     counts = Counter(receiver.names)
     assert counts == {"before the fork": 1, "queued at the fork": 1, "GET /hello/{name}": requests}, output
-    sent_by = {resource["service.instance.id"] for resource in receiver.resources}
-    assert len(sent_by) == 5, "four workers and the parent"
-    assert instances == {
+    workers = {
         resource["service.instance.id"]
         for resource in receiver.resources
         if "GET /hello/{name}" in resource["span names"]
     }
+    assert len(workers) == 4
+    assert shown in workers, "health shows the worker's own id"
+    assert len({resource["service.instance.id"] for resource in receiver.resources} - workers) == 1
 
 
 def test_spawned_workers_lose_nothing(serve: Callable[..., Server], receiver: Any) -> None:
     """Uvicorn --workers 2."""
-    server = serve(AT_IMPORT, "--workers", "2")
-    requests = 1
-    for _ in range(100):
-        server.get(f"/hello/{requests}")
-        requests += 1
+    server = serve(WITH_ITS_PROCESS, "--workers", "2")
+    requests = 1 + ask_every_worker(server, 2)
     output = server.terminate()
     assert "Traceback" not in output
     assert receiver.names == ["GET /hello/{name}"] * requests, output
