@@ -235,6 +235,20 @@ def test_what_a_dead_process_left_is_adopted_and_sent_first(make: Callable[..., 
     assert list((tmp_path / "spool").iterdir()) == []
 
 
+def test_orphans_segments_are_sent_in_their_order(make: Callable[..., Rig], tmp_path: Path) -> None:
+    """The oldest first, over many files, and before one's own."""
+    dead = make(max_bytes=2**16)
+    written = [b"%03d" % number + b"x" * 1_000 for number in range(40)]
+    for payload in written:
+        dead.append(payload)
+    assert len(segments(tmp_path)) > 3
+    dead.crash()
+    heir = make(max_bytes=2**16)
+    heir.append(b"own")
+    heir.adopt_all()
+    assert heir.take_all() == [*written, b"own"]
+
+
 def test_folder_of_a_living_process_is_left_alone(make: Callable[..., Rig]) -> None:
     """Two spools in one folder never send the same batch."""
     one, other = make(), make()

@@ -14,25 +14,19 @@ A spool belongs to one thread, the worker's. Any thread may read `status`.
 import errno
 import hashlib
 import math
-import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from ..ledger import ON_DISK, DropReason, Ledger
-from .claim import Claim
+from .folder import Folder
 from .record import HEADER_BYTES, Header
-from .segment import SUFFIX, Record, Segment
+from .segment import Record, Segment
 from .sweep import remove_expired
 
-_QUARANTINE = "quarantine"
-_MOST_QUARANTINED = 8
-"""Damaged segments kept to be looked at, of all processes together."""
 _SEGMENT_BYTES = 4 * 2**20
 _SEGMENTS_AT_LEAST = 8
 """Of a small spool: space comes back a segment at a time."""
@@ -109,8 +103,7 @@ class Spool:
         self._clock = clock
         self._wall_clock = wall_clock
         self._segment_bytes = min(_SEGMENT_BYTES, settings.max_bytes // _SEGMENTS_AT_LEAST)
-        self._own: Claim | None = None
-        self._inherited: list[Claim] = []
+        self._folder = Folder(settings.folder)
         self._unread: deque[Path] = deque()
         """Orphans' segments that were not surveyed yet."""
         self._segments: deque[Segment] = deque()
@@ -118,9 +111,7 @@ class Spool:
         self._written: Segment | None = None
         self._is_in_use = threading.Lock()
         self._returned: deque[Record] = deque()
-        self._number = 0
         self._is_unsynced = False
-        self._free_bytes = self._disk_bytes = 0
         self._trouble_at = self._open_at = self._sync_at = self._look_at = self._orphans_at = -math.inf
         self._read_at = -math.inf
 
@@ -170,7 +161,7 @@ class Spool:
             self._tell(f"{error.strerror or error}")
             return None
         self._is_unsynced = True
-        self._free_bytes -= record_bytes
+        self._folder.free_bytes -= record_bytes
         if is_held:
             segment.held[offset] = spans
         self._refresh()
@@ -223,10 +214,10 @@ class Spool:
     def maintain(self) -> None:
         """Opens, adopts what others left, gives up what is too old, and syncs; each in its own time."""
         now = self._clock()
-        if self._own is None and now >= self._open_at:
+        if self._folder.own is None and now >= self._open_at:
             self._open_at = now + _REOPEN_SECONDS
             self._claim()
-        if self._own is None:
+        if self._folder.own is None:
             return
         if now >= self._orphans_at:
             self._orphans_at = now + _ORPHANS_SECONDS
@@ -257,20 +248,13 @@ class Spool:
         self._segments.clear()
         self._unread.clear()
         self._returned.clear()
-        for claim in (*self._inherited, *self._own_claims()):
-            self._let_go(claim)
-        self._inherited.clear()
-        self._own = None
+        self._folder.close()
 
     def forget_after_fork(self) -> None:
         """In a forked child: closes its copies of the parent's files. Not to be used any more."""
         if self._written is not None:
             self._written.close()
-        for claim in (*self._inherited, *self._own_claims()):
-            claim.forget_after_fork()
-
-    def _own_claims(self) -> tuple[Claim, ...]:
-        return () if self._own is None else (self._own,)
+        self._folder.forget_after_fork()
 
     # What is read.
 
@@ -327,13 +311,13 @@ class Spool:
             OSError: it may not.
         """
         settings = self._settings
-        if self._own is None:
+        if self._folder.own is None:
             raise OSError(self.status.trouble or "it is not open")
         if self.size_bytes + record_bytes > settings.max_bytes:
             self._expire()
         if self.size_bytes + record_bytes > settings.max_bytes:
             raise OSError(errno.ENOSPC, f"it holds its TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
-        if self._free_bytes - record_bytes < self._disk_bytes * settings.min_free_ratio:
+        if self._folder.free_bytes - record_bytes < self._folder.disk_bytes * settings.min_free_ratio:
             rule = f"less than TELEMETRY_SPOOL_MIN_FREE ({settings.min_free_ratio:.0%}) of its disk is free"
             raise OSError(errno.ENOSPC, rule)
 
@@ -343,11 +327,10 @@ class Spool:
             if self._settings.fsync != "never":
                 written.sync()
             self._close_written()
-        if self._written is None and self._own is not None:
-            self._number += 1
-            self._written = Segment(self._own.folder / f"{self._number:08}{SUFFIX}")
+        if self._written is None:
+            self._written = Segment(self._folder.next_file())
             self._segments.append(self._written)
-        return cast("Segment", self._written)
+        return self._written
 
     def _close_written(self) -> None:
         written, self._written = self._written, None
@@ -367,27 +350,16 @@ class Spool:
 
     def _claim(self) -> None:
         try:
-            self._own = Claim.make(self._settings.folder)
-            self._measure_disk()
+            self._folder.claim()
         except OSError as error:
             what = f"{self._settings.folder} cannot be used: {error.strerror or error}"
             self._tell(f"{what}; set TELEMETRY_SPOOL_DIR to a folder that the service can write")
 
     def _find_orphans(self) -> None:
         try:
-            folders = sorted(path for path in self._settings.folder.iterdir() if path.name != _QUARANTINE)
+            self._unread.extend(self._folder.take_orphans())
         except OSError as error:
             self._tell(f"{self._settings.folder} cannot be read: {error.strerror or error}")
-            return
-        for folder in folders:
-            if any(folder == claim.folder for claim in (*self._inherited, *self._own_claims())):
-                continue
-            with suppress(OSError):  # it is being made or removed, or belongs to another user
-                claim = Claim.take(folder)
-                if claim is not None:
-                    self._inherited.append(claim)
-                    self._unread.extend(sorted(folder.glob(f"*{SUFFIX}")))
-                    self._release_if_empty(folder)
 
     def _adopt(self, segment: Segment) -> None:
         try:
@@ -397,7 +369,9 @@ class Spool:
             return
         self._ledger.adopt(segment.live_spans + lost)
         self._ledger.drop(lost, DropReason.SPOOL_CORRUPT, ON_DISK)
-        self._segments.appendleft(segment)
+        # After what was adopted before, and ahead of what is this process's own.
+        own = sum(each.path.parent == self._folder.own for each in self._segments)
+        self._segments.insert(len(self._segments) - own, segment)
         self._remove_if_done(segment)
 
     def _expire(self) -> None:
@@ -415,21 +389,19 @@ class Spool:
 
     def _look(self) -> None:
         self._expire()
-        self._measure_disk()
+        self._folder.measure_disk()
         written = self._written
         if written is not None and written.size and not written.live_records:
             self._close_written()
-        if self._own is not None and not self._own.is_there:
-            # Somebody removed the folder: what was in it is lost, what comes has a new one.
+        if self._folder.is_removed:
+            # What was in it is lost, what comes has a new one.
             self._written = None
-            for segment in [each for each in self._segments if each.path.parent == self._own.folder]:
+            for segment in [each for each in self._segments if each.path.parent == self._folder.own]:
                 segment.close()
                 self._lose(segment, DropReason.SPOOL_CORRUPT)
-            self._own.release()
-            self._own = None
             self._claim()
         is_old = self._clock() - self._trouble_at > _TROUBLE_SECONDS
-        self._refresh(None if is_old and self._own is not None else self.status.trouble)
+        self._refresh(None if is_old and self._folder.own is not None else self.status.trouble)
 
     def _remove_if_done(self, segment: Segment) -> None:
         if segment.live_records or segment is self._written or segment not in self._segments:
@@ -437,41 +409,15 @@ class Spool:
         self._segments.remove(segment)
         try:
             if segment.is_damaged:
-                self._quarantine(segment.path)
+                self._folder.quarantine(segment.path)
             else:
                 segment.path.unlink(missing_ok=True)
         except OSError as error:
             self._tell(f"{segment.path} cannot be removed: {error.strerror or error}")
-        self._release_if_empty(segment.path.parent)
-
-    def _quarantine(self, path: Path) -> None:
-        """Keeps a damaged file to be looked at, of which a few are kept."""
-        folder = self._settings.folder / _QUARANTINE
-        folder.mkdir(mode=0o700, exist_ok=True)
-        path.rename(folder / f"{path.parent.name}-{path.name}")
-        kept = sorted(folder.iterdir(), key=lambda each: each.stat().st_mtime)
-        for old in kept[:-_MOST_QUARANTINED]:
-            old.unlink(missing_ok=True)
-
-    def _release_if_empty(self, folder: Path) -> None:
-        is_used = any(path.parent == folder for path in self._unread) or any(
-            segment.path.parent == folder for segment in self._segments
-        )
-        if is_used:
-            return
-        for claim in [each for each in self._inherited if each.folder == folder]:
-            self._inherited.remove(claim)
-            self._let_go(claim)
-
-    def _let_go(self, claim: Claim) -> None:
-        with suppress(OSError):  # somebody looks into it, or it holds what could not be read
-            claim.remove()
-
-    def _measure_disk(self) -> None:
-        with suppress(OSError):  # it was just removed; the next look tells
-            disk = os.statvfs(self._settings.folder)
-            self._free_bytes = disk.f_bavail * disk.f_frsize
-            self._disk_bytes = disk.f_blocks * disk.f_frsize
+        part = segment.path.parent
+        paths = (*self._unread, *(each.path for each in self._segments))
+        if not any(path.parent == part for path in paths):
+            self._folder.let_go(part)
 
     def _tell(self, trouble: str) -> None:
         self._trouble_at = self._clock()
@@ -484,5 +430,5 @@ class Spool:
             default=None,
         )
         self.status = SpoolStatus(
-            self.size_bytes, None if oldest is None else oldest / 1e9, trouble, self._free_bytes
+            self.size_bytes, None if oldest is None else oldest / 1e9, trouble, self._folder.free_bytes
         )
