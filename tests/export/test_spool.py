@@ -446,12 +446,15 @@ def test_batches_of_another_destination_are_never_sent_and_do_not_stay_for_ever(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A key changed: what was for the old one goes when it is too old, unless its owner lives."""
-    dead, alive = Rig(tmp_path / "old key"), Rig(tmp_path / "other key")
+    old, other, new = (destination_folder(tmp_path, key) for key in ("old key", "other key", "new key"))
+    foreign = tmp_path / "something else" / "12-0123abcd"
+    foreign.mkdir(parents=True)
+    dead, alive = Rig(old), Rig(other)
     dead.append(b"of the dead")
     alive.append(b"of the living")
     dead.crash()
     files = segments(tmp_path)
-    rig = Rig(tmp_path / "new key", max_age_seconds=60)
+    rig = Rig(new, max_age_seconds=60)
     rig.wall_seconds = time.time()
     rig.adopt_all()
     assert segments(tmp_path) == files
@@ -459,8 +462,9 @@ def test_batches_of_another_destination_are_never_sent_and_do_not_stay_for_ever(
     rig.adopt_all()
     assert rig.take_all() == []
     assert rig.ledger.read().adopted == 0
-    assert [file.parent.parent.name for file in segments(tmp_path)] == ["other key"]
-    assert not (tmp_path / "old key").exists()
+    assert [file.parent.parent for file in segments(tmp_path)] == [other]
+    assert not old.exists()
+    assert foreign.exists(), "the folder is the user's, and holds other things"
     assert "another endpoint or other headers" in caplog.text
     assert alive.take_all() == [b"of the living"]
 

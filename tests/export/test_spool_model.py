@@ -31,7 +31,8 @@ class SpoolMachine(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """An empty folder."""
-        self.folder = Path(tempfile.mkdtemp())
+        self.root = Path(tempfile.mkdtemp())
+        self.folder = self.root / "destination"
         self.now = 0.0
         self.number = 0
         self.live: dict[bytes, float] = {}
@@ -190,7 +191,7 @@ class SpoolMachine(RuleBasedStateMachine):
         """Removes the folder."""
         if hasattr(self, "spool"):
             self.spool.forget_after_fork()
-            shutil.rmtree(self.folder)
+            shutil.rmtree(self.root)
 
 
 TestSpool = SpoolMachine.TestCase

@@ -8,6 +8,7 @@ nobody any more, and whoever takes it sends what is in it.
 """
 
 import os
+import re
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,8 @@ except ImportError:  # Windows; opening a spool says so
     fcntl = None  # type: ignore[assignment]
 
 _LOCK = "lock"
+PART = re.compile(r"\d+-[0-9a-f]{8}")
+"""What an owner's folder is called."""
 _TRIES = 20
 
 

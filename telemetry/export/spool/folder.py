@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from .claim import Claim
+from .claim import PART, Claim
 from .segment import SUFFIX
 
 _QUARANTINE = "quarantine"
@@ -69,7 +69,7 @@ class Folder:
         found: list[Path] = []
         held = {claim.folder for claim in self._claims()}
         for part in sorted(self.path.iterdir()):
-            if part in held or part.name == _QUARANTINE:
+            if part in held or not PART.fullmatch(part.name):
                 continue
             with suppress(OSError):  # it is being made or removed, or belongs to another user
                 claim = Claim.take(part)

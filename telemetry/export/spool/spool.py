@@ -18,6 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -222,7 +223,10 @@ class Spool:
         if now >= self._orphans_at:
             self._orphans_at = now + _ORPHANS_SECONDS
             self._find_orphans()
-            remove_expired(self._settings.folder, self._settings.max_age_seconds, self._wall_clock() / 1e9)
+            with suppress(OSError):  # others' affairs: whatever it is, it is tried again
+                remove_expired(
+                    self._settings.folder, self._settings.max_age_seconds, self._wall_clock() / 1e9
+                )
         if self._unread:
             self._adopt(Segment(self._unread.popleft()))
         if self._is_unsynced and self._settings.fsync == "interval" and now >= self._sync_at:

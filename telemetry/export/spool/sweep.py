@@ -1,13 +1,17 @@
 """What nobody will ever send: batches for a destination that no process uses any more."""
 
 import logging
+import re
 from contextlib import suppress
 from pathlib import Path
 
-from .claim import Claim
+from .claim import PART, Claim
 from .segment import SUFFIX
 
 logger = logging.getLogger(__name__)
+
+DESTINATION = re.compile(r"[0-9a-f]{16}")
+"""What a destination's folder is called: the beginning of a hash."""
 
 
 def remove_expired(destination: Path, max_age_seconds: float, now_seconds: float) -> None:
@@ -20,14 +24,15 @@ def remove_expired(destination: Path, max_age_seconds: float, now_seconds: float
         max_age_seconds: what is younger is left alone.
         now_seconds: on the wall clock.
     """
-    with suppress(OSError):  # it is being made or removed, or belongs to another user
-        for other in destination.parent.iterdir():
-            if other != destination and other.is_dir() and not other.is_symlink():
+    # The folder that it is in is the user's, who may keep other things there.
+    for other in destination.parent.iterdir():
+        if other != destination and DESTINATION.fullmatch(other.name) and not other.is_symlink():
+            with suppress(OSError):  # it is being made or removed, or belongs to another user
                 _sweep(other, max_age_seconds, now_seconds)
 
 
 def _sweep(other: Path, max_age_seconds: float, now_seconds: float) -> None:
-    for owner in sorted(other.iterdir()):
+    for owner in [path for path in other.iterdir() if PART.fullmatch(path.name)]:
         files = list(owner.glob(f"*{SUFFIX}"))
         if any(now_seconds - file.stat().st_mtime <= max_age_seconds for file in files):
             continue
