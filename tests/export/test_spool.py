@@ -426,6 +426,7 @@ def test_folder_that_is_removed_is_made_anew(make: Callable[..., Rig], tmp_path:
     shutil.rmtree(tmp_path / "spool")
     rig.pass_time(2)
     assert rig.ledger.read().dropped == {DropReason.SPOOL_CORRUPT: SPANS}
+    assert rig.told == []
     assert rig.append(b"kept") is not None
     assert segments(tmp_path)
     assert rig.take_all() == [b"kept"]

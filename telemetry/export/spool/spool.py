@@ -415,7 +415,9 @@ class Spool:
             if segment.is_damaged:
                 self._folder.quarantine(segment.path)
             else:
-                segment.path.unlink(missing_ok=True)
+                segment.path.unlink()
+        except FileNotFoundError:
+            pass  # somebody has removed it
         except OSError as error:
             self._tell(f"{segment.path} cannot be removed: {error.strerror or error}")
         part = segment.path.parent
