@@ -110,7 +110,7 @@ class TelemetryClient:
         """The health of this client's telemetry, with every synchronous check run."""
         return check_telemetry_health(self)
 
-    def health_parts(self) -> dict[str, BaseModel | float]:
+    def health_parts(self) -> dict[str, BaseModel | float | None]:
         """What a health report says of this client: its fields by name."""
         config, pipeline = self.config, self.pipeline
         breaker, ledger = pipeline.breaker.snapshot(), pipeline.ledger.read()

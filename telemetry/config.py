@@ -50,6 +50,7 @@ SamplerName = Literal[
     "parentbased_always_on",
     "parentbased_always_off",
     "parentbased_traceidratio",
+    "rate_limited",
 ]
 
 _RESOURCE_ATTRIBUTE_OF = {
@@ -179,9 +180,8 @@ class TelemetryConfig(BaseSettings):
     sampler_arg: FiniteFloat = Field(
         1.0,
         ge=0,
-        le=1,
         validation_alias=_variables("OTEL_TRACES_SAMPLER_ARG"),
-        description="the share of traces that the ratio samplers keep, 0 to 1",
+        description="the share of traces to keep, 0 to 1; for rate_limited the most traces a second",
     )
 
     protocol: Literal["grpc", "http/protobuf"] = Field(
@@ -390,11 +390,15 @@ class TelemetryConfig(BaseSettings):
                 ):
                     values[field] = attributes[attribute]
         environment = values.get("environment", "development")
-        is_batch_size_set = "max_export_batch_size" in values
+        given = frozenset(values)
         for field, value in preset_of(environment).items():
             values.setdefault(field, value)
+        if values.get("sampler") == "rate_limited" and "sampler_arg" not in given:
+            raise ValueError(
+                "OTEL_TRACES_SAMPLER=rate_limited needs OTEL_TRACES_SAMPLER_ARG, the most traces a second"
+            )
         queue = str(values["max_queue_size"])
-        if not is_batch_size_set and queue.isdecimal():
+        if "max_export_batch_size" not in given and queue.isdecimal():
             # A preset must not make a small queue, asked for on its own, an error.
             values["max_export_batch_size"] = max(1, min(values["max_export_batch_size"], int(queue)))
         if not values.get("endpoint"):
@@ -428,6 +432,14 @@ class TelemetryConfig(BaseSettings):
     def _refuse_samplers_of_other_languages(cls, value: object) -> object:
         if value in _SAMPLERS_ELSEWHERE:
             raise ValueError("that sampler does not exist for Python; use parentbased_traceidratio")
+        return value
+
+    @field_validator("sampler_arg")
+    @classmethod
+    def _check_share(cls, value: float, info: ValidationInfo) -> float:
+        sampler = str(info.data.get("sampler"))
+        if value > 1 and sampler != "rate_limited":
+            raise ValueError(f"{sampler} takes a share of traces, 0 to 1; rate_limited takes traces a second")
         return value
 
     @field_validator("endpoint", "traces_endpoint", "metrics_endpoint")
@@ -510,11 +522,10 @@ class TelemetryConfig(BaseSettings):
         return min(self.exporter_timeout_seconds, self.export_timeout_ms / 1000)
 
     @property
-    def sampling_ratio(self) -> float:
-        """The share of new traces that the sampler keeps, 0 to 1."""
-        if self.sampler.endswith("always_on"):
-            return 1.0
-        return 0.0 if self.sampler.endswith("always_off") else self.sampler_arg
+    def sampling_ratio(self) -> float | None:
+        """The share of new traces that is kept, 0 to 1; None where it depends on how many there are."""
+        fixed = {"always_on": 1.0, "always_off": 0.0, "rate_limited": None}
+        return fixed.get(self.sampler.removeprefix("parentbased_"), self.sampler_arg)
 
     def log_suspicions(self) -> None:
         """Logs what is legal but probably a mistake; called once, when a pipeline is built."""

@@ -124,7 +124,8 @@ class TelemetryHealth(BaseModel):
     circuit_breaker: BreakerHealth = BreakerHealth()
     queue: QueueHealth = QueueHealth()
     batch: BatchHealth = BatchHealth()
-    sampling_ratio: float = 0.0
+    sampling_ratio: float | None = 0.0
+    """None for a sampler that keeps so many a second."""
     spool: SpoolHealth = SpoolHealth()
     ledger: LedgerHealth = LedgerHealth()
     resources: ResourceHealth = ResourceHealth()

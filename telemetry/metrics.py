@@ -118,10 +118,10 @@ class PipelineCollector(Collector):
 
     Args:
         pipeline: read at each scrape.
-        sampling_ratio: gives the one in effect.
+        sampling_ratio: gives the one in effect; None while there is none.
     """
 
-    def __init__(self, pipeline: ExportPipeline, sampling_ratio: Callable[[], float]) -> None:
+    def __init__(self, pipeline: ExportPipeline, sampling_ratio: Callable[[], float | None]) -> None:
         self._pipeline = pipeline
         self._sampling_ratio = sampling_ratio
 
@@ -149,9 +149,11 @@ class PipelineCollector(Collector):
         yield GaugeMetricFamily(
             names.SPOOL_LIMIT_BYTES, "The most of them.", value=0 if spool is None else config.spool_max_bytes
         )
-        yield GaugeMetricFamily(
-            names.SAMPLING_RATIO, "The share of new traces that is kept.", value=self._sampling_ratio()
-        )
+        ratio = self._sampling_ratio()
+        if ratio is not None:
+            yield GaugeMetricFamily(
+                names.SAMPLING_RATIO, "The share of new traces that is kept.", value=ratio
+            )
 
     def describe(self) -> Iterable[Metric]:
         """Nothing: the registry need not collect while registering."""

@@ -62,7 +62,7 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
         ("OTEL_BSP_MAX_QUEUE_SIZE", "many", "valid integer"),
         ("OTEL_BSP_MAX_QUEUE_SIZE", "0", "greater than or equal to 1"),
         ("OTEL_RESOURCE_ATTRIBUTES", "nonsense", "entry 1 is not key=value"),
-        ("OTEL_TRACES_SAMPLER_ARG", "1.5", "less than or equal to 1"),
+        ("OTEL_TRACES_SAMPLER_ARG", "1.5", "takes a share of traces, 0 to 1"),
         ("OTEL_TRACES_SAMPLER", "xray", "does not exist for Python"),
         ("OTEL_TRACES_SAMPLER", "sometimes", "always_on"),
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "http/protobuf"),

@@ -20,7 +20,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceState
 
 from .wire import delimited, fields, varint
 
@@ -104,7 +104,9 @@ class Encoder:
         """Attributes that OTLP cannot carry."""
         self._attributes: dict[tuple[str, str | int], bytes] = {}
         """Texts and integers, as fields of a span."""
-        # Most spans share one.
+        # Most spans share one; a trace's spans share its state, and so do all that the sampler began.
+        self._latest_state = _NO_TRACE_STATE
+        self._latest_state_bytes = b""
         self._latest_status = Status(StatusCode.UNSET)
         self._latest_status_bytes = _NO_STATUS
         self._keys: dict[str, _AttributeKey] = {}
@@ -157,7 +159,11 @@ class Encoder:
         trace_id, span_id, _, _, trace_state, _ = context
         parts = [_TRACE_ID, trace_id.to_bytes(16), _SPAN_ID, span_id.to_bytes(8)]
         if trace_state is not _NO_TRACE_STATE and trace_state:
-            parts.append(delimited(3, _text(trace_state.to_header())))
+            parts.append(
+                self._latest_state_bytes
+                if trace_state is self._latest_state
+                else self._encode_state(trace_state)
+            )
         flags = _LOCAL_PARENT
         if parent is not None:
             parts.append(_PARENT_ID)
@@ -185,6 +191,11 @@ class Encoder:
         parts.append(flags)
         body = b"".join(parts)
         return b"\x12" + varint(len(body)) + body
+
+    def _encode_state(self, trace_state: TraceState) -> bytes:
+        encoded = self._latest_state_bytes = delimited(3, _text(trace_state.to_header()))
+        self._latest_state = trace_state
+        return encoded
 
     def _encode_name(self, name: str, kind: SpanKind) -> bytes:
         """Name and kind. The latest kind of each name is kept: an enumeration's hash is slow."""

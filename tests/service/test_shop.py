@@ -49,15 +49,17 @@ def faults(shop: Shop) -> Iterator[httpx.Client]:
 
 
 def trace_of(shop: Shop, answer: httpx.Response, *services: str) -> list[ReceivedSpan]:
-    """Waits until the services have sent their server span, the last of each to end; returns the trace."""
+    """Waits for the services' server spans and every span's parent: batches overtake; returns the trace."""
     trace_id = answer.headers["traceresponse"].split("-")[1]
 
     def look() -> list[ReceivedSpan] | None:
         trace = shop.receiver.trace(trace_id)
         there = {it.service for it in trace if it.span.kind == Span.SPAN_KIND_SERVER}
-        return trace if there.issuperset(services) else None
+        parents = {it.span.parent_span_id for it in trace} - {b""}
+        is_whole = parents <= {it.span.span_id for it in trace}
+        return trace if is_whole and there.issuperset(services) else None
 
-    return wait_for(f"the server spans of {services} in trace {trace_id}", look)
+    return wait_for(f"trace {trace_id} with the server spans of {services}", look)
 
 
 def order_outcomes(shop: Shop) -> Counter[str]:
