@@ -68,7 +68,7 @@ class Stack:
 
         wait_for(check, seconds=seconds)
 
-    def wait_for_trace(self, trace_id: str) -> dict[str, list[dict[str, Any]]]:
+    def wait_for_trace(self, trace_id: str, seconds: float = 20) -> dict[str, list[dict[str, Any]]]:
         """The trace's spans by service, once both services' are there."""
 
         def find() -> dict[str, list[dict[str, Any]]]:
@@ -77,7 +77,7 @@ class Stack:
                 raise NotYetError(f"trace {trace_id} has spans of {', '.join(spans) or 'nobody'} only")
             return spans
 
-        return wait_for(find, seconds=20)
+        return wait_for(find, seconds=seconds)
 
 
 @pytest.fixture(
