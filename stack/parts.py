@@ -89,6 +89,31 @@ def parts_of(settings: StackSettings, *, have_pages: bool) -> tuple[Part, ...]:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class SlowLink:
+    """Toxiproxy between services and Collector; started, and asked to be slow, by who wants a fault."""
+
+    api_url: str
+    """Its HTTP API, seen from this machine."""
+    listen: str
+    """Where it is to listen, as the proxy sees it."""
+    upstream: str
+    """The Collector, as the proxy sees it."""
+    endpoint: str
+    """`OTEL_EXPORTER_OTLP_ENDPOINT` of a service that sends through it."""
+
+
+def toxiproxy_part(settings: StackSettings) -> Part:
+    """The program of the slow link; `up` does not start it."""
+    return Part(
+        "toxiproxy",
+        "a slow link between services and Collector, while one is asked for",
+        f"http://{HOST}:{settings.toxiproxy_port}/proxies",
+        f"http://{HOST}:{settings.toxiproxy_port}/version",
+        {"TOXIPROXY_PORT": settings.toxiproxy_port, "OTLP_PROXY_PORT": settings.otlp_proxy_port},
+    )
+
+
 def grafana_part(settings: StackSettings) -> Part:
     """Grafana, where there is an image of it."""
     return Part(

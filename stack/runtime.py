@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from stack.errors import StackError
-from stack.parts import MissingPart, Part
+from stack.parts import MissingPart, Part, SlowLink
 from stack.settings import StackSettings
 
 
@@ -94,6 +94,18 @@ class Runtime(Protocol):
 
     def start(self, name: str) -> None:
         """Starts the part and waits until it is well."""
+        ...
+
+    def restart(self, name: str, variables: Mapping[str, str]) -> None:
+        """Stops the part as a user would and starts it with these variables over its own, until it is well.
+
+        With none, as `up` starts it; `up` also takes them back.
+        """
+        ...
+
+    @property
+    def slow_link(self) -> SlowLink:
+        """How to put toxiproxy, the part of that name, between services and Collector."""
         ...
 
 

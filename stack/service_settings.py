@@ -5,12 +5,12 @@ import subprocess
 import sys
 
 from stack.errors import StackError
-from stack.settings import ROOT, is_service_variable, service_variables
+from stack.settings import ROOT, StackSettings, is_service_variable, service_variables
 
 _CHECK = "from telemetry.config import TelemetryConfig; TelemetryConfig()"
 
 
-def check_service_settings() -> None:
+def check_service_settings(settings: StackSettings) -> None:
     """Reads the settings as a service would, in a process of its own.
 
     Raises:
@@ -20,7 +20,7 @@ def check_service_settings() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _CHECK],
         cwd=ROOT,
-        env={**foreign, **service_variables()},
+        env={**foreign, **service_variables(settings)},
         capture_output=True,
         text=True,
         check=False,

@@ -1,11 +1,12 @@
 """Versions and ports: `.env` at the root, which a variable of the environment overrides."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, FilePath, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -56,6 +57,7 @@ class StackSettings(BaseSettings):
     jaeger_version: str
     jaeger_native_version: str
     prometheus_version: str
+    toxiproxy_version: str
     python_image: str
 
     storefront_port: Port
@@ -74,11 +76,30 @@ class StackSettings(BaseSettings):
     prometheus_port: Port
     grafana_port: Port
     locust_port: Port
+    toxiproxy_port: Port
+    otlp_proxy_port: Port
+
+    tail_sampling_percentage: Annotated[FiniteFloat, Field(ge=0, le=100)] | None = None
+    """The share of ordinary traces that the Collector keeps beside all with errors and all slow ones, in
+    percent; None: it keeps every trace that it is sent."""
+
+    telemetry_env: FilePath | None = None
+    """A file with settings of the services, such as `make tune` recommends; the environment wins over it."""
 
     def variables(self) -> dict[str, str]:
         """The settings as the environment variables that they were, or would have been, read from."""
         values = ((name.upper(), getattr(self, name)) for name in type(self).model_fields)
-        return {name: str(value) for name, value in values if value != ""}
+        return {name: str(value) for name, value in values if value not in {"", None}}
+
+    def with_variables(self, variables: Mapping[str, str]) -> "StackSettings":
+        """The same settings, but for those that these variables name.
+
+        Raises:
+            StackError: a value is malformed.
+        """
+        named = {name.lower(): value for name, value in variables.items()}
+        own = {name: value for name, value in named.items() if name in type(self).model_fields}
+        return load_settings(**{**self.model_dump(), **own}) if own else self
 
     @model_validator(mode="after")
     def _check_ports(self) -> Self:
@@ -127,15 +148,37 @@ def _explain(details: ErrorDetails) -> str:
 
 def is_service_variable(name: str) -> bool:
     """Whether the services read a variable of this name."""
-    return name.startswith(_SERVICE_PREFIXES) or name in _SERVICE_NAMES
+    return (name.startswith(_SERVICE_PREFIXES) and name != "TELEMETRY_ENV") or name in _SERVICE_NAMES
 
 
-def service_variables() -> dict[str, str]:
-    """What the demo services read: `.env`, and from the environment what it overrides or adds."""
+def service_variables(settings: StackSettings) -> dict[str, str]:
+    """What the demo services read: `.env`, over it `TELEMETRY_ENV`, over both the environment.
+
+    Raises:
+        StackError: the file named by `TELEMETRY_ENV` sets what is no setting of the services.
+    """
     in_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    in_file |= recommended_variables(settings)
     overriding = {
         name: value
         for name, value in os.environ.items()
         if (name in in_file or is_service_variable(name)) and name not in _SET_BY_THE_STACK
     }
     return {**in_file, **overriding}
+
+
+def recommended_variables(settings: StackSettings) -> dict[str, str]:
+    """What the file of `TELEMETRY_ENV` sets; nothing without one.
+
+    Raises:
+        StackError: it sets what is no setting of the services, or theirs to set.
+    """
+    if settings.telemetry_env is None:
+        return {}
+    values = {name: value or "" for name, value in dotenv_values(settings.telemetry_env).items()}
+    for name in values:
+        if not is_service_variable(name) or name in _SET_BY_THE_STACK:
+            raise StackError(
+                f"{settings.telemetry_env} sets {name}, which is no setting of the services' telemetry"
+            )
+    return values

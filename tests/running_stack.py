@@ -59,6 +59,15 @@ class Stack:
         ]
         return str(state)
 
+    def value_of(self, name: str) -> float:
+        """The sum of a sample's values on the storefront's /metrics."""
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(self.metrics())
+            for sample in family.samples
+            if sample.name == name
+        )
+
     def wait(self, what: str, is_true: Callable[[], object], seconds: float) -> None:
         """Waits until something holds; the failure names it."""
 

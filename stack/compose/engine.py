@@ -4,15 +4,17 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 from pydantic import ByteSize, TypeAdapter
 
 from stack.errors import StackError
-from stack.settings import ROOT, StackSettings
+from stack.settings import ROOT, StackSettings, recommended_variables
 
 COMPOSE_FILE = ROOT / "compose.yaml"
 _ANSWER_SECONDS = 20.0
@@ -35,7 +37,7 @@ class Engine:
 
     def __init__(self, settings: StackSettings) -> None:
         self._project = settings.compose_project_name
-        self._environment = {**os.environ, **settings.variables()}
+        self._environment = {**recommended_variables(settings), **os.environ, **settings.variables()}
 
     def obstacle(self) -> str | None:
         """Why containers cannot be had here; None when an engine with compose answers."""
@@ -93,13 +95,13 @@ class Engine:
         if subprocess.run(("docker", "pull", image), env=self._environment, check=False).returncode != 0:
             raise StackError(f"{image} could not be pulled whole; docker's words are above")
 
-    def docker(self, *arguments: str) -> str:
-        """Runs `docker …` to its end and returns what it printed.
+    def docker(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
+        """Runs `docker …` to its end, with these variables over the usual ones; returns what it printed.
 
         Raises:
             StackError: it failed; the message has its last lines.
         """
-        done = self._run(arguments)
+        done = self._run(arguments, environment=environment)
         if done.returncode != 0:
             raise StackError(f"`docker {' '.join(arguments)}` failed:\n{_tail(done.stderr or done.stdout)}")
         return done.stdout
@@ -107,6 +109,22 @@ class Engine:
     def compose(self, *arguments: str) -> str:
         """Runs `docker compose …` on the project; see `docker`."""
         return self.docker(*self._compose_words, *arguments)
+
+    def recreate(self, service: str, variables: Mapping[str, str]) -> None:
+        """Replaces a service's container by one with these variables over those of the compose file.
+
+        Raises:
+            StackError: it cannot be started.
+        """
+        override = {"services": {service: {"environment": dict(variables)}}}
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump(override, file)
+            file.flush()
+            self.docker(
+                *(*self._compose_words, "--file", file.name),
+                *("up", "--detach", "--no-deps", "--no-build", "--force-recreate", service),
+                environment=variables,
+            )
 
     def follow(self, *arguments: str) -> Iterator[str]:
         """Runs `docker compose …` and yields each line as it is printed, until its end or the caller's."""
@@ -186,11 +204,15 @@ class Engine:
         )
 
     def _run(
-        self, arguments: Iterable[str], *, timeout_seconds: float | None = None
+        self,
+        arguments: Iterable[str],
+        *,
+        timeout_seconds: float | None = None,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             ("docker", *arguments),
-            env=self._environment,
+            env={**self._environment, **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -13,7 +13,7 @@ from stack.compose.stand_ins import LABEL
 from stack.errors import StackError
 from stack.health import get, health_of, wait_for
 from stack.lock import locked
-from stack.parts import MissingPart, Part, grafana_part, parts_of
+from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
 from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus
 from stack.service_settings import check_service_settings
@@ -55,6 +55,8 @@ class ComposeRuntime:
         self._without = without
         parts = (*parts_of(settings, have_pages=True), grafana_part(settings))
         self._parts = {part.name: part for part in parts if part.name not in without}
+        proxy = toxiproxy_part(settings)
+        self._named = {**self._parts, proxy.name: proxy}
 
     @property
     def endpoints(self) -> Mapping[str, Part]:
@@ -85,7 +87,7 @@ class ComposeRuntime:
         if obstacle is not None:
             raise StackError(f"{obstacle}.{_NATIVE_WAY}")
         _check_files_are_readable()
-        check_service_settings()
+        check_service_settings(self._settings)
         with locked(self._settings):
             containers = self._engine.containers()
             self._check_they_are_ours(containers)
@@ -104,7 +106,7 @@ class ComposeRuntime:
             containers = self._engine.containers()
             self._check_they_are_ours(containers)
             self._unpause(containers)
-            self._engine.compose("--profile", "load", "down", "--remove-orphans")
+            self._engine.compose("--profile", "*", "down", "--remove-orphans")
 
     def clean(self) -> list[str]:
         """Removes containers, volumes and the images that were built here; returns what it removed."""
@@ -153,15 +155,39 @@ class ComposeRuntime:
         """Starts the part and waits until it is well."""
         part = self._check_name(name)
         with locked(self._settings):
-            container = self._engine.containers().get(name)
-            if container is None:
+            containers = self._engine.containers()
+            container = containers.get(name, {})
+            if not containers or (not container and name in self._parts):
                 raise StackError("the stack is not up; `make up` starts it")
-            if container["State"]["Paused"]:
+            if container and container["State"]["Paused"]:
                 raise StackError(f"the {name} runs but is frozen; `make resume PART={name}` lets it go on")
             if not _is_running(container):
                 check_ports([part], ours=())
-            self._engine.compose("start", name)
+            if container:
+                self._engine.compose("start", name)
+            else:
+                # Of a profile: it has no container before it is asked for by name.
+                self._engine.compose("up", "--detach", "--no-deps", name)
             self._wait_until_well(part)
+
+    def restart(self, name: str, variables: Mapping[str, str]) -> None:
+        """Stops the part as a user would and starts it with these variables over its own."""
+        part = self._check_name(name)
+        with locked(self._settings):
+            if name not in self._engine.containers():
+                raise StackError("the stack is not up; `make up` starts it")
+            self._engine.recreate(name, variables)
+            self._wait_until_well(part)
+
+    @property
+    def slow_link(self) -> SlowLink:
+        """How to put toxiproxy between services and Collector."""
+        return SlowLink(
+            api_url=f"http://127.0.0.1:{self._settings.toxiproxy_port}",
+            listen="0.0.0.0:4317",  # within the containers' own network
+            upstream="collector:4317",
+            endpoint="http://toxiproxy:4317",
+        )
 
     def _check_they_are_ours(self, containers: Mapping[str, dict[str, Any]]) -> None:
         """Refuses the containers of another checkout, whose configuration they have mounted."""
@@ -233,9 +259,9 @@ class ComposeRuntime:
         return None
 
     def _check_name(self, name: str) -> Part:
-        if name not in self._parts:
+        if name not in self._named:
             raise StackError(f"there is no part {name!r}; PART is one of {', '.join(self._parts)}")
-        return self._parts[name]
+        return self._named[name]
 
     def _container(self, name: str, what: str) -> dict[str, Any]:
         self._check_name(name)

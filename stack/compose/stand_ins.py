@@ -60,6 +60,9 @@ def stand_ins_of(settings: StackSettings) -> tuple[StandIn, ...]:
             ],
             has_shell=True,
         ),
+        StandIn(
+            f"ghcr.io/shopify/toxiproxy:{settings.toxiproxy_version}", {"toxiproxy-server": "/toxiproxy"}
+        ),
     )
 
 

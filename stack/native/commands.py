@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stack.native.sockets import socket_folder
-from stack.parts import HOST
+from stack.parts import HOST, SlowLink
 from stack.settings import ROOT, StackSettings, service_variables
 
+_TAIL_SAMPLING = ("--config", str(ROOT / "collector/tail_sampling.yaml"))
+"""Laid over the first file."""
 _LONGEST_WORKER_SOCKET = "00000000-999.sock"
 
 
@@ -43,8 +45,12 @@ def commands_of(
         ),
         Command(
             "collector",
-            (str(programs["otelcol-contrib"]), "--config", str(ROOT / "collector/config.yaml")),
+            (
+                *(str(programs["otelcol-contrib"]), "--config", str(ROOT / "collector/config.yaml")),
+                *(() if settings.tail_sampling_percentage is None else _TAIL_SAMPLING),
+            ),
             {
+                **_tail_variables(settings),
                 "COLLECTOR_OTLP_GRPC_ENDPOINT": f"{HOST}:{settings.otlp_grpc_port}",
                 "COLLECTOR_OTLP_HTTP_ENDPOINT": f"{HOST}:{settings.otlp_http_port}",
                 "COLLECTOR_HEALTH_ENDPOINT": f"{HOST}:{settings.collector_health_port}",
@@ -63,6 +69,7 @@ def commands_of(
                 f"--storage.tsdb.path={data / 'prometheus'}",
                 f"--web.listen-address={HOST}:{settings.prometheus_port}",
                 "--enable-feature=exemplar-storage",
+                "--web.enable-otlp-receiver",
             ),
             {},
         ),
@@ -70,7 +77,31 @@ def commands_of(
         _service(
             "storefront", settings.storefront_port, settings, run_folder, workers=settings.web_concurrency
         ),
+        Command(
+            "toxiproxy",
+            (
+                str(programs["toxiproxy-server"]),
+                *("-host", HOST, "-port", str(settings.toxiproxy_port)),
+            ),
+            {},
+        ),
     )
+
+
+def slow_link(settings: StackSettings) -> SlowLink:
+    """Toxiproxy's place natively."""
+    proxied = f"{HOST}:{settings.otlp_proxy_port}"
+    return SlowLink(
+        api_url=f"http://{HOST}:{settings.toxiproxy_port}",
+        listen=proxied,
+        upstream=f"{HOST}:{settings.otlp_grpc_port}",
+        endpoint=f"http://{proxied}",
+    )
+
+
+def _tail_variables(settings: StackSettings) -> dict[str, str]:
+    share = settings.tail_sampling_percentage
+    return {} if share is None else {"TAIL_SAMPLING_PERCENTAGE": f"{share:g}"}
 
 
 def prometheus_folder(run_folder: Path) -> Path:
@@ -98,7 +129,7 @@ def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *,
             *("--host", HOST, "--port", str(port), "--no-access-log"),
         ),
         {
-            **service_variables(),
+            **service_variables(settings),
             "SERVICE_NAME": name,
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{settings.otlp_grpc_port}",
             "INVENTORY_URL": f"http://{HOST}:{settings.inventory_port}",

@@ -1,4 +1,4 @@
-"""Builds the Collector, Jaeger and Prometheus from their Go modules, once a version, into the user's cache.
+"""Builds the stack's Go programs from their modules, once a version, into the user's cache.
 
 `modules/<name>/` holds for each a go.mod and go.sum, so what is built is fixed to the last hash. A
 program lies in the cache under its version and the hash of that folder: another version, or another
@@ -101,6 +101,13 @@ def modules_of(settings: StackSettings) -> tuple[Module, ...]:
             # Without the service discoveries of every cloud; file_sd stays.
             ("-tags", "remove_all_sd", "-o", "{out}/", "tool"),
             f"github.com/prometheus/prometheus {prometheus}",
+        ),
+        Module(
+            "toxiproxy",
+            settings.toxiproxy_version,
+            ("toxiproxy-server",),
+            ("-o", "{out}/toxiproxy-server", "tool"),
+            f"github.com/Shopify/toxiproxy/v2 v{settings.toxiproxy_version}",
         ),
     )
 

@@ -5,8 +5,9 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -15,11 +16,11 @@ from rich.console import Console
 from stack.errors import StackError
 from stack.health import NotYetError, get, health_of, wait_for
 from stack.lock import locked
-from stack.native.commands import Command, commands_of, prometheus_folder, scrape_targets
+from stack.native.commands import Command, commands_of, prometheus_folder, scrape_targets, slow_link
 from stack.native.programs import ensure_programs
 from stack.native.sockets import socket_folders
 from stack.native.supervisor import Supervisor
-from stack.parts import MissingPart, Part, parts_of
+from stack.parts import MissingPart, Part, SlowLink, parts_of, toxiproxy_part
 from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus
 from stack.service_settings import check_service_settings
@@ -62,6 +63,10 @@ class NativeRuntime:
         self._folder = settings.stack_run_dir.absolute()
         self._supervisor = Supervisor(self._folder)
         self._parts = {part.name: part for part in parts_of(settings, have_pages=False)}
+        proxy = toxiproxy_part(settings)
+        self._named = {**self._parts, proxy.name: proxy}
+        self._changed: dict[str, Mapping[str, str]] = {}
+        """The variables that each part was restarted with."""
 
     @property
     def endpoints(self) -> Mapping[str, Part]:
@@ -74,18 +79,19 @@ class NativeRuntime:
         Raises:
             StackError: a program cannot be built, a port is taken, or a part does not become well.
         """
-        commands = commands_of(self._settings, self._programs(self._settings, self._console), self._folder)
-        check_service_settings()
+        self._changed.clear()
+        commands = self._commands()
+        check_service_settings(self._settings)
         with locked(self._settings):
             self._prepare(commands)
-            for command in commands:
-                self._supervisor.start(command.name)
+            for name in self._parts_in_order(commands):
+                self._supervisor.start(name)
             for pid in self._supervisor.pids().values():
                 with suppress(ProcessLookupError):  # it ended at once: told below, with its last lines
                     os.killpg(pid, signal.SIGCONT)  # a frozen one would never become well
             with self._console.status("waiting until every part is well"):
-                for command in commands:
-                    self._wait_until_well(command.name)
+                for name in self._parts_in_order(commands):
+                    self._wait_until_well(name)
 
     def is_up(self) -> bool:
         """Whether its supervisord answers."""
@@ -152,13 +158,50 @@ class NativeRuntime:
         with locked(self._settings):
             if not self._supervisor.is_running:
                 raise StackError("the stack is not up; `make up` starts it")
-            (status,) = [each for each in self.status() if each.part.name == name]
+            status = self._status_of(self._named[name], self._supervisor.pids().get(name))
             if status.state is PartState.PAUSED:
                 raise StackError(f"the {name} runs but is frozen; `make resume PART={name}` lets it go on")
             if status.state is PartState.STOPPED:
-                check_ports([self._parts[name]], ours=())
+                check_ports([self._named[name]], ours=())
             self._supervisor.start(name)
             self._wait_until_well(name)
+
+    def restart(self, name: str, variables: Mapping[str, str]) -> None:
+        """Stops the part as a user would and starts it with these variables over its own."""
+        self._check_name(name)
+        with locked(self._settings):
+            if not self._supervisor.is_running:
+                raise StackError("the stack is not up; `make up` starts it")
+            self._changed[name] = dict(variables)
+            commands = self._commands()
+            (command,) = [each for each in commands if each.name == name]
+            self._supervisor.replace(command, commands)
+            self._supervisor.start(name)
+            self._wait_until_well(name)
+
+    @property
+    def slow_link(self) -> SlowLink:
+        """How to put toxiproxy between services and Collector."""
+        return slow_link(self._settings)
+
+    def _commands(self) -> tuple[Command, ...]:
+        """What each part is started with, whatever it was restarted with included."""
+        programs = self._programs(self._settings, self._console)
+        usual = commands_of(self._settings, programs, self._folder)
+        return tuple(self._with_changes(command, programs) for command in usual)
+
+    def _with_changes(self, command: Command, programs: Mapping[str, Path]) -> Command:
+        variables = self._changed.get(command.name)
+        if not variables:
+            return command
+        settings = self._settings.with_variables(variables)
+        (changed,) = [
+            each for each in commands_of(settings, programs, self._folder) if each.name == command.name
+        ]
+        return replace(changed, environment={**changed.environment, **variables})
+
+    def _parts_in_order(self, commands: Iterable[Command]) -> list[str]:
+        return [command.name for command in commands if command.name in self._parts]
 
     def _stop(self) -> None:
         with self._console.status("stopping"):
@@ -210,7 +253,7 @@ class NativeRuntime:
         return PartStatus(part, state, pid, memory, uptime, detail)
 
     def _wait_until_well(self, name: str) -> None:
-        part = self._parts[name]
+        part = self._named[name]
 
         def is_well() -> None:
             if name not in self._supervisor.pids():
@@ -247,5 +290,5 @@ class NativeRuntime:
             ) from None
 
     def _check_name(self, name: str) -> None:
-        if name not in self._parts:
+        if name not in self._named:
             raise StackError(f"there is no part {name!r}; PART is one of {', '.join(self._parts)}")

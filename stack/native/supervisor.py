@@ -111,6 +111,17 @@ class Supervisor:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise StackError(f"the {name} cannot be started: {fault.faultString}") from fault
 
+    def replace(self, command: Command, commands: Iterable[Command]) -> None:
+        """Stops a part and makes this its command from now on; `commands` are all, it among them."""
+        name = command.name
+        self._configuration.write_text(self._render(commands))
+        self._call("supervisor.reloadConfig")
+        if name in self.pids():
+            self._call("supervisor.stopProcess", name)
+        # Only by being taken out does it get its new command.
+        self._call("supervisor.removeProcessGroup", name)
+        self._call("supervisor.addProcessGroup", name)
+
     def shut_down(self) -> None:
         """Stops every part, then supervisord itself, and waits for its end."""
         if not self.is_running:

@@ -47,7 +47,7 @@ def programs(tmp_path: Path) -> dict[str, Path]:
     folder = tmp_path / "programs"
     folder.mkdir()
     found = {}
-    for name in ("otelcol-contrib", "jaeger", "prometheus", "promtool"):
+    for name in ("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server"):
         found[name] = folder / name
         found[name].write_text(textwrap.dedent(STAND_IN.format(python=sys.executable)))
         found[name].chmod(found[name].stat().st_mode | stat.S_IXUSR)

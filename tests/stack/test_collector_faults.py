@@ -29,7 +29,11 @@ def collector_is_well_afterwards(stack: Stack) -> Iterator[None]:
     yield
     stack.runtime.resume("collector")
     stack.runtime.start("collector")
-    stack.wait("a closed breaker", lambda: stack.health()["circuit_breaker"]["state"] == "closed", seconds=LONGEST_OPEN_SECONDS)
+    stack.wait(
+        "a closed breaker",
+        lambda: stack.health()["circuit_breaker"]["state"] == "closed",
+        seconds=LONGEST_OPEN_SECONDS,
+    )
 
 
 class Direct:

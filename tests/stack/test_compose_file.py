@@ -83,8 +83,8 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", LASTING)
 def test_container_says_whether_it_is_well(name: str) -> None:
-    """All but the Collector, whose image has nothing to ask with, and Locust's workers without a port."""
-    assert ("healthcheck" in SERVICES[name]) == (name not in {"collector", "locust-worker"})
+    """All but those whose image has nothing to ask with, and Locust's workers, who have no port."""
+    assert ("healthcheck" in SERVICES[name]) == (name not in {"collector", "toxiproxy", "locust-worker"})
 
 
 def test_limits_of_the_whole_stack() -> None:

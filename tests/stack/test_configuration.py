@@ -25,7 +25,9 @@ def built() -> dict[str, Path]:
 
 def environment_of(name: str, settings: StackSettings) -> dict[str, str]:
     """What the native runtime sets for a part."""
-    fake = dict.fromkeys(("otelcol-contrib", "jaeger", "prometheus", "promtool"), Path("program"))
+    fake = dict.fromkeys(
+        ("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server"), Path("program")
+    )
     (command,) = [each for each in commands_of(settings, fake, settings.stack_run_dir) if each.name == name]
     return dict(command.environment)
 
@@ -56,7 +58,12 @@ def test_no_variable_is_set_that_no_file_reads(settings: StackSettings) -> None:
     for part, file in (("collector", YAML_FILES[0]), ("jaeger", YAML_FILES[1])):
         read = set(re.findall(r"\$\{env:(\w+)", (ROOT / file).read_text()))
         assert set(environment_of(part, settings)) <= read
-        by_default = {"JAEGER_UI_CONFIG", "JAEGER_MAX_TRACES", "COLLECTOR_MEMORY_LIMIT_MIB"}
+        by_default = {
+            "JAEGER_UI_CONFIG",
+            "JAEGER_MAX_TRACES",
+            "COLLECTOR_MEMORY_LIMIT_MIB",
+            "COLLECTOR_QUEUE_SPANS",
+        }
         assert read <= set(environment_of(part, settings)) | by_default
 
 

@@ -178,6 +178,50 @@ def test_changed_settings_start_every_part_anew(
     assert pid_of(runtime, "storefront") == before
 
 
+def test_one_part_restarts_with_variables_of_its_own(
+    runtime: NativeRuntime, settings: StackSettings, programs: dict[str, Path]
+) -> None:
+    """The others go on; another restart leaves what the first one changed; `up` takes all of it back."""
+
+    def environment(name: str) -> dict[str, str]:
+        return psutil.Process(pid_of(runtime, name)).environ()
+
+    def arguments() -> list[str]:
+        return psutil.Process(pid_of(runtime, "collector")).cmdline()
+
+    runtime.up()
+    before = {name: pid_of(runtime, name) for name in runtime.endpoints}
+    runtime.restart("storefront", {"OTEL_BSP_MAX_QUEUE_SIZE": "4096", "SHOP_X": 'a "%(here)s" b'})
+    runtime.restart("collector", {"TAIL_SAMPLING_PERCENTAGE": "5", "COLLECTOR_QUEUE_SPANS": "100"})
+    assert environment("storefront")["OTEL_BSP_MAX_QUEUE_SIZE"] == "4096"
+    assert environment("storefront")["SHOP_X"] == 'a "%(here)s" b'
+    assert environment("storefront")["SERVICE_NAME"] == "storefront"
+    assert environment("collector")["COLLECTOR_QUEUE_SPANS"] == "100"
+    assert environment("collector")["TAIL_SAMPLING_PERCENTAGE"] == "5"
+    assert any("tail_sampling.yaml" in word for word in arguments())
+    after = {name: pid_of(runtime, name) for name in runtime.endpoints}
+    assert {name for name in before if before[name] != after[name]} == {"storefront", "collector"}
+
+    runtime.kill("collector")
+    runtime.start("collector")
+    assert environment("collector")["COLLECTOR_QUEUE_SPANS"] == "100"
+    runtime.restart("collector", {})
+    assert "COLLECTOR_QUEUE_SPANS" not in environment("collector")
+    assert not any("tail_sampling.yaml" in word for word in arguments())
+    NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
+    assert "OTEL_BSP_MAX_QUEUE_SIZE" not in environment("storefront")
+
+
+def test_slow_link_runs_only_while_it_is_asked_for(runtime: NativeRuntime) -> None:
+    """`up` does not start it, and nobody misses it."""
+    with pytest.raises(StackError, match="the stack is not up"):
+        runtime.restart("collector", {})
+    runtime.up()
+    assert "toxiproxy" not in states(runtime)
+    with pytest.raises(StackError, match="the toxiproxy does not run"):
+        runtime.kill("toxiproxy")
+
+
 def test_number_of_workers_can_change(
     runtime: NativeRuntime, settings: StackSettings, programs: dict[str, Path]
 ) -> None:

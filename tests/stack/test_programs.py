@@ -67,18 +67,18 @@ def build_calls(noted: Path) -> list[str]:
 def test_builds_once_and_finds_afterwards(calls: Path, quiet: Console) -> None:
     """The second call needs no compiler."""
     first = ensure_programs(load_settings(), quiet)
-    assert set(first) == {"otelcol-contrib", "jaeger", "prometheus", "promtool"}
+    assert set(first) == {"otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server"}
     assert all(path.read_text() == "built" for path in first.values())
-    assert len(build_calls(calls)) == 3
+    assert len(build_calls(calls)) == 4
     assert ensure_programs(load_settings(), quiet) == first
-    assert len(build_calls(calls)) == 3
+    assert len(build_calls(calls)) == 4
 
 
 def test_entry_that_lacks_a_program_is_built_again(calls: Path, quiet: Console) -> None:
     """An emptied cache is no reason to fail later."""
     ensure_programs(load_settings(), quiet)["promtool"].unlink()
     assert ensure_programs(load_settings(), quiet)["promtool"].exists()
-    assert len(build_calls(calls)) == 4
+    assert len(build_calls(calls)) == 5
 
 
 def test_failed_build_tells_why_and_leaves_nothing_behind(

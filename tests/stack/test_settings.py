@@ -1,9 +1,11 @@
 """The stack's settings: `.env`, overridden by the environment, with clear errors."""
 
+from pathlib import Path
+
 import pytest
 
 from stack.errors import StackError
-from stack.parts import parts_of
+from stack.parts import parts_of, toxiproxy_part
 from stack.settings import load_settings, service_variables
 
 
@@ -40,7 +42,7 @@ def test_run_folder_that_supervisord_cannot_take_is_refused() -> None:
 def test_no_port_is_given_twice() -> None:
     """The parts of `.env` do not get in each other's way, and each port's variable is a setting."""
     settings = load_settings()
-    parts = parts_of(settings, have_pages=True)
+    parts = (*parts_of(settings, have_pages=True), toxiproxy_part(settings))
     ports = [(variable, port) for part in parts for variable, port in part.ports.items()]
     assert len({port for _, port in ports}) == len(ports)
     assert all(getattr(settings, variable.lower()) == port for variable, port in ports)
@@ -51,10 +53,46 @@ def test_services_read_the_file_and_what_overrides_it(monkeypatch: pytest.Monkey
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "0.25")
     monkeypatch.setenv("TELEMETRY_TRACE_RESPONSE", "false")
     monkeypatch.setenv("UNRELATED", "1")
-    variables = service_variables()
+    variables = service_variables(load_settings())
     assert variables["OTEL_TRACES_SAMPLER_ARG"] == "0.25"
     assert variables["TELEMETRY_TRACE_RESPONSE"] == "false"
     assert "UNRELATED" not in variables
+
+
+def test_recommended_settings_lie_between_the_file_and_the_shell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`TELEMETRY_ENV` overrides `.env`, and the environment overrides both."""
+    file = tmp_path / "recommended.env"
+    file.write_text("# why\nOTEL_BSP_SCHEDULE_DELAY=250\nOTEL_BSP_MAX_EXPORT_BATCH_SIZE=128\n")
+    monkeypatch.setenv("TELEMETRY_ENV", str(file))
+    monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "64")
+    variables = service_variables(load_settings())
+    assert variables["OTEL_BSP_SCHEDULE_DELAY"] == "250"
+    assert variables["OTEL_BSP_MAX_EXPORT_BATCH_SIZE"] == "64"
+    assert "TELEMETRY_ENV" not in variables
+
+
+@pytest.mark.parametrize("name", ["JAEGER_PORT", "OTEL_EXPORTER_OTLP_ENDPOINT"])
+def test_recommended_settings_are_the_services_own(name: str, tmp_path: Path) -> None:
+    """What the stack decides is not to be had by such a file."""
+    file = tmp_path / "recommended.env"
+    file.write_text(f"{name}=1\n")
+    with pytest.raises(StackError, match=f"sets {name}, which is no setting of the services"):
+        service_variables(load_settings(telemetry_env=file))
+
+
+def test_recommended_settings_that_are_not_there_are_named(tmp_path: Path) -> None:
+    """Instead of a stack that runs with something else."""
+    with pytest.raises(StackError, match=r"TELEMETRY_ENV=.*no\.env.*: Path does not point to a file"):
+        load_settings(telemetry_env=tmp_path / "no.env")
+
+
+@pytest.mark.parametrize("value", ["-1", "101", "half"])
+def test_tail_share_is_a_percentage(value: str) -> None:
+    """The message names variable and value."""
+    with pytest.raises(StackError, match=f"TAIL_SAMPLING_PERCENTAGE='{value}'"):
+        load_settings(tail_sampling_percentage=value)
 
 
 def test_unknown_runtime_is_refused_by_name() -> None:

@@ -1,0 +1,65 @@
+"""Parts restarted with settings of their own, on the real programs: what the load lab stands on."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from running_stack import Stack
+
+from stack.canary import order_one
+from stack.health import NotYetError
+
+pytestmark = pytest.mark.timeout(300)
+LATENCY_MS = 300
+
+
+@pytest.fixture(autouse=True)
+def everything_is_as_before(stack: Stack) -> Iterator[None]:
+    """Whatever a test restarted."""
+    yield
+    for name in ("collector", "storefront"):
+        stack.runtime.restart(name, {})
+
+
+def test_service_restarts_with_another_batch_size(stack: Stack) -> None:
+    """It says so itself, and sends as before."""
+    stack.runtime.restart("storefront", {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64"})
+    assert stack.health()["batch"]["size"] == 64
+    assert stack.wait_for_trace(order_one(stack.settings))
+
+
+def test_slow_link_delays_what_is_exported(stack: Stack) -> None:
+    """Toxiproxy between storefront and Collector: exports take its latency, and all arrive."""
+    link = stack.runtime.slow_link
+    stack.runtime.start("toxiproxy")
+    try:
+        with httpx.Client(base_url=link.api_url, trust_env=False) as api:
+            proxy = {"name": "otlp", "listen": link.listen, "upstream": link.upstream}
+            api.post("/proxies", json=proxy).raise_for_status()
+            toxic = {"type": "latency", "attributes": {"latency": LATENCY_MS}}
+            api.post("/proxies/otlp/toxics", json=toxic).raise_for_status()
+        stack.runtime.restart("storefront", {"OTEL_EXPORTER_OTLP_ENDPOINT": link.endpoint})
+        assert stack.wait_for_trace(order_one(stack.settings))
+        seconds = stack.value_of("telemetry_export_duration_seconds_sum")
+        count = stack.value_of("telemetry_export_duration_seconds_count")
+        assert seconds / count >= LATENCY_MS / 1000
+    finally:
+        stack.runtime.kill("toxiproxy")
+
+
+def test_tail_sampling_keeps_errors_and_drops_the_rest(stack: Stack) -> None:
+    """Its file is laid over the Collector's own: with a share of nothing, only the failed order stays."""
+    stack.runtime.restart("collector", {"TAIL_SAMPLING_PERCENTAGE": "0"})
+    ordinary = order_one(stack.settings)
+    faults = f"{stack.storefront}/faults"
+    httpx.put(faults, json={"error_rate": 1}, trust_env=False).raise_for_status()
+    try:
+        failed = httpx.get(f"{stack.storefront}/products", trust_env=False)
+    finally:
+        httpx.put(faults, json={}, trust_env=False).raise_for_status()
+    assert failed.status_code == httpx.codes.INTERNAL_SERVER_ERROR
+    trace_id = failed.headers["traceresponse"].split("-")[1]
+    stack.wait("the failed order's trace", lambda: stack.backends.trace(trace_id), seconds=20)
+    # It was decided later than the ordinary one.
+    with pytest.raises(NotYetError, match="404"):
+        stack.backends.trace(ordinary)
