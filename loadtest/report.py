@@ -29,7 +29,7 @@ class FailedRequest(BaseModel):
 
 
 class LoadResult(BaseModel):
-    """A whole run. Times are of answers received, failures included, in milliseconds."""
+    """A whole run. Times count from when a request was due, failures included, in milliseconds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -46,6 +46,10 @@ class LoadResult(BaseModel):
     p50_ms: float
     p95_ms: float
     p99_ms: float
+    late_p99_ms: float
+    """How late requests were sent after they were due: the generator's own delay, and the shop's."""
+    generator_cpu_share: float
+    """CPU seconds a second of the busiest generator process; near 1 it measures itself."""
     expected_errors: dict[str, int]
     """Answers of the domain that were provoked on purpose, such as 409 out of stock."""
     failures_by_name: list[FailureCount]
@@ -66,7 +70,7 @@ def print_result(result: LoadResult, console: Console, *, jaeger_url: str) -> No
     totals.add_row("requests", f"{result.requests}")
     totals.add_row("unexpected failures", f"{result.failures}")
     totals.add_row("rate", f"{result.achieved_rate:.1f}/s achieved, {result.intended_rate:g}/s intended")
-    totals.add_row("p50 / p95 / p99", f"{result.p50_ms:.0f} / {result.p95_ms:.0f} / {result.p99_ms:.0f} ms")
+    totals.add_row("p50 / p95 / p99", f"{result.p50_ms:.3g} / {result.p95_ms:.3g} / {result.p99_ms:.3g} ms")
     for name, count in sorted(result.expected_errors.items()):
         totals.add_row(f"expected: {escape(name)}", f"{count}")
     console.print(totals)

@@ -1,0 +1,39 @@
+"""Arrival shapes: how many requests a second are asked for at each moment of a run."""
+
+from enum import StrEnum
+
+UNKNOWN_DURATION_SECONDS = 300.0
+"""The period of a shape on Locust's page, where nobody has said how long the run is."""
+
+_STAIRS = 5
+_LOW = 0.2
+_RAMP = 0.1
+
+
+class Shape(StrEnum):
+    """How the arrival rate goes over a run."""
+
+    STEADY = "steady"
+    """The full rate from first to last."""
+    STEP = "step"
+    """Five stairs of equal length up to the full rate: where does it begin to hurt?"""
+    SPIKE = "spike"
+    """A fifth of the rate, and the full rate for the middle fifth of the run: what does a burst cost?"""
+    SOAK = "soak"
+    """Slowly up over the first tenth, then held: for runs of hours."""
+
+
+def rate_at(shape: Shape, elapsed_seconds: float, *, rate: float, duration_seconds: float) -> float:
+    """Requests a second at a moment of the run, above 0; a run that goes on longer repeats the shape."""
+    progress = elapsed_seconds % duration_seconds / duration_seconds
+    match shape:
+        case Shape.STEADY:
+            return rate
+        case Shape.STEP:
+            return rate * (int(progress * _STAIRS) + 1) / _STAIRS
+        case Shape.SPIKE:
+            is_in_the_middle = abs(progress - 0.5) <= _LOW / 2
+            return rate if is_in_the_middle else rate * _LOW
+        case Shape.SOAK:
+            is_held = progress >= _RAMP or elapsed_seconds >= duration_seconds
+            return rate if is_held else rate * max(_LOW, progress / _RAMP)

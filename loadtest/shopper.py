@@ -1,0 +1,116 @@
+"""What shoppers do: they browse, order, look at their order, and get things wrong now and then.
+
+Nothing here sends `traceparent`, for that would decide the shop's sampling; which trace a request became is
+read from the `traceresponse` header of its answer.
+"""
+
+import random
+import time
+from http import HTTPStatus
+from typing import Any
+
+from locust import FastHttpUser, task
+
+from loadtest.pacing import Pace, Schedule
+
+PRODUCTS_IN_STOCK = range(1, 12)
+SOLD_OUT_PRODUCT = 12
+UNKNOWN_PRODUCT = 999
+
+pace = Pace()
+"""This process's."""
+
+
+class Shopper(FastHttpUser):
+    """One request a task, so that the tasks' rate is the requests' rate."""
+
+    connection_timeout = 5.0
+    network_timeout = 15.0
+
+    def on_start(self) -> None:
+        """Spreads the shoppers over the interval, or all would knock at the same moment."""
+        self._order_id: int | None = None
+        delay = random.random() * pace.interval_seconds(self.environment)  # noqa: S311 - no secret
+        self._schedule = Schedule(time.monotonic() + delay)
+        # Locust has patched it: only this shopper waits.
+        time.sleep(delay)
+
+    def wait_time(self) -> float:
+        """Returns the seconds until the next request is due."""
+        return self._schedule.advance(pace.interval_seconds(self.environment), time.monotonic())
+
+    @task(20)
+    def browse(self) -> None:
+        """Looks at the list."""
+        self._ask("GET", "/products")
+
+    @task(35)
+    def look_at_product(self) -> None:
+        """Looks at one product."""
+        product_id = random.choice(PRODUCTS_IN_STOCK)  # noqa: S311 - no secret
+        self._ask("GET", f"/products/{product_id}", name="/products/{product_id}")
+
+    @task(20)
+    def order(self) -> None:
+        """Orders one to three pieces."""
+        body = {"product_id": random.choice(PRODUCTS_IN_STOCK), "quantity": random.randint(1, 3)}  # noqa: S311 - no secret
+        order = self._ask("POST", "/orders", json=body, expect=HTTPStatus.CREATED)
+        if order is not None:
+            self._order_id = order["id"]
+
+    @task(15)
+    def look_at_order(self) -> None:
+        """Looks at the latest own order; who has none yet, browses."""
+        if self._order_id is None:
+            self.browse()
+        else:
+            self._ask("GET", f"/orders/{self._order_id}", name="/orders/{order_id}")
+
+    @task(4)
+    def follow_dead_link(self) -> None:
+        """Looks at a product that the shop never had."""
+        self._ask(
+            "GET",
+            f"/products/{UNKNOWN_PRODUCT}",
+            name="/products/{product_id} (unknown)",
+            expect=HTTPStatus.NOT_FOUND,
+        )
+
+    @task(4)
+    def order_sold_out(self) -> None:
+        """Orders what is sold out."""
+        body = {"product_id": SOLD_OUT_PRODUCT, "quantity": 1}
+        self._ask("POST", "/orders", name="/orders (sold out)", json=body, expect=HTTPStatus.CONFLICT)
+
+    @task(2)
+    def order_nonsense(self) -> None:
+        """Sends an order that no shop can read."""
+        body = {"product_id": "a kettle", "quantity": 0}
+        expect = HTTPStatus.UNPROCESSABLE_ENTITY
+        self._ask("POST", "/orders", name="/orders (malformed)", json=body, expect=expect)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        name: str | None = None,
+        json: dict[str, Any] | None = None,
+        expect: HTTPStatus = HTTPStatus.OK,
+    ) -> dict[str, Any] | None:
+        """Returns the answer's body when its status is the expected one, else reports a failure."""
+        due, started = self._schedule.due, time.monotonic()
+        context = {"expect": expect, "due": due, "started": started}
+        with self.client.request(
+            method, path, name=name, json=json, catch_response=True, context=context
+        ) as response:
+            # Locust's own statistics, too, count from when the request was due.
+            response.request_meta["response_time"] += max(0.0, started - due) * 1000
+            if response.status_code == expect:
+                response.success()
+                body: dict[str, Any] = response.json()
+                return body
+            if response.status_code:
+                response.failure(f"answered {response.status_code} instead of {expect.value}")
+            # Else no answer came, and Locust itself names the connection's error.
+        return None
