@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -9,10 +10,20 @@ from typing import Annotated
 import typer
 from dotenv import load_dotenv
 from rich.console import Console
+from rich.markup import escape
 
+from loadtest.faults import FAULTS
+from loadtest.folder import new_folder
 from loadtest.generator import PROJECT, Generator, Load, end_on_signals, environment
+from loadtest.judging import judge_outage
+from loadtest.lab import Lab
+from loadtest.outage import Outage
+from loadtest.outage_report import write_report
 from loadtest.report import LoadResult, print_result
 from loadtest.shapes import Shape
+from loadtest.verdict import is_good, print_verdicts
+from stack.errors import StackError
+from telemetry.errors import TelemetryError
 
 cli = typer.Typer(add_completion=False, help="Load on the demo shop.")
 console = Console()
@@ -22,6 +33,8 @@ Users = Annotated[int, typer.Option(envvar="USERS", min=1, help="Shoppers at the
 Rate = Annotated[float, typer.Option(envvar="RATE", min=0.01, help="Requests a second, over all of them.")]
 
 Arrivals = Annotated[Shape, typer.Option(envvar="SHAPE", help="How the rate goes over the run.")]
+
+Reports = Annotated[Path, typer.Option(envvar="REPORTS", help="Where each run's report gets a folder.")]
 
 
 @cli.command()
@@ -81,6 +94,37 @@ def ui(
     os.execve(command[0], command, environment())  # noqa: S606 - no shell wanted
 
 
+@cli.command()
+def outage(
+    *,
+    fault: Annotated[str, typer.Option(envvar="FAULT", help=f"One of {', '.join(FAULTS)}.")] = "kill",
+    users: Users = 20,
+    rate: Rate = 50.0,
+    seconds: Annotated[float, typer.Option(envvar="SECONDS", min=5, help="How long the fault lasts.")] = 20.0,
+    reports: Reports = PROJECT / "reports",
+) -> None:
+    """Breaks the pipeline under load, and judges what it promises; fails when a promise was not kept."""
+    if fault not in FAULTS:
+        raise typer.BadParameter(f"FAULT={fault!r} is none of {', '.join(FAULTS)}")
+    end_on_signals()
+    folder = new_folder(reports, f"outage-{fault}")
+    run = Outage(
+        Lab.open(console),
+        FAULTS[fault],
+        rate=rate,
+        users=users,
+        seconds=seconds,
+        folder=folder,
+        console=console,
+    ).run()
+    verdicts = judge_outage(run)
+    page = write_report(run, verdicts, folder)
+    print_verdicts(console, verdicts)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    if not is_good(verdicts):
+        raise typer.Exit(1)
+
+
 def _check_storefront(port: int) -> None:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=2).close()
@@ -93,7 +137,14 @@ def _check_storefront(port: int) -> None:
 def main() -> None:
     """Runs the command line, with the ports of `.env` unless the environment has its own."""
     load_dotenv(PROJECT / ".env")
-    cli()
+    try:
+        cli()
+    except (StackError, TelemetryError) as error:
+        console.print(f"[bold red]failed[/] {escape(str(error))}", highlight=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        sys.exit(130)
 
 
 if __name__ == "__main__":

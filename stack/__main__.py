@@ -9,12 +9,13 @@ from rich.markup import escape
 
 from stack.canary import send_canary
 from stack.compose.runtime import ComposeRuntime
+from stack.current import current_stack
 from stack.errors import StackError
 from stack.native.programs import ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.report import print_missing, print_parts
-from stack.runtime import PartState, Runtime, choose_runtime
-from stack.settings import StackSettings, load_settings
+from stack.runtime import PartState
+from stack.settings import load_settings
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
 # Nobody folds a log: what is not a terminal gets lines as long as they are.
@@ -23,17 +24,10 @@ console = Console(width=None if sys.stdout.isatty() else 160)
 PartName = Annotated[str, typer.Argument(help="A part's name, as `make status` shows it.")]
 
 
-def _runtime(*, to_start: bool = False) -> tuple[StackSettings, Runtime, str]:
-    settings = load_settings()
-    runtimes = (ComposeRuntime(settings, console), NativeRuntime(settings, console))
-    runtime, reason = choose_runtime(settings, runtimes, to_start=to_start)
-    return settings, runtime, reason
-
-
 @cli.command()
 def up() -> None:
     """Starts the stack and proves that it works."""
-    settings, runtime, reason = _runtime(to_start=True)
+    settings, runtime, reason = current_stack(console, to_start=True)
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
     runtime.up()
     with console.status("sending a canary order and reading its trace and metrics back"):
@@ -59,7 +53,7 @@ def build() -> None:
 @cli.command()
 def down() -> None:
     """Stops the stack; its data stays."""
-    _, runtime, _ = _runtime()
+    _, runtime, _ = current_stack(console)
     runtime.down()
     console.print(f"the stack ({runtime.kind}) is down; its data stays until `make clean`")
 
@@ -76,7 +70,7 @@ def clean() -> None:
 @cli.command()
 def status() -> None:
     """Shows every part, with its process; fails when one is not up."""
-    _, runtime, reason = _runtime()
+    _, runtime, reason = current_stack(console)
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
     parts = runtime.status()
     print_parts(console, parts, with_processes=True)
@@ -93,35 +87,35 @@ def logs(
     follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Shows a part's log."""
-    for line in _runtime()[1].logs(name, lines=lines, follow=follow):
+    for line in current_stack(console)[1].logs(name, lines=lines, follow=follow):
         print(line)  # noqa: T201 - a log is shown as it is, without markup
 
 
 @cli.command()
 def kill(name: PartName) -> None:
     """Ends a part at once (SIGKILL); it stays dead until started."""
-    _runtime()[1].kill(name)
+    current_stack(console)[1].kill(name)
     console.print(f"the {name} is dead; `make start PART={name}` brings it back")
 
 
 @cli.command()
 def pause(name: PartName) -> None:
     """Freezes a part (SIGSTOP)."""
-    _runtime()[1].pause(name)
+    current_stack(console)[1].pause(name)
     console.print(f"the {name} is frozen; `make resume PART={name}` goes on")
 
 
 @cli.command()
 def resume(name: PartName) -> None:
     """Lets a frozen part go on."""
-    _runtime()[1].resume(name)
+    current_stack(console)[1].resume(name)
     console.print(f"the {name} goes on")
 
 
 @cli.command()
 def start(name: PartName) -> None:
     """Starts a part and waits until it is well."""
-    _runtime()[1].start(name)
+    current_stack(console)[1].start(name)
     console.print(f"the {name} is up")
 
 

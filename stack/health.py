@@ -11,6 +11,9 @@ from stack.parts import Part
 from stack.runtime import PartState
 
 T = TypeVar("T")
+# Made once, for that costs more than a request; without connections that are kept, for parts come and go.
+_client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+"""Thread-safe."""
 
 
 class NotYetError(Exception):
@@ -24,7 +27,7 @@ def get(url: str, *, timeout_seconds: float = 2.0, **parameters: str) -> httpx.R
         NotYetError: nobody answers, or not with 200.
     """
     try:
-        answer = httpx.get(url, params=parameters or None, timeout=timeout_seconds, trust_env=False)
+        answer = _client.get(url, params=parameters or None, timeout=timeout_seconds)
     except httpx.HTTPError as error:
         raise NotYetError(f"{url} does not answer ({type(error).__name__})") from error
     if answer.status_code != httpx.codes.OK:

@@ -1,0 +1,152 @@
+"""What can be done to the pipeline, how, and which promises hold while it is done."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import httpx
+
+from stack.errors import StackError
+from stack.runtime import Runtime
+
+Wait = Callable[[float], None]
+"""Lets so many seconds pass, under the run's own eyes."""
+
+SLOW_MS = 400
+FLAP_SECONDS = 5.0
+SMALL_QUEUE_SPANS = 500
+SMALL_SPOOL_BYTES = 2**16
+
+
+class Promise(StrEnum):
+    """What can be promised of a run."""
+
+    OPENED = "the breaker opened in time"
+    STAYED_CLOSED = "the breaker stayed closed"
+    NO_FAILURE = "no request failed"
+    LATENCY = "p99 did not rise"
+    LEDGER = "the ledger added up at every reading"
+    MEMORY = "memory stayed bounded"
+    CLOSED = "the breaker closed in time"
+    DRAINED = "what waited was sent"
+    DELIVERED = "every span was delivered"
+    COUNTED = "every lost span was counted with its reason"
+    STORED = "Jaeger stored every delivered span"
+    TRACES = "every sampled trace is in Jaeger, whole"
+
+
+ALWAYS = frozenset(
+    {Promise.NO_FAILURE, Promise.LATENCY, Promise.LEDGER, Promise.MEMORY, Promise.DRAINED, Promise.STORED}
+)
+NOTHING_IS_LOST = frozenset({Promise.DELIVERED, Promise.TRACES})
+AN_OUTAGE = frozenset({Promise.OPENED, Promise.CLOSED})
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One way for the pipeline to be broken."""
+
+    name: str
+    what: str
+    """What is done, in the past tense."""
+    inflict: Callable[[Runtime, float, Wait], None]
+    """Breaks it, lets so many seconds pass, and mends it, whatever happens meanwhile."""
+    promises: frozenset[Promise]
+    service_variables: Callable[[Runtime], Mapping[str, str]] = field(default=lambda _: {})
+    """What both services are restarted with."""
+    collector_variables: Mapping[str, str] = field(default_factory=dict)
+    uses_slow_link: bool = False
+    opens_at_once: bool = True
+    """Whether exports fail from the first one on, so that the time to the breaker's opening is known."""
+
+
+def _kill(runtime: Runtime, seconds: float, wait: Wait) -> None:
+    runtime.kill("collector")
+    try:
+        wait(seconds)
+    finally:
+        runtime.start("collector")
+
+
+def _pause(part: str) -> Callable[[Runtime, float, Wait], None]:
+    def inflict(runtime: Runtime, seconds: float, wait: Wait) -> None:
+        runtime.pause(part)
+        try:
+            wait(seconds)
+        finally:
+            runtime.resume(part)
+
+    return inflict
+
+
+def _flap(runtime: Runtime, seconds: float, wait: Wait) -> None:
+    for _ in range(max(1, round(seconds / (2 * FLAP_SECONDS)))):
+        _kill(runtime, FLAP_SECONDS, wait)
+        wait(FLAP_SECONDS)
+
+
+def _slow(runtime: Runtime, seconds: float, wait: Wait) -> None:
+    toxics = f"{runtime.slow_link.api_url}/proxies/otlp/toxics"
+    toxic = {"name": "slow", "type": "latency", "attributes": {"latency": SLOW_MS}}
+    httpx.post(toxics, json=toxic, trust_env=False).raise_for_status()
+    try:
+        wait(seconds)
+    finally:
+        httpx.delete(f"{toxics}/slow", trust_env=False).raise_for_status()
+
+
+def open_slow_link(runtime: Runtime) -> None:
+    """Starts toxiproxy with a way to the Collector that is not slow yet.
+
+    Raises:
+        StackError: it does not take it.
+    """
+    runtime.start("toxiproxy")
+    link = runtime.slow_link
+    proxy = {"name": "otlp", "listen": link.listen, "upstream": link.upstream}
+    httpx.delete(f"{link.api_url}/proxies/otlp", trust_env=False)  # of a run that was cut off
+    answer = httpx.post(f"{link.api_url}/proxies", json=proxy, trust_env=False)
+    if answer.is_error:
+        raise StackError(f"toxiproxy refuses the way to the Collector: {answer.text}")
+
+
+FAULTS: Mapping[str, Fault] = {
+    fault.name: fault
+    for fault in (
+        Fault("kill", "the Collector was killed", _kill, ALWAYS | NOTHING_IS_LOST | AN_OUTAGE),
+        Fault(
+            "pause",
+            "the Collector was frozen: it accepts and never answers",
+            _pause("collector"),
+            ALWAYS | NOTHING_IS_LOST | AN_OUTAGE,
+        ),
+        Fault(
+            "slow",
+            f"the way to the Collector takes {SLOW_MS} ms more",
+            _slow,
+            ALWAYS | NOTHING_IS_LOST | {Promise.STAYED_CLOSED},
+            service_variables=lambda runtime: {"OTEL_EXPORTER_OTLP_ENDPOINT": runtime.slow_link.endpoint},
+            uses_slow_link=True,
+        ),
+        Fault(
+            "flap",
+            f"the Collector is down and up again every {FLAP_SECONDS:g} s",
+            _flap,
+            ALWAYS | NOTHING_IS_LOST | {Promise.CLOSED},
+        ),
+        Fault(
+            "disk",
+            f"Jaeger was frozen, with {SMALL_QUEUE_SPANS} spans in the Collector's queue on disk, and "
+            f"{SMALL_SPOOL_BYTES // 1024} KiB in each service's spool, and in its memory",
+            _pause("jaeger"),
+            ALWAYS | AN_OUTAGE | {Promise.COUNTED},
+            service_variables=lambda _: {
+                "TELEMETRY_SPOOL_MAX_BYTES": str(SMALL_SPOOL_BYTES),
+                "TELEMETRY_BUFFER_MAX_BYTES": str(SMALL_SPOOL_BYTES),
+            },
+            collector_variables={"COLLECTOR_QUEUE_SPANS": str(SMALL_QUEUE_SPANS)},
+            opens_at_once=False,
+        ),
+    )
+}
+"""The table of faults, and of what holds for each."""

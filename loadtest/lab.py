@@ -1,0 +1,100 @@
+"""The stack as an experiment uses it: parts restarted with settings of its own, then put back."""
+
+from collections.abc import Mapping
+
+from pydantic import AliasChoices
+from rich.console import Console
+
+from stack.current import current_stack
+from stack.errors import StackError
+from stack.runtime import PartState, Runtime
+from stack.settings import StackSettings, is_service_variable, service_variables
+from telemetry.config import TelemetryConfig
+
+SERVICES = ("inventory", "storefront")
+_TELLING = ("OTEL_", "TELEMETRY_", "ENVIRONMENT", "COLLECTOR_", "TAIL_")
+"""What of a configuration decides how a run comes out."""
+
+
+class Lab:
+    """The stack, up; for one thread."""
+
+    def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
+        self.settings = settings
+        self.runtime = runtime
+        self._restarted: list[str] = []
+
+    @classmethod
+    def open(cls, console: Console) -> "Lab":
+        """The stack of this checkout, started if it is not up.
+
+        Raises:
+            StackError: it cannot be started, or it samples in the Collector.
+        """
+        settings, runtime, reason = current_stack(console)
+        if any(part.state is not PartState.UP for part in runtime.status()):
+            settings, runtime, reason = current_stack(console, to_start=True)
+            console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
+            runtime.up()
+        if settings.tail_sampling_percentage is not None:
+            raise StackError(
+                "TAIL_SAMPLING_PERCENTAGE is set: with tail sampling on, traces are missing in Jaeger on "
+                "purpose; unset it and `make up` again"
+            )
+        return cls(settings, runtime)
+
+    def restart(self, part: str, variables: Mapping[str, str]) -> None:
+        """Restarts a part with these variables over its own, until `put_back`."""
+        if part not in self._restarted:
+            self._restarted.append(part)
+        # Several workers have a ledger each, and only one of them answers.
+        alone = {"WEB_CONCURRENCY": "1"} if part == "storefront" else {}
+        self.runtime.restart(part, {**alone, **variables})
+
+    def put_back(self) -> None:
+        """Restarts what was restarted, as `make up` would start it."""
+        while self._restarted:
+            self.runtime.restart(self._restarted.pop(), {})
+
+    def variables_of_services(self, variables: Mapping[str, str]) -> dict[str, str]:
+        """What a service reads when it is restarted with these variables."""
+        own = {
+            name: value
+            for name, value in service_variables(self.settings).items()
+            if is_service_variable(name)
+        }
+        return {**own, **variables}
+
+    def config_of_services(self, variables: Mapping[str, str]) -> TelemetryConfig:
+        """The library's own reading of it.
+
+        Raises:
+            ConfigurationError: a value is malformed.
+        """
+        known = {
+            str(choice)
+            for field in TelemetryConfig.model_fields.values()
+            if isinstance(field.validation_alias, AliasChoices)
+            for choice in field.validation_alias.choices
+        }
+        values = self.variables_of_services(variables)
+        return TelemetryConfig(**{name: value for name, value in values.items() if name in known and value})
+
+    def shown_configuration(self, *variables: Mapping[str, str]) -> dict[str, str]:
+        """The variables that decide how a run comes out, for its report; secrets left out."""
+        everything = self.variables_of_services({})
+        for more in variables:
+            everything |= more
+        return {
+            name: value
+            for name, value in sorted(everything.items())
+            if name.startswith(_TELLING) and "HEADERS" not in name
+        }
+
+
+def services_of(settings: StackSettings) -> dict[str, str]:
+    """The services' addresses by name."""
+    return {
+        "storefront": f"http://127.0.0.1:{settings.storefront_port}",
+        "inventory": f"http://127.0.0.1:{settings.inventory_port}",
+    }

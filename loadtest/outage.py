@@ -1,0 +1,204 @@
+"""`make outage`: warm-up, a fault under load, recovery, drain; told live, then judged.
+
+The services are started anew for the run, with what its fault needs, and put back afterwards.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtest.faults import Fault, open_slow_link
+from loadtest.generator import Generator, Load
+from loadtest.lab import SERVICES, Lab, services_of
+from loadtest.outage_run import OutageRun, Phases
+from loadtest.report import LoadResult
+from loadtest.requests_file import RequestsFollower, read_requests
+from loadtest.traces import look_up, sampled
+from loadtest.watch import Reading, Watcher
+from stack.canary import Backends
+from stack.errors import StackError
+from telemetry.config import TelemetryConfig
+
+WARM_UP_SECONDS = 4.0
+"""At the start of the load, not compared with: caches and connections are cold."""
+SHORTEST_PHASE_SECONDS = 10.0
+_JAEGER_SECONDS = 20.0
+"""How long the Collector may take to hand on what it was sent last."""
+_TELL_SECONDS = 0.5
+_SETTLE_SECONDS = 1.0
+
+
+class Outage:
+    """One run.
+
+    Args:
+        lab: the stack that is broken.
+        fault: how.
+        rate: requests a second.
+        users: shoppers who make them.
+        seconds: how long it stays broken.
+        folder: where requests and results are kept.
+        console: where it is told.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        fault: Fault,
+        *,
+        rate: float,
+        users: int,
+        seconds: float,
+        folder: Path,
+        console: Console,
+    ) -> None:
+        self._lab = lab
+        self._fault = fault
+        self._rate = rate
+        self._users = users
+        self._seconds = seconds
+        self._folder = folder
+        self._console = console
+        self._requests_file = folder / "requests.csv"
+        self._around_seconds = max(SHORTEST_PHASE_SECONDS, seconds / 2)
+        self._started = 0.0
+
+    @property
+    def load_seconds(self) -> float:
+        """How long there is load."""
+        return WARM_UP_SECONDS + 2 * self._around_seconds + self._seconds
+
+    def run(self) -> OutageRun:
+        """Runs it; the stack is as before afterwards, whatever happened.
+
+        Raises:
+            StackError: the stack cannot be brought up, or a part does not become well.
+        """
+        fault, runtime = self._fault, self._lab.runtime
+        with ExitStack() as afterwards:
+            afterwards.callback(self._lab.put_back)
+            if fault.uses_slow_link:
+                open_slow_link(runtime)
+                afterwards.callback(runtime.kill, "toxiproxy")
+            if fault.collector_variables:
+                self._lab.restart("collector", fault.collector_variables)
+            variables = {"TELEMETRY_TRACE_RESPONSE": "true", **fault.service_variables(runtime)}
+            for service in SERVICES:
+                self._lab.restart(service, variables)
+            config = self._lab.config_of_services(variables)
+            watcher = afterwards.enter_context(Watcher(services_of(self._lab.settings)))
+            self._started = time.monotonic()
+            return self._run(
+                watcher, config, self._lab.shown_configuration(variables, fault.collector_variables)
+            )
+
+    def _run(self, watcher: Watcher, config: TelemetryConfig, configuration: dict[str, str]) -> OutageRun:
+        result_file = self._folder / "load.json"
+        load = Load(users=self._users, rate=self._rate, storefront_port=self._lab.settings.storefront_port)
+        self._tell(watcher, f"load: {self._rate:g} requests/s for {self.load_seconds:g} s")
+        generator = Generator(
+            load,
+            seconds=self.load_seconds,
+            result_file=result_file,
+            requests_file=self._requests_file,
+            log=self._folder / "locust.log",
+        )
+        try:
+            loaded = self._wait_for_load(generator)
+            follower = RequestsFollower(self._requests_file)
+            wait = self._waiter(watcher, follower)
+            wait(WARM_UP_SECONDS)
+            before = time.time()
+            wait(self._around_seconds)
+            fault = time.time()
+            self._tell(watcher, f"the fault begins: {self._fault.what}")
+            self._fault.inflict(self._lab.runtime, self._seconds, wait)
+            mended = time.time()
+            self._tell(watcher, "the fault is over")
+            with self._console.status("recovery under load"):
+                while generator.process.poll() is None:
+                    wait(_TELL_SECONDS)
+            if generator.wait() != 0:
+                raise StackError(f"Locust failed; its words are in {self._folder / 'locust.log'}")
+        finally:
+            generator.stop()
+        quiet = time.time()
+        self._tell(watcher, "the load is over: what waits is sent")
+        drained = self._drain(watcher, config.breaker_open_max_seconds)
+        requests = read_requests([self._requests_file])
+        traces = sampled(requests)
+        self._tell(watcher, f"asking Jaeger for each of {len(traces)} traces")
+        with self._console.status("asking Jaeger"):
+            delivered = sum(reading.delivered for reading in watcher.latest.values())
+            backends = Backends(self._lab.settings)
+            stored = look_up(backends, traces, spans=delivered, seconds=_JAEGER_SECONDS)
+        return OutageRun(
+            fault=self._fault,
+            rate=self._rate,
+            seconds=self._seconds,
+            runtime=self._lab.runtime.kind,
+            phases=Phases(loaded, before, fault, mended, quiet, drained),
+            readings=watcher.readings,
+            unread=tuple(watcher.failures),
+            requests=requests,
+            load=LoadResult.model_validate_json(result_file.read_text()),
+            traces=stored,
+            timeout_seconds=config.attempt_timeout_seconds,
+            delay_seconds=config.schedule_delay_ms / 1000,
+            open_max_seconds=config.breaker_open_max_seconds,
+            configuration=configuration,
+        )
+
+    def _wait_for_load(self, generator: Generator) -> float:
+        """When the first request was sent."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline and generator.process.poll() is None:
+            if RequestsFollower(self._requests_file).read_new():
+                return time.time()
+            time.sleep(0.1)
+        raise StackError(f"Locust sends nothing; its words are in {self._folder / 'locust.log'}")
+
+    def _waiter(self, watcher: Watcher, follower: RequestsFollower) -> Callable[[float], None]:
+        def wait(seconds: float) -> None:
+            end = time.monotonic() + seconds
+            with self._console.status("") as status:
+                while (left := end - time.monotonic()) > 0:
+                    count = len(follower.read_new())
+                    status.update(f"{self._elapsed()}  {_describe(watcher.latest)}; +{count} requests")
+                    time.sleep(min(_TELL_SECONDS, left))
+
+        return wait
+
+    def _drain(self, watcher: Watcher, open_max_seconds: float) -> float | None:
+        """When nothing waited any more, of what was ended by then; None when the time is over."""
+        deadline = time.monotonic() + open_max_seconds + 60
+        quiet = time.time() + _SETTLE_SECONDS
+        with self._console.status("") as status:
+            while time.monotonic() < deadline:
+                latest = watcher.latest
+                status.update(f"{self._elapsed()}  {_describe(latest)}")
+                if all(reading.at > quiet and not reading.pending for reading in latest.values()):
+                    return min(reading.at for reading in latest.values())
+                time.sleep(0.1)
+        return None
+
+    def _elapsed(self) -> str:
+        return f"{time.monotonic() - self._started:4.0f} s"
+
+    def _tell(self, watcher: Watcher, what: str) -> None:
+        latest = watcher.latest
+        described = f"  [dim]{_describe(latest)}[/]" if latest else ""
+        self._console.print(f"{self._elapsed()}  {what}{described}", highlight=False, soft_wrap=True)
+
+
+def _describe(latest: dict[str, Reading]) -> str:
+    breakers = ", ".join(f"{name} {reading.breaker}" for name, reading in sorted(latest.items()))
+    readings = latest.values()
+    return (
+        f"breaker: {breakers}; spans: {sum(it.ended for it in readings)} ended, "
+        f"{sum(it.delivered for it in readings)} delivered, "
+        f"{sum(it.in_memory for it in readings)} in memory, {sum(it.spooled for it in readings)} on disk"
+    )

@@ -1,0 +1,133 @@
+"""Watches the services while a run goes on: their own health, several times a second, each in a thread."""
+
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Self
+
+import httpx
+
+PERIOD_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One service, at one moment."""
+
+    at: float
+    """Seconds of the epoch."""
+    service: str
+    breaker: str
+    opened_total: int
+    ended: int
+    adopted: int
+    delivered: int
+    rejected: int
+    dropped: Mapping[str, int]
+    in_memory: int
+    spooled: int
+    spool_bytes: int
+    buffer_bytes: int
+    rss_bytes: int
+    last_error: str
+
+    @property
+    def pending(self) -> int:
+        """Spans that wait, in memory or on disk."""
+        return self.in_memory + self.spooled
+
+    @property
+    def is_balanced(self) -> bool:
+        """The ledger's identity; no term of it was derived from the others."""
+        gone = self.delivered + self.rejected + sum(self.dropped.values())
+        return self.ended + self.adopted == gone + self.pending
+
+
+def read_health(client: httpx.Client, service: str) -> Reading:
+    """Asks a service how its telemetry is.
+
+    Raises:
+        httpx.HTTPError: it does not answer.
+    """
+    answer = client.get("/health/telemetry")
+    health: dict[str, Any] = answer.json()
+    ledger, spool = health["ledger"], health["spool"]
+    return Reading(
+        at=time.time(),
+        service=service,
+        breaker=health["circuit_breaker"]["state"],
+        opened_total=health["circuit_breaker"]["opened_total"],
+        ended=ledger["ended"],
+        adopted=ledger["adopted"],
+        delivered=ledger["delivered"],
+        rejected=ledger["rejected"],
+        dropped=ledger["dropped"],
+        in_memory=ledger["in_memory"],
+        spooled=ledger["spooled"],
+        spool_bytes=spool["bytes"],
+        buffer_bytes=health["queue"]["buffer_bytes"],
+        rss_bytes=health["resources"]["memory_rss_bytes"],
+        last_error=str(health["exporter"]["last_error"] or ""),
+    )
+
+
+class Watcher:
+    """Reads each service's health until it is stopped; its readings may be read from any thread.
+
+    Args:
+        services: address by name.
+        period_seconds: between two readings of one service.
+    """
+
+    def __init__(self, services: Mapping[str, str], period_seconds: float = PERIOD_SECONDS) -> None:
+        self._period_seconds = period_seconds
+        self._stopped = threading.Event()
+        self._readings: dict[str, list[Reading]] = {name: [] for name in services}
+        """Each list is one thread's to append to."""
+        self.failures: list[str] = []
+        """What readings failed with."""
+        self._threads = [
+            threading.Thread(target=self._watch, args=(name, url), name=f"watch-{name}", daemon=True)
+            for name, url in services.items()
+        ]
+
+    def __enter__(self) -> Self:
+        """Begins."""
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends, once each thread has finished its reading."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def latest(self) -> dict[str, Reading]:
+        """The last reading of each service that has one."""
+        return {name: readings[-1] for name, readings in self._readings.items() if readings}
+
+    @property
+    def readings(self) -> dict[str, list[Reading]]:
+        """Every reading so far, by service, in order."""
+        return {name: list(readings) for name, readings in self._readings.items()}
+
+    def _watch(self, service: str, url: str) -> None:
+        with httpx.Client(base_url=url, timeout=2, trust_env=False) as client:
+            due = time.monotonic()
+            while not self._stopped.is_set():
+                try:
+                    self._readings[service].append(read_health(client, service))
+                except (httpx.HTTPError, KeyError, ValueError) as error:
+                    self.failures.append(f"{service}: {type(error).__name__}: {error}")
+                due = max(due + self._period_seconds, time.monotonic())
+                self._stopped.wait(due - time.monotonic())
+
+
+def longest_gap_seconds(readings: Iterable[Reading]) -> float:
+    """The longest time between two readings of one service; infinite for fewer than two."""
+    times = [reading.at for reading in readings]
+    return max((later - earlier for earlier, later in pairwise(times)), default=float("inf"))

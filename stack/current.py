@@ -1,0 +1,20 @@
+"""The stack of this checkout, as `.env` and the environment describe it."""
+
+from rich.console import Console
+
+from stack.compose.runtime import ComposeRuntime
+from stack.native.runtime import NativeRuntime
+from stack.runtime import Runtime, choose_runtime
+from stack.settings import StackSettings, load_settings
+
+
+def current_stack(console: Console, *, to_start: bool = False) -> tuple[StackSettings, Runtime, str]:
+    """Its settings, the runtime that it is or would be in, and why that one.
+
+    Raises:
+        StackError: a setting is malformed, or another runtime holds the ports.
+    """
+    settings = load_settings()
+    runtimes = (ComposeRuntime(settings, console), NativeRuntime(settings, console))
+    runtime, reason = choose_runtime(settings, runtimes, to_start=to_start)
+    return settings, runtime, reason
