@@ -68,6 +68,17 @@ def closing_seconds(run: OutageRun) -> dict[str, float | None]:
     return {service: closed_for_good(readings) for service, readings in run.readings.items()}
 
 
+def drain_seconds(run: OutageRun) -> float:
+    """From the mending until no service had more waiting than before the fault, nor anything on disk."""
+
+    def last_behind(readings: Sequence[Reading]) -> float:
+        usual = max((it.in_memory for it in readings if it.at < run.phases.fault), default=0)
+        behind = (it.at for it in readings if it.spooled or it.in_memory > usual)
+        return max((at for at in behind if at >= run.phases.mended), default=run.phases.mended)
+
+    return max(last_behind(readings) for readings in run.readings.values()) - run.phases.mended
+
+
 def _by_second(requests: Sequence[RequestRecord], start: float, end: float) -> Iterator[list[float]]:
     """The latencies of each second, by when the requests were due."""
     seconds: dict[int, list[float]] = {}
@@ -156,15 +167,14 @@ def _closed(run: OutageRun) -> Verdict:
 
 
 def _drained(run: OutageRun) -> Verdict:
-    drained = run.phases.drained
     most = max(reading.pending for readings in run.readings.values() for reading in readings)
     waiting = sum(readings[-1].pending for readings in run.readings.values())
     figure = (
         f"{waiting} spans still wait"
-        if drained is None
-        else f"{max(0.0, drained - run.phases.mended):.1f} s after the mending; at most {most} spans waited"
+        if run.phases.drained is None
+        else f"{drain_seconds(run):.1f} s after the mending; a service had at most {most} waiting"
     )
-    return judge(Promise.DRAINED, is_kept=drained is not None, figure=figure)
+    return judge(Promise.DRAINED, is_kept=run.phases.drained is not None, figure=figure)
 
 
 def _delivered(run: OutageRun) -> Verdict:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel
 
-from loadtest.judging import closing_seconds, latency_ratio, opening_seconds
+from loadtest.judging import closing_seconds, drain_seconds, latency_ratio, opening_seconds
 from loadtest.outage_run import OutageRun
 from loadtest.page import PageTable, Picture, describe_machine, write_page
 from loadtest.pictures import save_png
@@ -29,6 +29,7 @@ class OutageResult(BaseModel):
     """When each began, since the load did."""
     opening_seconds: dict[str, float | None]
     closing_seconds: dict[str, float | None]
+    drain_seconds: float
     p99_ratio: dict[str, float] | None
     ledger: dict[str, dict[str, object]]
     """Each service's last reading."""
@@ -55,7 +56,7 @@ def write_report(run: OutageRun, verdicts: Sequence[Verdict], folder: Path) -> P
             Picture(
                 "Timeline",
                 figure,
-                "The fault is shaded; at the dotted line the load ends. Latency counts from when each was due.",
+                "The fault is shaded; at the dotted line the load ends. Latency counts from when it was due.",
             )
         ],
         tables=[_ledgers(run), _configuration(run)],
@@ -95,6 +96,7 @@ def _result(run: OutageRun, verdicts: Sequence[Verdict]) -> OutageResult:
         },
         opening_seconds=opening_seconds(run),
         closing_seconds=closing_seconds(run),
+        drain_seconds=drain_seconds(run),
         p99_ratio=None if ratio is None else {"value": ratio.value, "low": ratio.low, "high": ratio.high},
         ledger={
             service: {

@@ -1,17 +1,24 @@
 """The timeline of an outage: load and p99, breaker, what waits, what is delivered."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import LogFormatter
 
 from loadtest.outage_run import OutageRun
 from loadtest.pictures import BLUE, BREAKER_COLOURS, GREEN, GREY, ORANGE, PURPLE, RED, look
 from loadtest.watch import Reading
 
 _MIB = 2**20
+
+
+def capitalized(sentence: str) -> str:
+    """The sentence with a capital at its beginning, the rest as it is."""
+    return sentence[:1].upper() + sentence[1:]
 
 
 def draw_timeline(run: OutageRun) -> Figure:
@@ -29,7 +36,9 @@ def draw_timeline(run: OutageRun) -> Figure:
         _draw_waiting(waiting, run)
         _draw_delivered(delivered, run)
         delivered.set_xlabel("seconds since the load began")
-        figure.suptitle(f"{run.fault.what}: {run.seconds:g} s at {run.rate:g} requests/s", x=0.01, ha="left")
+        figure.suptitle(
+            f"{capitalized(run.fault.what)}: {run.seconds:g} s at {run.rate:g} requests/s", x=0.01, ha="left"
+        )
         return figure
 
 
@@ -45,10 +54,11 @@ def _draw_load(axes: Axes, run: OutageRun) -> None:
     seconds: dict[int, list[float]] = {}
     failed: dict[int, int] = {}
     for record in run.requests:
-        second = int(record.due - run.phases.load)
+        second = math.floor(record.due - run.phases.load)
         seconds.setdefault(second, []).append(record.latency_seconds * 1000)
         failed[second] = failed.get(second, 0) + bool(record.error)
-    moments = sorted(seconds)
+    # The last second is a part of one.
+    moments = sorted(seconds)[:-1]
     middle = [moment + 0.5 for moment in moments]
     axes.plot(middle, [len(seconds[moment]) for moment in moments], color=GREY, label="requests/s")
     axes.bar(middle, [failed[moment] for moment in moments], color=RED, label="failed/s")
@@ -61,6 +71,8 @@ def _draw_load(axes: Axes, run: OutageRun) -> None:
         values = [float(np.percentile(seconds[moment], share)) for moment in moments]
         latency.plot(middle, values, color=colour, label=f"p{share}")
     latency.set_yscale("log")
+    for axis_format in (latency.yaxis.set_major_formatter, latency.yaxis.set_minor_formatter):
+        axis_format(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.8)))
     latency.set_ylabel("latency, ms")
     handles = [*axes.get_legend_handles_labels()[0], *latency.get_legend_handles_labels()[0]]
     axes.legend(handles=handles, loc="upper left", ncols=4)

@@ -73,6 +73,11 @@ class Metrics:
             buckets=_BATCH_BUCKETS_SPANS,
             registry=registry,
         )
+        self._export_bytes = Counter(
+            names.EXPORT_BYTES,
+            "Encoded bytes of export attempts, before compression.",
+            registry=registry,
+        )
         self._export_failures = Counter(
             names.EXPORT_FAILURES, "Export attempts that failed.", (names.KIND,), registry=registry
         )
@@ -103,6 +108,7 @@ class Metrics:
         """Records one export attempt."""
         self._export_duration.observe(attempt.duration_seconds)
         self._export_batch.observe(attempt.spans)
+        self._export_bytes.inc(attempt.payload_bytes)
         if attempt.outcome.fate is not Fate.DELIVERED:
             self._export_failures.labels(attempt.outcome.kind).inc()
 

@@ -51,6 +51,8 @@ class Attempt:
     """One attempt to send a batch, as told to the observer."""
 
     spans: int
+    payload_bytes: int
+    """Encoded, before compression."""
     duration_seconds: float
     outcome: Outcome
 
@@ -298,7 +300,8 @@ class ExportWorker:
                 outcome = replace(outcome, fate=Fate.POISON)  # it has no halves
             self._board.tell(outcome, self._clock())
             self._settle(parcel, outcome)
-            self._observe(Attempt(parcel.batch.spans, duration_seconds, outcome))
+            batch = parcel.batch
+            self._observe(Attempt(batch.spans, len(batch.payload), duration_seconds, outcome))
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
         if outcome.fate in {Fate.RETRY, Fate.THROTTLE}:

@@ -1,0 +1,50 @@
+"""Validity gates: what makes a measurement say nothing of what it was to measure."""
+
+from collections.abc import Sequence
+
+from loadtest.report import LoadResult
+from loadtest.watch import Reading
+
+FEWEST_OF_RATE = 0.99
+MOST_GENERATOR_CPU = 0.85
+MOST_OTHER_CORES = 0.3
+FEWEST_SPANS = 100
+
+
+def reasons_against(
+    *, load: LoadResult, achieved_share: float, readings: Sequence[Reading], other_cpu_cores: float
+) -> tuple[str, ...]:
+    """Every reason why a run is no measurement; none for a valid one.
+
+    Args:
+        load: what the generator says of itself.
+        achieved_share: requests made over requests intended, in the measured time.
+        readings: the service's, in the measured time and until it had sent everything.
+        other_cpu_cores: what processes that are none of ours used, in cores.
+    """
+    reasons = []
+    if load.generator_cpu_share > MOST_GENERATOR_CPU:
+        reasons.append(f"the generator is saturated: {load.generator_cpu_share:.0%} of a core")
+    if achieved_share < FEWEST_OF_RATE:
+        reasons.append(f"the generator made {achieved_share:.1%} of the intended requests")
+    if load.failures or load.script_errors:
+        reasons.append(f"{load.failures + len(load.script_errors)} requests failed")
+    if other_cpu_cores > MOST_OTHER_CORES:
+        reasons.append(f"other processes used {other_cpu_cores:.2f} cores")
+    reasons += _of_the_ledger(readings)
+    return tuple(reasons)
+
+
+def _of_the_ledger(readings: Sequence[Reading]) -> list[str]:
+    if not readings:
+        return ["the service did not say how its telemetry was"]
+    unbalanced = sum(1 for reading in readings if not reading.is_balanced)
+    last = readings[-1]
+    reasons = [f"the ledger did not add up in {unbalanced} readings"] if unbalanced else []
+    if last.pending:
+        reasons.append(f"{last.pending} spans were not sent in the end")
+    if any(reading.breaker != "closed" for reading in readings):
+        reasons.append("the breaker opened")
+    if last.ended - readings[0].ended < FEWEST_SPANS:
+        reasons.append(f"only {last.ended - readings[0].ended} spans ended")
+    return reasons

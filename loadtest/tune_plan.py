@@ -1,0 +1,182 @@
+"""What a tuning run tries, in which order, and what it has measured so far: kept, so that it can go on."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from telemetry.config import TelemetryConfig
+
+
+class Cell(BaseModel):
+    """One configuration of the storefront's exports."""
+
+    model_config = ConfigDict(frozen=True)
+
+    batch: int
+    """The most spans in one export."""
+    delay_ms: float
+    """The longest that a span waits for its batch."""
+    compression: str
+
+    @classmethod
+    def of(cls, config: TelemetryConfig) -> "Cell":
+        """What a configuration is."""
+        return cls(
+            batch=config.max_export_batch_size,
+            delay_ms=config.schedule_delay_ms,
+            compression=config.compression,
+        )
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The settings that make it."""
+        return {
+            "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": f"{self.batch}",
+            "OTEL_BSP_SCHEDULE_DELAY": f"{self.delay_ms:g}",
+            "OTEL_EXPORTER_OTLP_COMPRESSION": self.compression,
+        }
+
+    def __str__(self) -> str:
+        """In a few words."""
+        return f"{self.batch} spans, {self.delay_ms:g} ms, {self.compression}"
+
+
+class Plan(BaseModel):
+    """A sweep: each cell so many times, in random order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cells: tuple[Cell, ...]
+    default: Cell
+    """What the services use now; one of the cells, for that is what others are compared with."""
+    repeats: int
+    rate: float
+    """Requests a second."""
+    users: int
+    warm_up_seconds: float
+    measured_seconds: float
+    runtime: str
+    seed: int
+
+    @property
+    def order(self) -> list[tuple[Cell, int]]:
+        """Every cell-run with the number of its repeat: each repeat is all cells, shuffled anew.
+
+        So a slow drift of the machine falls on all cells alike, and a cell's repeats can be paired.
+        """
+        random = np.random.default_rng(self.seed)
+        return [
+            (self.cells[index], repeat)
+            for repeat in range(self.repeats)
+            for index in random.permutation(len(self.cells))
+        ]
+
+
+def plan_grid(
+    *,
+    batches: Sequence[int],
+    delays_ms: Sequence[float],
+    compressions: Sequence[str],
+    default: Cell,
+) -> tuple[Cell, ...]:
+    """Every combination, and the default if it is not among them."""
+    cells = [
+        Cell(batch=batch, delay_ms=delay_ms, compression=compression)
+        for batch, delay_ms, compression in itertools.product(batches, delays_ms, compressions)
+    ]
+    return tuple(dict.fromkeys([*cells, default]))
+
+
+class CellRun(BaseModel):
+    """One cell, measured once."""
+
+    model_config = ConfigDict(frozen=True)
+
+    cell: Cell
+    repeat: int
+    invalid_because: tuple[str, ...]
+    """Why the figures say nothing; empty for a valid run."""
+    spans: int
+    spans_per_second: float
+    peak_spans_per_second: float
+    """Over the busiest second."""
+    cpu_us_per_span: float
+    """The storefront's whole CPU time over the spans that ended: requests included."""
+    batch_spans: float
+    """Spans in an export, on average."""
+    export_ms: float
+    """An export's duration, on average."""
+    export_p50_ms: float
+    export_p99_ms: float
+    freshness_p50_seconds: float
+    """From the end of a span until the Collector has accepted it."""
+    freshness_p95_seconds: float
+    queue_high_water: int
+    dropped: int
+    bytes_per_span: float
+    """Encoded, before compression."""
+    rss_bytes: int
+    request_p99_ms: float
+    achieved_share: float
+    """Of the intended rate."""
+    generator_cpu_share: float
+    other_cpu_cores: float
+    """What processes that are none of ours used meanwhile."""
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether every gate was passed."""
+        return not self.invalid_because
+
+
+class Journal:
+    """A run's folder: its plan, and a line for each cell-run that is done."""
+
+    _PLAN, _RUNS, _RESULT = "plan.json", "runs.jsonl", "result.json"
+
+    def __init__(self, folder: Path, plan: Plan) -> None:
+        self.folder = folder
+        self.plan = plan
+
+    @classmethod
+    def begin(cls, folder: Path, plan: Plan) -> "Journal":
+        """A new run in a folder of its own."""
+        (folder / cls._PLAN).write_text(plan.model_dump_json(indent=2))
+        return cls(folder, plan)
+
+    @classmethod
+    def find_unfinished(cls, reports: Path, wanted: Plan) -> "Journal | None":
+        """The latest run of the same plan (but for its order) that was cut off; None without one."""
+        for file in sorted(reports.glob(f"tune-*/{cls._PLAN}"), reverse=True):
+            plan = Plan.model_validate_json(file.read_text())
+            is_finished = (file.parent / cls._RESULT).exists()
+            if not is_finished and plan.model_copy(update={"seed": wanted.seed}) == wanted:
+                return cls(file.parent, plan)
+        return None
+
+    def runs(self) -> list[CellRun]:
+        """What is measured so far; a line that was torn by the end of its process is left out."""
+        file = self.folder / self._RUNS
+        text = file.read_text() if file.exists() else ""
+        whole = text[: text.rfind("\n") + 1]
+        return [CellRun.model_validate_json(line) for line in whole.splitlines()]
+
+    def add(self, run: CellRun) -> None:
+        """Keeps a run."""
+        file = self.folder / self._RUNS
+        kept = "".join(f"{done.model_dump_json()}\n" for done in [*self.runs(), run])
+        unfinished = file.with_suffix(".new")
+        unfinished.write_text(kept)
+        unfinished.replace(file)
+
+    def left(self) -> list[tuple[Cell, int]]:
+        """What is still to be measured, in the plan's order."""
+        done = {(run.cell, run.repeat) for run in self.runs()}
+        return [each for each in self.plan.order if each not in done]
+
+    def finish(self, result: BaseModel) -> None:
+        """Writes the result; the run is not gone on with any more."""
+        (self.folder / self._RESULT).write_text(result.model_dump_json(indent=2))

@@ -1,0 +1,247 @@
+"""What a sweep's runs amount to: figures with intervals, the fit, the front, and a recommendation."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from pydantic import BaseModel
+
+from loadtest.statistics import Line, bootstrap_median, fit_line, knee, pareto_front, queue_needed
+from loadtest.tune_plan import Cell, CellRun, Plan
+
+WASTE = 0.2
+"""Beyond the knee an export's fixed cost is at most this share of it."""
+DEARER_AT_MOST = 1.1
+"""What a fresher cell may cost, proven, for it to be recommended."""
+FRESHER_BY = 0.9
+_FEWEST_VALID = 2
+_QUEUE_STEP = 256
+_SEED = 20_260_102
+
+
+class Figure(BaseModel):
+    """A median over a cell's valid runs, with its 95 % bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        """The figure, and its interval."""
+        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+class CellSummary(BaseModel):
+    """One cell, over its runs."""
+
+    cell: Cell
+    valid_runs: int
+    runs: int
+    invalid_because: tuple[str, ...]
+    """Why it is not to be judged; empty for a cell that is."""
+    cpu_us_per_span: Figure | None = None
+    freshness_p95_seconds: Figure | None = None
+    freshness_p50_seconds: Figure | None = None
+    export_p50_ms: Figure | None = None
+    export_p99_ms: Figure | None = None
+    batch_spans: Figure | None = None
+    bytes_per_span: Figure | None = None
+    rss_mib: Figure | None = None
+    queue_high_water: int = 0
+    dropped: int = 0
+    cpu_against_default: Figure | None = None
+    """Paired by repeat: below 1 is cheaper."""
+    freshness_against_default: Figure | None = None
+    is_on_front: bool = False
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether it may be recommended."""
+        return not self.invalid_because
+
+
+class Recommendation(BaseModel):
+    """What to set, and why."""
+
+    cell: Cell
+    is_better: bool
+    """Whether it beats the default beyond noise; else it is the default."""
+    reason: str
+    """Two sentences."""
+    queue_spans: int
+    variables: dict[str, str]
+
+
+class Tuning(BaseModel):
+    """A sweep's result."""
+
+    cells: list[CellSummary]
+    fixed_ms: float | None
+    """`S(B) = fixed + each * B`, the duration of an export of B spans; None when no line can be drawn."""
+    each_us: float | None
+    r_squared: float | None
+    knee_spans: float | None
+    spans_per_second: float
+    peak_spans_per_second: float
+    recommendation: Recommendation | None
+    """None when the default itself was not measured properly."""
+
+
+def analyse(plan: Plan, runs: Sequence[CellRun], *, detection_seconds: float, least_queue: int) -> Tuning:
+    """Sums a sweep up.
+
+    Args:
+        plan: what was tried.
+        runs: every cell-run.
+        detection_seconds: how long a dead Collector goes unnoticed.
+        least_queue: the queue that the services have now; never less is recommended.
+    """
+    random = np.random.default_rng(_SEED)
+    of_default = {run.repeat: run for run in runs if run.cell == plan.default and run.is_valid}
+    cells = [_summarise(cell, runs, of_default, random) for cell in plan.cells]
+    judged = [each for each in cells if each.cpu_us_per_span and each.freshness_p95_seconds]
+    points = [(_value(each.freshness_p95_seconds), _value(each.cpu_us_per_span)) for each in judged]
+    for index in pareto_front(points):
+        judged[index].is_on_front = True
+    valid = [run for run in runs if run.is_valid]
+    line = fit_exports(valid, plan.default.compression)
+    peak = max((run.peak_spans_per_second for run in valid), default=0.0)
+    return Tuning(
+        cells=cells,
+        fixed_ms=line.fixed if line else None,
+        each_us=line.each * 1000 if line else None,
+        r_squared=line.r_squared if line else None,
+        knee_spans=_finite(knee(line, waste=WASTE)) if line else None,
+        spans_per_second=float(np.median([run.spans_per_second for run in valid])) if valid else 0.0,
+        peak_spans_per_second=peak,
+        recommendation=recommend(
+            plan.default, cells, peak, detection_seconds=detection_seconds, least_queue=least_queue
+        ),
+    )
+
+
+def fit_exports(runs: Sequence[CellRun], compression: str) -> Line | None:
+    """Milliseconds of an export by its spans, over the runs of one compression; None of too few sizes."""
+    used = [run for run in runs if run.cell.compression == compression]
+    try:
+        return fit_line([run.batch_spans for run in used], [run.export_ms for run in used])
+    except ValueError:
+        return None
+
+
+def recommend(
+    default: Cell,
+    cells: Sequence[CellSummary],
+    peak_spans_per_second: float,
+    *,
+    detection_seconds: float,
+    least_queue: int,
+) -> Recommendation | None:
+    """The freshest cell that is proven fresher than the default and proven hardly dearer; else the cheapest
+    that is proven cheaper and hardly staler; else the default.
+    """
+    usual = next(each for each in cells if each.cell == default)
+    if not usual.is_valid:
+        return None
+    valid = [each for each in cells if each.is_valid and each.cell != default]
+    fresher = [
+        each
+        for each in valid
+        if _high(each.freshness_against_default) < FRESHER_BY
+        and _high(each.cpu_against_default) <= DEARER_AT_MOST
+    ]
+    cheaper = [
+        each
+        for each in valid
+        if _high(each.cpu_against_default) < 1 and _high(each.freshness_against_default) <= DEARER_AT_MOST
+    ]
+    if fresher:
+        best = min(
+            fresher, key=lambda each: (_value(each.freshness_p95_seconds), _value(each.cpu_us_per_span))
+        )
+        reason = (
+            f"With {best.cell} the Collector has 95 % of the spans {best.freshness_p95_seconds} s after their end, "
+            f"x {best.freshness_against_default} of the time that the defaults ({default}) need. "
+            f"CPU a span is x {best.cpu_against_default} of theirs."
+        )
+    elif cheaper:
+        best = min(cheaper, key=lambda each: _value(each.cpu_us_per_span))
+        reason = (
+            f"With {best.cell} a span costs x {best.cpu_against_default} of the CPU of the defaults ({default}). "
+            f"The Collector has 95 % of the spans after x {best.freshness_against_default} of their time."
+        )
+    else:
+        best = usual
+        reason = (
+            f"No other cell was better than the defaults ({default}) beyond noise. They stay as they are."
+        )
+    queue = queue_needed(
+        spans_per_second=peak_spans_per_second,
+        export_p99_seconds=_value(best.export_p99_ms) / 1000,
+        detection_seconds=detection_seconds,
+        batch=best.cell.batch,
+    )
+    rounded = max(least_queue, math.ceil(queue / _QUEUE_STEP) * _QUEUE_STEP)
+    return Recommendation(
+        cell=best.cell,
+        is_better=best is not usual,
+        reason=reason,
+        queue_spans=queue,
+        variables={**best.cell.variables, "OTEL_BSP_MAX_QUEUE_SIZE": f"{rounded}"},
+    )
+
+
+def _summarise(
+    cell: Cell, runs: Sequence[CellRun], of_default: dict[int, CellRun], random: np.random.Generator
+) -> CellSummary:
+    own = [run for run in runs if run.cell == cell]
+    valid = [run for run in own if run.is_valid]
+    reasons = list(dict.fromkeys(reason for run in own for reason in run.invalid_because))
+    if len(valid) >= min(_FEWEST_VALID, len(own)) and valid:
+        reasons = []
+    elif not own:
+        reasons = ["it was not measured"]
+
+    def figure(read: Callable[[CellRun], float]) -> Figure | None:
+        return _figure([read(run) for run in valid], random)
+
+    pairs = [(run, of_default[run.repeat]) for run in valid if run.repeat in of_default]
+    return CellSummary(
+        cell=cell,
+        valid_runs=len(valid),
+        runs=len(own),
+        invalid_because=tuple(reasons),
+        cpu_us_per_span=figure(lambda run: run.cpu_us_per_span),
+        freshness_p95_seconds=figure(lambda run: run.freshness_p95_seconds),
+        freshness_p50_seconds=figure(lambda run: run.freshness_p50_seconds),
+        export_p50_ms=figure(lambda run: run.export_p50_ms),
+        export_p99_ms=figure(lambda run: run.export_p99_ms),
+        batch_spans=figure(lambda run: run.batch_spans),
+        bytes_per_span=figure(lambda run: run.bytes_per_span),
+        rss_mib=figure(lambda run: run.rss_bytes / 2**20),
+        queue_high_water=max((run.queue_high_water for run in valid), default=0),
+        dropped=sum(run.dropped for run in valid),
+        cpu_against_default=_figure([a.cpu_us_per_span / b.cpu_us_per_span for a, b in pairs], random),
+        freshness_against_default=_figure(
+            [a.freshness_p95_seconds / b.freshness_p95_seconds for a, b in pairs], random
+        ),
+    )
+
+
+def _figure(values: Sequence[float], random: np.random.Generator) -> Figure | None:
+    if not values or not all(map(math.isfinite, values)):
+        return None
+    estimate = bootstrap_median(values, random=random)
+    return Figure(value=estimate.value, low=estimate.low, high=estimate.high)
+
+
+def _value(figure: Figure | None) -> float:
+    return math.inf if figure is None else figure.value
+
+
+def _high(figure: Figure | None) -> float:
+    return math.inf if figure is None else figure.high
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
