@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -12,6 +13,7 @@ from dotenv import load_dotenv
 from rich.console import Console
 from rich.markup import escape
 
+from loadtest import tune_report
 from loadtest.faults import FAULTS
 from loadtest.folder import new_folder
 from loadtest.generator import PROJECT, Generator, Load, end_on_signals, environment
@@ -21,6 +23,20 @@ from loadtest.outage import Outage
 from loadtest.outage_report import write_report
 from loadtest.report import LoadResult, print_result
 from loadtest.shapes import Shape
+from loadtest.tune import Sweep
+from loadtest.tune_plan import (
+    FULL_GRID,
+    QUICK_GRID,
+    REPEATS,
+    WARM_UP_SECONDS,
+    Cell,
+    Journal,
+    Plan,
+    numbers,
+    plan_grid,
+    words,
+)
+from loadtest.tuning import analyse
 from loadtest.verdict import is_good, print_verdicts
 from stack.errors import StackError
 from telemetry.errors import TelemetryError
@@ -125,6 +141,73 @@ def outage(
         raise typer.Exit(1)
 
 
+@cli.command()
+def tune(
+    *,
+    users: Users = 20,
+    rate: Annotated[float, typer.Option(envvar="RATE", min=0.01, help="Requests a second.")] = 80.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", envvar="QUICK", help="Three minutes instead of fifteen.")
+    ] = False,
+    batches: Annotated[str, typer.Option(envvar="BATCHES", help="Batch sizes: 64,512.")] = "",
+    delays_ms: Annotated[str, typer.Option(envvar="DELAYS", help="Delays in ms: 200,1000.")] = "",
+    compressions: Annotated[str, typer.Option(envvar="COMPRESSIONS", help="none,gzip")] = "",
+    repeats: Annotated[int | None, typer.Option(envvar="REPEATS", min=1, help="Runs of each cell.")] = None,
+    seconds: Annotated[float, typer.Option(envvar="SECONDS", min=1, help="Measured of each run.")] = 8.0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", envvar="FRESH", help="Not going on with a run that was cut off.")
+    ] = False,
+    reports: Reports = PROJECT / "reports",
+) -> None:
+    """Tries batch sizes, delays and compressions, and recommends what is better beyond noise."""
+    end_on_signals()
+    lab = Lab.open(console)
+    config = lab.config_of_services({})
+    default = Cell.of(config)
+    grid = QUICK_GRID if quick else FULL_GRID
+    plan = Plan(
+        cells=plan_grid(
+            batches=tuple(int(size) for size in numbers("BATCHES", batches)) or grid.batches,
+            delays_ms=numbers("DELAYS", delays_ms) or grid.delays_ms,
+            compressions=words("COMPRESSIONS", compressions, ("none", "gzip")) or grid.compressions,
+            default=default,
+        ),
+        default=default,
+        repeats=repeats or REPEATS,
+        rate=rate,
+        users=users,
+        warm_up_seconds=WARM_UP_SECONDS,
+        measured_seconds=seconds,
+        runtime=lab.runtime.kind,
+        seed=int(time.time()),
+    )
+    journal = None if fresh else Journal.find_unfinished(reports, plan)
+    if journal is None:
+        journal = Journal.begin(new_folder(reports, "tune"), plan)
+    else:
+        console.print(f"going on with {journal.folder}, where {len(journal.runs())} runs are done")
+    try:
+        runs = Sweep(lab, journal, console).run()
+    finally:
+        lab.put_back()
+    detection_seconds = 3 * config.attempt_timeout_seconds + config.schedule_delay_ms / 1000
+    tuning = analyse(
+        journal.plan, runs, detection_seconds=detection_seconds, least_queue=config.max_queue_size
+    )
+    page = tune_report.write_report(journal.plan, runs, tuning, journal.folder)
+    journal.finish(tuning)
+    print_verdicts(console, tune_report.verdicts_of(tuning))
+    if tuning.recommendation is None:
+        console.print("[yellow]nothing is recommended[/]: what is used now could not be measured properly")
+        raise typer.Exit(1)
+    recommended = PROJECT / "recommended.env"
+    recommended.write_text(tune_report.recommended_env(tuning))
+    console.print(escape(tuning.recommendation.reason), highlight=False)
+    console.print(f"settings: {recommended}", soft_wrap=True, highlight=False)
+    console.print("to use them: make up TELEMETRY_ENV=recommended.env")
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
 def _check_storefront(port: int) -> None:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=2).close()
@@ -139,7 +222,7 @@ def main() -> None:
     load_dotenv(PROJECT / ".env")
     try:
         cli()
-    except (StackError, TelemetryError) as error:
+    except (StackError, TelemetryError, ValueError) as error:
         console.print(f"[bold red]failed[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:

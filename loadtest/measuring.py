@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
+from loadtest.statistics import Array
 from loadtest.watch import Reading
 from telemetry import names
 
@@ -122,10 +123,11 @@ def peak_per_second(readings: Sequence[Reading]) -> float:
     return float(np.max(np.interp(starts + 1, times, ended) - np.interp(starts, times, ended)))
 
 
-def _time_of(counts: np.ndarray, reached: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _time_of(counts: Array, reached: Array, times: Array) -> Array:
     # Of equal counts the first reading is when it was reached.
     values, first = np.unique(reached, return_index=True)
-    return np.interp(counts, values, times[first])
+    found: Array = np.interp(counts, values, times[first])
+    return found
 
 
 def _cpu_seconds(pids: Iterable[int]) -> dict[int, float]:

@@ -137,38 +137,34 @@ def recommend(
     detection_seconds: float,
     least_queue: int,
 ) -> Recommendation | None:
-    """The freshest cell that is proven fresher than the default and proven hardly dearer; else the cheapest
-    that is proven cheaper and hardly staler; else the default.
+    """The cell to use.
+
+    The freshest of those that are proven fresher than the default and proven hardly dearer; without one the
+    cheapest of those that are proven cheaper and hardly staler; without one the default.
     """
     usual = next(each for each in cells if each.cell == default)
     if not usual.is_valid:
         return None
     valid = [each for each in cells if each.is_valid and each.cell != default]
-    fresher = [
-        each
-        for each in valid
-        if _high(each.freshness_against_default) < FRESHER_BY
-        and _high(each.cpu_against_default) <= DEARER_AT_MOST
-    ]
-    cheaper = [
-        each
-        for each in valid
-        if _high(each.cpu_against_default) < 1 and _high(each.freshness_against_default) <= DEARER_AT_MOST
-    ]
+
+    def is_proven(each: CellSummary, *, freshness: float, cpu: float) -> bool:
+        return _high(each.freshness_against_default) < freshness and _high(each.cpu_against_default) < cpu
+
+    fresher = [each for each in valid if is_proven(each, freshness=FRESHER_BY, cpu=DEARER_AT_MOST)]
+    cheaper = [each for each in valid if is_proven(each, freshness=DEARER_AT_MOST, cpu=1.0)]
     if fresher:
-        best = min(
-            fresher, key=lambda each: (_value(each.freshness_p95_seconds), _value(each.cpu_us_per_span))
-        )
+        best = min(fresher, key=lambda each: (_value(each.freshness_p95_seconds), each.cell.batch))
         reason = (
-            f"With {best.cell} the Collector has 95 % of the spans {best.freshness_p95_seconds} s after their end, "
-            f"x {best.freshness_against_default} of the time that the defaults ({default}) need. "
+            f"With {best.cell} the Collector has 95 % of the spans within {best.freshness_p95_seconds} s of "
+            f"their end, x {best.freshness_against_default} of the time of the defaults ({default}). "
             f"CPU a span is x {best.cpu_against_default} of theirs."
         )
     elif cheaper:
         best = min(cheaper, key=lambda each: _value(each.cpu_us_per_span))
         reason = (
-            f"With {best.cell} a span costs x {best.cpu_against_default} of the CPU of the defaults ({default}). "
-            f"The Collector has 95 % of the spans after x {best.freshness_against_default} of their time."
+            f"With {best.cell} a span costs x {best.cpu_against_default} of the CPU of the defaults "
+            f"({default}). The Collector has 95 % of the spans after x {best.freshness_against_default} of "
+            "their time."
         )
     else:
         best = usual

@@ -83,12 +83,9 @@ class ConsistentRatioSampler(Sampler):
             raise ValueError(f"ratio={ratio!r} is not within 0 to 1")
         self._ratio = ratio
         self._threshold = threshold_of(ratio)
-        # A trace that begins here has no state yet: its result is always one of these two.
+        # A trace that begins here has no state yet: it gets this one, or none.
+        self._new_state = None if self._threshold == NONE else with_threshold(None, self._threshold)
         self._dropped = SamplingResult(Decision.DROP)
-        self._kept = SamplingResult(
-            Decision.RECORD_AND_SAMPLE,
-            trace_state=None if self._threshold == NONE else with_threshold(None, self._threshold),
-        )
 
     def should_sample(
         self,
@@ -101,12 +98,16 @@ class ConsistentRatioSampler(Sampler):
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
         """Keeps the trace or drops it; `ot=th` of a parent gives way to this sampler's own."""
+        # The attributes of a result are those that the span begins with: what was given must be in it.
         found = get_current_span(parent_context).get_span_context().trace_state or trace_state
         if not found:
-            return self._kept if trace_id & (NONE - 1) >= self._threshold else self._dropped
+            if trace_id & (NONE - 1) < self._threshold:
+                return self._dropped
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, self._new_state)
         if randomness_of(trace_id, found) < self._threshold:
             return SamplingResult(Decision.DROP, trace_state=with_threshold(found, None))
-        return SamplingResult(Decision.RECORD_AND_SAMPLE, trace_state=with_threshold(found, self._threshold))
+        kept_state = with_threshold(found, self._threshold)
+        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, kept_state)
 
     def get_description(self) -> str:
         """Name and ratio."""
@@ -149,8 +150,10 @@ class RateLimitedSampler(Sampler):
     ) -> SamplingResult:
         """Keeps the trace if a token is left."""
         found = get_current_span(parent_context).get_span_context().trace_state or trace_state
-        decision = Decision.RECORD_AND_SAMPLE if self._take() else Decision.DROP
-        return SamplingResult(decision, trace_state=with_threshold(found, None) if found else None)
+        state = with_threshold(found, None) if found else None
+        if self._take():
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
+        return SamplingResult(Decision.DROP, trace_state=state)
 
     def get_description(self) -> str:
         """Name and limit."""

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
@@ -126,6 +126,16 @@ def test_children_carry_their_traces_threshold(is_remote: bool) -> None:
     """Each span says how many it stands for, not only the first."""
     context = parent(is_sampled=True, state="ot=th:c,v=1", is_remote=is_remote)
     assert state_of(configured("parentbased_traceidratio", 0.9), 1, context) == "ot=th:c,v=1"
+
+
+@pytest.mark.parametrize("sampler", ["always_on", "parentbased_traceidratio", "rate_limited"])
+@pytest.mark.parametrize("context", [None, parent(is_sampled=True, state="ot=th:c")], ids=["root", "child"])
+def test_spans_keep_the_attributes_that_they_begin_with(sampler: str, context: Context | None) -> None:
+    """The SDK takes them from the sampler's answer."""
+    provider = TracerProvider(sampler=configured(sampler, 1.0), shutdown_on_exit=False)
+    span = provider.get_tracer("test").start_span("span", context, attributes={"shop.order.id": 7})
+    assert isinstance(span, ReadableSpan)
+    assert dict(span.attributes or {}) == {"shop.order.id": 7}
 
 
 def test_always_on_in_a_thinned_trace_stands_for_itself() -> None:

@@ -1,0 +1,178 @@
+"""`make tune`: each cell under the same load, measured, again and again; what was measured is kept."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from loadtest.gates import reasons_against
+from loadtest.generator import Generator, Load
+from loadtest.lab import Lab, services_of
+from loadtest.measuring import CpuMeter, freshness_seconds, peak_per_second, read_exports
+from loadtest.report import LoadResult
+from loadtest.requests_file import RequestsFollower, read_requests
+from loadtest.tune_plan import Cell, CellRun, Journal
+from loadtest.watch import Reading, Watcher
+from stack.errors import StackError
+
+_WATCH_SECONDS = 0.1
+"""So close that freshness is known to a tenth of a second."""
+_SEND_SECONDS = 15.0
+"""How long a service may take to send everything after the load."""
+_START_SECONDS = 30.0
+_MEASURED = "storefront"
+
+
+class Sweep:
+    """Measures what a journal's plan still lacks.
+
+    Args:
+        lab: the stack; put back by its owner.
+        journal: the plan, and where runs are kept.
+        console: where it is told.
+        environment: further settings of every cell, over the services' own.
+    """
+
+    def __init__(
+        self, lab: Lab, journal: Journal, console: Console, environment: Mapping[str, str] | None = None
+    ) -> None:
+        self._lab = lab
+        self._journal = journal
+        self._console = console
+        self._environment = dict(environment or {})
+
+    def run(self) -> list[CellRun]:
+        """Measures the rest; returns every run, those of earlier times included."""
+        left = self._journal.left()
+        total = len(self._journal.plan.order)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._console) as progress:
+            task = progress.add_task("", total=total, completed=total - len(left))
+            for cell, repeat in left:
+                progress.update(task, description=f"{cell}")
+                run = self._measure(cell, repeat)
+                self._journal.add(run)
+                progress.advance(task)
+                progress.print(_in_a_line(run))
+        return self._journal.runs()
+
+    def _measure(self, cell: Cell, repeat: int) -> CellRun:
+        plan = self._journal.plan
+        self._lab.restart(
+            _MEASURED, {"TELEMETRY_TRACE_RESPONSE": "true", **self._environment, **cell.variables}
+        )
+        folder = self._journal.folder
+        requests_file, result_file = folder / "requests.csv", folder / "load.json"
+        requests_file.unlink(missing_ok=True)
+        load = Load(users=plan.users, rate=plan.rate, storefront_port=self._lab.settings.storefront_port)
+        generator = Generator(
+            load,
+            # The rest is for its own start and end, which are not measured.
+            seconds=plan.warm_up_seconds + plan.measured_seconds + 1,
+            result_file=result_file,
+            requests_file=requests_file,
+            log=folder / "locust.log",
+        )
+        address = services_of(self._lab.settings)[_MEASURED]
+        try:
+            _wait_for_requests(requests_file, generator)
+            time.sleep(plan.warm_up_seconds)
+            with (
+                httpx.Client(base_url=address, trust_env=False) as client,
+                Watcher({_MEASURED: address}, _WATCH_SECONDS) as watcher,
+            ):
+                pids = self._pids()
+                before = read_exports(client)
+                meter = CpuMeter(pids[_MEASURED], [os.getpid(), generator.process.pid, *pids.values()])
+                first, started = self._reading(watcher, after=time.time()), time.time()
+                time.sleep(plan.measured_seconds)
+                ended = time.time()
+                last = self._reading(watcher, after=ended)
+                cpu_seconds, other_cores = meter.measured_seconds(), meter.other_cores()
+                exports = read_exports(client).since(before)
+                if generator.wait() != 0:
+                    raise StackError(f"Locust failed; its words are in {folder / 'locust.log'}")
+                self._wait_until_sent(watcher)
+            readings = watcher.readings[_MEASURED]
+        finally:
+            generator.stop()
+        requests = [it for it in read_requests([requests_file]) if started <= it.due < ended]
+        latencies = sorted(it.latency_seconds for it in requests)
+        achieved = len(requests) / (plan.rate * (ended - started))
+        measured = [reading for reading in readings if first.at <= reading.at <= last.at]
+        spans = last.ended - first.ended
+        result = LoadResult.model_validate_json(result_file.read_text())
+        p50, p95 = freshness_seconds(measured, (50, 95))
+        return CellRun(
+            cell=cell,
+            repeat=repeat,
+            invalid_because=reasons_against(
+                load=result,
+                achieved_share=achieved,
+                readings=[reading for reading in readings if reading.at >= first.at],
+                other_cpu_cores=other_cores,
+            ),
+            spans=spans,
+            spans_per_second=spans / (last.at - first.at),
+            peak_spans_per_second=peak_per_second(measured),
+            cpu_us_per_span=cpu_seconds / max(spans, 1) * 1e6,
+            batch_spans=exports.spans / max(exports.exports, 1),
+            export_ms=exports.seconds / max(exports.exports, 1) * 1000,
+            export_p50_ms=exports.quantile_seconds(0.5) * 1000,
+            export_p99_ms=exports.quantile_seconds(0.99) * 1000,
+            freshness_p50_seconds=p50,
+            freshness_p95_seconds=p95,
+            queue_high_water=max(reading.in_memory for reading in readings),
+            dropped=sum(last.dropped.values()),
+            bytes_per_span=exports.payload_bytes / max(exports.spans, 1),
+            rss_bytes=max(reading.rss_bytes for reading in readings),
+            request_p99_ms=latencies[int(len(latencies) * 0.99)] * 1000 if latencies else float("nan"),
+            achieved_share=achieved,
+            generator_cpu_share=result.generator_cpu_share,
+            other_cpu_cores=other_cores,
+        )
+
+    def _pids(self) -> dict[str, int]:
+        return {each.part.name: each.pid for each in self._lab.runtime.status() if each.pid is not None}
+
+    def _reading(self, watcher: Watcher, *, after: float) -> Reading:
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            latest = watcher.latest.get(_MEASURED)
+            if latest is not None and latest.at >= after:
+                return latest
+            time.sleep(_WATCH_SECONDS / 4)
+        raise StackError(f"the {_MEASURED} does not say how its telemetry is: {watcher.failures[-1:]}")
+
+    def _wait_until_sent(self, watcher: Watcher) -> None:
+        """What still waits then is a reason against the run."""
+        deadline = time.monotonic() + _SEND_SECONDS
+        while time.monotonic() < deadline and self._reading(watcher, after=time.time()).pending:
+            time.sleep(_WATCH_SECONDS)
+
+
+def _wait_for_requests(file: Path, generator: Generator) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline and generator.process.poll() is None:
+        if RequestsFollower(file).read_new():
+            return
+        time.sleep(0.05)
+    raise StackError("Locust sends nothing; its words are in locust.log of the report's folder")
+
+
+def _in_a_line(run: CellRun) -> str:
+    if run.invalid_because:
+        return f"[yellow]INVALID[/] {run.cell}: {'; '.join(run.invalid_because)}"
+    return (
+        f"{run.cell}: {run.cpu_us_per_span:.0f} us CPU a span, p95 {run.freshness_p95_seconds:.2f} s to the "
+        f"Collector, {run.batch_spans:.0f} spans an export of {run.export_ms:.1f} ms"
+    )

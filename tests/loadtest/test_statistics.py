@@ -1,0 +1,163 @@
+"""The lab's arithmetic, on data whose answers are known."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.statistics import (
+    bootstrap_median,
+    bootstrap_ratio,
+    clopper_pearson,
+    fit_line,
+    knee,
+    pareto_front,
+    percentile,
+    queue_needed,
+)
+
+
+def random() -> np.random.Generator:
+    """The same draws each time."""
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "low", "high"),
+    # From the published tables of the exact method.
+    [(0, 10, 0.0, 0.3085), (5, 10, 0.1871, 0.8129), (10, 10, 0.6915, 1.0), (81, 263, 0.2527, 0.3676)],
+)
+def test_shares_have_exact_intervals(successes: int, trials: int, low: float, high: float) -> None:
+    """Also where nothing, or everything, was seen."""
+    found = clopper_pearson(successes, trials)
+    assert found.value == successes / trials
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(-1, 10), (11, 10), (0, 0)])
+def test_what_is_no_share_is_refused(successes: int, trials: int) -> None:
+    """Rather than an interval of nonsense."""
+    with pytest.raises(ValueError, match="is no share"):
+        clopper_pearson(successes, trials)
+
+
+def test_intervals_of_a_share_cover_it() -> None:
+    """In at least 95 of 100 experiments, for that is what exact means."""
+    draws = random().binomial(500, 0.1, size=400)
+    covered = sum(
+        clopper_pearson(int(drawn), 500).low <= 0.1 <= clopper_pearson(int(drawn), 500).high
+        for drawn in draws
+    )
+    assert covered >= 0.95 * len(draws)
+
+
+def test_interval_of_a_median_covers_it_and_shrinks() -> None:
+    """In about 95 of 100 experiments; the more values, the closer."""
+    draws, covered, widths = random(), 0, {20: 0.0, 200: 0.0}
+    for _ in range(200):
+        for size in widths:
+            found = bootstrap_median(draws.normal(10, 1, size).tolist(), random=draws, resamples=400)
+            covered += found.low <= 10 <= found.high
+            widths[size] += found.high - found.low
+    assert covered >= 0.9 * 400
+    assert widths[200] < widths[20] / 2
+
+
+def test_one_value_is_its_own_interval() -> None:
+    """Nothing is known of its spread, and nothing is made up."""
+    found = bootstrap_median([3.0], random=random())
+    assert (found.value, found.low, found.high) == (3.0, 3.0, 3.0)
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_ratio_of_percentiles_is_found(factor: float) -> None:
+    """Of the same values it is 1, and the interval says so; of doubled ones 2."""
+    draws = random()
+    earlier = [draws.exponential(1, size=50).tolist() for _ in range(60)]
+    later = [(draws.exponential(1, size=50) * factor).tolist() for _ in range(60)]
+    found = bootstrap_ratio(later, earlier, percentile(50), random=random())
+    assert found.value == pytest.approx(factor, rel=0.1)
+    assert found.low <= factor <= found.high
+    assert found.high - found.low < 0.5 * factor
+
+
+def test_blocks_that_move_together_widen_the_interval() -> None:
+    """A few bad seconds are one piece of evidence each, not fifty."""
+    draws = random()
+    together = [[float(level)] * 50 for level in draws.exponential(1, size=20)]
+    apart = draws.exponential(1, size=(20, 50)).tolist()
+
+    def width(blocks: list[list[float]]) -> float:
+        found = bootstrap_ratio(blocks, blocks, percentile(50), random=random())
+        return found.high - found.low
+
+    assert width(together) > 3 * width(apart)
+
+
+def test_ratio_of_nothing_is_refused() -> None:
+    """Empty seconds are left out; with none left there is no ratio."""
+    with pytest.raises(ValueError, match="no values on one side"):
+        bootstrap_ratio([[1.0]], [[], []], percentile(99), random=random())
+
+
+@given(
+    fixed=st.floats(0, 100),
+    each=st.floats(0, 10),
+    sizes=st.lists(st.integers(1, 2_000), min_size=2, max_size=20, unique=True),
+)
+def test_a_line_is_found_where_there_is_one(fixed: float, each: float, sizes: list[int]) -> None:
+    """Fixed part, part of each, and nothing left over."""
+    line = fit_line(sizes, [fixed + each * size for size in sizes])
+    scale = max(1.0, fixed + each * max(sizes))
+    assert line.at(max(sizes)) == pytest.approx(fixed + each * max(sizes), abs=1e-6 * scale)
+    assert max(map(abs, line.residuals)) <= 1e-6 * scale
+
+
+def test_residuals_tell_what_the_line_misses() -> None:
+    """Measured less fitted."""
+    line = fit_line([0, 1, 2, 3], [1, 3, 1, 3])
+    assert line.residuals == pytest.approx((-0.4, 1.2, -1.2, 0.4))
+    assert line.r_squared == pytest.approx(0.2)
+
+
+def test_no_part_of_a_cost_is_negative() -> None:
+    """An export is never free, nor cheaper for being larger."""
+    assert fit_line([1, 2, 3], [0, 2, 4]).fixed == 0
+    assert fit_line([1, 2, 3], [3, 2, 1]).each == 0
+
+
+def test_one_size_is_no_line() -> None:
+    """Two points make one."""
+    with pytest.raises(ValueError, match="two different sizes"):
+        fit_line([5, 5], [1, 2])
+
+
+def test_knee_is_where_the_fixed_part_is_the_waste_allowed() -> None:
+    """B >= (a/b)(1-e)/e, checked by putting it back."""
+    line = fit_line([1, 1_000], [2.01, 12.0])
+    size = knee(line, waste=0.2)
+    assert line.fixed / line.at(size) == pytest.approx(0.2)
+    assert knee(fit_line([1, 2], [1, 2])) == 1
+    assert knee(fit_line([1, 2], [3, 3])) == float("inf")
+
+
+def test_front_is_what_nothing_beats() -> None:
+    """Smaller is better in both; of equals one is enough."""
+    points = [(1, 5), (2, 2), (3, 1), (2, 3), (3, 3), (1, 6), (2, 2)]
+    assert {points[index] for index in pareto_front(points)} == {(1, 5), (2, 2), (3, 1)}
+    assert pareto_front([]) == []
+
+
+@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), min_size=1, max_size=30))
+def test_front_beats_everything_else(points: list[tuple[float, float]]) -> None:
+    """Each point off the front has one on it that is as good in both."""
+    front = [points[index] for index in pareto_front(points)]
+    for point in points:
+        assert any(best[0] <= point[0] and best[1] <= point[1] for best in front)
+
+
+def test_queue_holds_what_comes_until_the_breaker_opens() -> None:
+    """Peak rate times export and detection, and a batch on top."""
+    assert (
+        queue_needed(spans_per_second=1_000, export_p99_seconds=0.5, detection_seconds=4, batch=512) == 5_012
+    )
