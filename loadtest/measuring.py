@@ -9,7 +9,6 @@ import numpy as np
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from loadtest.statistics import Array
 from loadtest.watch import Reading
 from telemetry import names
 
@@ -102,7 +101,8 @@ def freshness_seconds(readings: Sequence[Reading], shares: Sequence[float]) -> l
     """Percentiles (0 to 100) of the time from a span's end to its acceptance, from a service's readings.
 
     The k-th span ended when `ended` reached k, and was accepted when `delivered` did, for spans leave in
-    the order in which they came; as exact as the readings are close. NaN when nothing was delivered.
+    the order in which they came. Acceptance is seen at the next reading, so it is too late by at most the
+    time between two. NaN when nothing was delivered.
     """
     times = np.array([reading.at for reading in readings])
     ended = np.array([reading.ended for reading in readings], dtype=float)
@@ -111,7 +111,9 @@ def freshness_seconds(readings: Sequence[Reading], shares: Sequence[float]) -> l
     if last <= first:
         return [float("nan")] * len(shares)
     counts = np.linspace(first, last, 1_000)
-    ages = _time_of(counts, delivered, times) - _time_of(counts, ended, times)
+    # Spans end one by one, and are accepted a batch at a time: a slope here, a step there.
+    values, reached = np.unique(ended, return_index=True)
+    ages = times[np.searchsorted(delivered, counts)] - np.interp(counts, values, times[reached])
     return [float(each) for each in np.percentile(np.maximum(ages, 0.0), shares)]
 
 
@@ -121,13 +123,6 @@ def peak_per_second(readings: Sequence[Reading]) -> float:
     ended = np.array([reading.ended for reading in readings], dtype=float)
     starts = np.arange(times[0], max(times[-1] - 1, times[0] + 1e-6), 0.1)
     return float(np.max(np.interp(starts + 1, times, ended) - np.interp(starts, times, ended)))
-
-
-def _time_of(counts: Array, reached: Array, times: Array) -> Array:
-    # Of equal counts the first reading is when it was reached.
-    values, first = np.unique(reached, return_index=True)
-    found: Array = np.interp(counts, values, times[first])
-    return found
 
 
 def _cpu_seconds(pids: Iterable[int]) -> dict[int, float]:

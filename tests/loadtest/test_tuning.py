@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from readings import reading
 
 from loadtest.gates import reasons_against
 from loadtest.report import LoadResult
@@ -14,7 +15,6 @@ from loadtest.statistics import Line
 from loadtest.tune_plan import Cell, CellRun, Journal, Plan, numbers, plan_grid, words
 from loadtest.tune_report import draw_tuning, recommended_env, verdicts_of, write_report
 from loadtest.tuning import Tuning, analyse, fit_exports
-from loadtest.watch import Reading
 
 NOW = Cell(batch=512, delay_ms=1000, compression="none")
 QUICK = Cell(batch=512, delay_ms=200, compression="none")
@@ -247,28 +247,6 @@ def test_unknown_compression_is_refused_by_name() -> None:
     assert words("COMPRESSIONS", "none, gzip", ("none", "gzip")) == ("none", "gzip")
     with pytest.raises(ValueError, match="'zstd' is none of none, gzip"):
         words("COMPRESSIONS", "none,zstd", ("none", "gzip"))
-
-
-def reading(at: float, *, ended: int = 0, delivered: int = 0, **changes: Any) -> Reading:
-    """A service's reading, balanced unless it is changed."""
-    figures: dict[str, Any] = {
-        "at": at,
-        "service": "storefront",
-        "breaker": "closed",
-        "opened_total": 0,
-        "ended": ended,
-        "adopted": 0,
-        "delivered": delivered,
-        "rejected": 0,
-        "dropped": {},
-        "in_memory": ended - delivered,
-        "spooled": 0,
-        "spool_bytes": 0,
-        "buffer_bytes": 0,
-        "rss_bytes": 0,
-        "last_error": "",
-    }
-    return Reading(**{**figures, **changes})
 
 
 LOAD = LoadResult(

@@ -1,0 +1,105 @@
+"""What is measured of a service: on readings whose answer is known, and on a real process."""
+
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+from readings import reading
+
+from loadtest.measuring import CpuMeter, Exports, freshness_seconds, peak_per_second
+from loadtest.watch import Reading, longest_gap_seconds
+
+PERIOD = 0.1
+
+
+def batches(*, rate: float, every: float, seconds: float = 20) -> list[Reading]:
+    """Spans that end evenly and are accepted each so many seconds, all that have ended by then."""
+    times = np.arange(0, seconds, PERIOD)
+    return [
+        reading(at, ended=round(at * rate), delivered=round(np.floor(at / every + 1e-9) * every * rate))
+        for at in times
+    ]
+
+
+@pytest.mark.parametrize("every", [0.5, 1.0, 2.0])
+def test_freshness_is_the_wait_for_the_batch(every: float) -> None:
+    """Even between none and the whole delay, and the time between two readings on top."""
+    p50, p95 = freshness_seconds(batches(rate=400, every=every), (50, 95))
+    assert p50 == pytest.approx(every / 2, abs=PERIOD)
+    assert p95 == pytest.approx(every * 0.95, abs=PERIOD)
+
+
+def test_freshness_counts_an_outage() -> None:
+    """Spans that waited for the Collector are old when it has them."""
+    readings = [
+        reading(at, ended=round(at * 100), delivered=0 if at < 10 else round(at * 100))
+        for at in np.arange(0, 12, PERIOD)
+    ]
+    assert freshness_seconds(readings, (100,))[0] == pytest.approx(10, abs=2 * PERIOD)
+
+
+def test_freshness_of_nothing_is_not_a_number() -> None:
+    """Rather than zero."""
+    assert np.isnan(freshness_seconds([reading(0, ended=5), reading(1, ended=9)], (50,))[0])
+
+
+def test_peak_is_of_the_busiest_second() -> None:
+    """Not of the busiest instant."""
+    readings = [
+        reading(at, ended=round(100 * at + 300 * np.clip(at - 5, 0, 1))) for at in np.arange(0, 10, PERIOD)
+    ]
+    assert peak_per_second(readings) == pytest.approx(400, rel=0.05)
+
+
+def test_gap_is_the_longest_time_unseen() -> None:
+    """And infinite where there is but one reading."""
+    assert longest_gap_seconds([reading(0), reading(0.3), reading(1.5)]) == pytest.approx(1.2)
+    assert longest_gap_seconds([reading(0)]) == float("inf")
+
+
+EARLIER = Exports((0.001, 0.01, float("inf")), (0, 10, 10), 0.05, 10, 1_000, 280_000)
+LATER = Exports((0.001, 0.01, float("inf")), (50, 110, 110), 0.6, 110, 11_000, 3_080_000)
+
+
+def test_exports_are_those_of_the_measured_time() -> None:
+    """What came before is taken away, bucket by bucket."""
+    found = LATER.since(EARLIER)
+    assert found == Exports((0.001, 0.01, float("inf")), (50, 100, 100), 0.55, 100, 10_000, 2_800_000)
+    assert LATER.since(Exports((), (), 0, 0, 0, 0)) == LATER
+
+
+def test_quantiles_are_even_within_a_bucket() -> None:
+    """As `histogram_quantile` has it."""
+    found = LATER.since(EARLIER)
+    assert found.quantile_seconds(0.25) == pytest.approx(0.0005)
+    assert found.quantile_seconds(0.5) == pytest.approx(0.001)
+    assert found.quantile_seconds(0.75) == pytest.approx(0.0055)
+    assert np.isnan(Exports((0.1,), (0,), 0, 0, 0, 0).quantile_seconds(0.5))
+
+
+BURN = "import time\nwhile time.process_time() < 0.3: pass\nprint('done', flush=True)\nimport sys; sys.stdin.read()"
+
+
+def test_cpu_is_the_measured_process_and_what_is_none_of_ours() -> None:
+    """A process that burns a known time: measured where it is the service, none of ours where it is a stranger."""
+    with subprocess.Popen(
+        [sys.executable, "-c", f"import sys; sys.stdin.readline()\n{BURN}"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as burner:
+        assert burner.stdin
+        assert burner.stdout
+        own = psutil.Process().pid
+        as_service, as_stranger = CpuMeter(burner.pid, [own]), CpuMeter(own, [])
+        started = time.monotonic()
+        burner.stdin.write("go\n")
+        burner.stdin.flush()
+        assert burner.stdout.readline() == "done\n"
+        assert 0.25 <= as_service.measured_seconds() <= 0.5
+        assert as_stranger.other_cores() * (time.monotonic() - started) >= 0.2
+        burner.stdin.close()
+    assert as_service.measured_seconds() <= 0, "a process that is gone has no time"
