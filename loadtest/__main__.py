@@ -13,17 +13,20 @@ from dotenv import load_dotenv
 from rich.console import Console
 from rich.markup import escape
 
-from loadtest import tune_report
+from loadtest import sampling_report, tune_report
 from loadtest.faults import FAULTS
 from loadtest.folder import new_folder
 from loadtest.generator import PROJECT, Generator, Load, end_on_signals, environment
-from loadtest.judging import judge_outage
 from loadtest.lab import Lab
 from loadtest.outage import Outage
+from loadtest.outage_judging import judge_outage
 from loadtest.outage_report import write_report
 from loadtest.report import LoadResult, print_result
+from loadtest.sampling import SamplingLab
+from loadtest.sampling_judging import judge_sampling
 from loadtest.shapes import Shape
 from loadtest.tune import Sweep
+from loadtest.tune_analysis import analyse
 from loadtest.tune_plan import (
     FULL_GRID,
     QUICK_GRID,
@@ -36,7 +39,6 @@ from loadtest.tune_plan import (
     plan_grid,
     words,
 )
-from loadtest.tuning import analyse
 from loadtest.verdict import is_good, print_verdicts
 from stack.errors import StackError
 from telemetry.errors import TelemetryError
@@ -206,6 +208,41 @@ def tune(
     console.print(f"settings: {recommended}", soft_wrap=True, highlight=False)
     console.print("to use them: make up TELEMETRY_ENV=recommended.env")
     console.print(f"report: {page}", soft_wrap=True, highlight=False)
+
+
+@cli.command()
+def sampling(
+    *,
+    users: Users = 20,
+    rate: Annotated[float, typer.Option(envvar="RATE", min=1, help="Requests a second.")] = 100.0,
+    seconds: Annotated[
+        float, typer.Option(envvar="SECONDS", min=5, help="Of load, for each sampler.")
+    ] = 10.0,
+    ratios: Annotated[str, typer.Option(envvar="RATIOS", help="Of the head sampler.")] = "0.01,0.1,0.5,1",
+    reports: Reports = PROJECT / "reports",
+) -> None:
+    """Measures head and tail sampling against what they promise; fails when a promise was not kept."""
+    wanted = numbers("RATIOS", ratios)
+    if not wanted or max(wanted) > 1:
+        raise typer.BadParameter(f"RATIOS={ratios!r}: each is above 0 and at most 1")
+    end_on_signals()
+    folder = new_folder(reports, "sampling")
+    lab = SamplingLab(
+        Lab.open(console),
+        rate=rate,
+        users=users,
+        seconds=seconds,
+        ratios=sorted(wanted),
+        folder=folder,
+        console=console,
+    )
+    run = lab.run()
+    verdicts = judge_sampling(run)
+    page = sampling_report.write_report(run, verdicts, folder)
+    print_verdicts(console, verdicts)
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    if not is_good(verdicts):
+        raise typer.Exit(1)
 
 
 def _check_storefront(port: int) -> None:

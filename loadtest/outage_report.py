@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel
 
-from loadtest.judging import closing_seconds, drain_seconds, latency_ratio, opening_seconds
+from loadtest.outage_judging import closing_seconds, drain_seconds, latency_ratio, opening_seconds
 from loadtest.outage_run import OutageRun
 from loadtest.page import PageTable, Picture, describe_machine, write_page
 from loadtest.pictures import save_png

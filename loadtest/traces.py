@@ -46,14 +46,14 @@ def sampled(requests: Iterable[RequestRecord]) -> dict[str, frozenset[str]]:
 
 
 def look_up(
-    backends: Backends, traces: Mapping[str, Collection[str]], *, spans: int, seconds: float
+    backends: Backends, traces: Mapping[str, Collection[str]], *, spans: int | None, seconds: float
 ) -> StoredTraces:
     """Asks for each trace by its id, again while it is not whole: what was sent may be on its way.
 
     Args:
         backends: whom to ask.
         traces: the services that a trace must hold, by its id.
-        spans: how many there are in all of them; with so many found nobody is asked again.
+        spans: how many there are in all of them, if known; with so many found nobody is asked again.
         seconds: how long to ask.
     """
     found: dict[str, tuple[int, str]] = dict.fromkeys(traces, (0, "everything"))
@@ -63,7 +63,7 @@ def look_up(
             lacking = [trace_id for trace_id, (_, lack) in found.items() if lack]
             answers = pool.map(lambda trace_id: _look_up_one(backends, trace_id, traces[trace_id]), lacking)
             found.update(zip(lacking, answers, strict=True))
-            is_done = sum(count for count, _ in found.values()) >= spans
+            is_done = spans is not None and sum(count for count, _ in found.values()) >= spans
             if is_done or not lacking or time.monotonic() > deadline:
                 break
             time.sleep(_PAUSE_SECONDS)
@@ -73,6 +73,27 @@ def look_up(
         incomplete={trace_id: lack for trace_id, (count, lack) in found.items() if count and lack},
         spans=sum(count for count, _ in found.values()),
     )
+
+
+def count_stored(backends: Backends, trace_ids: Collection[str]) -> int:
+    """How many of these traces Jaeger has anything of; each is asked for once."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return sum(count > 0 for count, _ in pool.map(lambda it: _look_up_one(backends, it, ()), trace_ids))
+
+
+def threshold_members(backends: Backends, trace_ids: Collection[str]) -> frozenset[str]:
+    """Every different `ot` member of the tracestate of these traces' spans; empty text for a span without."""
+
+    def members(trace_id: str) -> set[str]:
+        try:
+            by_service = backends.trace(trace_id)
+        except NotYetError:
+            return set()
+        states = (span.get("traceState", "") for spans in by_service.values() for span in spans)
+        return {next((it for it in state.split(",") if it.startswith("ot=")), "") for state in states}
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return frozenset().union(*pool.map(members, trace_ids))
 
 
 def _look_up_one(backends: Backends, trace_id: str, services: Collection[str]) -> tuple[int, str]:

@@ -1,0 +1,288 @@
+"""`make sampling`: every sampler under load, and what came of it, read back from Jaeger and Prometheus."""
+
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import httpx
+from rich.console import Console
+
+from loadtest.generator import Generator, Load
+from loadtest.lab import SERVICES, Lab, services_of
+from loadtest.requests_file import RequestRecord, read_requests
+from loadtest.sampling_run import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
+from loadtest.shapes import Shape
+from loadtest.traces import StoredTraces, count_stored, look_up, sampled, threshold_members
+from stack.canary import Backends
+from stack.errors import StackError
+from stack.health import NotYetError, wait_for
+
+EXCLUDED_PATHS = ("/healthz", "/health/telemetry", "/metrics")
+_EXCLUDED_ASKED = 20
+_STRAYS_ASKED = 200
+_JAEGER_SECONDS = 20.0
+_METRICS_SECONDS = 30.0
+_STEADY_SECONDS = 5.0
+"""Longer than the Collector's flush and a scrape together."""
+_FRESH_SECONDS = 6.0
+"""Some scrapes."""
+TAIL_PERCENTAGE = 10.0
+ERROR_RATE = 0.1
+SLOW_MS = 800
+"""Well over the 500 ms of collector/tail_sampling.yaml."""
+SLOW_RATE = 10.0
+PER_SECOND = 5.0
+_CALLS = 'traces_span_metrics_calls_total{service_name="storefront",span_kind="SPAN_KIND_SERVER"}'
+_REFUSED = "otelcol_receiver_refused_spans_total"
+
+
+class SamplingLab:
+    """Runs everything; the stack is as before afterwards, whatever happened.
+
+    Args:
+        lab: the stack.
+        rate: requests a second.
+        seconds: of load, for each sampler.
+        ratios: of the head sampler.
+        folder: where requests are kept.
+        console: where it is told.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        *,
+        rate: float,
+        users: int,
+        seconds: float,
+        ratios: Sequence[float],
+        folder: Path,
+        console: Console,
+    ) -> None:
+        self._lab = lab
+        self._rate = rate
+        self._users = users
+        self._seconds = seconds
+        self._ratios = ratios
+        self._folder = folder
+        self._console = console
+        self._backends = Backends(lab.settings)
+
+    def run(self) -> SamplingRun:
+        """Runs it.
+
+        Raises:
+            StackError: the stack does not do what is needed to measure it.
+        """
+        try:
+            heads = [self._head(ratio) for ratio in self._ratios]
+            limited = self._rate_limited()
+            excluded = self._excluded()
+            tail = self._tail()
+        finally:
+            self._faults({})
+            self._lab.put_back()
+        return SamplingRun(
+            runtime=self._lab.runtime.kind,
+            rate=self._rate,
+            heads=heads,
+            limited=limited,
+            tail=tail,
+            excluded_calls=excluded,
+            excluded_asked=_EXCLUDED_ASKED * len(EXCLUDED_PATHS),
+            configuration=self._lab.shown_configuration({}),
+        )
+
+    def _head(self, ratio: float) -> HeadRun:
+        self._restart(
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": f"{ratio:g}"}
+        )
+        before, refused = self._calls(), self._refused()
+        requests = self._load(f"head-{ratio:g}", f"head sampling, ratio {ratio:g}", self._seconds)
+        traces = sampled(requests)
+        stored = self._look_up(traces)
+        unsampled = [it.trace_id for it in requests if it.trace_id and not it.is_sampled]
+        asked = unsampled[:: max(1, len(unsampled) // _STRAYS_ASKED)]
+        expected = len(traces) / ratio
+        return HeadRun(
+            ratio=ratio,
+            requests=requests,
+            stored=stored,
+            strays=count_stored(self._backends, asked),
+            strays_asked=len(asked),
+            thresholds=threshold_members(self._backends, list(traces)[:_STRAYS_ASKED]),
+            calls=self._calls_since(before, expected),
+            refused=self._refused() - refused,
+        )
+
+    def _rate_limited(self) -> RateRun:
+        self._restart({"OTEL_TRACES_SAMPLER": "rate_limited", "OTEL_TRACES_SAMPLER_ARG": f"{PER_SECOND:g}"})
+        what = f"rate-limited sampling, {PER_SECOND:g} a second, under bursts"
+        requests = self._load("rate-limited", what, self._seconds, shape=Shape.SPIKE)
+        return RateRun(PER_SECOND, requests, self._look_up(sampled(requests)))
+
+    def _excluded(self) -> float:
+        """Asks for health and metrics with every trace sampled; returns how many server spans came of it."""
+        self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
+        self._tell("health and metrics paths")
+        with httpx.Client(base_url=services_of(self._lab.settings)["storefront"], trust_env=False) as client:
+            for path in EXCLUDED_PATHS:
+                for _ in range(_EXCLUDED_ASKED):
+                    client.get(path)
+            before = self._calls()
+            # One that is traced, to know when all that came before it would be there.
+            client.get("/products").raise_for_status()
+        calls = self._calls_since(before, 1)
+        return sum(
+            count for name, count in calls.total.items() if any(path in name for path in EXCLUDED_PATHS)
+        )
+
+    def _tail(self) -> TailRun:
+        self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
+        self._lab.restart("collector", {"TAIL_SAMPLING_PERCENTAGE": f"{TAIL_PERCENTAGE:g}"})
+        self._wait_until_scraped()
+        before, refused = self._calls(), self._refused()
+        self._faults({"error_rate": ERROR_RATE})
+        what = f"tail sampling, {TAIL_PERCENTAGE:g} %, with errors"
+        requests = self._load("tail-errors", what, self._seconds, fails=True)
+        self._faults({"latency_ms": SLOW_MS})
+        slow = self._load(
+            "tail-slow", "tail sampling, with slow requests", max(5.0, self._seconds / 2), rate=SLOW_RATE
+        )
+        self._faults({})
+        requests = [*requests, *slow]
+        slow_ids = {it.trace_id for it in slow}
+        must = [it for it in requests if _has_error_span(it) or it.trace_id in slow_ids]
+        must_ids = {it.trace_id for it in must}
+        kept = self._look_up(sampled(must))
+        rest = [it.trace_id for it in requests if it.trace_id and it.trace_id not in must_ids]
+        calls = self._calls_since(before, len(requests))
+        return TailRun(
+            percentage=TAIL_PERCENTAGE,
+            slow_seconds=SLOW_MS / 1000,
+            requests=requests,
+            must_keep=kept,
+            kept_of_the_rest=count_stored(self._backends, rest),
+            rest=len(rest),
+            calls=calls,
+            refused=self._refused() - refused,
+        )
+
+    def _restart(self, variables: Mapping[str, str]) -> None:
+        for service in SERVICES:
+            self._lab.restart(service, {"TELEMETRY_TRACE_RESPONSE": "true", **variables})
+
+    def _load(
+        self,
+        name: str,
+        what: str,
+        seconds: float,
+        *,
+        shape: Shape = Shape.STEADY,
+        rate: float | None = None,
+        fails: bool = False,
+    ) -> list[RequestRecord]:
+        load = Load(
+            users=self._users,
+            rate=rate or self._rate,
+            shape=shape,
+            storefront_port=self._lab.settings.storefront_port,
+        )
+        self._tell(f"{what}: {load.rate:g} requests/s for {seconds:g} s")
+        file, log = self._folder / f"{name}.csv", self._folder / f"{name}.log"
+        generator = Generator(
+            load, seconds=seconds, result_file=self._folder / f"{name}.json", requests_file=file, log=log
+        )
+        try:
+            with self._console.status(what):
+                status = generator.wait()
+        finally:
+            generator.stop()
+        requests = read_requests([file])
+        if status != 0 or not requests:
+            raise StackError(f"Locust failed; its words are in {log}")
+        failed = [
+            it
+            for it in requests
+            if it.error and not (fails and it.status >= httpx.codes.INTERNAL_SERVER_ERROR)
+        ]
+        if failed:
+            first = failed[0]
+            raise StackError(
+                f"{len(failed)} requests failed, such as {first.method} {first.name}: {first.error}"
+            )
+        return requests
+
+    def _look_up(self, traces: Mapping[str, Collection[str]]) -> StoredTraces:
+        with self._console.status(f"asking Jaeger for {len(traces)} traces"):
+            return look_up(self._backends, traces, spans=None, seconds=_JAEGER_SECONDS)
+
+    def _calls(self) -> ServerCalls:
+        """Every call that was counted so far, by span name."""
+        total: dict[str, float] = {}
+        errors: dict[str, float] = {}
+        # Of a Collector that was restarted, a query finds the old figures for five minutes.
+        fresh = f"{_CALLS} and timestamp({_CALLS}) >= {time.time() - _FRESH_SECONDS:.3f}"
+        for series in self._backends.query(f"sum by (span_name, status_code) ({fresh})"):
+            name, value = series["metric"]["span_name"], float(series["value"][1])
+            total[name] = total.get(name, 0.0) + value
+            if series["metric"]["status_code"] == "STATUS_CODE_ERROR":
+                errors[name] = errors.get(name, 0.0) + value
+        return ServerCalls(total, errors)
+
+    def _calls_since(self, before: ServerCalls, expected: float) -> ServerCalls:
+        """What was counted since then, once as much as expected is there, or nothing more comes."""
+        deadline = time.monotonic() + _METRICS_SECONDS
+        steady_since, latest = time.monotonic(), -1.0
+        with self._console.status("waiting for the span metrics"):
+            while time.monotonic() < deadline:
+                now = _less(self._calls(), before)
+                count = sum(now.total.values())
+                if count != latest:
+                    steady_since, latest = time.monotonic(), count
+                is_there = count >= math.floor(expected) > 0 or time.monotonic() > deadline
+                if is_there and time.monotonic() - steady_since > _STEADY_SECONDS:
+                    return now
+                time.sleep(0.5)
+        return _less(self._calls(), before)
+
+    def _refused(self) -> float:
+        return self._backends.total(_REFUSED, since=time.time() - _FRESH_SECONDS)
+
+    def _wait_until_scraped(self) -> None:
+        since = time.time()
+
+        def check() -> None:
+            fresh = self._backends.query(f"timestamp(up{{job=~'collector|spans'}} == 1) >= {since:.3f}")
+            if len(fresh) < 2:  # noqa: PLR2004 - its own metrics, and those of spans
+                raise NotYetError("Prometheus has not scraped the Collector since it was restarted")
+
+        wait_for(check, seconds=_METRICS_SECONDS)
+
+    def _faults(self, plan: Mapping[str, float]) -> None:
+        url = f"{services_of(self._lab.settings)['storefront']}/faults"
+        try:
+            httpx.put(url, json=dict(plan), trust_env=False).raise_for_status()
+        except httpx.HTTPError as error:
+            raise StackError(
+                f"{url} refuses a plan of faults ({error}); it needs ENVIRONMENT=development"
+            ) from error
+
+    def _tell(self, what: str) -> None:
+        self._console.print(what, highlight=False)
+
+
+def _has_error_span(request: RequestRecord) -> bool:
+    """Also that of the storefront's own call, when the inventory answers that something is sold out."""
+    is_sold_out = request.method == "POST" and request.status == httpx.codes.CONFLICT
+    return request.status >= httpx.codes.INTERNAL_SERVER_ERROR or is_sold_out
+
+
+def _less(later: ServerCalls, earlier: ServerCalls) -> ServerCalls:
+    def subtract(now: Mapping[str, float], then: Mapping[str, float]) -> dict[str, float]:
+        return {
+            name: count - then.get(name, 0.0) for name, count in now.items() if count > then.get(name, 0.0)
+        }
+
+    return ServerCalls(subtract(later.total, earlier.total), subtract(later.errors, earlier.errors))

@@ -1,0 +1,72 @@
+"""Data of a sampling run: what was asked of the samplers, and everything that came of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from loadtest.requests_file import RequestRecord
+from loadtest.traces import StoredTraces
+
+
+@dataclass(frozen=True, slots=True)
+class ServerCalls:
+    """Calls that the Collector's span metrics counted for the storefront, by span name."""
+
+    total: Mapping[str, float]
+    errors: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadRun:
+    """One ratio, in the services."""
+
+    ratio: float
+    requests: Sequence[RequestRecord]
+    stored: StoredTraces
+    """Of the traces that were sampled."""
+    strays: int
+    """Traces in Jaeger that were not sampled, of those asked for."""
+    strays_asked: int
+    thresholds: frozenset[str]
+    """Every `ot` member of a tracestate in Jaeger."""
+    calls: ServerCalls
+    refused: float
+    """Spans that the Collector refused meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateRun:
+    """The rate-limited sampler, under bursts."""
+
+    per_second: float
+    requests: Sequence[RequestRecord]
+    stored: StoredTraces
+
+
+@dataclass(frozen=True, slots=True)
+class TailRun:
+    """The Collector's tail sampling, with a share, some errors and some slow requests."""
+
+    percentage: float
+    slow_seconds: float
+    requests: Sequence[RequestRecord]
+    must_keep: StoredTraces
+    """Of the traces with an error and the slow ones."""
+    kept_of_the_rest: int
+    rest: int
+    calls: ServerCalls
+    refused: float
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingRun:
+    """All of it."""
+
+    runtime: str
+    rate: float
+    heads: Sequence[HeadRun]
+    limited: RateRun
+    tail: TailRun
+    excluded_calls: float
+    """Server spans of health and metrics paths."""
+    excluded_asked: int
+    configuration: Mapping[str, str]
