@@ -44,7 +44,7 @@ BAD = GOOD.model_copy(
 def printed(result: LoadResult) -> str:
     """Returns the summary as a terminal of eighty columns shows it."""
     console = Console(file=StringIO(), width=80)
-    print_result(result, console, jaeger_url=JAEGER)
+    print_result(result, console, trace_url=f"{JAEGER}/api/v3/traces/{{trace_id}}")
     text = console.file
     assert isinstance(text, StringIO)
     return text.getvalue()
