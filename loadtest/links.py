@@ -1,9 +1,7 @@
-"""A failure in Locust's own table ends with the address of the first trace that failed in that way."""
+"""Which trace an answer belongs to, and failures in Locust's own table that end with a trace's address."""
 
 import ast
 from typing import Any
-
-from locust.stats import StatsError
 
 from loadtest.arguments import TRACE_ID
 
@@ -38,7 +36,8 @@ class TraceLinks:
             method, name, text = error["method"], error["name"], plain_error(error["error"])
             if _MARK in error["error"]:
                 error["error"] = self._shown.setdefault((method, name, text), error["error"])
-            united[StatsError.create_key(method, name, error["error"])] = error
+            # Locust adds up what has the same key, and asks nothing else of it.
+            united[f"{method} {name}: {error['error']}"] = error
         data["errors"] = united
 
 
@@ -48,3 +47,17 @@ def plain_error(error: object) -> str:
     if text.startswith(_WRAPPER):
         text = str(ast.literal_eval(text[len(_WRAPPER) : -1]))
     return text.partition(_MARK)[0]
+
+
+def read_trace(response: Any) -> tuple[str, bool]:
+    """The trace of an answer, and whether it was sampled (`traceresponse`, W3C Trace Context Level 2 draft).
+
+    Empty and False when it names none.
+    """
+    fields = str((getattr(response, "headers", None) or {}).get("traceresponse", "")).split("-")
+    if len(fields) != 4 or len(fields[1]) != 32:  # noqa: PLR2004 - the header's format
+        return "", False
+    try:
+        return fields[1], bool(int(fields[3], 16) & 1)
+    except ValueError:
+        return fields[1], False

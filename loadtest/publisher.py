@@ -44,7 +44,8 @@ class Publisher:
         options, runner = environment.parsed_options, environment.runner
         if not options or not options.prometheus_url:
             return
-        exporter = _Exporter(options.prometheus_url)
+        # Of all processes one says when it does not work.
+        exporter = _Exporter(options.prometheus_url, is_quiet=isinstance(runner, WorkerRunner))
         # The resource is told whole: what the environment says is meant for the shop.
         process = f"{socket.gethostname()}:{os.getpid()}"
         self._provider = MeterProvider(
@@ -122,9 +123,9 @@ class Publisher:
 class _Exporter(OTLPMetricExporter):
     """Says once that nobody takes the statistics, and nothing of each try."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, is_quiet: bool) -> None:
         self._url = url.rstrip("/") + _OTLP_PATH
-        self._has_warned = False
+        self._has_warned = is_quiet
         session = requests.Session()
         session.trust_env = False  # a proxy would not know this machine's own ports
         super().__init__(endpoint=self._url, timeout=_TIMEOUT_SECONDS, session=session)

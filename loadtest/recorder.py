@@ -11,7 +11,7 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest.last_reports import LastReports
-from loadtest.links import plain_error
+from loadtest.links import plain_error, read_trace
 from loadtest.report import FailedRequest, FailureCount, LoadResult, utc_from_timestamp
 from loadtest.requests_file import RequestRecord, RequestsFile, path_of_worker
 from loadtest.tally import Tally
@@ -137,17 +137,3 @@ class Recorder:
         while self._file is not None:
             self._file.flush()
             gevent.sleep(_FLUSH_SECONDS)
-
-
-def read_trace(response: Any) -> tuple[str, bool]:
-    """The trace of an answer, and whether it was sampled (`traceresponse`, W3C Trace Context Level 2 draft).
-
-    Empty and False when it names none.
-    """
-    fields = str((getattr(response, "headers", None) or {}).get("traceresponse", "")).split("-")
-    if len(fields) != 4 or len(fields[1]) != 32:  # noqa: PLR2004 - the header's format
-        return "", False
-    try:
-        return fields[1], bool(int(fields[3], 16) & 1)
-    except ValueError:
-        return fields[1], False
