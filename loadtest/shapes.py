@@ -56,8 +56,8 @@ def elapsed_after(
     while True:
         cell += 1
         end = max(elapsed_seconds, cell * cell_seconds)
-        # The middle of a piece stands for all of it, which is exact where the shape is straight.
-        middle = (elapsed_seconds + end) / 2
+        # The middle of a piece stands for all of it: the area is exact where the shape is straight.
+        middle = (cell - 0.5) * cell_seconds
         here = rate_at(shape, middle, rate=rate, duration_seconds=duration_seconds)
         due_in_cell = (end - elapsed_seconds) * here
         if due_in_cell >= requests:
