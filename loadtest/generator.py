@@ -1,18 +1,23 @@
-"""Locust as a process of its own: gevent's patching of sockets and threads stays in there."""
+"""Locust as a process, or several, of its own: gevent's patching of sockets and threads stays in there."""
 
+import contextlib
+import math
 import os
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtest.requests_file import written_paths
 from loadtest.shapes import Shape
 
 PROJECT = Path(__file__).resolve().parent.parent
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 GRACE_SECONDS = 20
 """For requests under way when the time is over, longer than Locust's own time-outs."""
+WORKERS_COME_WITHIN_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,9 +30,9 @@ class Load:
     storefront_port: int
     shape: Shape = Shape.STEADY
     trace_url: str = ""
-    """Where a trace is looked at, with `{trace_id}` in it."""
+    """Where a trace is looked at, with `{trace_id}` in it; empty: Locust's table of failures has no links."""
     prometheus_url: str = ""
-    """Where Locust's own statistics go; empty: nowhere."""
+    """The Prometheus that Locust's own statistics are pushed to; empty: none."""
     workers: int = 0
     """Processes beside the one that leads; 0: one process does all."""
 
@@ -42,7 +47,7 @@ class Load:
         if self.prometheus_url:
             command += ["--prometheus-url", self.prometheus_url]
         if self.workers:
-            command += ["--processes", f"{self.workers}"]
+            command += ["--processes", f"{self.workers}", *_meeting_place()]
         return command
 
 
@@ -51,9 +56,10 @@ class Generator:
 
     Args:
         load: what to make.
-        seconds: how long.
+        seconds: how long; Locust knows whole seconds only, so that it is rounded up.
         result_file: where its summary goes, as `LoadResult`.
-        requests_file: where each request's line goes; None: nowhere.
+        requests_file: where each request's line goes; None: nowhere. Workers have a file each beside it,
+            and `requests_file.written_paths` finds all of them.
         log: where its output goes; None: to this process's.
     """
 
@@ -68,10 +74,12 @@ class Generator:
     ) -> None:
         command = load.command()
         command += ["--headless", "--skip-log-setup", "--only-summary", "--exit-code-on-error", "0"]
-        command += ["--run-time", f"{seconds:g}s", "--stop-timeout", f"{GRACE_SECONDS}"]
+        command += ["--run-time", f"{math.ceil(seconds)}s", "--stop-timeout", f"{GRACE_SECONDS}"]
         command += ["--result-file", f"{result_file.resolve()}"]
         if requests_file is not None:
             command += ["--requests-file", f"{requests_file.resolve()}"]
+            for leftover in written_paths(requests_file):
+                leftover.unlink()
         output = None if log is None else log.open("w")
         # In a session of its own it hears of Ctrl-C once, from here, as the signal after which it still
         # finishes what is under way and writes its result.
@@ -97,7 +105,9 @@ class Generator:
         try:
             return self.process.wait(timeout=GRACE_SECONDS + 10)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            # Its session is its own: no worker is left behind.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             return self.process.wait()
 
 
@@ -108,7 +118,18 @@ def end_on_signals() -> None:
 
 
 def environment() -> dict[str, str]:
-    """What Locust runs with."""
+    """What Locust runs with; settings of the shop's telemetry are not meant for it."""
     # All three at "none" keep Locust from setting OpenTelemetry up at all.
     silence = dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none")
-    return {**os.environ, **silence, "PYTHONPATH": str(PROJECT)}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    return {**inherited, **silence, "PYTHONPATH": str(PROJECT)}
+
+
+def _meeting_place() -> list[str]:
+    """Where workers find who leads them: else on every address, at one port for all runs at once."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    there = ["--master-bind-host", "127.0.0.1", "--master-bind-port", f"{port}", "--master-port", f"{port}"]
+    # Workers that never come are told, instead of being waited for until the end of time.
+    return [*there, "--expect-workers-max-wait", f"{WORKERS_COME_WITHIN_SECONDS}"]

@@ -6,39 +6,67 @@ Run by `python -m loadtest`, which switches Locust's own telemetry off.
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 
+from loadtest.arguments import http_url, positive_number, trace_template
+from loadtest.last_reports import LastReports
+from loadtest.publisher import Publisher
 from loadtest.recorder import Recorder
 from loadtest.shapes import Shape
-from loadtest.shopper import Shopper, pace
+from loadtest.shopper import Shopper, links, pace
 
 __all__ = ["Shopper"]  # Locust finds it here
 
 
 def add_options(parser: LocustArgumentParser) -> None:
     """Adds what a run can be asked for, rate and shape also to Locust's page."""
-    parser.add_argument("--rate", type=float, default=50.0, help="Requests a second, over all users")
+    parser.add_argument(
+        "--rate",
+        type=positive_number,
+        default=50.0,
+        env_var="LOCUST_RATE",
+        help="Requests a second, over all users",
+    )
     parser.add_argument(
         "--shape",
         choices=[shape.value for shape in Shape],
         default=Shape.STEADY.value,
-        help="How the rate goes over the run",
+        env_var="LOCUST_SHAPE",
+        help="How the rate goes over the run; without a run time it repeats every 300 s",
     )
-    for option, what in (
-        ("--result-file", "Where to write the result"),
-        ("--requests-file", "Where to write a line for each request"),
-        ("--trace-url", "Where a trace is looked at, with {trace_id} in it"),
-        ("--prometheus-url", "Where to send Locust's own statistics"),
+    for option, value_type, what in (
+        ("--result-file", str, "Where to write the result"),
+        (
+            "--requests-file",
+            str,
+            "Where to write a line for each request; workers add -1, -2 … to its name",
+        ),
+        ("--trace-url", trace_template, "Where a trace is looked at, with {trace_id} in it"),
+        ("--prometheus-url", http_url, "The Prometheus that Locust's own statistics are pushed to"),
     ):
-        parser.add_argument(option, default="", help=what, include_in_web_ui=False)
+        variable = "LOCUST_" + option.removeprefix("--").replace("-", "_").upper()
+        parser.add_argument(
+            option, type=value_type, default="", env_var=variable, help=what, include_in_web_ui=False
+        )
 
 
-recorder = Recorder()
+last_reports = LastReports()
+recorder = Recorder(last_reports)
+publisher = Publisher(pace)
 for hook, listener in (
     (events.init_command_line_parser, add_options),
     (events.init, pace.crowd.listen),
+    (events.init, last_reports.listen),
     (events.init, recorder.open_file),
+    (events.init, publisher.begin),
     (events.test_start, pace.note_start),
+    (events.test_start, links.note_start),
     (events.test_start, recorder.note_start),
     (events.request, recorder.note_request),
+    (events.report_to_master, recorder.report_to_master),
+    # Here, and so before Locust's own statistics, which come with its runner.
+    (events.worker_report, links.unite),
+    (events.worker_report, recorder.note_report),
+    # The last to be added is the first to be told; the runner's own, added later, has ended the run by then.
     (events.quitting, recorder.write_result),
+    (events.quitting, publisher.end),
 ):
     hook.add_listener(listener)  # type: ignore[no-untyped-call] # Locust's annotations are partial

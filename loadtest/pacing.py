@@ -6,21 +6,31 @@ from typing import Any
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from loadtest.shapes import UNKNOWN_DURATION_SECONDS, Shape, rate_at
+from loadtest.shapes import UNKNOWN_DURATION_SECONDS, Shape, elapsed_after, rate_at
+
+_LEAST_RATE = 0.01
+"""Locust's page takes any number."""
 
 
 class Crowd:
-    """How many shoppers there are on all workers together: a worker of its own accord knows only its own."""
+    """How many shoppers there are on all workers together, and for how long; a worker knows only its own."""
 
     _MESSAGE = "crowd"
 
     def __init__(self) -> None:
-        self._told = 0
+        self._told_size = 0
+        self._told_seconds = 0.0
 
     def size_seen_by(self, runner: Runner | None) -> int:
         """Returns the number over all workers, or until the master has told it, this process's."""
         own: int = runner.target_user_count if runner else 1
-        return max(own, self._told) if isinstance(runner, WorkerRunner) else own
+        return max(1, own, self._told_size if isinstance(runner, WorkerRunner) else 0)
+
+    def seconds_seen_by(self, environment: Environment) -> float:
+        """Returns how long the run is; where nobody has said it, the period of the shapes."""
+        options: Any = environment.parsed_options
+        is_worker = isinstance(environment.runner, WorkerRunner)
+        return (self._told_seconds if is_worker else _seconds_of(options)) or UNKNOWN_DURATION_SECONDS
 
     def listen(self, environment: Environment, **_: Any) -> None:
         """Has a worker hear the master, and the master tell its workers whenever the number changed."""
@@ -28,16 +38,24 @@ class Crowd:
         if isinstance(runner, WorkerRunner):
             runner.register_message(self._MESSAGE, self._note)
         elif isinstance(runner, MasterRunner):
-            environment.events.spawning_complete.add_listener(  # type: ignore[no-untyped-call] # partly annotated
-                lambda user_count, **_: runner.send_message(self._MESSAGE, user_count)
-            )
+
+            def tell(**_: Any) -> None:
+                message = {
+                    "size": runner.target_user_count,
+                    "seconds": _seconds_of(environment.parsed_options),
+                }
+                runner.send_message(self._MESSAGE, message)
+
+            # At the start it arrives before the first shopper is asked for; later when their number changed.
+            for hook in (environment.events.test_start, environment.events.spawning_complete):
+                hook.add_listener(tell)  # type: ignore[no-untyped-call] # Locust's annotations are partial
 
     def _note(self, msg: Any, **_: Any) -> None:
-        self._told = msg.data
+        self._told_size, self._told_seconds = msg.data["size"], msg.data["seconds"]
 
 
 class Pace:
-    """The seconds between two requests of one shopper, as rate, shape and crowd are now."""
+    """When requests become due, as rate, shape and crowd are now."""
 
     def __init__(self) -> None:
         self.crowd = Crowd()
@@ -49,36 +67,38 @@ class Pace:
 
     def rate(self, environment: Environment) -> float:
         """Requests a second over all shoppers, at this moment."""
-        options: Any = environment.parsed_options
         return rate_at(
-            Shape(options.shape),
+            _shape_of(environment),
             time.monotonic() - self._started,
-            rate=options.rate,
-            duration_seconds=_seconds_of(options.run_time) or UNKNOWN_DURATION_SECONDS,
+            rate=_rate_of(environment),
+            duration_seconds=self.crowd.seconds_seen_by(environment),
         )
 
-    def interval_seconds(self, environment: Environment) -> float:
-        """Asked each time: on Locust's page users come and go while the test runs."""
-        return max(self.crowd.size_seen_by(environment.runner), 1) / self.rate(environment)
+    def next_due(self, due: float, environment: Environment, *, share: float = 1.0) -> float:
+        """When one shopper's request, or a share of one, is due after another; on the monotonic clock.
+
+        Reckoned anew each time: on Locust's page users come and go while the test runs.
+        """
+        elapsed = elapsed_after(
+            _shape_of(environment),
+            due - self._started,
+            share * self.crowd.size_seen_by(environment.runner),
+            rate=_rate_of(environment),
+            duration_seconds=self.crowd.seconds_seen_by(environment),
+        )
+        return self._started + elapsed
 
 
-def _seconds_of(run_time: object) -> float:
+def _shape_of(environment: Environment) -> Shape:
+    options: Any = environment.parsed_options
+    return Shape(options.shape)
+
+
+def _rate_of(environment: Environment) -> float:
+    options: Any = environment.parsed_options
+    return max(_LEAST_RATE, float(options.rate))
+
+
+def _seconds_of(options: Any) -> float:
     # Locust has turned "1h30m" into seconds by now, or left nothing there.
-    return float(run_time) if isinstance(run_time, int | float) else 0.0
-
-
-class Schedule:
-    """When one shopper's requests are due. It never skips one: who was held up starts at once until even.
-
-    So a shop that hangs is charged for every request that it kept from being sent, as `wrk2` does, and what
-    was not sent in time is no reason to be sent less ("coordinated omission").
-    """
-
-    def __init__(self, first_due: float) -> None:
-        self.due = first_due
-        """When the present request was to be sent, in seconds of the monotonic clock."""
-
-    def advance(self, interval_seconds: float, now: float) -> float:
-        """Goes on to the next request; returns the seconds until it is due, 0 when that is past."""
-        self.due += interval_seconds
-        return max(0.0, self.due - now)
+    return float(options.run_time) if isinstance(options.run_time, int | float) else 0.0

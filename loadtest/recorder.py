@@ -7,42 +7,51 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-from hdrh.histogram import HdrHistogram
 from locust.env import Environment
+from locust.runners import MasterRunner, WorkerRunner
 
+from loadtest.last_reports import LastReports
+from loadtest.links import plain_error, read_trace
 from loadtest.report import FailedRequest, FailureCount, LoadResult, utc_from_timestamp
-from loadtest.requests_file import RequestRecord, RequestsFile
+from loadtest.requests_file import RequestRecord, RequestsFile, path_of_worker
+from loadtest.tally import Tally
 
-NAMED_FAILURES = 10
-"""The first failures are told one by one; later ones are counted."""
 _FLUSH_SECONDS = 0.5
-_MOST_MICROSECONDS = 3_600_000_000
+_IN_A_REPORT = "loadtest"
 
 
 class Recorder:
     """Notes each finished request; all of it in Locust's one thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, last_reports: LastReports) -> None:
         # Times are measured on the monotonic clock, and told as times of day.
         self._epoch = time.time() - time.monotonic()
+        self._last_reports = last_reports
         self._file: RequestsFile | None = None
-        self.note_start()
+        self._tally = Tally()
 
     def note_start(self, **_: Any) -> None:
         """Begins anew: on Locust's page one test may follow another."""
-        self.started = self.ended = time.time()
-        self._cpu_started = time.process_time()
-        self.expected_errors: Counter[str] = Counter()
-        self.first_failures: list[FailedRequest] = []
-        self.latencies = _histogram()
-        self.delays = _histogram()
+        self._tally = Tally()
 
     def open_file(self, environment: Environment, **_: Any) -> None:
-        """Opens the file for a line a request, if one was asked for."""
-        options = environment.parsed_options
-        if options and options.requests_file:
-            self._file = RequestsFile(Path(options.requests_file))
-            gevent.spawn(self._flush_now_and_then)
+        """Opens the file for a line a request, if one was asked for; each worker has its own."""
+        options, runner = environment.parsed_options, environment.runner
+        if not options or not options.requests_file or isinstance(runner, MasterRunner):
+            return
+        path = Path(options.requests_file)
+        if isinstance(runner, WorkerRunner):
+            path = path_of_worker(path, runner.worker_index + 1)
+        self._file = RequestsFile(path)
+        gevent.spawn(self._flush_now_and_then)
+
+    def report_to_master(self, data: dict[str, Any], **_: Any) -> None:
+        """Adds to a worker's report what it noted since the last one."""
+        data[_IN_A_REPORT] = self._tally.take()
+
+    def note_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
+        """Takes what a worker reports."""
+        self._tally.add(client_id, data[_IN_A_REPORT])
 
     def note_request(
         self,
@@ -57,31 +66,27 @@ class Recorder:
     ) -> None:
         """Notes one finished request."""
         due, started = context["due"], context["started"]
-        self.ended = self._epoch + due + response_time / 1000
-        self.latencies.record_value(min(_MOST_MICROSECONDS, int(response_time * 1000)))
-        self.delays.record_value(min(_MOST_MICROSECONDS, max(0, int((started - due) * 1e6))))
+        ended = self._epoch + due + response_time / 1000
+        self._tally.note_times(latency_seconds=response_time / 1000, delay_seconds=started - due, ended=ended)
         trace_id, is_sampled = read_trace(response)
-        error = "" if exception is None else str(exception)
-        if not error:
-            expect: HTTPStatus = context["expect"]
-            if expect >= HTTPStatus.BAD_REQUEST:
-                self.expected_errors[f"{request_type} {name}: {expect.value}"] += 1
-        elif len(self.first_failures) < NAMED_FAILURES:
-            self.first_failures.append(
-                FailedRequest(
-                    at=utc_from_timestamp(self.ended),
-                    method=request_type,
-                    name=name,
-                    error=error,
-                    trace_id=trace_id or None,
-                )
+        error = "" if exception is None else plain_error(exception)
+        if error:
+            failure = FailedRequest(
+                at=utc_from_timestamp(ended),
+                method=request_type,
+                name=name,
+                error=error,
+                trace_id=trace_id or None,
             )
+            self._tally.note_failure(failure)
+        elif (expect := context["expect"]) >= HTTPStatus.BAD_REQUEST:
+            self._tally.expected_errors[f"{request_type} {name}: {expect.value}"] += 1
         if self._file is not None:
             self._file.add(
                 RequestRecord(
                     due=self._epoch + due,
                     started=self._epoch + started,
-                    ended=self.ended,
+                    ended=ended,
                     method=request_type,
                     name=name,
                     status=getattr(response, "status_code", 0) or 0,
@@ -96,34 +101,35 @@ class Recorder:
         if self._file is not None:
             self._file.close()
             self._file = None
-        options = environment.parsed_options
-        if not options or not options.result_file or environment.runner is None:
+        options, runner = environment.parsed_options, environment.runner
+        if not options or not options.result_file or runner is None or isinstance(runner, WorkerRunner):
             return
-        stats = environment.stats
-        p50, p95, p99 = (self.latencies.get_value_at_percentile(share) / 1000 for share in (50, 95, 99))
-        seconds = max(self.ended - self.started, 0.001)
+        stats, tally = environment.stats, self._tally
+        failures: Counter[tuple[str, str, str]] = Counter()
+        for error in stats.errors.values():
+            failures[error.method, error.name, plain_error(error.error)] += error.occurrences
         result = LoadResult(
-            started=utc_from_timestamp(self.started),
-            ended=utc_from_timestamp(self.ended),
+            started=utc_from_timestamp(tally.started),
+            ended=utc_from_timestamp(tally.ended),
             users=options.num_users,
             intended_rate=options.rate,
-            achieved_rate=stats.total.num_requests / seconds,
+            achieved_rate=stats.total.num_requests / max(tally.ended - tally.started, 0.001),
             requests=stats.total.num_requests,
             failures=stats.total.num_failures,
-            p50_ms=p50,
-            p95_ms=p95,
-            p99_ms=p99,
-            late_p99_ms=self.delays.get_value_at_percentile(99) / 1000,
-            generator_cpu_share=(time.process_time() - self._cpu_started) / seconds,
-            expected_errors=self.expected_errors,
+            p50_ms=tally.percentile_ms(50),
+            p95_ms=tally.percentile_ms(95),
+            p99_ms=tally.percentile_ms(99),
+            late_p99_ms=tally.late_ms(99),
+            generator_cpu_share=tally.highest_cpu_share,
+            expected_errors=tally.expected_errors,
             failures_by_name=[
-                FailureCount(
-                    method=error.method, name=error.name, error=str(error.error), count=error.occurrences
-                )
-                for error in stats.errors.values()
+                FailureCount(method=method, name=name, error=error, count=count)
+                for (method, name, error), count in failures.items()
             ],
-            first_failures=self.first_failures,
-            script_errors=[str(error["msg"]) for error in environment.runner.exceptions.values()],
+            first_failures=tally.first_failures,
+            script_errors=[str(error["msg"]) for error in runner.exceptions.values()],
+            workers=len(self._last_reports.workers),
+            lost_workers=len(self._last_reports.lost_workers),
         )
         Path(options.result_file).write_text(result.model_dump_json(indent=2))
 
@@ -131,21 +137,3 @@ class Recorder:
         while self._file is not None:
             self._file.flush()
             gevent.sleep(_FLUSH_SECONDS)
-
-
-def read_trace(response: Any) -> tuple[str, bool]:
-    """The trace of an answer, and whether it was sampled (`traceresponse`, W3C Trace Context Level 2 draft).
-
-    Empty and False when it names none.
-    """
-    fields = str((getattr(response, "headers", None) or {}).get("traceresponse", "")).split("-")
-    if len(fields) != 4 or len(fields[1]) != 32:  # noqa: PLR2004 - the header's format
-        return "", False
-    try:
-        return fields[1], bool(int(fields[3], 16) & 1)
-    except ValueError:
-        return fields[1], False
-
-
-def _histogram() -> HdrHistogram:
-    return HdrHistogram(1, _MOST_MICROSECONDS, 3)

@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from loadtest.arguments import TRACE_ID
+
 
 class FailureCount(BaseModel):
     """How often one request failed in one way."""
@@ -56,21 +58,32 @@ class LoadResult(BaseModel):
     first_failures: list[FailedRequest]
     script_errors: list[str]
     """Errors of the load script itself; with any, the run proves nothing."""
+    workers: int = 0
+    """Processes that shopped beside the one that led; 0: one process did all."""
+    lost_workers: int = 0
+    """Those that were gone before the end: what they had not reported is not counted."""
 
     @property
     def is_good(self) -> bool:
-        """Whether requests were made and each got the answer it was meant to get."""
-        return self.requests > 0 and self.failures == 0 and not self.script_errors
+        """Whether requests were made, all are known, and each got the answer it was meant to get."""
+        is_whole = not self.script_errors and not self.lost_workers
+        return is_whole and self.requests > 0 and self.failures == 0
 
 
-def print_result(result: LoadResult, console: Console, *, jaeger_url: str) -> None:
-    """Prints the closing summary; failing traces come as addresses of Jaeger's HTTP API."""
+def print_result(result: LoadResult, console: Console, *, trace_url: str) -> None:
+    """Prints the closing summary; failing traces come as addresses, made from a template."""
     seconds = (result.ended - result.started).total_seconds()
-    totals = Table(title=f"{result.users} shoppers, {seconds:.1f} s", show_header=False, title_justify="left")
+    workers = f" on {result.workers} workers" if result.workers else ""
+    totals = Table(
+        title=f"{result.users} shoppers{workers}, {seconds:.1f} s", show_header=False, title_justify="left"
+    )
     totals.add_row("requests", f"{result.requests}")
     totals.add_row("unexpected failures", f"{result.failures}")
     totals.add_row("rate", f"{result.achieved_rate:.1f}/s achieved, {result.intended_rate:g}/s intended")
     totals.add_row("p50 / p95 / p99", f"{result.p50_ms:.3g} / {result.p95_ms:.3g} / {result.p99_ms:.3g} ms")
+    totals.add_row(
+        "started late, p99", f"{result.late_p99_ms:.3g} ms; generator at {result.generator_cpu_share:.0%} CPU"
+    )
     for name, count in sorted(result.expected_errors.items()):
         totals.add_row(f"expected: {escape(name)}", f"{count}")
     console.print(totals)
@@ -83,12 +96,17 @@ def print_result(result: LoadResult, console: Console, *, jaeger_url: str) -> No
             )
         console.print(failures)
     for failed in result.first_failures:
-        where = f"{jaeger_url}/api/v3/traces/{failed.trace_id}" if failed.trace_id else "no trace named"
+        where = trace_url.replace(TRACE_ID, failed.trace_id) if failed.trace_id else "no trace named"
         at = failed.at.astimezone(UTC)
         # soft_wrap: an address broken over two lines cannot be clicked.
         console.print(
             f"{at:%H:%M:%S} {failed.method} {escape(failed.name)}: {escape(failed.error)}  {where}",
             soft_wrap=True,
+        )
+    if result.lost_workers:
+        console.print(
+            f"[red]{result.lost_workers} of {result.workers} workers died:[/red] "
+            "what they did after their last report is not counted."
         )
     for error in result.script_errors:
         console.print(f"[red]error in the load script:[/red] {escape(error)}")

@@ -5,6 +5,7 @@ break is whole; a reader leaves the rest for later.
 """
 
 import csv
+import glob
 import io
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, fields
@@ -87,6 +88,18 @@ class RequestsFollower:
         if is_first and whole:
             next(rows)
         return list(_records(rows))
+
+
+def path_of_worker(path: Path, number: int) -> Path:
+    """The file of one of several workers, counted from 1: `requests-2.csv` beside `requests.csv`."""
+    return path.with_stem(f"{path.stem}-{number}")
+
+
+def written_paths(path: Path) -> list[Path]:
+    """The files that a run was asked for as `path` wrote: that one, or its workers'."""
+    workers = path.parent.glob(f"{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
+    ours = (each for each in workers if each.stem.removeprefix(f"{path.stem}-").isdigit())
+    return sorted([*ours, *([path] if path.exists() else [])])
 
 
 def read_requests(paths: Iterable[Path]) -> list[RequestRecord]:

@@ -1,5 +1,6 @@
 """Arrival shapes: how many requests a second are asked for at each moment of a run."""
 
+import math
 from enum import StrEnum
 
 UNKNOWN_DURATION_SECONDS = 300.0
@@ -8,6 +9,8 @@ UNKNOWN_DURATION_SECONDS = 300.0
 _STAIRS = 5
 _LOW = 0.2
 _RAMP = 0.1
+_CELLS = 100
+"""A shape is followed in so many pieces, whose bounds are those of every stair, spike and ramp."""
 
 
 class Shape(StrEnum):
@@ -37,3 +40,27 @@ def rate_at(shape: Shape, elapsed_seconds: float, *, rate: float, duration_secon
         case Shape.SOAK:
             is_held = progress >= _RAMP or elapsed_seconds >= duration_seconds
             return rate if is_held else rate * max(_LOW, progress / _RAMP)
+
+
+def elapsed_after(
+    shape: Shape, elapsed_seconds: float, requests: float, *, rate: float, duration_seconds: float
+) -> float:
+    """When, in seconds of the run, so many requests more have become due since `elapsed_seconds`.
+
+    A wait that was reckoned from the rate at its beginning alone would sleep through a spike.
+    """
+    if shape is Shape.STEADY:
+        return elapsed_seconds + requests / rate
+    cell_seconds = duration_seconds / _CELLS
+    cell = math.floor(elapsed_seconds / cell_seconds)
+    while True:
+        cell += 1
+        end = max(elapsed_seconds, cell * cell_seconds)
+        # The middle of a piece stands for all of it: the area is exact where the shape is straight.
+        middle = (cell - 0.5) * cell_seconds
+        here = rate_at(shape, middle, rate=rate, duration_seconds=duration_seconds)
+        due_in_cell = (end - elapsed_seconds) * here
+        if due_in_cell >= requests:
+            return elapsed_seconds + requests / here
+        requests -= due_in_cell
+        elapsed_seconds = end

@@ -11,14 +11,17 @@ from typing import Any
 
 from locust import FastHttpUser, task
 
-from loadtest.pacing import Pace, Schedule
+from loadtest.links import TraceLinks, read_trace
+from loadtest.pacing import Pace
+from loadtest.schedule import Schedule
 
 PRODUCTS_IN_STOCK = range(1, 12)
 SOLD_OUT_PRODUCT = 12
 UNKNOWN_PRODUCT = 999
 
 pace = Pace()
-"""This process's."""
+"""This process's, as are its links."""
+links = TraceLinks()
 
 
 class Shopper(FastHttpUser):
@@ -30,14 +33,15 @@ class Shopper(FastHttpUser):
     def on_start(self) -> None:
         """Spreads the shoppers over the interval, or all would knock at the same moment."""
         self._order_id: int | None = None
-        delay = random.random() * pace.interval_seconds(self.environment)  # noqa: S311 - no secret
-        self._schedule = Schedule(time.monotonic() + delay)
+        now = time.monotonic()
+        share = random.random()  # noqa: S311 - no secret
+        self._schedule = Schedule(pace.next_due(now, self.environment, share=share))
         # Locust has patched it: only this shopper waits.
-        time.sleep(delay)
+        time.sleep(self._schedule.due - now)
 
     def wait_time(self) -> float:
         """Returns the seconds until the next request is due."""
-        return self._schedule.advance(pace.interval_seconds(self.environment), time.monotonic())
+        return self._schedule.advance(lambda due: pace.next_due(due, self.environment), time.monotonic())
 
     @task(20)
     def browse(self) -> None:
@@ -111,6 +115,10 @@ class Shopper(FastHttpUser):
                 body: dict[str, Any] = response.json()
                 return body
             if response.status_code:
-                response.failure(f"answered {response.status_code} instead of {expect.value}")
+                options: Any = self.environment.parsed_options
+                error = f"answered {response.status_code} instead of {expect.value}"
+                trace_id, _ = read_trace(response)
+                key = (method, name or path)
+                response.failure(links.described(*key, error, trace_id, template=options.trace_url))
             # Else no answer came, and Locust itself names the connection's error.
         return None

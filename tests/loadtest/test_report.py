@@ -44,7 +44,7 @@ BAD = GOOD.model_copy(
 def printed(result: LoadResult) -> str:
     """Returns the summary as a terminal of eighty columns shows it."""
     console = Console(file=StringIO(), width=80)
-    print_result(result, console, jaeger_url=JAEGER)
+    print_result(result, console, trace_url=f"{JAEGER}/api/v3/traces/{{trace_id}}")
     text = console.file
     assert isinstance(text, StringIO)
     return text.getvalue()
@@ -69,13 +69,21 @@ def test_failures_link_to_their_trace() -> None:
     assert f"{JAEGER}/api/v3/traces/{TRACE_ID}\n" in printed(BAD)
 
 
+def test_dead_workers_are_told() -> None:
+    """Whoever reads the numbers must know that some are missing."""
+    assert "1 of 2 workers died" in printed(GOOD.model_copy(update={"workers": 2, "lost_workers": 1}))
+    assert "died" not in printed(GOOD)
+
+
 def test_failure_without_answer_says_so() -> None:
     """A refused connection has no trace, and its brackets are not taken for markup."""
     assert "[ssl] refused  no trace named" in printed(BAD)
 
 
 @pytest.mark.parametrize(
-    "update", [{"failures": 1}, {"requests": 0}, {"script_errors": ["KeyError: 'id'"]}], ids=str
+    "update",
+    [{"failures": 1}, {"requests": 0}, {"script_errors": ["KeyError: 'id'"]}, {"lost_workers": 1}],
+    ids=str,
 )
 def test_only_a_flawless_run_is_good(update: dict[str, object]) -> None:
     """Failures, no requests at all, or a broken script: none of these proves that the shop works."""

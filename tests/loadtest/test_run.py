@@ -1,10 +1,7 @@
 """The real Locust in the real shop."""
 
 import signal
-import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -13,42 +10,16 @@ import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from loadtest.report import LoadResult
-from tests.service.processes import Shop, clean_environment, find_free_port, run_process, wait_for
-
-
-@contextmanager
-def load(*arguments: str, port: int) -> Iterator[subprocess.Popen[str]]:
-    """Runs `python -m loadtest run` against a port, and ends it if the test did not."""
-    with subprocess.Popen(
-        [sys.executable, "-m", "loadtest", "run", "--storefront-port", str(port), *arguments],
-        env=clean_environment(COLUMNS="200"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
+from tests.loadtest.running import load, run_load
+from tests.service.processes import Shop, find_free_port, run_process, wait_for
 
 
 @pytest.fixture(scope="module")
 def calm_run(busy_shop: Shop) -> tuple[int, LoadResult]:
     """Exit status and result of four seconds of shopping in a shop that works."""
     file = busy_shop.folder / "calm.json"
-    arguments = ("--users", "10", "--rate", "40", "--seconds", "4", "--json", str(file))
-    with load(*arguments, port=busy_shop.storefront_port) as process:
-        output, _ = process.communicate(timeout=40)
-    assert file.exists(), output
-    return process.returncode, LoadResult.model_validate_json(file.read_text())
-
-
-@pytest.fixture
-def broken_shop(busy_shop: Shop) -> Iterator[Shop]:
-    """A shop where every request fails, until afterwards."""
-    busy_shop.storefront.put("/faults", json={"error_rate": 1}).raise_for_status()
-    yield busy_shop
-    busy_shop.storefront.put("/faults", json={}).raise_for_status()
+    calm = run_load(busy_shop, file, "--users", "10", "--rate", "40", "--seconds", "4")
+    return calm.exit_status, calm.result
 
 
 def test_calm_run_is_good(calm_run: tuple[int, LoadResult]) -> None:
@@ -93,32 +64,6 @@ def test_load_begins_no_trace_itself(busy_shop: Shop, calm_run: tuple[int, LoadR
     wait_for("a server span for each request", lambda: len(server_spans()) >= result.requests)
     assert not any(span.parent_span_id for span in server_spans())
     assert {it.service for it in list(busy_shop.receiver.spans)} == {"storefront", "inventory"}
-
-
-def test_failed_requests_name_their_traces(broken_shop: Shop, tmp_path: Path) -> None:
-    """A failing run exits non-zero, and its links lead to traces that were sent."""
-    file = tmp_path / "broken.json"
-    arguments = (
-        "--users",
-        "2",
-        "--rate",
-        "10",
-        "--seconds",
-        "1",
-        "--jaeger-port",
-        "26686",
-        "--json",
-        str(file),
-    )
-    with load(*arguments, port=broken_shop.storefront_port) as process:
-        output, _ = process.communicate(timeout=40)
-    result = LoadResult.model_validate_json(file.read_text())
-
-    assert (process.returncode, result.failures) == (1, result.requests)
-    trace_id = result.first_failures[0].trace_id
-    assert trace_id is not None
-    assert f"http://127.0.0.1:26686/api/v3/traces/{trace_id}" in output
-    wait_for(f"trace {trace_id}", lambda: broken_shop.receiver.trace(trace_id))
 
 
 def test_interrupted_run_sums_up_what_it_did(busy_shop: Shop, tmp_path: Path) -> None:

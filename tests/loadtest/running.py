@@ -1,0 +1,88 @@
+"""Runs of load: the whole command, as a user gives it, and the generator alone."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest.generator import Generator, Load
+from loadtest.report import LoadResult
+from loadtest.requests_file import RequestRecord, read_requests, written_paths
+from tests.service.processes import Shop, clean_environment
+
+
+@contextmanager
+def load(*arguments: str, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """Runs it against a port, and ends it if the test did not."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "loadtest", "run", "--storefront-port", str(port), *arguments],
+        env=clean_environment(COLUMNS="200", **environment),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+@dataclass(frozen=True)
+class FinishedLoad:
+    """What a run left behind."""
+
+    exit_status: int
+    output: str
+    result: LoadResult
+
+
+def run_load(shop: Shop, file: Path, *arguments: str, **environment: str) -> FinishedLoad:
+    """Shops until the run's own end."""
+    with load(*arguments, "--json", str(file), port=shop.storefront_port, **environment) as process:
+        output, _ = process.communicate(timeout=40)
+    assert file.exists(), output
+    return FinishedLoad(process.returncode, output, LoadResult.model_validate_json(file.read_text()))
+
+
+class WatchedLoad:
+    """A run of the generator alone, and its files."""
+
+    def __init__(self, load: Load, *, seconds: float, folder: Path) -> None:
+        self._result_file = folder / "result.json"
+        self._requests_file = folder / "requests.csv"
+        self._log = folder / "locust.log"
+        self.generator = Generator(
+            load,
+            seconds=seconds,
+            result_file=self._result_file,
+            requests_file=self._requests_file,
+            log=self._log,
+        )
+
+    @property
+    def files(self) -> list[Path]:
+        """Those of the requests."""
+        return written_paths(self._requests_file)
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """As far as they are written."""
+        return read_requests(self.files)
+
+    def finish(self) -> LoadResult:
+        """Waits for the run's own end."""
+        self.generator.process.wait(timeout=40)
+        assert self._result_file.exists(), self._log.read_text()
+        return LoadResult.model_validate_json(self._result_file.read_text())
+
+
+@contextmanager
+def watched_load(load: Load, *, seconds: float, folder: Path) -> Iterator[WatchedLoad]:
+    """Begins a run, and ends it if the test did not."""
+    watched = WatchedLoad(load, seconds=seconds, folder=folder)
+    try:
+        yield watched
+    finally:
+        watched.generator.stop()

@@ -1,0 +1,83 @@
+"""What the command line takes, and in which words it refuses the rest."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from loadtest.__main__ import cli
+from loadtest.arguments import http_url, positive_number, trace_template
+from loadtest.generator import Load
+from loadtest.shapes import Shape
+from tests.loadtest.running import run_load
+from tests.service.processes import Shop, find_free_port
+
+
+@pytest.mark.parametrize(
+    ("take", "text"),
+    [
+        (positive_number, "0"),
+        (positive_number, "-3"),
+        (positive_number, "nan"),
+        (positive_number, "many"),
+        (http_url, "localhost:9090"),
+        (http_url, "ftp://localhost"),
+        (trace_template, "http://localhost:16686/trace/"),
+        (trace_template, "localhost/{trace_id}"),
+    ],
+)
+def test_bad_value_is_refused_with_itself(take: Callable[[str], object], text: str) -> None:
+    """The value stands in the words."""
+    with pytest.raises(argparse.ArgumentTypeError, match=text.replace("{", "[{]")):
+        take(text)
+
+
+def test_good_values_are_taken() -> None:
+    """Nothing is an address too: that of nobody."""
+    assert positive_number("0.5") == 0.5
+    assert http_url("http://127.0.0.1:9090") == "http://127.0.0.1:9090"
+    assert http_url("") == trace_template("") == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--shape", "zigzag"], "'zigzag' is not one of"),
+        (["--workers", "-1"], "should be greater than or equal to 0"),
+        (["--rate", "0"], "should be greater than or equal to 0.01"),
+        (["--prometheus-url", "prometheus"], "no address such as"),
+        (["--trace-url", "http://jaeger/"], "where a trace's id goes"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "ui"])
+def test_command_line_refuses_in_words(command: str, arguments: list[str], words: str) -> None:
+    """Before anything is started."""
+    refused = CliRunner().invoke(cli, [command, *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+
+    assert refused.exit_code == 2
+    assert words in " ".join(refused.output.replace("│", " ").split())
+
+
+def test_workers_meet_on_this_machine_only() -> None:
+    """Locust's own default is every address."""
+    command = Load(users=1, rate=1, storefront_port=8000, workers=2).command()
+
+    assert command[command.index("--processes") + 1] == "2"
+    assert command[command.index("--master-bind-host") + 1] == "127.0.0.1"
+    ports = [command[command.index(f"--master-{which}port") + 1] for which in ("bind-", "")]
+    assert ports[0] == ports[1]
+
+
+def test_shape_is_followed_and_absent_prometheus_warned_of_once(busy_shop: Shop, tmp_path: Path) -> None:
+    """A run in five stairs makes three fifths of the requests; nobody listening costs one line."""
+    arguments = ("--users", "5", "--rate", "60", "--seconds", "3", "--shape", Shape.STEP.value)
+    url = f"http://127.0.0.1:{find_free_port()}"
+    run = run_load(busy_shop, tmp_path / "step.json", *arguments, "--prometheus-url", url)
+
+    assert run.exit_status == 0, run.output
+    assert run.result.requests == pytest.approx(0.6 * 60 * 3, rel=0.15)
+    warnings = [line for line in run.output.splitlines() if "WARNING" in line or "Traceback" in line]
+    assert len(warnings) == 1
+    assert f"not in Prometheus: {url}" in warnings[0]

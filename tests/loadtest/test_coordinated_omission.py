@@ -1,0 +1,62 @@
+"""A shop that hangs is charged for every request that it kept from being sent."""
+
+import csv
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtest.generator import Load
+from tests.loadtest.running import watched_load
+from tests.service.processes import Shop, wait_for
+
+HANG_SECONDS = 1.0
+USERS = 4
+
+
+@contextmanager
+def frozen(port: int) -> Iterator[None]:
+    """Stops the process that listens there, and lets it go on."""
+    (process,) = (
+        child
+        for child in psutil.Process().children()
+        for each in child.net_connections()
+        if each.status == psutil.CONN_LISTEN and each.laddr.port == port
+    )
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
+def test_hang_shows_in_the_percentiles(
+    busy_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four requests were under way; the forty due meanwhile count as well, in Locust's own table too."""
+    monkeypatch.setenv("LOCUST_CSV", str(tmp_path / "locust"))
+    load = Load(users=USERS, rate=40, storefront_port=busy_shop.storefront_port)
+    with watched_load(load, seconds=4, folder=tmp_path) as watched:
+        wait_for("shopping", lambda: len(watched.requests) > 20)
+        with frozen(busy_shop.storefront_port):
+            time.sleep(HANG_SECONDS)  # not for an event: the hang itself
+        result = watched.finish()
+
+    requests = watched.requests
+    late = [each for each in requests if each.latency_seconds > HANG_SECONDS / 4]
+    answered_late = [each for each in requests if each.ended - each.started > HANG_SECONDS / 4]
+    assert len(answered_late) <= 2 * USERS
+    assert len(late) > 4 * USERS
+    # Nothing was left out: what could not be sent in time was sent later.
+    assert result.requests == pytest.approx(4 * 40, rel=0.1)
+    assert result.p99_ms == pytest.approx(HANG_SECONDS * 1000, rel=0.4)
+    assert result.late_p99_ms > HANG_SECONDS * 500
+    with (tmp_path / "locust_stats.csv").open() as table:
+        total = list(csv.DictReader(table))[-1]
+    assert total["Name"] == "Aggregated"
+    assert float(total["95%"]) == pytest.approx(result.p95_ms, rel=0.1)
+    assert float(total["99%"]) == pytest.approx(result.p99_ms, rel=0.1)

@@ -1,0 +1,40 @@
+"""How a failed request leads to its trace, in a shop where everything fails."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from tests.loadtest.running import FinishedLoad, run_load
+from tests.service.processes import Shop, wait_for
+
+JAEGER = "http://127.0.0.1:26686/trace/"
+
+
+@pytest.fixture
+def broken_run(broken_shop: Shop, tmp_path: Path) -> FinishedLoad:
+    """A second of it, from two workers."""
+    arguments = ("--users", "4", "--rate", "40", "--seconds", "1", "--workers", "2")
+    template = JAEGER + "{trace_id}"
+    file, tables = tmp_path / "broken.json", str(tmp_path / "locust")
+    return run_load(broken_shop, file, *arguments, "--trace-url", template, LOCUST_CSV=tables)
+
+
+def test_failed_requests_lead_to_their_traces(
+    broken_shop: Shop, broken_run: FinishedLoad, tmp_path: Path
+) -> None:
+    """The report's links and those in Locust's table, a row for each kind of failure, were all sent."""
+    result = broken_run.result
+    assert (broken_run.exit_status, result.failures) == (1, result.requests)
+    assert {failure.error.partition("instead")[0] for failure in result.failures_by_name} == {"answered 500 "}
+    told = [failed.trace_id for failed in result.first_failures]
+    assert f"{JAEGER}{told[0]}\n" in broken_run.output
+
+    with (tmp_path / "locust_failures.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({(row["Method"], row["Name"]) for row in rows}) == len(rows) == len(result.failures_by_name)
+    assert sum(int(row["Occurrences"]) for row in rows) == result.failures
+    told += [row["Error"].partition(f", e.g. {JAEGER}")[2].rstrip("')") for row in rows]
+    for trace_id in told:
+        assert trace_id
+        wait_for(f"trace {trace_id}", lambda trace_id=trace_id: broken_shop.receiver.trace(trace_id))

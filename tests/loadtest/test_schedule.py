@@ -1,0 +1,30 @@
+"""When one shopper's requests are due."""
+
+import pytest
+
+from loadtest.schedule import Schedule
+
+
+def every_half_second(due: float) -> float:
+    """Two requests a second."""
+    return due + 0.5
+
+
+def test_who_is_in_time_waits() -> None:
+    """For what is left of the interval."""
+    schedule = Schedule(100.0)
+
+    assert schedule.advance(every_half_second, now=100.2) == pytest.approx(0.3)
+    assert schedule.due == 100.5
+
+
+def test_schedule_never_skips() -> None:
+    """After a hang of two seconds four requests start at once, each counted from when it was due."""
+    schedule = Schedule(100.0)
+    waits, dues = [], []
+    for _ in range(6):
+        waits.append(schedule.advance(every_half_second, now=102.25))
+        dues.append(schedule.due)
+
+    assert dues == [100.5, 101.0, 101.5, 102.0, 102.5, 103.0]
+    assert waits == [0, 0, 0, 0, 0.25, 0.75]

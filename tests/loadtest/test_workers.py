@@ -1,0 +1,114 @@
+"""Several processes shop as one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+from loadtest.generator import Load
+from loadtest.report import LoadResult
+from loadtest.requests_file import RequestRecord
+from tests.loadtest.metrics_receiver import MetricsReceiver, receive_metrics
+from tests.loadtest.running import watched_load
+from tests.service.processes import Shop, wait_for
+
+
+@dataclass(frozen=True)
+class SharedLoad:
+    """A run of two workers, and what each way to follow it told."""
+
+    result: LoadResult
+    requests: list[RequestRecord]
+    files: list[str]
+    metrics: MetricsReceiver
+
+
+@pytest.fixture(scope="module")
+def shared_load(busy_shop: Shop) -> SharedLoad:
+    """Three seconds of it."""
+    folder = busy_shop.folder / "shared"
+    folder.mkdir()
+    with receive_metrics() as (url, metrics):
+        load = Load(
+            users=10, rate=60, storefront_port=busy_shop.storefront_port, workers=2, prometheus_url=url
+        )
+        with watched_load(load, seconds=3, folder=folder) as watched:
+            result = watched.finish()
+    return SharedLoad(result, watched.requests, [path.name for path in watched.files], metrics)
+
+
+def test_rate_is_shared(shared_load: SharedLoad) -> None:
+    """Both together make what one would have made, from their first request on."""
+    result = shared_load.result
+
+    assert result.is_good
+    assert (result.workers, result.lost_workers) == (2, 0)
+    assert result.requests == pytest.approx(60 * 3, rel=0.06)
+    first_second = [each for each in shared_load.requests if each.due < shared_load.requests[0].due + 1]
+    assert len(first_second) == pytest.approx(60, abs=6)
+
+
+def test_every_request_is_counted(shared_load: SharedLoad) -> None:
+    """Also those after a worker's last regular report; each worker writes its own file."""
+    assert shared_load.files == ["requests-1.csv", "requests-2.csv"]
+    assert len(shared_load.requests) == shared_load.result.requests
+
+
+def test_percentiles_are_those_of_all_requests(shared_load: SharedLoad) -> None:
+    """Histograms are added up, not averaged, and keep three significant digits."""
+    latencies = sorted(each.latency_seconds * 1000 for each in shared_load.requests)
+    result = shared_load.result
+
+    for share, found in ((50, result.p50_ms), (95, result.p95_ms), (99, result.p99_ms)):
+        rank = max(1, round(len(latencies) * share / 100 + 0.5 - 1e-9)) - 1
+        neighbours = latencies[max(0, rank - 1) : rank + 2]
+        assert neighbours[0] * 0.998 <= found <= neighbours[-1] * 1.002
+    assert 0 <= result.late_p99_ms <= result.p99_ms
+    assert 0 < result.generator_cpu_share < 1
+
+
+def test_expected_errors_add_up(shared_load: SharedLoad) -> None:
+    """What was provoked in either worker is told."""
+    provoked = sum(each.status >= 400 for each in shared_load.requests)
+
+    assert sum(shared_load.result.expected_errors.values()) == provoked > 0
+
+
+def test_prometheus_is_told_every_request_once(shared_load: SharedLoad) -> None:
+    """Each worker pushes its own; and with the last push, all of them."""
+    metrics, requests = shared_load.metrics, shared_load.result.requests
+
+    assert metrics.paths == {"/api/v1/otlp/v1/metrics"}
+    assert metrics.services == {"locust"}
+    assert metrics.processes("locust.requests") == 2
+    assert metrics.total("locust.requests", outcome="expected") == requests
+    assert metrics.total("locust.requests", outcome="failed") == 0
+    assert metrics.total("locust.request.latency") == requests
+    assert metrics.total("locust.start.delay") == requests
+    orders = sum((each.method, each.name) == ("POST", "/orders") for each in shared_load.requests)
+    assert metrics.total("locust.requests", method="POST", name="/orders") == orders > 0
+    bounds = metrics.bounds["locust.request.latency"]
+    assert (bounds[0], bounds[-1]) == (0.001, 10)
+
+
+def test_prometheus_is_told_the_crowd_by_one(shared_load: SharedLoad) -> None:
+    """So that nothing counts twice; and after the run there is nobody any more."""
+    metrics = shared_load.metrics
+
+    for instrument, value in (("locust.users", 10), ("locust.intended_rate", 60)):
+        assert metrics.processes(instrument) == 1
+        assert value in metrics.history[instrument]
+        assert metrics.history[instrument][-1] == 0
+
+
+def test_dead_worker_is_told(busy_shop: Shop, tmp_path: Path) -> None:
+    """What it had not reported is not counted, and such a run proves nothing."""
+    load = Load(users=4, rate=20, storefront_port=busy_shop.storefront_port, workers=2)
+    with watched_load(load, seconds=2, folder=tmp_path) as watched:
+        wait_for("both to shop", lambda: len(watched.files) == 2 and len(watched.requests) > 5)
+        psutil.Process(watched.generator.process.pid).children()[0].kill()
+        result = watched.finish()
+
+    assert (result.workers, result.lost_workers) == (2, 1)
+    assert not result.is_good
