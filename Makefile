@@ -46,6 +46,15 @@ load: $(READY) ## shoppers for a while: make load USERS=20 RATE=50 SECONDS=30
 load-ui: $(READY) ## Locust's own page, on port 8089
 	@$(BIN)/python -m loadtest ui
 
+##@ The load lab: a verdict, a page and a picture each, in reports/
+.PHONY: outage tune sampling
+outage: $(READY) ## break it under load: make outage FAULT=kill|pause|slow|flap|disk RATE=50 SECONDS=20
+	@$(BIN)/python -m loadtest outage
+tune: $(READY) ## find batch size and delay: make tune [QUICK=1] [BATCHES=64,512 DELAYS=200,1000]
+	@$(BIN)/python -m loadtest tune
+sampling: $(READY) ## head and tail sampling against what they promise: make sampling [RATIOS=0.01,0.1,1]
+	@$(BIN)/python -m loadtest sampling
+
 ##@ Development
 .PHONY: test soak bench-export test-stack test-compose lint format lock dashboards clean help
 test: $(READY) lint ## lint, types and the tests that need no stack

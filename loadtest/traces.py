@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from loadtest.requests_file import RequestRecord
+from loadtest.load.requests_file import RequestRecord
 from stack.canary import Backends
 from stack.health import NotYetError
 

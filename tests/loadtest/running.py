@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.generator import Generator, Load
-from loadtest.report import LoadResult
-from loadtest.requests_file import RequestRecord, read_requests, written_paths
+from loadtest.load.generator import Generator, Load
+from loadtest.load.report import LoadResult
+from loadtest.load.requests_file import RequestRecord, read_requests, written_paths
 from tests.service.processes import Shop, clean_environment
 
 

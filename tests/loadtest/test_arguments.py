@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from loadtest.__main__ import cli
-from loadtest.arguments import http_url, positive_number, trace_template
-from loadtest.generator import Load
-from loadtest.shapes import Shape
+from loadtest.load.arguments import http_url, positive_number, trace_template
+from loadtest.load.generator import Load
+from loadtest.load.shapes import Shape
 from tests.loadtest.running import run_load
 from tests.service.processes import Shop, find_free_port
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.generator import Load
+from loadtest.load.generator import Load
 from tests.loadtest.running import watched_load
 from tests.service.processes import Shop, wait_for
 

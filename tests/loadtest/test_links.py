@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.links import TraceLinks, plain_error, read_trace
+from loadtest.load.links import TraceLinks, plain_error, read_trace
 
 TEMPLATE = "http://jaeger/trace/{trace_id}"
 ONE, OTHER = "1" * 32, "2" * 32

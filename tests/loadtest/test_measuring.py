@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from readings import reading
 
-from loadtest.measuring import CpuMeter, Exports, freshness_seconds, peak_per_second
+from loadtest.tune.measuring import CpuMeter, Exports, freshness_seconds, peak_per_second
 from loadtest.watch import Reading, longest_gap_seconds
 
 PERIOD = 0.1

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from loadtest.report import FailedRequest, FailureCount, LoadResult, print_result
+from loadtest.load.report import FailedRequest, FailureCount, LoadResult, print_result
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 GOOD = LoadResult(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.requests_file import (
+from loadtest.load.requests_file import (
     RequestRecord,
     RequestsFile,
     RequestsFollower,

@@ -9,7 +9,7 @@ import psutil
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from loadtest.report import LoadResult
+from loadtest.load.report import LoadResult
 from tests.loadtest.running import load, run_load
 from tests.service.processes import Shop, find_free_port, run_process, wait_for
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.schedule import Schedule
+from loadtest.load.schedule import Schedule
 
 
 def every_half_second(due: float) -> float:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from loadtest.shapes import Shape, elapsed_after, rate_at
+from loadtest.load.shapes import Shape, elapsed_after, rate_at
 
 RATE, SECONDS = 50.0, 40.0
 SHARES = {Shape.STEADY: 1.0, Shape.STEP: 0.6, Shape.SPIKE: 0.36, Shape.SOAK: 0.952}

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loadtest.report import FailedRequest
-from loadtest.tally import NAMED_FAILURES, Tally
+from loadtest.load.report import FailedRequest
+from loadtest.load.tally import NAMED_FAILURES, Tally
 
 NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 

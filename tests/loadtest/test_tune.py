@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import reading
 
-from loadtest.gates import reasons_against
-from loadtest.report import LoadResult
+from loadtest.load.report import LoadResult
 from loadtest.statistics import Line
-from loadtest.tune_analysis import Tuning, analyse, fit_exports
-from loadtest.tune_plan import Cell, CellRun, Journal, Plan, numbers, plan_grid, words
-from loadtest.tune_report import draw_tuning, recommended_env, verdicts_of, write_report
+from loadtest.tune.analysis import Tuning, analyse, fit_exports
+from loadtest.tune.gates import reasons_against
+from loadtest.tune.plan import Cell, CellRun, Journal, Plan, numbers, plan_grid, words
+from loadtest.tune.report import draw_tuning, recommended_env, verdicts_of, write_report
 
 NOW = Cell(batch=512, delay_ms=1000, compression="none")
 QUICK = Cell(batch=512, delay_ms=200, compression="none")

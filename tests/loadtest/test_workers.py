@@ -6,9 +6,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.generator import Load
-from loadtest.report import LoadResult
-from loadtest.requests_file import RequestRecord
+from loadtest.load.generator import Load
+from loadtest.load.report import LoadResult
+from loadtest.load.requests_file import RequestRecord
 from tests.loadtest.metrics_receiver import MetricsReceiver, receive_metrics
 from tests.loadtest.running import watched_load
 from tests.service.processes import Shop, wait_for

@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loadtest.faults import Fault
-from loadtest.report import LoadResult
-from loadtest.requests_file import RequestRecord
+from loadtest.load.report import LoadResult
+from loadtest.load.requests_file import RequestRecord
+from loadtest.outage.faults import Fault
 from loadtest.traces import StoredTraces
 from loadtest.watch import Reading
 

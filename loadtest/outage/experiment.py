@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from loadtest.faults import Fault, open_slow_link
-from loadtest.generator import Generator, Load
 from loadtest.lab import SERVICES, Lab, services_of
-from loadtest.outage_run import OutageRun, Phases
-from loadtest.report import LoadResult
-from loadtest.requests_file import RequestsFollower, read_requests
+from loadtest.load.generator import Generator, Load
+from loadtest.load.report import LoadResult
+from loadtest.load.requests_file import RequestsFollower, read_requests
+from loadtest.outage.data import OutageRun, Phases
+from loadtest.outage.faults import Fault, open_slow_link
 from loadtest.traces import look_up, sampled
 from loadtest.watch import Reading, Watcher
 from stack.canary import Backends

@@ -10,11 +10,11 @@ import gevent
 from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
-from loadtest.last_reports import LastReports
-from loadtest.links import plain_error, read_trace
-from loadtest.report import FailedRequest, FailureCount, LoadResult, utc_from_timestamp
-from loadtest.requests_file import RequestRecord, RequestsFile, path_of_worker
-from loadtest.tally import Tally
+from loadtest.load.last_reports import LastReports
+from loadtest.load.links import plain_error, read_trace
+from loadtest.load.report import FailedRequest, FailureCount, LoadResult, utc_from_timestamp
+from loadtest.load.requests_file import RequestRecord, RequestsFile, path_of_worker
+from loadtest.load.tally import Tally
 
 _FLUSH_SECONDS = 0.5
 _IN_A_REPORT = "loadtest"

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 
 from loadtest.page import PageTable, Picture, describe_machine, write_page
 from loadtest.pictures import BLUE, GREEN, GREY, ORANGE, RED, look, save_png
-from loadtest.sampling_judging import CONFIDENCE, kept_per_second, random_bits
-from loadtest.sampling_run import HeadRun, RateRun, SamplingRun
+from loadtest.sampling.data import HeadRun, RateRun, SamplingRun
+from loadtest.sampling.judging import CONFIDENCE, kept_per_second, random_bits
 from loadtest.statistics import clopper_pearson
 from loadtest.verdict import Verdict
 

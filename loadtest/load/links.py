@@ -3,7 +3,7 @@
 import ast
 from typing import Any
 
-from loadtest.arguments import TRACE_ID
+from loadtest.load.arguments import TRACE_ID
 
 _MARK = ", e.g. "
 _WRAPPER = "CatchResponseError("

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loadtest.arguments import TRACE_ID
+from loadtest.load.arguments import TRACE_ID
 
 
 class FailureCount(BaseModel):

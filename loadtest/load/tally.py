@@ -7,7 +7,7 @@ from typing import Any
 
 from hdrh.histogram import HdrHistogram
 
-from loadtest.report import FailedRequest
+from loadtest.load.report import FailedRequest
 
 NAMED_FAILURES = 10
 """The first failures are told one by one; later ones are counted."""

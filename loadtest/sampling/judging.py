@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from scipy import stats
 
-from loadtest.requests_file import RequestRecord
-from loadtest.sampling_run import HeadRun, RateRun, SamplingRun, TailRun
+from loadtest.load.requests_file import RequestRecord
+from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, TailRun
 from loadtest.statistics import Array, clopper_pearson
 from loadtest.traces import StoredTraces
 from loadtest.verdict import Judgement, Verdict, judge

@@ -9,13 +9,13 @@ import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from loadtest.gates import reasons_against
-from loadtest.generator import Generator, Load
 from loadtest.lab import Lab, services_of
-from loadtest.measuring import CpuMeter, freshness_seconds, peak_per_second, read_exports
-from loadtest.report import LoadResult
-from loadtest.requests_file import RequestsFollower, read_requests
-from loadtest.tune_plan import Cell, CellRun, Journal
+from loadtest.load.generator import Generator, Load
+from loadtest.load.report import LoadResult
+from loadtest.load.requests_file import RequestsFollower, read_requests
+from loadtest.tune.gates import reasons_against
+from loadtest.tune.measuring import CpuMeter, freshness_seconds, peak_per_second, read_exports
+from loadtest.tune.plan import Cell, CellRun, Journal
 from loadtest.watch import Reading, Watcher
 from stack.errors import StackError
 

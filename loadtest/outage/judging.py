@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from loadtest.faults import Promise
-from loadtest.outage_run import OutageRun
-from loadtest.requests_file import RequestRecord
+from loadtest.load.requests_file import RequestRecord
+from loadtest.outage.data import OutageRun
+from loadtest.outage.faults import Promise
 from loadtest.statistics import Estimate, bootstrap_ratio, percentile
 from loadtest.verdict import Judgement, Verdict, judge
 from loadtest.watch import Reading, longest_gap_seconds

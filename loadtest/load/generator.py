@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.requests_file import written_paths
-from loadtest.shapes import Shape
+from loadtest.load.requests_file import written_paths
+from loadtest.load.shapes import Shape
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[2]
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 GRACE_SECONDS = 20
 """For requests under way when the time is over, longer than Locust's own time-outs."""

@@ -19,7 +19,7 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
-from loadtest.pacing import Pace
+from loadtest.load.pacing import Pace
 
 PERIOD_SECONDS = 2.0
 _TIMEOUT_SECONDS = 0.9

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import AwareDatetime, BaseModel
 
-from loadtest.outage_judging import closing_seconds, drain_seconds, latency_ratio, opening_seconds
-from loadtest.outage_run import OutageRun
+from loadtest.load.report import LoadResult
+from loadtest.outage.data import OutageRun
+from loadtest.outage.judging import closing_seconds, drain_seconds, latency_ratio, opening_seconds
+from loadtest.outage.timeline import draw_timeline
 from loadtest.page import PageTable, Picture, describe_machine, write_page
 from loadtest.pictures import save_png
-from loadtest.report import LoadResult
-from loadtest.timeline import draw_timeline
 from loadtest.verdict import Verdict
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from locust.env import Environment
 from locust.runners import MasterRunner, Runner, WorkerRunner
 
-from loadtest.shapes import UNKNOWN_DURATION_SECONDS, Shape, elapsed_after, rate_at
+from loadtest.load.shapes import UNKNOWN_DURATION_SECONDS, Shape, elapsed_after, rate_at
 
 _LEAST_RATE = 0.01
 """Locust's page takes any number."""

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure as Drawing
 
 from loadtest.page import PageTable, Picture, describe_machine, write_page
 from loadtest.pictures import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, look, save_png
-from loadtest.tune_analysis import WASTE, CellSummary, Figure, Tuning
-from loadtest.tune_plan import CellRun, Plan
+from loadtest.tune.analysis import WASTE, CellSummary, Figure, Tuning
+from loadtest.tune.plan import CellRun, Plan
 from loadtest.verdict import Judgement, Verdict
 
 _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)

@@ -6,12 +6,12 @@ Run by `python -m loadtest`, which switches Locust's own telemetry off.
 from locust import events
 from locust.argument_parser import LocustArgumentParser
 
-from loadtest.arguments import http_url, positive_number, trace_template
-from loadtest.last_reports import LastReports
-from loadtest.publisher import Publisher
-from loadtest.recorder import Recorder
-from loadtest.shapes import Shape
-from loadtest.shopper import Shopper, links, pace
+from loadtest.load.arguments import http_url, positive_number, trace_template
+from loadtest.load.last_reports import LastReports
+from loadtest.load.publisher import Publisher
+from loadtest.load.recorder import Recorder
+from loadtest.load.shapes import Shape
+from loadtest.load.shopper import Shopper, links, pace
 
 __all__ = ["Shopper"]  # Locust finds it here
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from locust import FastHttpUser, task
 
-from loadtest.links import TraceLinks, read_trace
-from loadtest.pacing import Pace
-from loadtest.schedule import Schedule
+from loadtest.load.links import TraceLinks, read_trace
+from loadtest.load.pacing import Pace
+from loadtest.load.schedule import Schedule
 
 PRODUCTS_IN_STOCK = range(1, 12)
 SOLD_OUT_PRODUCT = 12

@@ -7,7 +7,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from loadtest.statistics import Line, bootstrap_median, fit_line, knee, pareto_front, queue_needed
-from loadtest.tune_plan import Cell, CellRun, Plan
+from loadtest.tune.plan import Cell, CellRun, Plan
 
 WASTE = 0.2
 """Beyond the knee an export's fixed cost is at most this share of it."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from loadtest.report import LoadResult
+from loadtest.load.report import LoadResult
 from loadtest.watch import Reading
 
 FEWEST_OF_RATE = 0.99

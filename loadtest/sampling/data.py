@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from loadtest.requests_file import RequestRecord
+from loadtest.load.requests_file import RequestRecord
 from loadtest.traces import StoredTraces
 
 

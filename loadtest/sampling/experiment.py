@@ -8,11 +8,11 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from loadtest.generator import Generator, Load
 from loadtest.lab import SERVICES, Lab, services_of
-from loadtest.requests_file import RequestRecord, read_requests
-from loadtest.sampling_run import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
-from loadtest.shapes import Shape
+from loadtest.load.generator import Generator, Load
+from loadtest.load.requests_file import RequestRecord, read_requests
+from loadtest.load.shapes import Shape
+from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
 from loadtest.traces import StoredTraces, count_stored, look_up, sampled, threshold_members
 from stack.canary import Backends
 from stack.errors import StackError

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatter
 
-from loadtest.outage_run import OutageRun
+from loadtest.outage.data import OutageRun
 from loadtest.pictures import BLUE, BREAKER_COLOURS, GREEN, GREY, ORANGE, PURPLE, RED, look
 from loadtest.watch import Reading
 

@@ -1,0 +1,1 @@
+"""`make outage`: the pipeline broken under load, and every promise judged."""

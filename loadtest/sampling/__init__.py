@@ -1,0 +1,1 @@
+"""`make sampling`: head and tail sampling against what they promise."""

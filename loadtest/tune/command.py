@@ -1,0 +1,94 @@
+"""`make tune`."""
+
+import time
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from loadtest.folder import new_folder
+from loadtest.lab import Lab
+from loadtest.load.generator import PROJECT, end_on_signals
+from loadtest.options import Reports, Users, console
+from loadtest.tune.analysis import analyse
+from loadtest.tune.plan import (
+    FULL_GRID,
+    QUICK_GRID,
+    REPEATS,
+    WARM_UP_SECONDS,
+    Cell,
+    Journal,
+    Plan,
+    numbers,
+    plan_grid,
+    words,
+)
+from loadtest.tune.report import recommended_env, verdicts_of, write_report
+from loadtest.tune.sweep import Sweep
+from loadtest.verdict import print_verdicts
+
+
+def tune(
+    *,
+    users: Users = 20,
+    rate: Annotated[float, typer.Option(envvar="RATE", min=0.01, help="Requests a second.")] = 80.0,
+    quick: Annotated[
+        bool, typer.Option("--quick", envvar="QUICK", help="Three minutes instead of fifteen.")
+    ] = False,
+    batches: Annotated[str, typer.Option(envvar="BATCHES", help="Batch sizes: 64,512.")] = "",
+    delays_ms: Annotated[str, typer.Option(envvar="DELAYS", help="Delays in ms: 200,1000.")] = "",
+    compressions: Annotated[str, typer.Option(envvar="COMPRESSIONS", help="none,gzip")] = "",
+    repeats: Annotated[int | None, typer.Option(envvar="REPEATS", min=1, help="Runs of each cell.")] = None,
+    seconds: Annotated[float, typer.Option(envvar="SECONDS", min=1, help="Measured of each run.")] = 8.0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", envvar="FRESH", help="Not going on with a run that was cut off.")
+    ] = False,
+    reports: Reports = PROJECT / "reports",
+) -> None:
+    """Tries batch sizes, delays and compressions, and recommends what is better beyond noise."""
+    end_on_signals()
+    lab = Lab.open(console)
+    config = lab.config_of_services({})
+    default = Cell.of(config)
+    grid = QUICK_GRID if quick else FULL_GRID
+    plan = Plan(
+        cells=plan_grid(
+            batches=tuple(int(size) for size in numbers("BATCHES", batches)) or grid.batches,
+            delays_ms=numbers("DELAYS", delays_ms) or grid.delays_ms,
+            compressions=words("COMPRESSIONS", compressions, ("none", "gzip")) or grid.compressions,
+            default=default,
+        ),
+        default=default,
+        repeats=repeats or REPEATS,
+        rate=rate,
+        users=users,
+        warm_up_seconds=WARM_UP_SECONDS,
+        measured_seconds=seconds,
+        runtime=lab.runtime.kind,
+        seed=int(time.time()),
+    )
+    journal = None if fresh else Journal.find_unfinished(reports, plan)
+    if journal is None:
+        journal = Journal.begin(new_folder(reports, "tune"), plan)
+    else:
+        console.print(f"going on with {journal.folder}, where {len(journal.runs())} runs are done")
+    try:
+        runs = Sweep(lab, journal, console).run()
+    finally:
+        lab.put_back()
+    detection_seconds = 3 * config.attempt_timeout_seconds + config.schedule_delay_ms / 1000
+    tuning = analyse(
+        journal.plan, runs, detection_seconds=detection_seconds, least_queue=config.max_queue_size
+    )
+    page = write_report(journal.plan, runs, tuning, journal.folder)
+    journal.finish(tuning)
+    print_verdicts(console, verdicts_of(tuning))
+    if tuning.recommendation is None:
+        console.print("[yellow]nothing is recommended[/]: what is used now could not be measured properly")
+        raise typer.Exit(1)
+    recommended = PROJECT / "recommended.env"
+    recommended.write_text(recommended_env(tuning))
+    console.print(escape(tuning.recommendation.reason), highlight=False)
+    console.print(f"settings: {recommended}", soft_wrap=True, highlight=False)
+    console.print("to use them: make up TELEMETRY_ENV=recommended.env")
+    console.print(f"report: {page}", soft_wrap=True, highlight=False)
