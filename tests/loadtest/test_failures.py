@@ -9,7 +9,7 @@ from loadtest.requests_file import read_requests, written_paths
 from tests.loadtest.running import FinishedLoad, run_load
 from tests.service.processes import Shop, wait_for
 
-SLOW_MS = 1_200
+SLOW_MS = 1_800
 JAEGER = "http://127.0.0.1:26686/trace/"
 
 
