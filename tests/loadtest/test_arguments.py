@@ -78,6 +78,7 @@ def test_shape_is_followed_and_absent_prometheus_warned_of_once(busy_shop: Shop,
 
     assert run.exit_status == 0, run.output
     assert run.result.requests == pytest.approx(0.6 * 60 * 3, rel=0.15)
-    warnings = [line for line in run.output.splitlines() if "WARNING" in line or "Traceback" in line]
+    signs = ("WARNING", "ERROR", "Traceback", "export", "Prometheus")
+    warnings = [line for line in run.output.splitlines() if any(sign in line for sign in signs)]
     assert len(warnings) == 1
     assert f"not in Prometheus: {url}" in warnings[0]

@@ -5,19 +5,30 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.requests_file import read_requests, written_paths
 from tests.loadtest.running import FinishedLoad, run_load
 from tests.service.processes import Shop, wait_for
 
+SLOW_MS = 1_800
 JAEGER = "http://127.0.0.1:26686/trace/"
 
 
 @pytest.fixture
 def broken_run(broken_shop: Shop, tmp_path: Path) -> FinishedLoad:
-    """A second of it, from two workers."""
+    """A second of it, from two workers, so slow that at its end Locust itself would not wait for answers."""
+    slow = {"error_rate": 1, "latency_ms": SLOW_MS}
+    broken_shop.storefront.put("/faults", json=slow).raise_for_status()
     arguments = ("--users", "4", "--rate", "40", "--seconds", "1", "--workers", "2")
     template = JAEGER + "{trace_id}"
-    file, tables = tmp_path / "broken.json", str(tmp_path / "locust")
-    return run_load(broken_shop, file, *arguments, "--trace-url", template, LOCUST_CSV=tables)
+    return run_load(
+        broken_shop,
+        tmp_path / "broken.json",
+        *arguments,
+        "--trace-url",
+        template,
+        LOCUST_CSV=str(tmp_path / "locust"),
+        LOCUST_REQUESTS_FILE=str(tmp_path / "requests.csv"),
+    )
 
 
 def test_failed_requests_lead_to_their_traces(
@@ -34,6 +45,8 @@ def test_failed_requests_lead_to_their_traces(
         rows = list(csv.DictReader(file))
     assert len({(row["Method"], row["Name"]) for row in rows}) == len(rows) == len(result.failures_by_name)
     assert sum(int(row["Occurrences"]) for row in rows) == result.failures
+    # Those that were under way at the end are counted, too.
+    assert len(read_requests(written_paths(tmp_path / "requests.csv"))) == result.requests > 0
     told += [row["Error"].partition(f", e.g. {JAEGER}")[2].rstrip("')") for row in rows]
     for trace_id in told:
         assert trace_id
