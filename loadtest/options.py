@@ -1,5 +1,6 @@
 """What several commands can be asked for, and where they tell what happens."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -11,3 +12,31 @@ console = Console()
 Users = Annotated[int, typer.Option(envvar="USERS", min=1, help="Shoppers at the same time.")]
 
 Reports = Annotated[Path, typer.Option(envvar="REPORTS", help="Where each run's report gets a folder.")]
+
+
+def numbers(variable: str, text: str) -> tuple[float, ...]:
+    """Reads `64,512`; nothing of an empty text.
+
+    Raises:
+        typer.BadParameter: one of them is no number above 0; the message names the variable.
+    """
+    try:
+        found = tuple(float(word) for word in text.split(",") if word.strip())
+    except ValueError:
+        found = (0.0,)
+    if not all(0 < value < float("inf") for value in found):
+        raise typer.BadParameter(f"{variable}={text!r}: it is a list of numbers above 0, such as 64,512")
+    return found
+
+
+def words(variable: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Reads `none,gzip`; nothing of an empty text.
+
+    Raises:
+        typer.BadParameter: one of them is not known; the message names the variable.
+    """
+    found = tuple(word.strip() for word in text.split(",") if word.strip())
+    for word in found:
+        if word not in known:
+            raise typer.BadParameter(f"{variable}={text!r}: {word!r} is none of {', '.join(known)}")
+    return found

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from loadtest.load.arguments import TRACE_ID, http_url, trace_template
-from loadtest.load.generator import Generator, Load, end_on_signals, environment
+from loadtest.load.generator import Generator, Load, end_on_signals, environment, prometheus_at
 from loadtest.load.report import LoadResult, print_result
 from loadtest.load.shapes import Shape
 from loadtest.options import Users, console
@@ -38,6 +38,9 @@ PrometheusUrl = Annotated[
         help="Push Locust's own statistics there; its Prometheus needs --web.enable-otlp-receiver.",
     ),
 ]
+PrometheusPort = Annotated[
+    int, typer.Option(envvar="PROMETHEUS_PORT", min=1, max=65535, help="Asked where no address was given.")
+]
 TraceUrl = Annotated[
     str,
     typer.Option(
@@ -63,6 +66,7 @@ def run(
     trace_url: TraceUrl = "",
     workers: Workers = 0,
     prometheus_url: PrometheusUrl = "",
+    prometheus_port: PrometheusPort = 9090,
     json: Annotated[Path | None, typer.Option(help="Also write the result here.")] = None,
 ) -> None:
     """Shops for a while and sums up; fails when any request got another answer than it was meant to get."""
@@ -76,7 +80,7 @@ def run(
             storefront_port=storefront_port,
             shape=shape,
             trace_url=trace_url or _trace_api(jaeger_port),
-            prometheus_url=prometheus_url,
+            prometheus_url=prometheus_url or prometheus_at(prometheus_port),
             workers=workers,
         )
         end_on_signals()
@@ -113,6 +117,7 @@ def ui(
     trace_url: TraceUrl = "",
     workers: Workers = 0,
     prometheus_url: PrometheusUrl = "",
+    prometheus_port: PrometheusPort = 9090,
 ) -> None:
     """Opens Locust's own page, on this machine only, until Ctrl-C."""
     console.print(f"Locust's page: http://127.0.0.1:{locust_port} (Ctrl-C ends it)")
@@ -122,7 +127,7 @@ def ui(
         storefront_port=storefront_port,
         shape=shape,
         trace_url=trace_url or _trace_api(jaeger_port),
-        prometheus_url=prometheus_url,
+        prometheus_url=prometheus_url or prometheus_at(prometheus_port),
         workers=workers,
     )
     command = load.command()

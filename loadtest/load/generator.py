@@ -111,6 +111,15 @@ class Generator:
             return self.process.wait()
 
 
+def prometheus_at(port: int) -> str:
+    """The address of this machine's Prometheus; empty when nobody listens there."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return ""
+    return f"http://127.0.0.1:{port}"
+
+
 def end_on_signals() -> None:
     """Has SIGINT and SIGTERM raise `KeyboardInterrupt` here; a shell's background jobs ignore the first."""
     for number in (signal.SIGINT, signal.SIGTERM):

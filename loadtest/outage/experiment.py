@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.lab import SERVICES, Lab, services_of
-from loadtest.load.generator import Generator, Load
+from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestsFollower, read_requests
 from loadtest.outage.data import OutageRun, Phases
@@ -97,7 +97,13 @@ class Outage:
 
     def _run(self, watcher: Watcher, config: TelemetryConfig, configuration: dict[str, str]) -> OutageRun:
         result_file = self._folder / "load.json"
-        load = Load(users=self._users, rate=self._rate, storefront_port=self._lab.settings.storefront_port)
+        settings = self._lab.settings
+        load = Load(
+            users=self._users,
+            rate=self._rate,
+            storefront_port=settings.storefront_port,
+            prometheus_url=prometheus_at(settings.prometheus_port),
+        )
         self._tell(watcher, f"load: {self._rate:g} requests/s for {self.load_seconds:g} s")
         generator = Generator(
             load,

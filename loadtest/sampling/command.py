@@ -7,11 +7,10 @@ import typer
 from loadtest.folder import new_folder
 from loadtest.lab import Lab
 from loadtest.load.generator import PROJECT, end_on_signals
-from loadtest.options import Reports, Users, console
+from loadtest.options import Reports, Users, console, numbers
 from loadtest.sampling.experiment import SamplingLab
 from loadtest.sampling.judging import judge_sampling
 from loadtest.sampling.report import write_report
-from loadtest.tune.plan import numbers
 from loadtest.verdict import is_good, print_verdicts
 
 

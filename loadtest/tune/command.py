@@ -9,7 +9,7 @@ from rich.markup import escape
 from loadtest.folder import new_folder
 from loadtest.lab import Lab
 from loadtest.load.generator import PROJECT, end_on_signals
-from loadtest.options import Reports, Users, console
+from loadtest.options import Reports, Users, console, numbers, words
 from loadtest.tune.analysis import analyse
 from loadtest.tune.plan import (
     FULL_GRID,
@@ -19,9 +19,7 @@ from loadtest.tune.plan import (
     Cell,
     Journal,
     Plan,
-    numbers,
     plan_grid,
-    words,
 )
 from loadtest.tune.report import recommended_env, verdicts_of, write_report
 from loadtest.tune.sweep import Sweep

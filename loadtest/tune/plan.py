@@ -196,31 +196,3 @@ QUICK_GRID = Grid(batches=(64, 512), delays_ms=(200, 1000), compressions=("none"
 FULL_GRID = Grid(batches=(64, 256, 1024), delays_ms=(100, 400, 1000), compressions=("none", "gzip"))
 REPEATS = 3
 WARM_UP_SECONDS = 2.0
-
-
-def numbers(variable: str, text: str) -> tuple[float, ...]:
-    """Reads `64,512`; nothing of an empty text.
-
-    Raises:
-        ValueError: one of them is no number above 0; the message names the variable.
-    """
-    try:
-        found = tuple(float(word) for word in text.split(",") if word.strip())
-    except ValueError:
-        found = (0.0,)
-    if not all(0 < value < float("inf") for value in found):
-        raise ValueError(f"{variable}={text!r}: it is a list of numbers above 0, such as 64,512")
-    return found
-
-
-def words(variable: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
-    """Reads `none,gzip`; nothing of an empty text.
-
-    Raises:
-        ValueError: one of them is not known; the message names the variable.
-    """
-    found = tuple(word.strip() for word in text.split(",") if word.strip())
-    for word in found:
-        if word not in known:
-            raise ValueError(f"{variable}={text!r}: {word!r} is none of {', '.join(known)}")
-    return found

@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from readings import reading
 
 from loadtest.load.report import LoadResult
+from loadtest.options import numbers, words
 from loadtest.statistics import Line
 from loadtest.tune.analysis import Tuning, analyse, fit_exports
 from loadtest.tune.gates import reasons_against
-from loadtest.tune.plan import Cell, CellRun, Journal, Plan, numbers, plan_grid, words
+from loadtest.tune.plan import Cell, CellRun, Journal, Plan, plan_grid
 from loadtest.tune.report import draw_tuning, recommended_env, verdicts_of, write_report
 
 NOW = Cell(batch=512, delay_ms=1000, compression="none")
@@ -238,14 +240,14 @@ def test_lists_of_numbers_are_read(values: list[int]) -> None:
 @pytest.mark.parametrize("text", ["64,many", "0", "-1", "inf", "nan"])
 def test_what_is_no_size_is_refused_by_name(text: str) -> None:
     """With the value and the remedy."""
-    with pytest.raises(ValueError, match=f"BATCHES='{text}': it is a list of numbers above 0"):
+    with pytest.raises(typer.BadParameter, match=f"BATCHES='{text}': it is a list of numbers above 0"):
         numbers("BATCHES", text)
 
 
 def test_unknown_compression_is_refused_by_name() -> None:
     """With the known ones."""
     assert words("COMPRESSIONS", "none, gzip", ("none", "gzip")) == ("none", "gzip")
-    with pytest.raises(ValueError, match="'zstd' is none of none, gzip"):
+    with pytest.raises(typer.BadParameter, match="'zstd' is none of none, gzip"):
         words("COMPRESSIONS", "none,zstd", ("none", "gzip"))
 
 

@@ -1,0 +1,288 @@
+"""Each promise of an outage is judged by what was seen: kept, broken, or not measured."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from readings import reading
+
+from loadtest.load.report import LoadResult
+from loadtest.load.requests_file import RequestRecord
+from loadtest.outage.data import OutageRun, Phases
+from loadtest.outage.faults import ALWAYS, FAULTS, Promise
+from loadtest.outage.judging import closing_seconds, drain_seconds, judge_outage, opening_seconds
+from loadtest.outage.report import OutageResult, write_report
+from loadtest.traces import StoredTraces
+from loadtest.verdict import Verdict, is_good
+from loadtest.watch import Reading
+
+NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+PHASES = Phases(load=0, before=4, fault=14, mended=34, quiet=44, drained=46)
+SPANS_PER_SECOND = 100
+
+
+def readings(*, opens: float = 15, closes: float = 38, step: float = 0.25, **last: Any) -> list[Reading]:
+    """A service whose breaker is open from one time to another, and that then sends what waited."""
+    found = []
+    for tick in range(round(48 / step) + 1):
+        at = tick * step
+        ended = round(min(at, PHASES.quiet) * SPANS_PER_SECOND)
+        is_open = opens <= at < closes
+        sent = ended if at < PHASES.fault or at >= closes + 1 else round(PHASES.fault * SPANS_PER_SECOND)
+        found.append(
+            reading(
+                at,
+                ended=ended,
+                delivered=sent,
+                breaker="open" if is_open else "closed",
+                opened_total=int(at >= opens),
+                in_memory=0,
+                spooled=ended - sent,
+                rss_bytes=100 * 2**20,
+            )
+        )
+    found[-1] = replace(found[-1], **last)
+    return found
+
+
+def requests(*, slower: float = 1.0, failed: int = 0) -> list[RequestRecord]:
+    """Fifty a second, a little uneven; slower by a factor in the fault."""
+    found = []
+    for number in range(50 * 44):
+        due = number / 50
+        latency = 0.010 + 0.002 * (number * 7 % 11) / 11
+        if PHASES.fault <= due < PHASES.mended:
+            latency *= slower
+        error = "answered 500 instead of 200" if number < failed else ""
+        status = 500 if error else 200
+        trace_id = f"{number:032x}"
+        found.append(
+            RequestRecord(
+                due, due, due + latency, "GET", "/products", status, error, trace_id, is_sampled=True
+            )
+        )
+    return found
+
+
+LOAD = LoadResult(
+    started=NOON,
+    ended=NOON + timedelta(seconds=44),
+    users=20,
+    intended_rate=50,
+    achieved_rate=50,
+    requests=2_200,
+    failures=0,
+    p50_ms=11,
+    p95_ms=12,
+    p99_ms=12,
+    late_p99_ms=1,
+    generator_cpu_share=0.2,
+    expected_errors={},
+    failures_by_name=[],
+    first_failures=[],
+    script_errors=[],
+)
+STORED = StoredTraces(asked=2_200, missing=(), incomplete={}, spans=4_400)
+
+
+def outage(fault: str = "kill", **changes: Any) -> OutageRun:
+    """A run in which every promise was kept, but for what is changed."""
+    values: dict[str, Any] = {
+        "fault": FAULTS[fault],
+        "rate": 50,
+        "seconds": 20,
+        "runtime": "native",
+        "phases": PHASES,
+        "readings": {"storefront": readings()},
+        "unread": (),
+        "requests": requests(),
+        "load": LOAD,
+        "traces": STORED,
+        "timeout_seconds": 1,
+        "delay_seconds": 1,
+        "open_max_seconds": 60,
+        "configuration": {"OTEL_BSP_SCHEDULE_DELAY": "1000"},
+    }
+    return OutageRun(**{**values, **changes})
+
+
+def only_broken(run: OutageRun) -> Verdict:
+    """The one promise that was not kept."""
+    (broken,) = [verdict for verdict in judge_outage(run) if verdict.judgement != "PASS"]
+    return broken
+
+
+def service(**changes: Any) -> dict[str, list[Reading]]:
+    """The one service, changed."""
+    return {"storefront": readings(**changes)}
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause", "flap"])
+def test_run_in_which_all_was_kept_is_good(fault: str) -> None:
+    """A line for each promise of the fault, all of them kept."""
+    run = outage(fault)
+    verdicts = judge_outage(run)
+    assert len(verdicts) == len(run.fault.promises)
+    assert is_good(verdicts), verdicts
+
+
+def test_every_fault_promises_that_requests_do_not_notice() -> None:
+    """The table: loss is allowed where disks are full, and nowhere else."""
+    for name, fault in FAULTS.items():
+        assert fault.promises >= ALWAYS
+        assert (Promise.DELIVERED in fault.promises) == (name != "disk")
+        assert (Promise.COUNTED in fault.promises) == (name == "disk")
+        assert (Promise.OPENED in fault.promises) == (name in {"kill", "pause", "disk"})
+    assert Promise.STAYED_CLOSED in FAULTS["slow"].promises
+
+
+def shifted(index: int, **changes: Any) -> dict[str, list[Reading]]:
+    """The service with one reading changed."""
+    found = readings()
+    found[index] = replace(found[index], **changes)
+    return {"storefront": found}
+
+
+@pytest.mark.parametrize(
+    ("changes", "promise", "figure"),
+    [
+        ({"readings": service(opens=99)}, "the breaker opened", "storefront: never"),
+        ({"readings": service(opens=20)}, "the breaker opened within 5 s", "storefront: 6.0 s"),
+        ({"readings": shifted(-1, breaker="half_open")}, "the breaker closed", "storefront: not"),
+        ({"open_max_seconds": 1}, "the breaker closed within 3 s", "storefront: 4.0 s"),
+        ({"requests": requests(failed=3)}, "no request failed", "3 of 2200"),
+        ({"requests": requests(slower=3)}, "p99 did not rise", "x 3.00"),
+        ({"readings": shifted(80, ended=1)}, "the ledger added up", "1 of 193 did not"),
+        ({"readings": service(step=2.0)}, "the ledger added up", "2.0 s between two"),
+        ({"readings": shifted(100, rss_bytes=140 * 2**20)}, "memory grew", "storefront: +40.0 MiB"),
+        ({"phases": replace(PHASES, drained=None)}, "what waited was sent", "spans still wait"),
+        ({"traces": replace(STORED, spans=4_399)}, "Jaeger stored", "4400 delivered, 4399 in Jaeger"),
+        ({"traces": replace(STORED, missing=("a" * 32,))}, "every sampled trace", f"such as {'a' * 32}"),
+        (
+            {"traces": replace(STORED, incomplete={"b" * 32: "spans of inventory"})},
+            "every sampled trace",
+            f"{'b' * 32} spans of inventory",
+        ),
+        ({"load": LOAD.model_copy(update={"script_errors": ["KeyError"]})}, "no request failed", "KeyError"),
+    ],
+)
+def test_broken_promise_is_told_with_its_figure(changes: dict[str, Any], promise: str, figure: str) -> None:
+    """Each by itself: the others are still kept."""
+    broken = only_broken(outage(**changes))
+    assert broken.judgement == "FAIL"
+    assert promise in broken.promise
+    assert figure in broken.figure
+
+
+@pytest.mark.parametrize("reason", ["spool_expired", "spool_corrupt"])
+def test_lost_span_breaks_what_was_promised_of_delivery(reason: str) -> None:
+    """Though it is counted: in a fault that may lose nothing, that is not enough."""
+    lost = service(delivered=4_390, dropped={reason: 10})
+    broken = only_broken(outage(readings=lost, traces=replace(STORED, spans=4_390)))
+    assert broken.promise == "every span was delivered"
+    assert broken.figure == f"4400 ended, 4390 delivered, lost: 10 {reason}"
+
+
+@pytest.mark.parametrize(
+    ("dropped", "judgement"), [({"spool_full": 10}, "PASS"), ({"spool_full": 9}, "FAIL")]
+)
+def test_full_disks_may_lose_what_is_counted(dropped: dict[str, int], judgement: str) -> None:
+    """Each span with its reason; one that is not makes the promise a broken one."""
+    lost = service(delivered=4_390, dropped=dropped)
+    verdicts = judge_outage(outage("disk", readings=lost, traces=replace(STORED, spans=4_390)))
+    (verdict,) = [verdict for verdict in verdicts if verdict.promise == Promise.COUNTED]
+    assert verdict.judgement == judgement
+
+
+def test_fault_that_lost_nothing_proves_nothing_of_counting() -> None:
+    """Where loss was to be provoked."""
+    verdicts = judge_outage(outage("disk"))
+    (counted,) = [verdict for verdict in verdicts if verdict.promise == Promise.COUNTED]
+    assert counted.judgement == "FAIL"
+
+
+def test_slow_link_must_not_open_the_breaker() -> None:
+    """Slow is not dead."""
+    assert only_broken(outage("slow")).promise == Promise.STAYED_CLOSED
+    assert is_good(judge_outage(outage("slow", readings=service(opens=99))))
+
+
+def test_too_short_a_fault_says_nothing_of_latency() -> None:
+    """Neither kept nor broken, and the remedy."""
+    short = outage(phases=replace(PHASES, before=12))
+    broken = only_broken(short)
+    assert (broken.judgement, broken.promise) == ("INVALID", Promise.LATENCY)
+    assert "raise SECONDS" in broken.figure
+    assert not is_good(judge_outage(short))
+
+
+def test_noise_is_no_rise() -> None:
+    """One bad second in the fault widens the interval, and does not fail the run."""
+    noisy = [
+        replace(record, ended=record.ended + 0.1) if 20 <= record.due < 21 else record
+        for record in requests()
+    ]
+    assert is_good(judge_outage(outage(requests=noisy)))
+
+
+def test_times_are_counted_from_the_fault_and_from_its_end() -> None:
+    """As a reader of the report takes them."""
+    run = outage()
+    assert opening_seconds(run) == {"storefront": 1.0}
+    assert closing_seconds(run) == {"storefront": 4.0}
+    assert drain_seconds(run) == pytest.approx(4.75)
+
+
+def test_breaker_that_opens_again_is_not_closed_yet() -> None:
+    """The last time counts."""
+    found = readings()
+    found[170] = replace(found[170], breaker="half_open")
+    assert closing_seconds(outage(readings={"storefront": found})) == {"storefront": 8.75}
+
+
+def test_report_stands_alone_and_can_be_read_back(tmp_path: Path) -> None:
+    """A page without a network, a picture, and figures for programs; text of others is escaped."""
+    run = outage(configuration={"TELEMETRY_X": "<script>alert(1)</script>"})
+    page = write_report(run, judge_outage(run), tmp_path).read_text()
+    assert "<svg" in page
+    assert "<script>" not in page
+    assert "src=" not in page
+    assert (tmp_path / "timeline.png").stat().st_size > 10_000
+    result = OutageResult.model_validate_json((tmp_path / "result.json").read_text())
+    assert (result.fault, result.opening_seconds) == ("kill", {"storefront": 1.0})
+    assert result.ledger["storefront"]["delivered"] == 4_400
+
+
+class NotedRuntime:
+    """Notes what is done to it."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Each of its methods notes its call."""
+        return lambda part: self.done.append(f"{name} {part}")
+
+
+@pytest.mark.parametrize(
+    ("fault", "done"),
+    [
+        ("kill", ["kill collector", "start collector"]),
+        ("pause", ["pause collector", "resume collector"]),
+        ("disk", ["pause jaeger", "resume jaeger"]),
+        ("flap", ["kill collector", "start collector"]),
+    ],
+)
+def test_fault_is_mended_whatever_happens_meanwhile(fault: str, done: list[str]) -> None:
+    """Ctrl-C in the middle of it included."""
+    runtime = NotedRuntime()
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        FAULTS[fault].inflict(runtime, 20, interrupted)  # type: ignore[arg-type]
+    assert runtime.done == done

@@ -1,0 +1,257 @@
+"""What a sampling run is judged by, on traces made up so that the answer is known."""
+
+import itertools
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.load.requests_file import RequestRecord
+from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
+from loadtest.sampling.judging import excess_over_limit, judge_sampling, route_of
+from loadtest.sampling.report import SamplingResult, write_report
+from loadtest.traces import StoredTraces, sampled
+from loadtest.verdict import Verdict, is_good
+from telemetry.threshold import NONE, encode_threshold, threshold_of
+
+COUNT = 1_000
+
+
+def request(number: int, ids: random.Random, ratio: float = 1.0, **changes: Any) -> RequestRecord:
+    """A request whose trace is kept by its id."""
+    trace_id = ids.getrandbits(128)
+    values: dict[str, Any] = {
+        "due": number / 100,
+        "started": number / 100,
+        "ended": number / 100 + 0.01,
+        "method": "GET",
+        "name": "/products",
+        "status": 200,
+        "error": "",
+        "trace_id": f"{trace_id:032x}",
+        "is_sampled": trace_id & (NONE - 1) >= threshold_of(ratio),
+    }
+    return RequestRecord(**{**values, **changes})
+
+
+def whole(count: int) -> StoredTraces:
+    """As many traces, all there."""
+    return StoredTraces(asked=count, missing=(), incomplete={}, spans=5 * count)
+
+
+def head(ratio: float, **changes: Any) -> HeadRun:
+    """A run of one ratio in which every promise was kept, but for what is changed."""
+    ids = random.Random(11)
+    requests = [request(number, ids, ratio) for number in range(COUNT)]
+    kept = sum(it.is_sampled for it in requests)
+    values: dict[str, Any] = {
+        "ratio": ratio,
+        "requests": requests,
+        "stored": whole(kept),
+        "strays": 0,
+        "strays_asked": 200,
+        "thresholds": frozenset({f"ot=th:{encode_threshold(threshold_of(ratio))}"}),
+        "calls": ServerCalls({"GET /products": round(kept / ratio)}, {}),
+        "refused": 0,
+    }
+    return HeadRun(**{**values, **changes})
+
+
+def limited(kept: set[int]) -> RateRun:
+    """A hundred requests a second for ten seconds, of which some were kept."""
+    ids = random.Random(12)
+    requests = [request(number, ids, is_sampled=number in kept) for number in range(COUNT)]
+    return RateRun(5, requests, whole(len(kept)))
+
+
+ALLOWED = {*range(5), *range(5, COUNT, 20)}
+
+
+def tail(**changes: Any) -> TailRun:
+    """Errors and ordinary requests, of which a tenth was kept."""
+    ids = random.Random(13)
+    requests = [
+        request(number, ids, **({"status": 500, "error": "answered 500"} if number % 10 == 0 else {}))
+        for number in range(COUNT)
+    ]
+    values: dict[str, Any] = {
+        "percentage": 10,
+        "slow_seconds": 0.8,
+        "requests": requests,
+        "must_keep": whole(100),
+        "kept_of_the_rest": 90,
+        "rest": 900,
+        "calls": ServerCalls({"GET /products": COUNT}, {"GET /products": 100}),
+        "refused": 0,
+    }
+    return TailRun(**{**values, **changes})
+
+
+def sampling(**changes: Any) -> SamplingRun:
+    """A run in which every promise was kept, but for what is changed."""
+    values: dict[str, Any] = {
+        "runtime": "native",
+        "rate": 100,
+        "heads": [head(0.1), head(0.5)],
+        "limited": limited(ALLOWED),
+        "tail": tail(),
+        "excluded_calls": 0,
+        "excluded_asked": 60,
+        "configuration": {},
+    }
+    return SamplingRun(**{**values, **changes})
+
+
+def only_broken(run: SamplingRun) -> Verdict:
+    """The one promise that was not kept."""
+    (broken,) = [verdict for verdict in judge_sampling(run) if verdict.judgement != "PASS"]
+    return broken
+
+
+def test_run_in_which_all_was_kept_is_good() -> None:
+    """A line for each promise."""
+    verdicts = judge_sampling(sampling())
+    assert is_good(verdicts), verdicts
+    assert len(verdicts) == 6 * 2 + 1 + 3 + 1 + 3
+
+
+def flipped(run: HeadRun, count: int) -> HeadRun:
+    """The run with so many decisions turned round, as many each way."""
+    kept = [it for it in run.requests if it.is_sampled][:count]
+    dropped = [it for it in run.requests if not it.is_sampled][:count]
+    changed = {it.trace_id for it in (*kept, *dropped)}
+    return replace(
+        run,
+        requests=[
+            replace(it, is_sampled=not it.is_sampled) if it.trace_id in changed else it for it in run.requests
+        ],
+    )
+
+
+def too_many(run: HeadRun) -> HeadRun:
+    """The run in which twice as many were kept, and counted so."""
+    more = head(0.2)
+    kept = sum(it.is_sampled for it in more.requests)
+    return replace(
+        run,
+        requests=more.requests,
+        stored=whole(kept),
+        calls=ServerCalls({"GET /products": kept / run.ratio}, {}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "promise", "figure"),
+    [
+        ({"heads": [flipped(head(0.1), 1)]}, "ratio 0.1: keeps what every lower ratio keeps", "2 of 1000"),
+        ({"heads": [head(0.5, strays=1)]}, "ratio 0.5: nothing of a trace that was not kept", "1 of 200"),
+        (
+            {"heads": [head(0.5, stored=StoredTraces(9, ("a" * 32,), {}, 40))]},
+            "ratio 0.5: traces are whole",
+            f"8 of 9; {'a' * 32} lacks everything",
+        ),
+        ({"heads": [head(0.5, thresholds=frozenset({"ot=th:8", ""}))]}, "says its threshold", "ot=th:8"),
+        ({"heads": [head(0.5, thresholds=frozenset())]}, "says its threshold", "no span"),
+        (
+            {"heads": [head(0.1, calls=ServerCalls({"GET /products": 100}, {}))]},
+            "span metrics count what was sampled away",
+            "100 counted of 1000",
+        ),
+        ({"excluded_calls": 1}, "health and metrics paths", "1 spans of 60"),
+        ({"limited": limited({*ALLOWED, 6, 7, 8})}, "never more than a second's worth", "kept"),
+        ({"limited": limited(set(range(0, COUNT, 50)))}, "what it allows is kept", "2.00 a second"),
+        (
+            {"tail": tail(must_keep=StoredTraces(100, (), {"b" * 32: "spans of inventory"}, 490))},
+            "every trace with an error and every slow one",
+            "99 of 100",
+        ),
+        ({"tail": tail(kept_of_the_rest=200)}, "of the rest its share", "200 of 900"),
+        (
+            {"tail": tail(calls=ServerCalls({"GET /products": COUNT - 1}, {"GET /products": 100}))},
+            "span metrics are the true counts",
+            "999 of 1000 requests",
+        ),
+        (
+            {"tail": tail(calls=ServerCalls({"GET /products": COUNT}, {"GET /products": 99}))},
+            "span metrics are the true counts",
+            "99 of 100 errors",
+        ),
+    ],
+)
+def test_broken_promise_is_told_with_its_figure(changes: dict[str, Any], promise: str, figure: str) -> None:
+    """Each by itself: the others are still kept."""
+    broken = only_broken(sampling(**changes))
+    assert broken.judgement == "FAIL"
+    assert promise in broken.promise
+    assert figure in broken.figure
+
+
+def test_share_that_is_not_the_ratio_is_found() -> None:
+    """Twice too many: the share is off, and so is what span metrics make of it."""
+    broken = [
+        it.promise for it in judge_sampling(sampling(heads=[too_many(head(0.1))])) if it.judgement != "PASS"
+    ]
+    assert "ratio 0.1: the kept share is the ratio" in broken
+    assert "ratio 0.1: span metrics count what was sampled away" in broken
+
+
+@pytest.mark.parametrize("changes", [{"heads": [head(0.5, refused=7)]}, {"tail": tail(refused=7)}])
+def test_counts_are_not_judged_where_the_collector_refused(changes: dict[str, Any]) -> None:
+    """What is sent again is counted again: neither kept nor broken."""
+    broken = only_broken(sampling(**changes))
+    assert broken.judgement == "INVALID"
+    assert "refused 7 spans" in broken.figure
+
+
+def test_ids_that_are_not_random_are_found() -> None:
+    """A share of them all the same in their last bits."""
+    run = head(1.0)
+    skewed = [
+        replace(it, trace_id=it.trace_id[:18] + "f" * 14) if number % 8 == 0 else it
+        for number, it in enumerate(run.requests)
+    ]
+    assert only_broken(sampling(heads=[replace(run, requests=skewed)])).promise == "trace ids are uniform"
+
+
+@given(
+    times=st.lists(st.floats(0, 20), min_size=1, max_size=40).map(sorted),
+    per_second=st.floats(0.1, 10),
+)
+def test_excess_is_that_of_the_worst_span_of_time(times: list[float], per_second: float) -> None:
+    """As counted the slow way, over every pair."""
+    pairs = itertools.combinations_with_replacement(range(len(times)), 2)
+    slow = max(last - first + 1 - per_second * (times[last] - times[first]) for first, last in pairs)
+    assert excess_over_limit(times, per_second) == pytest.approx(slow - max(1, per_second), abs=1e-6)
+
+
+def test_traces_must_hold_the_services_that_answered() -> None:
+    """An order that the inventory had a word in, and nothing that was not sampled."""
+    ids = random.Random(14)
+    order = request(0, ids, method="POST", name="/orders", status=201)
+    sold_out = request(1, ids, method="POST", name="/orders (sold out)", status=409)
+    nonsense = request(2, ids, method="POST", name="/orders (malformed)", status=422)
+    page = request(3, ids)
+    dropped = request(4, ids, is_sampled=False)
+    both, one = frozenset({"storefront", "inventory"}), frozenset({"storefront"})
+    assert sampled([order, sold_out, nonsense, page, dropped]) == {
+        order.trace_id: both,
+        sold_out.trace_id: both,
+        nonsense.trace_id: one,
+        page.trace_id: one,
+    }
+    assert Counter(map(route_of, (order, sold_out))) == {"POST /orders": 2}
+
+
+def test_report_stands_alone_and_can_be_read_back(tmp_path: Path) -> None:
+    """A page without a network, a picture, and figures for programs."""
+    run = sampling()
+    page = write_report(run, judge_sampling(run), tmp_path).read_text()
+    assert "<svg" in page
+    assert (tmp_path / "sampling.png").stat().st_size > 10_000
+    result = SamplingResult.model_validate_json((tmp_path / "result.json").read_text())
+    assert is_good(result.verdicts)
