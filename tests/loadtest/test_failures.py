@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.requests_file import read_requests, written_paths
+from loadtest.load.requests_file import read_requests, written_paths
 from tests.loadtest.running import FinishedLoad, run_load
 from tests.service.processes import Shop, wait_for
 
