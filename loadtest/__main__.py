@@ -2,25 +2,38 @@
 
 import os
 import sys
+from importlib import import_module
 
 import typer
 from dotenv import dotenv_values
 from rich.markup import escape
 
-from loadtest.load.command import run, ui
 from loadtest.load.generator import PROJECT
 from loadtest.options import console
-from loadtest.outage.command import outage
-from loadtest.sampling.command import sampling
-from loadtest.tune.command import tune
 from stack.errors import StackError
 from telemetry.errors import TelemetryError
 
-cli = typer.Typer(
-    add_completion=False, no_args_is_help=True, help="Load on the demo shop, and what it proves."
-)
-for command in (run, ui, outage, tune, sampling):
-    cli.command()(command)
+COMMANDS = {
+    "run": "loadtest.load.command",
+    "ui": "loadtest.load.command",
+    "outage": "loadtest.outage.command",
+    "tune": "loadtest.tune.command",
+    "sampling": "loadtest.sampling.command",
+}
+"""Where each command is."""
+
+
+def commands(asked: str) -> typer.Typer:
+    """The command that is asked for; all of them when it is none, for the help.
+
+    Plots and statistics take a second or two to import, and plain load needs neither.
+    """
+    cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Load on the demo shop.")
+    # A group even of one: its name is then an argument.
+    cli.callback()(lambda: None)
+    for name in [asked] if asked in COMMANDS else COMMANDS:
+        cli.command(name)(getattr(import_module(COMMANDS[name]), name))
+    return cli
 
 
 def main() -> None:
@@ -30,7 +43,7 @@ def main() -> None:
         if name.endswith("_PORT") and value is not None:
             os.environ.setdefault(name, value)
     try:
-        cli()
+        commands(sys.argv[1] if len(sys.argv) > 1 else "")()
     except (StackError, TelemetryError) as error:
         console.print(f"[bold red]failed[/] {escape(str(error))}", highlight=False)
         sys.exit(1)

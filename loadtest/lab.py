@@ -17,11 +17,20 @@ _TELLING = ("OTEL_", "TELEMETRY_", "ENVIRONMENT", "COLLECTOR_", "TAIL_")
 
 
 class Lab:
-    """The stack, up; for one thread."""
+    """The stack, up; for one thread.
 
-    def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
+    Args:
+        settings: of the stack.
+        runtime: where it runs.
+        variables: over the services' own in every run, under what an experiment sets itself.
+    """
+
+    def __init__(
+        self, settings: StackSettings, runtime: Runtime, variables: Mapping[str, str] | None = None
+    ) -> None:
         self.settings = settings
         self.runtime = runtime
+        self._variables = dict(variables or {})
         self._restarted: list[str] = []
 
     @classmethod
@@ -48,8 +57,9 @@ class Lab:
         if part not in self._restarted:
             self._restarted.append(part)
         # Several workers have a ledger each, and only one of them answers.
+        usual = self._variables if part in SERVICES else {}
         alone = {"WEB_CONCURRENCY": "1"} if part == "storefront" else {}
-        self.runtime.restart(part, {**alone, **variables})
+        self.runtime.restart(part, {**usual, **alone, **variables})
 
     def put_back(self) -> None:
         """Restarts what was restarted, as `make up` would start it."""

@@ -27,6 +27,8 @@ def reasons_against(
         reasons.append(f"the generator is saturated: {load.generator_cpu_share:.0%} of a core")
     if achieved_share < FEWEST_OF_RATE:
         reasons.append(f"the generator made {achieved_share:.1%} of the intended requests")
+    if load.lost_workers:
+        reasons.append(f"{load.lost_workers} workers of the generator were lost")
     if load.failures or load.script_errors:
         reasons.append(f"{load.failures + len(load.script_errors)} requests failed")
     if other_cpu_cores > MOST_OTHER_CORES:

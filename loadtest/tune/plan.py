@@ -91,9 +91,9 @@ def plan_grid(
 
 
 class CellRun(BaseModel):
-    """One cell, measured once."""
+    """One cell, measured once; a figure that could not be had is not a number."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     cell: Cell
     repeat: int

@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -34,16 +33,12 @@ class Sweep:
         lab: the stack; put back by its owner.
         journal: the plan, and where runs are kept.
         console: where it is told.
-        environment: further settings of every cell, over the services' own.
     """
 
-    def __init__(
-        self, lab: Lab, journal: Journal, console: Console, environment: Mapping[str, str] | None = None
-    ) -> None:
+    def __init__(self, lab: Lab, journal: Journal, console: Console) -> None:
         self._lab = lab
         self._journal = journal
         self._console = console
-        self._environment = dict(environment or {})
 
     def run(self) -> list[CellRun]:
         """Measures the rest; returns every run, those of earlier times included."""
@@ -67,9 +62,7 @@ class Sweep:
 
     def _measure(self, cell: Cell, repeat: int) -> CellRun:
         plan = self._journal.plan
-        self._lab.restart(
-            _MEASURED, {"TELEMETRY_TRACE_RESPONSE": "true", **self._environment, **cell.variables}
-        )
+        self._lab.restart(_MEASURED, {"TELEMETRY_TRACE_RESPONSE": "true", **cell.variables})
         folder = self._journal.folder
         requests_file, result_file = folder / "requests.csv", folder / "load.json"
         requests_file.unlink(missing_ok=True)
@@ -105,9 +98,11 @@ class Sweep:
             readings = watcher.readings[_MEASURED]
         finally:
             generator.stop()
-        requests = [it for it in read_requests([requests_file]) if started <= it.due < ended]
+        everything = read_requests([requests_file])
+        requests = [it for it in everything if started <= it.due < ended]
+        made = sum(started <= it.started < ended for it in everything)
         latencies = sorted(it.latency_seconds for it in requests)
-        achieved = len(requests) / (plan.rate * (ended - started))
+        achieved = made / (plan.rate * (ended - started))
         measured = [reading for reading in readings if first.at <= reading.at <= last.at]
         spans = last.ended - first.ended
         result = LoadResult.model_validate_json(result_file.read_text())

@@ -1,0 +1,136 @@
+"""The load lab on the real programs, each run in its quick form; and defects planted, which it must find."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from running_stack import Stack
+
+from loadtest.lab import Lab
+from loadtest.outage.data import OutageRun
+from loadtest.outage.experiment import Outage
+from loadtest.outage.faults import FAULTS, Promise
+from loadtest.outage.judging import judge_outage
+from loadtest.outage.report import write_report
+from loadtest.sampling.experiment import SamplingLab
+from loadtest.sampling.judging import judge_sampling
+from loadtest.tune.plan import Cell, CellRun, Journal, Plan
+from loadtest.tune.sweep import Sweep
+from loadtest.verdict import Verdict
+
+pytestmark = pytest.mark.timeout(900)
+
+SOON = {"TELEMETRY_BREAKER_OPEN_MAX_SECONDS": "8"}
+"""So that a recovery takes seconds."""
+NEVER_OPENS = {
+    "TELEMETRY_BREAKER_FAILURE_THRESHOLD": "1000000",
+    "TELEMETRY_BREAKER_MINIMUM_CALLS": "1000000",
+}
+FORGETS = {"TELEMETRY_SPOOL_MAX_AGE_SECONDS": "2"}
+
+
+def outage(
+    stack: Stack, folder: Path, fault: str, variables: Mapping[str, str], seconds: float = 8
+) -> OutageRun:
+    """A short outage at a low rate."""
+    lab = Lab(stack.settings, stack.runtime, {**SOON, **variables})
+    console = Console(quiet=True)
+    return Outage(lab, FAULTS[fault], rate=30, users=15, seconds=8, folder=folder, console=console).run()
+
+
+def judged(run: OutageRun) -> dict[Promise, Verdict]:
+    """Each promise's verdict."""
+    promises = [promise for promise in Promise if promise in run.fault.promises]
+    return dict(zip(promises, judge_outage(run), strict=True))
+
+
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_what_is_promised_of_an_outage_is_kept(fault: str, stack: Stack, tmp_path: Path) -> None:
+    """In every fault; of latency only that it was measured, for this machine does more at once."""
+    run = outage(stack, tmp_path, fault, {})
+    verdicts = judged(run)
+    latency = verdicts.pop(Promise.LATENCY)
+    assert latency.judgement != "INVALID", latency
+    assert {it.judgement for it in verdicts.values()} == {"PASS"}, verdicts
+    page = write_report(run, [*verdicts.values(), latency], tmp_path)
+    assert page.stat().st_size > 10_000
+    assert stack.health()["circuit_breaker"]["opened_total"] == 0, "the services were not put back"
+
+
+def test_breaker_that_never_opens_is_found(stack: Stack, tmp_path: Path) -> None:
+    """Planted by configuration: the one promise that it breaks is told as broken."""
+    verdicts = judged(outage(stack, tmp_path, "kill", NEVER_OPENS))
+    assert verdicts[Promise.OPENED].judgement == "FAIL"
+    assert "never" in verdicts[Promise.OPENED].figure
+    assert verdicts[Promise.NO_FAILURE].judgement == "PASS"
+
+
+def test_spool_that_loses_records_is_found(stack: Stack, tmp_path: Path) -> None:
+    """Planted by configuration: it gives up what is two seconds old."""
+    run = outage(stack, tmp_path, "kill", FORGETS)
+    verdicts = judged(run)
+    assert verdicts[Promise.DELIVERED].judgement == "FAIL"
+    assert "spool_expired" in verdicts[Promise.DELIVERED].figure
+    assert verdicts[Promise.TRACES].judgement == "FAIL"
+    assert verdicts[Promise.LEDGER].judgement == "PASS", "lost, but counted"
+    assert run.traces.missing
+
+
+def sweep(stack: Stack, folder: Path, *cells: Cell, rate: float, users: int) -> list[CellRun]:
+    """Each cell once, for a few seconds."""
+    plan = Plan(
+        cells=cells,
+        default=cells[0],
+        repeats=1,
+        rate=rate,
+        users=users,
+        warm_up_seconds=1,
+        measured_seconds=4,
+        runtime=stack.runtime.kind,
+        seed=1,
+    )
+    lab = Lab(stack.settings, stack.runtime)
+    try:
+        return Sweep(lab, Journal.begin(folder, plan), Console(quiet=True)).run()
+    finally:
+        lab.put_back()
+
+
+def test_cells_are_measured(stack: Stack, tmp_path: Path) -> None:
+    """A longer delay makes larger batches that arrive later; the ledger is whole in both."""
+    quick = Cell(batch=512, delay_ms=100, compression="gzip")
+    slow = Cell(batch=512, delay_ms=1500, compression="none")
+    runs = {run.cell: run for run in sweep(stack, tmp_path, quick, slow, rate=60, users=20)}
+    assert runs[slow].batch_spans > 2 * runs[quick].batch_spans
+    assert runs[slow].freshness_p50_seconds > 2 * runs[quick].freshness_p50_seconds
+    for run in runs.values():
+        assert not any("ledger" in reason or "sent" in reason for reason in run.invalid_because)
+        assert run.dropped == 0
+        assert run.spans_per_second > 60
+        assert 100 < run.bytes_per_span < 1_000
+        assert 50 < run.cpu_us_per_span < 20_000
+        assert run.rss_bytes > 2**20
+
+
+def test_generator_that_is_too_slow_makes_its_cell_invalid(stack: Stack, tmp_path: Path) -> None:
+    """Planted: two shoppers are to make thousands of requests a second."""
+    cell = Cell(batch=512, delay_ms=1000, compression="none")
+    (run,) = sweep(stack, tmp_path, cell, rate=5_000, users=2)
+    assert not run.is_valid
+    assert any("of the intended requests" in reason for reason in run.invalid_because)
+
+
+def test_what_is_promised_of_sampling_is_kept(stack: Stack, tmp_path: Path) -> None:
+    """Head, rate-limited and tail, read back from Jaeger and Prometheus."""
+    lab = SamplingLab(
+        Lab(stack.settings, stack.runtime),
+        rate=60,
+        users=20,
+        seconds=6,
+        ratios=(0.1, 1.0),
+        folder=tmp_path,
+        console=Console(quiet=True),
+    )
+    verdicts = judge_sampling(lab.run())
+    assert {verdict.judgement for verdict in verdicts} == {"PASS"}, verdicts
