@@ -69,8 +69,8 @@ class Sweep:
         load = Load(users=plan.users, rate=plan.rate, storefront_port=self._lab.settings.storefront_port)
         generator = Generator(
             load,
-            # The rest is for its own start and end, which are not measured.
-            seconds=plan.warm_up_seconds + plan.measured_seconds + 1,
+            # It is stopped when what is measured is over.
+            seconds=plan.warm_up_seconds + plan.measured_seconds + _START_SECONDS,
             result_file=result_file,
             requests_file=requests_file,
             log=folder / "locust.log",
@@ -92,7 +92,7 @@ class Sweep:
                 last = self._reading(watcher, after=ended)
                 cpu_seconds, other_cores = meter.measured_seconds(), meter.other_cores()
                 exports = read_exports(client).since(before)
-                if generator.wait() != 0:
+                if generator.stop() != 0:
                     raise StackError(f"Locust failed; its words are in {folder / 'locust.log'}")
                 self._wait_until_sent(watcher)
             readings = watcher.readings[_MEASURED]
