@@ -1,5 +1,6 @@
 """The stack as an experiment uses it: parts restarted with settings of its own, then put back."""
 
+import math
 from collections.abc import Mapping
 
 from pydantic import AliasChoices
@@ -52,6 +53,19 @@ class Lab:
             )
         return cls(settings, runtime)
 
+    def check_room(self, traces: float) -> None:
+        """Whether Jaeger can keep so many traces, so that all of them can be asked for.
+
+        Raises:
+            StackError: it cannot.
+        """
+        room = self.settings.jaeger_max_traces
+        if traces > room:
+            raise StackError(
+                f"the run would make {traces:.0f} traces, and Jaeger keeps {room} (JAEGER_MAX_TRACES): lower "
+                f"RATE or SECONDS, or `make up JAEGER_MAX_TRACES={math.ceil(traces / 1000) * 1000}` and again"
+            )
+
     def restart(self, part: str, variables: Mapping[str, str]) -> None:
         """Restarts a part with these variables over its own, until `put_back`."""
         if part not in self._restarted:
@@ -73,7 +87,7 @@ class Lab:
             for name, value in service_variables(self.settings).items()
             if is_service_variable(name)
         }
-        return {**own, **variables}
+        return {**own, **self._variables, **variables}
 
     def config_of_services(self, variables: Mapping[str, str]) -> TelemetryConfig:
         """The library's own reading of it.

@@ -79,6 +79,8 @@ class StackSettings(BaseSettings):
     toxiproxy_port: Port
     otlp_proxy_port: Port
 
+    jaeger_max_traces: Annotated[int, Field(ge=1)]
+    """How many traces Jaeger keeps, in memory: the oldest make way."""
     tail_sampling_percentage: Annotated[FiniteFloat, Field(ge=0, le=100)] | None = None
     """The share of ordinary traces that the Collector keeps beside all with errors and all slow ones, in
     percent; None: it keeps every trace that it is sent."""

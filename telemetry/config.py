@@ -575,9 +575,12 @@ def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> str:
     if field not in TelemetryConfig.model_fields:
         return f"{field} is not a setting of TelemetryConfig; see its fields for the names"
     info = TelemetryConfig.model_fields[field]
+    argument = next((name for name in (field, *_choices(field)) if name in values), None)
     variable = next((name for name in _choices(field) if os.environ.get(name)), None)
     source, value = (
-        (variable, os.environ[variable]) if variable and field not in values else (field, values.get(field))
+        (variable, os.environ[variable])
+        if variable and argument is None
+        else (argument or field, values.get(argument or field))
     )
     if field in {"endpoint", "traces_endpoint", "metrics_endpoint"}:
         value = without_secrets(str(value))

@@ -77,6 +77,7 @@ class Outage:
         Raises:
             StackError: the stack cannot be brought up, or a part does not become well.
         """
+        self._lab.check_room(self._rate * self.load_seconds)
         fault, runtime = self._fault, self._lab.runtime
         with ExitStack() as afterwards:
             afterwards.callback(self._lab.put_back)

@@ -79,6 +79,7 @@ class SamplingLab:
         Raises:
             StackError: the stack does not do what is needed to measure it.
         """
+        self._lab.check_room(self._rate * self._seconds)
         try:
             heads = [self._head(ratio) for ratio in self._ratios]
             limited = self._rate_limited()

@@ -41,6 +41,7 @@ def commands_of(
                 "JAEGER_METRICS_HOST": HOST,
                 "JAEGER_METRICS_PORT": str(settings.jaeger_metrics_port),
                 "PROMETHEUS_URL": f"http://{HOST}:{settings.prometheus_port}",
+                "JAEGER_MAX_TRACES": str(settings.jaeger_max_traces),
             },
         ),
         Command(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from loadtest.__main__ import cli
+from loadtest.__main__ import commands
 from loadtest.load.arguments import http_url, positive_number, trace_template
 from loadtest.load.generator import Load
 from loadtest.load.shapes import Shape
@@ -54,7 +54,7 @@ def test_good_values_are_taken() -> None:
 @pytest.mark.parametrize("command", ["run", "ui"])
 def test_command_line_refuses_in_words(command: str, arguments: list[str], words: str) -> None:
     """Before anything is started."""
-    refused = CliRunner().invoke(cli, [command, *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
+    refused = CliRunner().invoke(commands(""), [command, *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
 
     assert refused.exit_code == 2
     assert words in " ".join(refused.output.replace("│", " ").split())

@@ -60,7 +60,6 @@ def test_no_variable_is_set_that_no_file_reads(settings: StackSettings) -> None:
         assert set(environment_of(part, settings)) <= read
         by_default = {
             "JAEGER_UI_CONFIG",
-            "JAEGER_MAX_TRACES",
             "COLLECTOR_MEMORY_LIMIT_MIB",
             "COLLECTOR_QUEUE_SPANS",
         }

@@ -1,0 +1,74 @@
+"""The lab's hold on the stack: what it restarts it puts back, and what cannot be measured it refuses."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from loadtest.lab import Lab
+from stack.errors import StackError
+from stack.settings import load_settings
+from telemetry.errors import ConfigurationError
+
+
+class NotedRuntime:
+    """Notes what is restarted, and with what."""
+
+    def __init__(self) -> None:
+        self.restarted: list[tuple[str, dict[str, str]]] = []
+
+    def restart(self, part: str, variables: Mapping[str, str]) -> None:
+        """Notes it."""
+        self.restarted.append((part, dict(variables)))
+
+
+@pytest.fixture
+def runtime() -> NotedRuntime:
+    """A runtime that does nothing."""
+    return NotedRuntime()
+
+
+@pytest.fixture
+def lab(runtime: NotedRuntime) -> Lab:
+    """A lab with a setting of its own."""
+    return Lab(load_settings(), runtime, {"OTEL_BSP_SCHEDULE_DELAY": "50"})  # type: ignore[arg-type]
+
+
+def test_every_part_is_put_back_once(lab: Lab, runtime: NotedRuntime) -> None:
+    """However often it was restarted; and nothing twice."""
+    lab.restart("collector", {"COLLECTOR_QUEUE_SPANS": "100"})
+    lab.restart("storefront", {"SHOP_X": "1"})
+    lab.restart("storefront", {"SHOP_X": "2"})
+    lab.put_back()
+    lab.put_back()
+    assert runtime.restarted == [
+        ("collector", {"COLLECTOR_QUEUE_SPANS": "100"}),
+        ("storefront", {"OTEL_BSP_SCHEDULE_DELAY": "50", "WEB_CONCURRENCY": "1", "SHOP_X": "1"}),
+        ("storefront", {"OTEL_BSP_SCHEDULE_DELAY": "50", "WEB_CONCURRENCY": "1", "SHOP_X": "2"}),
+        ("storefront", {}),
+        ("collector", {}),
+    ]
+
+
+def test_configuration_is_the_librarys_own_reading(lab: Lab) -> None:
+    """Of what the services are restarted with."""
+    config = lab.config_of_services({"OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"})
+    assert (config.schedule_delay_ms, config.attempt_timeout_seconds) == (50, 0.5)
+    with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_TIMEOUT"):
+        lab.config_of_services({"OTEL_EXPORTER_OTLP_TIMEOUT": "soon"})
+
+
+def test_reports_show_what_decides_a_run_and_no_secret(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headers are left out, whole."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret")
+    shown = lab.shown_configuration({"TELEMETRY_SPOOL_MAX_BYTES": "65536"})
+    assert shown["OTEL_BSP_SCHEDULE_DELAY"] == "50"
+    assert shown["TELEMETRY_SPOOL_MAX_BYTES"] == "65536"
+    assert "secret" not in str(shown)
+    assert "STOREFRONT_PORT" not in shown
+
+
+def test_more_traces_than_jaeger_keeps_are_refused(lab: Lab) -> None:
+    """Before anything is broken, with the remedy."""
+    lab.check_room(lab.settings.jaeger_max_traces)
+    with pytest.raises(StackError, match=r"24200 traces.*`make up JAEGER_MAX_TRACES=25000`"):
+        lab.check_room(24_200)
