@@ -1,5 +1,6 @@
 """TelemetryClient: tracer, meter, manual spans, health and shutdown, for code of your own."""
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -208,7 +209,9 @@ class TelemetryClient:
         self.shutdown()
 
     def _seconds(self, timeout_seconds: float | None) -> float:
-        return self.config.shutdown_seconds if timeout_seconds is None else timeout_seconds
+        seconds = self.config.shutdown_seconds if timeout_seconds is None else timeout_seconds
+        # What is no time, or longer than any: it must not fail in the middle of an end.
+        return min(max(0.0, seconds), threading.TIMEOUT_MAX) if seconds == seconds else 0.0  # noqa: PLR0124 - nan
 
 
 def _spool_health(pipeline: ExportPipeline, spans: int) -> SpoolHealth:

@@ -58,6 +58,8 @@ _RESOURCE_ATTRIBUTE_OF = {
     "service_version": "service.version",
     "environment": "deployment.environment.name",
 }
+MOST_DELAY_MS = 86_400_000
+"""A day."""
 _SAMPLERS_ELSEWHERE = ("jaeger_remote", "parentbased_jaeger_remote", "xray")
 
 
@@ -254,13 +256,15 @@ class TelemetryConfig(BaseSettings):
     )
     schedule_delay_ms: FiniteFloat = Field(
         1000,
-        gt=0,
+        ge=1,
+        le=MOST_DELAY_MS,
         validation_alias=_variables("OTEL_BSP_SCHEDULE_DELAY"),
         description="the longest a span waits for its batch to fill, in milliseconds",
     )
     export_timeout_ms: FiniteFloat = Field(
         3000,
         gt=0,
+        le=MOST_DELAY_MS,
         validation_alias=_variables("OTEL_BSP_EXPORT_TIMEOUT"),
         description="the longest one export may take, in milliseconds",
     )

@@ -6,7 +6,6 @@ thousand worker threads: clients of equal configuration share one `Providers`.
 
 import atexit
 import hashlib
-import math
 import threading
 import time
 import weakref
@@ -23,7 +22,7 @@ from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerP
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
-from .config import TelemetryConfig
+from .config import MOST_DELAY_MS, TelemetryConfig
 from .export.metric_exporter import OtlpMetricExporter
 from .export.pipeline import ExportPipeline
 from .export.status import StatusBoard
@@ -126,13 +125,14 @@ class Providers:
     ) -> None:
         """Changes what may be changed while it runs; all of it, or nothing and a `ValueError`."""
         capacity, present = self.config.max_queue_size, self.pipeline.batching
-        if batch_size is not None and batch_size not in range(1, capacity + 1):
+        if batch_size is not None and (type(batch_size) is not int or not 1 <= batch_size <= capacity):
             rule = f"it must be 1 to {capacity} (OTEL_BSP_MAX_QUEUE_SIZE)"
             raise ValueError(f"batch_size={batch_size!r} cannot be set: {rule}")
-        if delay_ms is not None and not 0 < delay_ms < math.inf:
-            raise ValueError(f"delay_ms={delay_ms!r} cannot be set: it must be above 0, in milliseconds")
+        if delay_ms is not None and not (_is_number(delay_ms) and 1 <= delay_ms <= MOST_DELAY_MS):
+            rule = f"it must be 1 to {MOST_DELAY_MS}, in milliseconds"
+            raise ValueError(f"delay_ms={delay_ms!r} cannot be set: {rule}")
         if sampling_ratio is not None:
-            if not 0 <= sampling_ratio <= 1:
+            if not (_is_number(sampling_ratio) and 0 <= sampling_ratio <= 1):
                 raise ValueError(f"sampling_ratio={sampling_ratio!r} cannot be set: it must be 0 to 1")
             self.sampler.adjust(sampling_ratio)
         self.pipeline.batching = Batching(
@@ -172,6 +172,11 @@ def providers_for(config: TelemetryConfig) -> Providers:
                 atexit.register(_stop_all)
             providers = _all[key] = Providers(config)
         return providers
+
+
+def _is_number(value: object) -> bool:
+    # True is 1 to Python, and to nobody else.
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _stop_all() -> None:

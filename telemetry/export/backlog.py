@@ -14,6 +14,9 @@ from .outcome import Fate, Outcome
 from .spool.pace import ReplayPace
 from .spool.spool import Spool
 
+_TRY_SECONDS = 1.0
+"""Until a spool that an earlier run has not left yet is tried again."""
+
 
 class Backlog:
     """Parcels on their way. For one thread.
@@ -31,7 +34,8 @@ class Backlog:
     ) -> None:
         self.outbox = outbox
         self.pace = ReplayPace()
-        self._spool = spool
+        self._spool: Spool | None = None
+        self._unopened = spool
         self._ledger = ledger
         self._generation = generation
         self._is_write_ahead = is_write_ahead
@@ -44,16 +48,20 @@ class Backlog:
     @property
     def spool_rest_seconds(self) -> float | None:
         """How long the spool can be left alone; None where there is none."""
+        if self._unopened is not None:
+            return _TRY_SECONDS
         return None if self._spool is None else self._spool.rest_seconds
 
     def begin(self) -> None:
-        """Opens the spool; where an earlier run still writes to it, this one does without."""
-        if self._spool is not None and not self._spool.open():
-            self._spool = None
+        """Opens the spool; while an earlier run still writes to it, this one does without."""
+        if self._unopened is not None and self._unopened.open():
+            self._spool, self._unopened = self._unopened, None
 
     def maintain(self) -> None:
         """Whatever the spool has to do now and then."""
-        if self._spool is not None:
+        if self._unopened is not None:
+            self.begin()
+        elif self._spool is not None:
             self._spool.maintain()
 
     def add(self, batch: Batch, *, is_closed: bool) -> bool:
@@ -68,7 +76,7 @@ class Backlog:
         if self._spool is not None and (self._is_write_ahead or not is_kept):
             record = self._spool.append(batch.payload, batch.spans, is_held=is_kept)
             if record is not None and not self._ledger.spool(batch.spans, self._generation):
-                self._spool.settle(record)  # the run was given up meanwhile, and these spans with it
+                self._spool.settle(record, batch.spans)  # the run was given up, and these spans with it
                 return False
         if (record is not None and not is_kept) or self.outbox.put(Parcel(batch, record)):
             return True
@@ -127,7 +135,7 @@ class Backlog:
         else:
             self._ledger.drop(spans, DropReason.NOT_RETRYABLE, place)
         if parcel.record is not None and self._spool is not None:
-            self._spool.settle(parcel.record)
+            self._spool.settle(parcel.record, spans)
         for flush in parcel.flushes:
             flush.settle(parcel, is_delivered=is_delivered and not outcome.rejected)
 
@@ -138,6 +146,7 @@ class Backlog:
             flush: begins now.
             is_whole: False if something of it is lost already.
         """
+        self.outbox.forget_abandoned()
         flush.begin(self.outbox.parcels, is_whole=is_whole and not self.has_spooled)
 
     def end(self) -> None:
@@ -160,9 +169,9 @@ class Backlog:
             if written is None:
                 return False
             if record is not None:  # half of a record, which is now one of its own
-                spool.settle(record)
+                spool.settle(record, parcel.batch.spans)
             elif not self._ledger.spool(parcel.batch.spans, self._generation):
-                spool.settle(written)
+                spool.settle(written, parcel.batch.spans)
         for flush in parcel.flushes:
             flush.settle(parcel, is_delivered=False)
         return True

@@ -12,12 +12,17 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 
 _MINUTE_SECONDS = 60.0
 ON_DISK = 0
 """The generation of spans in the spool: it has no end, for the spool outlives every run."""
+_NOBODYS = 2**62
+"""The generation of spans that ended while nothing was running."""
+_MOST_NOTES = 4_096
+"""Of ended spans that are not counted yet; where nobody else counts them, whoever ends the next one does."""
 
 
 class DropReason(StrEnum):
@@ -54,7 +59,7 @@ class LedgerReading:
 
 
 class Ledger:
-    """Counts spans from their end to their fate. Thread-safe; its lock guards additions only.
+    """Counts spans from their end to their fate. Thread-safe; its lock guards bookkeeping only.
 
     Pending spans belong to a generation: one run of the pipeline, from its start to its stop; those of the
     spool to `ON_DISK`. Closing
@@ -64,7 +69,10 @@ class Ledger:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()
+        # Whoever is interrupted inside it by a signal handler that reads or closes must not wait for itself.
+        self._lock = threading.RLock()
+        self._notes: deque[int] = deque()
+        """A generation for each span that was admitted since, less than 0 for one that was dropped."""
         self._last_generation = ON_DISK
         self._pending: dict[int, int] = {ON_DISK: 0}
         self._ended = 0
@@ -83,27 +91,29 @@ class Ledger:
             return self._last_generation
 
     def admit(self, generation: int, *, is_full: bool) -> bool:
-        """Counts a span that ended; False if it was dropped: the queue is full, or the generation closed."""
-        with self._lock:
-            self._ended += 1
-            if generation not in self._pending:
-                self._drop(DropReason.SHUTDOWN, 1)
-                return False
-            if is_full:
-                self._drop(DropReason.QUEUE_FULL, 1)
-                return False
-            self._pending[generation] += 1
-            return True
+        """Counts a span that ended; False if it was dropped: the queue is full, or the generation closed.
+
+        Takes no lock, for a span may end anywhere: in a finaliser that the garbage collector runs, or in a
+        signal handler, while the same thread holds it. What is noted here is counted by whoever reads or
+        changes the ledger next.
+        """
+        is_admitted = not is_full and generation in self._pending
+        self._notes.append(generation if is_admitted else -generation)
+        if len(self._notes) >= _MOST_NOTES and self._lock.acquire(blocking=False):
+            try:
+                self._count_notes()
+            finally:
+                self._lock.release()
+        return is_admitted
 
     def refuse(self) -> None:
-        """Counts a span that ended while nothing was running."""
-        with self._lock:
-            self._ended += 1
-            self._drop(DropReason.SHUTDOWN, 1)
+        """Counts a span that ended while nothing was running. Takes no lock, as `admit`."""
+        self.admit(_NOBODYS, is_full=True)
 
     def spool(self, spans: int, generation: int) -> bool:
         """Moves spans from memory to the spool; False if their generation is closed: they are given up."""
         with self._lock:
+            self._count_notes()
             if generation not in self._pending:
                 return False
             self._leave(spans, generation)
@@ -113,12 +123,14 @@ class Ledger:
     def adopt(self, spans: int) -> None:
         """Counts spans that an earlier process left on disk."""
         with self._lock:
+            self._count_notes()
             self._adopted += spans
             self._pending[ON_DISK] += spans
 
     def deliver(self, spans: int, generation: int) -> None:
         """Moves pending spans to delivered, unless their generation is closed."""
         with self._lock:
+            self._count_notes()
             if generation in self._pending:
                 self._delivered += spans
                 self._leave(spans, generation)
@@ -126,6 +138,7 @@ class Ledger:
     def reject(self, spans: int, generation: int) -> None:
         """Moves pending spans to rejected by the Collector, unless their generation is closed."""
         with self._lock:
+            self._count_notes()
             if spans and generation in self._pending:
                 self._rejected += spans
                 self._leave(spans, generation)
@@ -133,6 +146,7 @@ class Ledger:
     def drop(self, spans: int, reason: DropReason, generation: int) -> None:
         """Moves pending spans to dropped, unless their generation is closed."""
         with self._lock:
+            self._count_notes()
             if spans and generation in self._pending:
                 self._drop(reason, spans)
                 self._leave(spans, generation)
@@ -140,6 +154,7 @@ class Ledger:
     def close(self, generation: int) -> None:
         """Gives up what the generation has in memory and refuses what it is given from now on."""
         with self._lock:
+            self._count_notes()
             given_up = self._pending.get(generation, 0)
             if given_up:
                 self._drop(DropReason.SHUTDOWN, given_up)
@@ -149,6 +164,7 @@ class Ledger:
     def read(self) -> LedgerReading:
         """One consistent snapshot."""
         with self._lock:
+            self._count_notes()
             return LedgerReading(
                 ended=self._ended,
                 adopted=self._adopted,
@@ -162,12 +178,30 @@ class Ledger:
     def dropped_in_last_minute(self) -> int:
         """Spans dropped in the last 60 seconds."""
         with self._lock:
+            self._count_notes()
             self._forget_old_drops()
             return sum(spans for _, spans in self._recent_drops)
 
     def reset_after_fork(self) -> None:
         """Starts from zero in a forked child: the parent counts the spans it had."""
         self.__init__(clock=self._clock)  # type: ignore[misc]
+
+    def _count_notes(self) -> None:
+        """Counts what was noted so far; the lock is held."""
+        ended: dict[int, int] = {}
+        with suppress(IndexError):
+            while True:
+                note = self._notes.popleft()
+                ended[note] = ended.get(note, 0) + 1
+        for note, spans in ended.items():
+            generation = abs(note)
+            is_open = generation in self._pending
+            self._ended += spans
+            if note > 0 and is_open:
+                self._pending[generation] += spans
+            else:
+                # One that was admitted may have come to a generation that was closed in that moment.
+                self._drop(DropReason.QUEUE_FULL if is_open else DropReason.SHUTDOWN, spans)
 
     def _leave(self, spans: int, generation: int) -> None:
         self._pending[generation] -= spans

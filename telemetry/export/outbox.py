@@ -28,10 +28,14 @@ class Flush:
         self._pending: set[Parcel] = set()
         self._is_over = threading.Event()
         self._is_whole = True
+        self.is_abandoned = False
+        """Whether nobody waits any more."""
 
     def wait(self, timeout_seconds: float) -> bool:
         """True when everything was delivered in time; False when any of it was not."""
-        return self._is_over.wait(timeout_seconds) and self._is_whole
+        is_over = self._is_over.wait(min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX))
+        self.is_abandoned = True
+        return is_over and self._is_whole
 
     def begin(self, parcels: tuple[Parcel, ...], *, is_whole: bool) -> None:
         """Waits for these; over at once if there are none.
@@ -151,6 +155,11 @@ class Outbox:
         self._waiting.clear()
         self.size_bytes -= sum(len(parcel.batch.payload) for parcel in parcels)
         return parcels
+
+    def forget_abandoned(self) -> None:
+        """Drops the flushes that nobody awaits any more: each that timed out would stay with its parcels."""
+        for parcel in self.parcels:
+            parcel.flushes = [flush for flush in parcel.flushes if not flush.is_abandoned]
 
     def done(self, parcel: Parcel) -> None:
         """It has its fate."""

@@ -74,10 +74,10 @@ class ExportPipeline(SpanProcessor):
         self._observe = observe
         self._build = build
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._run: Run | None = None
         self._is_stopped = False
-        self._cannot_start = False
+        self._cannot_start = self._is_starting = False
         self._board = StatusBoard("spans", self.ledger)
         self._spool = self._make_spool()
         call_in_forked_child(self._reset_after_fork)
@@ -158,7 +158,9 @@ class ExportPipeline(SpanProcessor):
         the flush before.
         """
         run = self._run
-        return run is None or run.worker.flush(timeout_millis / 1000)
+        if run is None:
+            return self.ledger.read().spooled == 0
+        return run.worker.flush(timeout_millis / 1000)
 
     @property
     def batching(self) -> Batching:
@@ -170,7 +172,7 @@ class ExportPipeline(SpanProcessor):
         with self._lock:
             self._batching = batching
             if self._run is not None:
-                self._run.worker.batching = batching
+                self._run.worker.rebatch(batching)
 
     @property
     def spool_status(self) -> SpoolStatus | None:
@@ -202,8 +204,10 @@ class ExportPipeline(SpanProcessor):
 
     def _start(self) -> Run | None:
         with self._lock:
-            if self._run is not None or self._is_stopped or self._cannot_start:
+            if self._run is not None or self._is_stopped or self._cannot_start or self._is_starting:
                 return self._run
+            # A span that ends in a finaliser may come here while this very thread starts the worker.
+            self._is_starting = True
             generation = self.ledger.begin()
             worker = ExportWorker(
                 partial(self._build, self.config),
@@ -227,14 +231,17 @@ class ExportPipeline(SpanProcessor):
             else:
                 self._run = Run(generation, worker)
                 return self._run
+            finally:
+                self._is_starting = False
         # Whoever listens may end a span, and come here again: no lock is held.
         logger.warning("the export worker could not start: %s", failure)
         return None
 
     def _reset_after_fork(self) -> None:
         # The child owns none of the parent's spans, threads or connections.
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._run = None
+        self._is_starting = False
         if self._spool is not None:
             self._spool.forget_after_fork()
         self.ledger.reset_after_fork()

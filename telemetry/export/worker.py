@@ -29,11 +29,14 @@ from .pool import SendPool
 from .spool.spool import Spool
 from .status import StatusBoard
 from .transport import Transport
+from .wake import Wake
 
 logger = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 1.0
+_REST_SECONDS = 1.0
+_TELL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,8 @@ class ExportWorker:
         self._queue: deque[ReadableSpan] = deque()
         self._results: deque[tuple[Parcel, Outcome, float]] = deque()
         self._flushes: deque[Flush] = deque()
-        self._wake = threading.Event()
+        self._wake = Wake()
+        self._closing = threading.Event()
         self._give_up_at: float | None = None
         self._outbox = Outbox(limits.buffer_bytes)
         self._backlog = Backlog(self._outbox, spool, ledger, generation, is_write_ahead=limits.is_write_ahead)
@@ -129,6 +133,7 @@ class ExportWorker:
         self._hold_until = -math.inf
         self._ask_breaker_at = -math.inf
         self._due_at = -math.inf
+        self._stumbled_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="telemetry-export", daemon=True)
 
     def start(self) -> None:
@@ -156,14 +161,19 @@ class ExportWorker:
         if not self._ledger.admit(self._generation, is_full=queued >= self._limits.queue_spans):
             return
         self._queue.append(span)
-        if queued + 1 >= self.batching.size and not self._wake.is_set():
-            self._wake.set()
+        if queued + 1 >= self.batching.size:
+            self._wake.ring()
+
+    def rebatch(self, batching: Batching) -> None:
+        """Makes batches so from now on, those that wait already included."""
+        self.batching = batching
+        self._wake.ring()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far; True when all of it was delivered in time."""
         flush = Flush()
         self._flushes.append(flush)
-        self._wake.set()
+        self._wake.ring()
         if not self._thread.is_alive():
             flush.fail()
         return flush.wait(timeout_seconds)
@@ -171,11 +181,12 @@ class ExportWorker:
     def close(self, give_up_at: float) -> None:
         """Sends what is left until then (on the clock), and ends."""
         self._give_up_at = give_up_at
-        self._wake.set()
+        self._closing.set()
+        self._wake.ring()
 
     def join(self, timeout_seconds: float) -> None:
         """Waits for the end; what is under way after the time is abandoned."""
-        self._thread.join(timeout_seconds)
+        self._thread.join(min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX))
         transport = self._transport
         if transport is not None:
             transport.close()
@@ -190,17 +201,27 @@ class ExportWorker:
             self._wake.clear()
             try:
                 self._step()
-            except Exception:
-                # Whatever it was, the next spans deserve another try; the present ones stay counted.
-                logger.exception("the export worker stumbled")
+            except Exception as error:  # noqa: BLE001 - it is told there
+                self._stumble(error)
             if self._is_over():
                 break
             self._wake.wait(self._seconds_until_next())
         self._end()
 
+    def _stumble(self, error: Exception) -> None:
+        """Whatever it was, the next spans deserve another try; the present ones stay counted."""
+        now = self._clock()
+        if now - self._stumbled_at > _TELL_SECONDS:
+            self._stumbled_at = now
+            logger.error("the export worker stumbled, and goes on each second", exc_info=error)
+        # It may come again at once, for ever: nobody's processor is to pay for that.
+        self._closing.wait(_REST_SECONDS)
+
     def _step(self) -> None:
         self._settle_results()
         now = self._clock()
+        # The delay may have been made shorter.
+        self._due_at = min(self._due_at, now + self.batching.delay_seconds)
         self._look_at_breaker(now)
         # Taken before the queue is: what had ended when they were asked for is in the queue by now.
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
@@ -291,7 +312,7 @@ class ExportWorker:
         started = self._clock()
         outcome = attempt(transport, parcel.batch.payload, permit, self._limits.attempt_seconds)
         self._results.append((parcel, outcome, self._clock() - started))
-        self._wake.set()
+        self._wake.ring()
 
     def _settle_results(self) -> None:
         while self._results:
@@ -351,6 +372,7 @@ class ExportWorker:
     def _end(self) -> None:
         self._pool.close()
         try:
+            self._settle_results()  # what was answered while this run ended is not sent again
             self._is_closed = False  # what the queue still has goes to the spool too
             self._fill_outbox(is_due=True)
             self._backlog.end()

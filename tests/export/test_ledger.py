@@ -1,11 +1,12 @@
 """The ledger: every span counted once, whatever happens in whatever order."""
 
+import gc
 import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.export.ledger import DropReason, Ledger
+from telemetry.export.ledger import ON_DISK, DropReason, Ledger
 
 
 class Clock:
@@ -116,6 +117,7 @@ def test_drops_of_the_last_minute_age_out() -> None:
     clock = Clock()
     ledger = Ledger(clock=clock)
     ledger.refuse()
+    assert ledger.dropped_in_last_minute() == 1
     clock.now += 59
     assert ledger.dropped_in_last_minute() == 1
     clock.now += 2
@@ -154,3 +156,57 @@ def test_sixteen_threads_lose_no_count() -> None:
         thread.join()
     reading = ledger.read()
     assert (reading.ended, reading.delivered, reading.in_memory) == (8_000, 8_000, 0)
+
+
+def test_span_that_ends_while_the_ledger_is_held_waits_for_nobody() -> None:
+    """The same thread, in a finaliser or a signal handler: it is counted as soon as somebody looks."""
+    ledger = Ledger()
+    generation = ledger.begin()
+    with ledger._lock:
+        assert ledger.admit(generation, is_full=False)
+        assert not ledger.admit(generation, is_full=True)
+        ledger.refuse()
+    reading = ledger.read()
+    assert reading.is_balanced
+    assert (reading.ended, reading.in_memory) == (3, 1)
+    assert reading.dropped == {DropReason.QUEUE_FULL: 1, DropReason.SHUTDOWN: 1}
+
+
+def test_notes_are_bounded_though_nobody_looks() -> None:
+    """Whoever ends one too many counts them all."""
+    ledger = Ledger()
+    generation = ledger.begin()
+    for _ in range(10_000):
+        ledger.admit(generation, is_full=True)
+        assert len(ledger._notes) <= 4_096
+    assert ledger.read().dropped == {DropReason.QUEUE_FULL: 10_000}
+
+
+def test_spans_that_end_in_finalisers_are_all_counted() -> None:
+    """The garbage collector runs them in the middle of whatever a thread does, the ledger's own work too."""
+    ledger = Ledger()
+    generation = ledger.begin()
+    made = 0
+
+    class Litter:
+        """Ends a span when it is collected."""
+
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            ledger.admit(generation, is_full=False)
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(5)
+    try:
+        for _ in range(3_000):
+            Litter()
+            made += 1
+            assert ledger.read().is_balanced
+            ledger.adopt(1)
+            ledger.drop(1, DropReason.SPOOL_EXPIRED, ON_DISK)
+    finally:
+        gc.set_threshold(*thresholds)
+    gc.collect()
+    assert ledger.read().ended == made

@@ -25,7 +25,7 @@ from telemetry.export.breaker import BreakerState
 from telemetry.export.ledger import DropReason
 from telemetry.export.outcome import Fate, Outcome
 from telemetry.export.pipeline import ExportPipeline
-from telemetry.export.worker import ExportWorker
+from telemetry.export.worker import Batching, ExportWorker
 
 Until = Callable[..., None]
 
@@ -641,3 +641,67 @@ def test_forked_child_starts_from_nothing_and_leaves_the_parent_alone(
     os.close(write_end)
     assert rig.pipeline.stop(5) is True
     until("3 spans at the receiver", lambda: receiver.names == ["parent"] * 3)
+
+
+def test_shorter_delay_reaches_spans_that_wait(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """Not only those that come after it."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.end_spans(3)
+    rig.pipeline.batching = Batching(512, 0.01)
+    until("the spans", lambda: len(receiver.names) == 3)
+
+
+def test_smaller_batch_reaches_spans_that_wait(
+    make_rig: Callable[..., Rig], receiver: Any, until: Until
+) -> None:
+    """As many as fill it now."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.end_spans(4)
+    rig.pipeline.batching = Batching(2, 60)
+    until("the spans", lambda: len(receiver.names) == 4)
+
+
+def test_defect_that_comes_again_costs_no_processor(
+    make_rig: Callable[..., Rig],
+    until: Until,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Told once a minute, tried once a second; the end does not wait for it."""
+    rig = make_rig(schedule_delay_ms=1)
+    calls = []
+
+    def stumble(*_: object) -> None:
+        calls.append(1)
+        raise RuntimeError("planted")
+
+    monkeypatch.setattr(ExportWorker, "_dispatch", stumble)
+    started = time.process_time()
+    rig.end_spans(1)
+    until("a second try", lambda: len(calls) >= 2)
+    assert time.process_time() - started < 0.5
+    assert len([it for it in caplog.records if "stumbled" in it.getMessage()]) == 1
+
+
+def test_flushes_that_timed_out_leave_nothing_behind(make_rig: Callable[..., Rig], free_port: int) -> None:
+    """Code that flushes on each request must not fill the memory in an outage."""
+    rig = make_rig(endpoint=f"http://127.0.0.1:{free_port}", schedule_delay_ms=10)
+    rig.end_spans(5)
+    for _ in range(200):
+        rig.pipeline.force_flush(1)
+    run = rig.pipeline._run
+    assert run is not None
+    assert sum(len(parcel.flushes) for parcel in run.worker._outbox.parcels) <= 2 * len(
+        run.worker._outbox.parcels
+    )
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), 1e12])
+def test_endless_times_are_no_error(seconds: float, make_rig: Callable[..., Rig], receiver: Any) -> None:
+    """In the middle of an end least of all."""
+    rig = make_rig()
+    rig.end_spans(1)
+    assert rig.pipeline.stop(seconds)
+    assert len(receiver.names) == 1

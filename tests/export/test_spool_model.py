@@ -114,7 +114,7 @@ class SpoolMachine(RuleBasedStateMachine):
         if held is None or held[0] != self.run:
             return
         self.ledger.deliver(1, ON_DISK)
-        self.spool.settle(held[2])
+        self.spool.settle(held[2], held[2].spans)
         self.in_hand.remove(held[1])
         del self.live[held[1]]
 

@@ -40,6 +40,10 @@ class Segment:
         self.oldest_ns: int | None = None
         self.newest_ns = 0
         self.is_damaged = False
+        self.counted: dict[int, int] = {}
+        """Spans of held records that have their fate already, by offset: the other halves have none."""
+        self._unmarked: set[int] = set()
+        """Settled records whose mark could not be written yet: never sent again by this process."""
         self._descriptor: int | None = None
         self._position = 0
 
@@ -133,7 +137,8 @@ class Segment:
                     self._position = self.size if following is None else offset + following
                     continue
                 self._position = offset + header.record_bytes
-                if not header.is_settled and offset not in self.held:
+                is_settled = header.is_settled or offset in self._unmarked
+                if not is_settled and offset not in self.held:
                     payload = os.pread(descriptor, header.payload_bytes, offset + HEADER_BYTES)
                     return header, offset, payload
         return None
@@ -158,12 +163,29 @@ class Segment:
         """
         self.live_records -= 1
         self.live_spans -= spans
-        self._mark(offset)
+        self._unmarked.add(offset)
+        self.mark_settled()
 
-    def rewind(self) -> None:
-        """Reads from the beginning again; nobody holds anything."""
+    def mark_settled(self) -> None:
+        """Writes the marks that are still missing.
+
+        Raises:
+            OSError: one could not be written; it is tried again by the next call.
+        """
+        for offset in sorted(self._unmarked):
+            self._mark(offset)
+            self._unmarked.discard(offset)
+
+    def rewind(self) -> int:
+        """Reads from the beginning again; nobody holds anything.
+
+        Returns the spans that have their fate and are given once more: records of which a part has it.
+        """
         self._position = 0
         self.held.clear()
+        again = sum(self.counted.values())
+        self.counted.clear()
+        return again
 
     def lose_waiting(self) -> int:
         """Forgets the live records that nobody holds; returns how many spans they had."""

@@ -107,6 +107,8 @@ class Spool:
         self._folder = Folder(settings.folder)
         self._unread: deque[Path] = deque()
         """Orphans' segments that were not surveyed yet."""
+        self._unreadable: list[Path] = []
+        """Those that could not be read: they are tried again with the next look for orphans."""
         self._segments: deque[Segment] = deque()
         """In the order in which they are sent: what was adopted, then one's own."""
         self._written: Segment | None = None
@@ -137,7 +139,7 @@ class Spool:
             return False
         self._returned.clear()
         for segment in self._segments:
-            segment.rewind()
+            self._ledger.adopt(segment.rewind())
         self._open_at = self._orphans_at = self._look_at = -math.inf
         self.maintain()
         return True
@@ -155,13 +157,14 @@ class Spool:
             self._make_room(record_bytes)
             segment = self._writable(record_bytes)
             offset = segment.append(payload, spans, self._wall_clock())
-            if self._settings.fsync == "always":
-                segment.sync()
         except OSError as error:
             self.refusal = DropReason.SPOOL_FULL if error.errno in _NO_SPACE else DropReason.BUFFER_FULL
             self._tell(f"{error.strerror or error}")
             return None
         self._is_unsynced = True
+        if self._settings.fsync == "always":
+            # Failing, it is told, and the record is there all the same.
+            self._sync()
         self._folder.free_bytes -= record_bytes
         if is_held:
             segment.held[offset] = spans
@@ -186,13 +189,15 @@ class Spool:
                 return record, payload
         return None
 
-    def settle(self, record: Record) -> None:
-        """One part of a held record has its fate; with the last one the record is done."""
+    def settle(self, record: Record, spans: int) -> None:
+        """A batch of a held record has its fate; with the last of its batches the record is done."""
+        segment = record.segment
         record.parts -= 1
         if record.parts:
+            segment.counted[record.offset] = segment.counted.get(record.offset, 0) + spans
             return
-        segment = record.segment
         segment.held.pop(record.offset, None)
+        segment.counted.pop(record.offset, None)
         try:
             segment.settle(record.offset, record.spans)
         except FileNotFoundError:
@@ -208,7 +213,7 @@ class Spool:
     @property
     def rest_seconds(self) -> float:
         """How long `maintain()` need not be called."""
-        if self._unread:
+        if self._unread and self._folder.own is not None:
             return 0.0
         return _LOOK_SECONDS if self._segments else _ORPHANS_SECONDS
 
@@ -242,7 +247,7 @@ class Spool:
             self._sync()
         self._close_written()
         self._refresh()
-        if not self._segments and not self._unread:
+        if not self._segments and not self._unread and not self._unreadable:
             self.close()
         self._is_in_use.release()
 
@@ -251,6 +256,7 @@ class Spool:
         self._close_written()
         self._segments.clear()
         self._unread.clear()
+        self._unreadable.clear()
         self._returned.clear()
         self._folder.close()
 
@@ -304,7 +310,7 @@ class Spool:
         self._ledger.drop(record.spans, reason, ON_DISK)
         record.segment.is_damaged |= reason is DropReason.SPOOL_CORRUPT
         record.parts = 1
-        self.settle(record)
+        self.settle(record, record.spans)
 
     # What is written.
 
@@ -321,7 +327,9 @@ class Spool:
             self._expire()
         if self.size_bytes + record_bytes > settings.max_bytes:
             raise OSError(errno.ENOSPC, f"it holds its TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
-        if self._folder.free_bytes - record_bytes < self._folder.disk_bytes * settings.min_free_ratio:
+        least_free = self._folder.disk_bytes * settings.min_free_ratio
+        # Some systems know no size: nothing can be kept free of that.
+        if self._folder.disk_bytes and self._folder.free_bytes - record_bytes < least_free:
             rule = f"less than TELEMETRY_SPOOL_MIN_FREE ({settings.min_free_ratio:.0%}) of its disk is free"
             raise OSError(errno.ENOSPC, rule)
 
@@ -329,7 +337,7 @@ class Spool:
         written = self._written
         if written is not None and written.size and written.size + record_bytes > self._segment_bytes:
             if self._settings.fsync != "never":
-                written.sync()
+                self._sync()
             self._close_written()
         if self._written is None:
             self._written = Segment(self._folder.next_file())
@@ -360,6 +368,8 @@ class Spool:
             self._tell(f"{what}; set TELEMETRY_SPOOL_DIR to a folder that the service can write")
 
     def _find_orphans(self) -> None:
+        self._unread.extend(self._unreadable)
+        self._unreadable.clear()
         try:
             self._unread.extend(self._folder.take_orphans())
         except OSError as error:
@@ -368,8 +378,11 @@ class Spool:
     def _adopt(self, segment: Segment) -> None:
         try:
             lost = segment.survey()
+        except FileNotFoundError:
+            return  # somebody has removed it
         except OSError as error:
-            self._tell(f"{segment.path} cannot be read, and is left as it is: {error.strerror or error}")
+            self._unreadable.append(segment.path)
+            self._tell(f"{segment.path} cannot be read now: {error.strerror or error}")
             return
         self._ledger.adopt(segment.live_spans + lost)
         self._ledger.drop(lost, DropReason.SPOOL_CORRUPT, ON_DISK)
@@ -393,6 +406,9 @@ class Spool:
 
     def _look(self) -> None:
         self._expire()
+        with suppress(OSError):  # told when it was settled
+            for segment in self._segments:
+                segment.mark_settled()
         self._folder.measure_disk()
         written = self._written
         if written is not None and written.size and not written.live_records:
@@ -421,7 +437,7 @@ class Spool:
         except OSError as error:
             self._tell(f"{segment.path} cannot be removed: {error.strerror or error}")
         part = segment.path.parent
-        paths = (*self._unread, *(each.path for each in self._segments))
+        paths = (*self._unread, *self._unreadable, *(each.path for each in self._segments))
         if not any(path.parent == part for path in paths):
             self._folder.let_go(part)
 

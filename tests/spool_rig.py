@@ -1,0 +1,73 @@
+"""A spool with clocks of its own and the ledger that it reports to."""
+
+from pathlib import Path
+from typing import Any
+
+from telemetry.export.ledger import ON_DISK, Ledger
+from telemetry.export.spool.spool import Spool, SpoolSettings
+
+SPANS = 3
+"""Of every batch here."""
+
+
+class Rig:
+    """A spool with clocks of its own and the ledger that it reports to."""
+
+    def __init__(self, folder: Path, **settings: Any) -> None:
+        self.now = 100.0
+        self.wall_seconds = 1_000_000.0
+        self.ledger = Ledger(clock=lambda: self.now)
+        self.generation = self.ledger.begin()
+        self.told: list[str] = []
+        defaults = {"max_bytes": 2**20, "max_age_seconds": 3600, "min_free_ratio": 0.0, "fsync": "interval"}
+        self.spool = Spool(
+            SpoolSettings(folder=folder, **{**defaults, **settings}),
+            self.ledger,
+            report=self.told.append,
+            clock=lambda: self.now,
+            wall_clock=lambda: int(self.wall_seconds * 1e9),
+        )
+        assert self.spool.open()
+
+    def append(self, payload: bytes = b"payload", *, is_held: bool = False) -> Any:
+        """Writes a batch of spans that were in memory."""
+        for _ in range(SPANS):
+            self.ledger.admit(self.generation, is_full=False)
+        record = self.spool.append(payload, SPANS, is_held=is_held)
+        if record is None:
+            self.ledger.drop(SPANS, self.spool.refusal, self.generation)
+        else:
+            assert self.ledger.spool(SPANS, self.generation)
+        return record
+
+    def take(self) -> bytes | None:
+        """The next batch, delivered."""
+        found = self.spool.next()
+        if found is None:
+            return None
+        record, payload = found
+        self.ledger.deliver(record.spans, ON_DISK)
+        self.spool.settle(record, record.spans)
+        return payload
+
+    def take_all(self) -> list[bytes]:
+        """Everything that is left, delivered."""
+        return list(iter(self.take, None))
+
+    def adopt_all(self) -> None:
+        """Looks for orphans now, and surveys what they left."""
+        self.now += 31
+        while True:
+            self.spool.maintain()
+            if self.spool.rest_seconds:
+                return
+
+    def crash(self) -> None:
+        """Ends as a killed process does: the kernel closes its files."""
+        self.spool.forget_after_fork()
+
+    def pass_time(self, seconds: float) -> None:
+        """Lets both clocks run, and the spool look after itself."""
+        self.now += seconds
+        self.wall_seconds += seconds
+        self.spool.maintain()
