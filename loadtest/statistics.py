@@ -20,7 +20,12 @@ class Estimate:
 
     def __str__(self) -> str:
         """The figure, and its interval in brackets."""
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+        return f"{short(self.value)} ({short(self.low)} to {short(self.high)})"
+
+
+def short(value: float) -> str:
+    """Three digits, and never in powers of ten where whole numbers do."""
+    return f"{value:.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.3g}"
 
 
 def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:

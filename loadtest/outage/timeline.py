@@ -60,7 +60,10 @@ def _draw_load(axes: Axes, run: OutageRun) -> None:
     # The last second is a part of one.
     moments = sorted(seconds)[:-1]
     middle = [moment + 0.5 for moment in moments]
-    axes.plot(middle, [len(seconds[moment]) for moment in moments], color=GREY, label="requests/s")
+    # Over two seconds: each shopper comes at a steady beat, which one second shows as a saw.
+    counts = np.array([len(seconds[moment]) for moment in moments], dtype=float)
+    counts[1:] = (counts[1:] + counts[:-1]) / 2
+    axes.plot(middle, counts, color=GREY, label="requests/s")
     axes.bar(middle, [failed[moment] for moment in moments], color=RED, label="failed/s")
     axes.set_ylabel("requests/s")
     axes.set_ylim(bottom=0)
@@ -75,7 +78,7 @@ def _draw_load(axes: Axes, run: OutageRun) -> None:
         axis_format(LogFormatter(labelOnlyBase=False, minor_thresholds=(2, 0.8)))
     latency.set_ylabel("latency, ms")
     handles = [*axes.get_legend_handles_labels()[0], *latency.get_legend_handles_labels()[0]]
-    axes.legend(handles=handles, loc="upper left", ncols=4)
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1.07, 0.5))
     phases = run.phases
     for text, start, end in (
         ("before", phases.load, phases.fault),
@@ -132,7 +135,7 @@ def _draw_waiting(axes: Axes, run: OutageRun) -> None:
     _, rss = _summed(run, "rss_bytes")
     room.plot(times, np.asarray(rss) / _MIB, color=GREY, linestyle="--", label="memory of both services")
     room.set_ylabel("MiB")
-    room.set_ylim(bottom=0)
+    room.set_ylim(0, 1.35 * max(rss) / _MIB)
     room.legend(loc="upper right")
 
 

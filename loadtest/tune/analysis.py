@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydantic import BaseModel
 
-from loadtest.statistics import Line, bootstrap_median, fit_line, knee, pareto_front, queue_needed
+from loadtest.statistics import Line, bootstrap_median, fit_line, knee, pareto_front, queue_needed, short
 from loadtest.tune.plan import Cell, CellRun, Plan
 
 WASTE = 0.2
@@ -28,7 +28,7 @@ class Figure(BaseModel):
 
     def __str__(self) -> str:
         """The figure, and its interval."""
-        return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+        return f"{short(self.value)} ({short(self.low)} to {short(self.high)})"
 
 
 class CellSummary(BaseModel):
