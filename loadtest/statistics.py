@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+_THOUSAND = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Estimate:
 
 def short(value: float) -> str:
     """Three digits, and never in powers of ten where whole numbers do."""
-    return f"{value:.0f}" if 1_000 <= abs(value) < 1e9 else f"{value:.3g}"
+    return f"{value:.0f}" if _THOUSAND <= abs(value) < _THOUSAND**3 else f"{value:.3g}"
 
 
 def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:
