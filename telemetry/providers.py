@@ -105,8 +105,8 @@ class Providers:
         with self._lock:
             self._holders.add(holder)
             self.pipeline.start()
-            if self._pusher is not None:
-                self._pusher.start()
+        if self._pusher is not None:
+            self._pusher.start()
 
     def release(self, holder: object, timeout_seconds: float) -> bool:
         """Flushes for a user that leaves; the last one stops the pipeline. False if anything was lost."""

@@ -474,3 +474,23 @@ def test_exit_stops_everyone_whatever_one_raises(
     providers._stop_all()
     assert caplog.text.count("stopping the telemetry of breaks failed") == 2
     assert [round(seconds) for seconds in stopped] == ([4, 4] if can_start_threads else [2, 4])
+
+
+def test_client_made_while_the_interpreter_exits_pushes_nothing_and_says_so_once(
+    receiver: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No thread starts then; nothing is raised."""
+    client = pushing(receiver, service_name="late")
+    assert client.shutdown(5)
+    pushed = len(receiver.metric_pushes)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        for _ in range(2):
+            client.start()
+            client.shutdown(5)
+    assert caplog.text.count("metrics cannot be pushed any more") == 1
+    assert len(receiver.metric_pushes) == pushed

@@ -61,6 +61,7 @@ class MetricPusher(MetricReader):
         self._tell = tell
         self._run: PushRun | None = None
         self._is_told = False
+        self._cannot_start = False
         self._renew()
         call_in_forked_child(self._reset_after_fork)
 
@@ -72,9 +73,17 @@ class MetricPusher(MetricReader):
 
     def start(self) -> None:
         """Pushes now and then from now on; harmless when it does."""
+        failure = None
         with self._lock:
             if self._run is None:
-                self._run = self._begin()
+                try:
+                    self._run = self._begin()
+                except RuntimeError as error:
+                    # No thread starts while the interpreter exits; it does not get better.
+                    failure = None if self._cannot_start else error
+                    self._cannot_start = True
+        if failure is not None:
+            logger.warning("metrics cannot be pushed any more: %s", failure)
 
     def push(self, seconds: float) -> bool:
         """Pushes now; False if that did not arrive within the time, True where nothing is started."""
@@ -119,15 +128,9 @@ class MetricPusher(MetricReader):
             result = self._exporter.export(metrics_data, timeout_millis=left_seconds * 1000)
         push.is_sent = result is MetricExportResult.SUCCESS
 
-    def _begin(self) -> PushRun | None:
+    def _begin(self) -> PushRun:
         run = PushRun()
-        thread = threading.Thread(target=self._work, args=(run,), name="telemetry-metrics", daemon=True)
-        try:
-            thread.start()
-        except RuntimeError as error:
-            # No thread starts while the interpreter exits.
-            logger.warning("metrics cannot be pushed any more: %s", error)
-            return None
+        threading.Thread(target=self._work, args=(run,), name="telemetry-metrics", daemon=True).start()
         return run
 
     def _ask(self, run: PushRun | None, seconds: float) -> bool:
@@ -179,4 +182,6 @@ class MetricPusher(MetricReader):
         # The thread, and what it was asked for, are the parent's.
         is_running = self._run is not None
         self._renew()
-        self._run = self._begin() if is_running else None
+        self._run = None
+        if is_running:
+            self.start()
