@@ -38,6 +38,7 @@ from .endpoint import (
     without_secrets,
 )
 from .errors import ConfigurationError
+from .headers import check_headers
 from .presets import PRESETS, preset_of
 from .workers import announced_workers
 
@@ -70,6 +71,11 @@ def _variables(*names: str) -> AliasChoices:
 def _otlp(suffix: str) -> AliasChoices:
     # The form of one signal wins over the general one (OTLP exporter specification).
     return AliasChoices(f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}")
+
+
+def _of_metrics(suffix: str) -> AliasChoices:
+    # The general form follows in `_fill_in`, where the fields of traces have not read it.
+    return AliasChoices(f"OTEL_EXPORTER_OTLP_METRICS_{suffix}")
 
 
 def _parse_pairs(value: object) -> object:
@@ -174,6 +180,20 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_variables("OTEL_METRICS_EXPORTER"),
         description="otlp: metrics are pushed as well as scraped",
     )
+    metric_export_interval_ms: FiniteFloat = Field(
+        60_000,
+        gt=0,
+        le=2**31,
+        validation_alias=_variables("OTEL_METRIC_EXPORT_INTERVAL"),
+        description="the time between two pushes of metrics, in milliseconds",
+    )
+    metric_export_timeout_ms: FiniteFloat = Field(
+        30_000,
+        gt=0,
+        le=2**31,
+        validation_alias=_variables("OTEL_METRIC_EXPORT_TIMEOUT"),
+        description="the longest that collecting and pushing them may take, in milliseconds",
+    )
     sampler: SamplerName = Field(
         "parentbased_traceidratio",
         validation_alias=_variables("OTEL_TRACES_SAMPLER"),
@@ -212,11 +232,22 @@ class TelemetryConfig(BaseSettings):
         validation_alias=_otlp("INSECURE"),
         description="true: gRPC without TLS, for an address without scheme",
     )
+    metrics_insecure: bool | None = Field(
+        None,
+        validation_alias=_of_metrics("INSECURE"),
+        description="the same for pushed metrics; the general one where it is not given",
+    )
     headers: Annotated[dict[str, str], NoDecode] = Field(
         default_factory=dict,
         repr=False,
         validation_alias=_otlp("HEADERS"),
         description="headers of each export, as key=value,key2=value2",
+    )
+    metrics_headers: Annotated[dict[str, str] | None, NoDecode] = Field(
+        None,
+        repr=False,
+        validation_alias=_of_metrics("HEADERS"),
+        description="headers of each push of metrics; the general ones where they are not given",
     )
     exporter_timeout_seconds: FiniteFloat = Field(
         1.0,
@@ -405,14 +436,35 @@ class TelemetryConfig(BaseSettings):
         if "max_export_batch_size" not in given and queue.isdecimal():
             # A preset must not make a small queue, asked for on its own, an error.
             values["max_export_batch_size"] = max(1, min(values["max_export_batch_size"], int(queue)))
+        for field, suffix in _GENERAL_FORM_OF.items():
+            # What is the traces' alone, a vendor's key most of all, is not for wherever metrics go.
+            if f"OTEL_EXPORTER_OTLP_TRACES_{suffix}" in data and field not in given:
+                values[field] = os.environ.get(f"OTEL_EXPORTER_OTLP_{suffix}") or _NOTHING_OF[field]
         if not values.get("endpoint"):
             values["endpoint"] = default_endpoint(values.get("protocol", "grpc"))
         return values
 
-    @field_validator("resource_attributes", "headers", mode="before")
+    @field_validator("resource_attributes", "headers", "metrics_headers", mode="before")
     @classmethod
     def _read_pairs(cls, value: object) -> object:
         return _parse_pairs(value)
+
+    @field_validator("headers", "metrics_headers")
+    @classmethod
+    def _check_headers(cls, value: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
+        return None if value is None else check_headers(value, str(info.data.get("protocol")))
+
+    @field_validator("spool_dir", mode="before")
+    @classmethod
+    def _resolve_folder(cls, value: object) -> object:
+        """Makes it absolute now: a service that changes its directory must not leave its spool behind."""
+        if not isinstance(value, str | Path):
+            return value
+        text = str(value).strip()
+        try:
+            return Path(text).expanduser().absolute() if text else None
+        except RuntimeError:
+            raise ValueError("the home directory that ~ stands for is not known") from None
 
     @field_validator("excluded_urls", "disabled_instrumentations", mode="before")
     @classmethod
@@ -492,12 +544,16 @@ class TelemetryConfig(BaseSettings):
                     f"OTEL_EXPORTER_OTLP_CLIENT_KEY ({self.client_key}) are no pair in PEM form without a "
                     f"passphrase ({error.reason})"
                 ) from None
-        if self.protocol == "http/protobuf" and not all(
-            "://" in address for address in (self.export_endpoint, self.metrics_export_endpoint)
-        ):
-            raise ValueError(
-                f"the endpoint {self.shown_endpoint!r} needs http:// or https:// in front for http/protobuf"
-            )
+        if self.protocol == "http/protobuf":
+            for field in ("traces_endpoint", "metrics_endpoint"):
+                own = getattr(self, field)
+                address = self.endpoint if own is None else own
+                if "://" not in address:
+                    variable = _choices("endpoint" if own is None else field)[0]
+                    raise ValueError(
+                        f"{variable}={without_secrets(address)!r} needs http:// or https:// in front "
+                        "for http/protobuf"
+                    )
         return self
 
     @property
@@ -519,6 +575,17 @@ class TelemetryConfig(BaseSettings):
     def is_insecure(self) -> bool:
         """Whether gRPC goes without TLS: the scheme decides, `insecure` only where there is none."""
         return is_insecure(self.export_endpoint, flag=self.insecure)
+
+    @property
+    def is_metrics_insecure(self) -> bool:
+        """The same of pushed metrics: by their own address, not the traces'."""
+        flag = self.insecure if self.metrics_insecure is None else self.metrics_insecure
+        return is_insecure(self.metrics_export_endpoint, flag=flag)
+
+    @property
+    def metrics_export_headers(self) -> dict[str, str]:
+        """Headers of pushed metrics: their own or the general ones, never the traces' alone."""
+        return self.headers if self.metrics_headers is None else self.metrics_headers
 
     @property
     def attempt_timeout_seconds(self) -> float:
@@ -554,6 +621,8 @@ class TelemetryConfig(BaseSettings):
                 "cumulative, so that a push that fails loses nothing",
                 temporality,
             )
+        if self.metrics_exporter == "otlp":
+            _warn_of_unread_forms_of_metrics()
         port = port_of_other_protocol(self.export_endpoint, self.protocol)
         if port is not None:
             logger.warning(
@@ -580,7 +649,10 @@ def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> str:
         return f"{field} is not a setting of TelemetryConfig; see its fields for the names"
     info = TelemetryConfig.model_fields[field]
     argument = next((name for name in (field, *_choices(field)) if name in values), None)
-    variable = next((name for name in _choices(field) if os.environ.get(name)), None)
+    names = _choices(field)
+    if field in _GENERAL_FORM_OF:
+        names += (f"OTEL_EXPORTER_OTLP_{_GENERAL_FORM_OF[field]}",)
+    variable = next((name for name in names if os.environ.get(name)), None)
     source, value = (
         (variable, os.environ[variable])
         if variable and argument is None
@@ -588,7 +660,7 @@ def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> str:
     )
     if field in {"endpoint", "traces_endpoint", "metrics_endpoint"}:
         value = without_secrets(str(value))
-    shown = "" if field == "headers" else f"={value!r}"
+    shown = "" if field in {"headers", "metrics_headers"} else f"={value!r}"
     return f"{source}{shown} cannot be used: {message} ({info.description})"
 
 
@@ -599,5 +671,21 @@ def _warn_of_unknown_variables() -> None:
             logger.warning("%s is not a setting of this version and changes nothing", name)
 
 
+def _warn_of_unread_forms_of_metrics() -> None:
+    for name in sorted(os.environ):
+        is_form = name.startswith("OTEL_EXPORTER_OTLP_METRICS_") and not name.endswith(
+            "_TEMPORALITY_PREFERENCE"
+        )
+        if is_form and os.environ[name] and name not in _FIELD_OF and name not in _warned:
+            _warned.add(name)
+            logger.warning(
+                "%s changes nothing: of the METRICS_ forms _ENDPOINT, _HEADERS and _INSECURE are read, the "
+                "rest is as for traces",
+                name,
+            )
+
+
+_GENERAL_FORM_OF = {"metrics_headers": "HEADERS", "metrics_insecure": "INSECURE"}
+_NOTHING_OF: Mapping[str, object] = {"metrics_headers": {}, "metrics_insecure": False}
 _FIELD_OF = {name: field for field in TelemetryConfig.model_fields for name in _choices(field)}
 _warned: set[str] = set()

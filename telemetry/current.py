@@ -1,17 +1,18 @@
 """Which client a call belongs to: the request's, else the process's default, else none."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from .fork import Lock
+
 if TYPE_CHECKING:
     from .client import TelemetryClient
 
 _of_request: ContextVar["TelemetryClient | None"] = ContextVar("telemetry_client", default=None)
-_lock = threading.Lock()
+_lock = Lock()
 _set_up: list["TelemetryClient"] = []
 _made: list["TelemetryClient"] = []
 _later: "WeakSet[TelemetryClient]" = WeakSet()

@@ -40,6 +40,17 @@ def grpc_target(endpoint: str) -> str:
     return f"[{host}]:{parts.port or 4317}" if ":" in host else f"{host}:{parts.port or 4317}"
 
 
+def is_same_server(one: str, other: str, protocol: str) -> bool:
+    """Whether two endpoints lead to the same host and port."""
+    return _server(one, protocol) == _server(other, protocol)
+
+
+def _server(endpoint: str, protocol: str) -> tuple[str | None, int]:
+    parts = _split(endpoint)
+    usual = {"https": 443}.get(parts.scheme, 80) if protocol == "http/protobuf" else 4317
+    return parts.hostname, parts.port or usual
+
+
 def without_secrets(endpoint: str) -> str:
     """The endpoint without credentials or query, for logs and health."""
     scheme, separator, rest = endpoint.rpartition("://")

@@ -1,8 +1,34 @@
 """Forks: what a child begins anew, for it has its parent's memory and no thread, and what waits for them."""
 
 import os
+import threading
 import weakref
 from collections.abc import Callable
+from types import TracebackType
+
+
+class Lock:
+    """A lock that is free in a forked child, whichever thread of the parent held it.
+
+    For what a fork may interrupt and leave as it is: single changes of a dict, a list, a set.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        call_in_forked_child(self._renew)
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        # Where the holder itself forked, the child's lock is free already.
+        if self._lock.locked():
+            self._lock.release()
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
 
 
 def call_in_forked_child(method: Callable[[], None]) -> None:

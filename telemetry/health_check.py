@@ -23,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from .current import find_client
+from .fork import Lock
 
 if TYPE_CHECKING:
     from .client import TelemetryClient
@@ -249,6 +250,7 @@ class _ThreadRun:
 
     def __init__(self, check: Callable[[], object]) -> None:
         self.started = time.perf_counter()
+        self.process = os.getpid()
         self.future: Future[object] = Future()
         self.future.set_running_or_notify_cancel()  # from here on nobody can cancel it
         # The caller's context: what is suppressed there, such as tracing, is suppressed here too.
@@ -271,7 +273,8 @@ class _ThreadRun:
 def _start(registration: _Registration) -> _ThreadRun:
     with _lock:
         run = registration.run
-        if run is None or run.future.done():
+        # A run of the parent never ends in a forked child.
+        if run is None or run.process != os.getpid() or run.future.done():
             run = registration.run = _ThreadRun(registration.check)
         return run
 
@@ -358,5 +361,5 @@ def _resources(disk_free_bytes: int | None) -> ResourceHealth:
         return ResourceHealth(disk_free_bytes=disk_free_bytes)
 
 
-_lock = threading.Lock()
+_lock = Lock()
 _registrations: dict[str, _Registration] = {}

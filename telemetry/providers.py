@@ -6,9 +6,11 @@ thousand worker threads: clients of equal configuration share one `Providers`.
 
 import atexit
 import hashlib
+import logging
 import threading
 import time
 import weakref
+from collections.abc import Callable
 from functools import partial
 
 from opentelemetry import metrics as metrics_api
@@ -16,25 +18,34 @@ from opentelemetry import trace as trace_api
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from .config import MOST_DELAY_MS, TelemetryConfig
+from .endpoint import is_same_server
+from .export.breaker import CircuitBreaker
 from .export.metric_exporter import OtlpMetricExporter
+from .export.metric_pusher import MetricPusher, PushRun
+from .export.outcome import Outcome
 from .export.pipeline import ExportPipeline
 from .export.status import StatusBoard
 from .export.transport import build_metric_transport
 from .export.worker import Attempt, Batching
+from .fork import Lock, call_in_forked_child
 from .metrics import Metrics, PipelineCollector, collect_everything
 from .sampling import AdjustableSampler
 from .tracer import build_resource, build_tracer_provider
 from .workers import Worker, keep_values_in_process
 
+logger = logging.getLogger(__name__)
+
 SCOPE_NAME = "telemetry"
 """The instrumentation scope of the library's own and of manual spans."""
+_GRACE_SECONDS = 0.5
+"""At exit, beyond the budget: for saying what was lost."""
 
 
 class Providers:
@@ -46,7 +57,7 @@ class Providers:
         self._resource = build_resource(config)
         self.registry = CollectorRegistry()
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._worker: Worker | None = None
         if config.multiproc_dir is not None and config.enable_prometheus:
             # Without /metrics the folder is an application's own affair, and prometheus_client's.
@@ -55,17 +66,18 @@ class Providers:
             group = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
             self._worker = Worker(config.multiproc_dir, group, partial(collect_everything, self.registry))
         self.pipeline = ExportPipeline(config, observe=self._record_export)
-        self._pushed: OtlpMetricExporter | None = None
+        self._pusher: MetricPusher | None = None
         if config.metrics_exporter == "otlp" and not config.sdk_disabled:
-            self._pushed = _metric_exporter(config, self.pipeline)
-        self._sdk_meter_provider: SdkMeterProvider | None = None
-        if not config.sdk_disabled:
-            self._sdk_meter_provider = SdkMeterProvider(
-                _metric_readers(self.registry, self._pushed), self._resource, shutdown_on_exit=False
+            self._pusher = _metric_pusher(config, self.pipeline)
+        self.meter_provider: MeterProvider = (
+            NoOpMeterProvider()
+            if config.sdk_disabled
+            else SdkMeterProvider(
+                _metric_readers(self.registry, self._pusher), self._resource, shutdown_on_exit=False
             )
-        self.meter_provider: MeterProvider = self._sdk_meter_provider or NoOpMeterProvider()
+        )
         self.metrics = Metrics(
-            self.registry, self.meter_provider.get_meter(SCOPE_NAME) if self._pushed is not None else None
+            self.registry, None if self._pusher is None else self.meter_provider.get_meter(SCOPE_NAME)
         )
         self.sampler = AdjustableSampler(config)
         self.registry.register(PipelineCollector(self.pipeline, lambda: self.sampler.ratio))
@@ -92,6 +104,8 @@ class Providers:
         with self._lock:
             self._holders.add(holder)
             self.pipeline.start()
+        if self._pusher is not None:
+            self._pusher.start()
 
     def release(self, holder: object, timeout_seconds: float) -> bool:
         """Flushes for a user that leaves; the last one stops the pipeline. False if anything was lost."""
@@ -100,19 +114,23 @@ class Providers:
             # Decided and done under one lock: whoever comes next gets a run of its own.
             is_last = not self._holders
             run = self.pipeline.detach() if is_last else None
+            push_run = self._pusher.detach() if is_last and self._pusher is not None else None
             if is_last and self._worker is not None:
                 self._worker.stop()
         if not is_last:
             return self.flush(timeout_seconds)
-        is_pushed, left_seconds = self._push_metrics(timeout_seconds)
+        is_pushed, left_seconds = self._push_last_metrics(push_run, timeout_seconds)
         return self.pipeline.drain(run, left_seconds) and is_pushed
 
-    def stop(self) -> bool:
-        """The interpreter ends: sends what is left, within the configured time."""
-        if self.pipeline.is_stopped:
-            return True  # its last client has sent everything already
-        is_pushed, left_seconds = self._push_metrics(self.config.shutdown_seconds)
-        return self.pipeline.stop(left_seconds) and is_pushed
+    def stop(self, timeout_seconds: float) -> bool:
+        """The interpreter ends: sends what is left, within the time."""
+        with self._lock:
+            if self.pipeline.is_stopped:
+                return True  # its last client has sent everything already
+            run = self.pipeline.detach()
+            push_run = None if self._pusher is None else self._pusher.detach()
+        is_pushed, left_seconds = self._push_last_metrics(push_run, timeout_seconds)
+        return self.pipeline.drain(run, left_seconds) and is_pushed
 
     def join_workers(self) -> None:
         """Offers this process's metrics to its siblings, where a folder is set to meet in."""
@@ -149,17 +167,23 @@ class Providers:
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far, within the time; False if anything is unsent."""
-        is_pushed, left_seconds = self._push_metrics(timeout_seconds)
+        if self._pusher is None:
+            return self.pipeline.force_flush(int(timeout_seconds * 1000))
+        is_pushed, left_seconds = _spend(timeout_seconds, self._pusher.push)
         return self.pipeline.force_flush(int(left_seconds * 1000)) and is_pushed
 
-    def _push_metrics(self, budget_seconds: float) -> tuple[bool, float]:
-        """Sends the metrics where they are pushed: whether they arrived, and what is left of the budget."""
-        if self._pushed is None or self._sdk_meter_provider is None:
+    def _push_last_metrics(self, run: PushRun | None, budget_seconds: float) -> tuple[bool, float]:
+        """Whether the metrics of a run that ends arrived, if any, and what is left of the budget."""
+        if self._pusher is None:
             return True, budget_seconds
-        started = time.monotonic()
-        # Half of it at most: the next push repeats what this one could not bring, and spans are not repeated.
-        self._sdk_meter_provider.force_flush(budget_seconds * 1000 / 2)
-        return self._pushed.is_sent, max(0.0, budget_seconds - (time.monotonic() - started))
+        return _spend(budget_seconds, partial(self._pusher.drain, run))
+
+
+def _spend(budget_seconds: float, push: Callable[[float], bool]) -> tuple[bool, float]:
+    started = time.monotonic()
+    # Half of it at most: the next push repeats what this one could not bring, and spans are not repeated.
+    is_pushed = push(budget_seconds / 2)
+    return is_pushed, max(0.0, budget_seconds - (time.monotonic() - started))
 
 
 def providers_for(config: TelemetryConfig) -> Providers:
@@ -180,26 +204,67 @@ def _is_number(value: object) -> bool:
 
 
 def _stop_all() -> None:
+    """Stops everyone side by side, each within its own time: none waits for another's Collector."""
     with _lock:
         everyone = list(_all.values())
+    deadline = time.monotonic() + max(each.config.shutdown_seconds for each in everyone)
+    threads, unstarted = [], []
     for providers in everyone:
-        providers.stop()
+        thread = threading.Thread(
+            target=_stop,
+            args=(providers, providers.config.shutdown_seconds),
+            name="telemetry-exit",
+            daemon=True,
+        )
+        try:
+            thread.start()
+        except RuntimeError:  # from Python 3.12 on none starts any more
+            unstarted.append(providers)
+        else:
+            threads.append(thread)
+    for position, providers in enumerate(unstarted):
+        left_seconds = max(0.0, deadline - time.monotonic())
+        _stop(providers, min(providers.config.shutdown_seconds, left_seconds / (len(unstarted) - position)))
+    for thread in threads:
+        thread.join(max(0.0, deadline + _GRACE_SECONDS - time.monotonic()))
 
 
-def _metric_exporter(config: TelemetryConfig, pipeline: ExportPipeline) -> OtlpMetricExporter:
+def _stop(providers: Providers, seconds: float) -> None:
+    try:
+        providers.stop(seconds)
+    except Exception:
+        logger.exception("stopping the telemetry of %s failed", providers.config.service_name)
+
+
+def _metric_pusher(config: TelemetryConfig, pipeline: ExportPipeline) -> MetricPusher:
     board = StatusBoard("metrics")
-    return OtlpMetricExporter(
+    breaker = pipeline.breaker
+    if not is_same_server(config.export_endpoint, config.metrics_export_endpoint, config.protocol):
+        # One that is down says nothing of the other.
+        breaker = CircuitBreaker(pipeline.breaker.settings)
+        call_in_forked_child(breaker.reset_after_fork)
+
+    def tell(outcome: Outcome) -> None:
+        board.tell(outcome, time.monotonic())
+
+    exporter = OtlpMetricExporter(
         partial(build_metric_transport, config),
-        pipeline.breaker,
+        breaker,
         attempt_seconds=config.attempt_timeout_seconds,
-        tell=lambda outcome: board.tell(outcome, time.monotonic()),
+        tell=tell,
+    )
+    return MetricPusher(
+        exporter,
+        interval_seconds=config.metric_export_interval_ms / 1000,
+        timeout_seconds=config.metric_export_timeout_ms / 1000,
+        tell=tell,
     )
 
 
-def _metric_readers(registry: CollectorRegistry, pushed: OtlpMetricExporter | None) -> list[MetricReader]:
+def _metric_readers(registry: CollectorRegistry, pusher: MetricPusher | None) -> list[MetricReader]:
     readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
-    if pushed is not None:
-        readers.append(PeriodicExportingMetricReader(pushed))
+    if pusher is not None:
+        readers.append(pusher)
     return readers
 
 
@@ -211,5 +276,5 @@ def _set_globals_if_unset(tracer_provider: TracerProvider, meter_provider: Meter
         metrics_api.set_meter_provider(meter_provider)
 
 
-_lock = threading.Lock()
+_lock = Lock()
 _all: dict[str, Providers] = {}

@@ -37,7 +37,7 @@ class MetricsReceiver(metrics_service_pb2_grpc.MetricsServiceServicer):
 
     def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the service's name
         """One push."""
-        self._receiver.answer(context)
+        self._receiver.answer_push(context)
         self._receiver.metric_pushes.append(request)
         return metrics_service_pb2.ExportMetricsServiceResponse()
 
@@ -48,6 +48,7 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
     def __init__(self) -> None:
         self.port = _free_port()
         self.answer: Answer = accept
+        self.push_answer: Answer | None = None
         self.calls = 0
         self.accepted = 0
         """Spans accepted so far, kept or not."""
@@ -58,6 +59,10 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
         self._lock = threading.Lock()
         self._server: grpc.Server | None = None
         self.start()
+
+    def answer_push(self, context: grpc.ServicerContext) -> None:
+        """Answers metrics, as spans are answered where nothing else is said."""
+        (self.answer if self.push_answer is None else self.push_answer)(context)
 
     @property
     def endpoint(self) -> str:

@@ -240,3 +240,129 @@ def test_unknown_variable_of_the_library_is_told(
     monkeypatch.setenv("TELEMETRY_BRAEKER_PROBES", "2")
     TelemetryConfig()
     assert "TELEMETRY_BRAEKER_PROBES is not a setting" in caplog.text
+
+
+def test_metrics_have_headers_of_their_own_or_the_general_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never the traces' alone: they are a key to somewhere else."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "key=traces")
+    assert TelemetryConfig().metrics_export_headers == {}
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "key=general")
+    assert TelemetryConfig().headers == {"key": "traces"}
+    assert TelemetryConfig().metrics_export_headers == {"key": "general"}
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS", "key=metrics")
+    assert TelemetryConfig().metrics_export_headers == {"key": "metrics"}
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_METRICS_HEADERS")
+    assert TelemetryConfig(headers={"key": "argument"}).metrics_export_headers == {"key": "argument"}
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "hunter2")
+    with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_HEADERS cannot be used: entry 1 is not"):
+        TelemetryConfig()
+
+
+@pytest.mark.parametrize(
+    ("traces", "metrics", "are_insecure"),
+    [
+        ("http://t:4317", "https://m:4317", (True, False)),
+        ("https://t:4317", "http://m:4317", (False, True)),
+        ("http://t:4317", "m:4317", (True, False)),
+    ],
+)
+def test_security_is_each_endpoints_own(
+    traces: str, metrics: str, are_insecure: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither goes in the clear because the other does; nor does a flag of the traces count for metrics."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "true")
+    config = TelemetryConfig(traces_endpoint=traces, metrics_endpoint=metrics)
+    assert (config.is_insecure, config.is_metrics_insecure) == are_insecure
+
+
+@pytest.mark.parametrize(
+    ("variables", "metrics"),
+    [({"INSECURE": "true"}, True), ({"INSECURE": "true", "METRICS_INSECURE": "false"}, False)],
+)
+def test_general_flag_counts_for_metrics_unless_they_have_their_own(
+    variables: dict[str, str], metrics: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For an address without a scheme."""
+    for name, value in variables.items():
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
+    assert TelemetryConfig(metrics_endpoint="m:4317").is_metrics_insecure is metrics
+
+
+def test_form_of_metrics_that_is_not_read_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """When metrics are pushed; the forms that are read, and the one told apart, are not."""
+    monkeypatch.setattr("telemetry.config._warned", set())
+    for name, value in {"PROTOCOL": "grpc", "TIMEOUT": "1", "HEADERS": "a=b", "ENDPOINT": "http://m"}.items():
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_METRICS_{name}", value)
+    TelemetryConfig().log_suspicions()
+    assert not caplog.text
+    for _ in range(2):
+        TelemetryConfig(metrics_exporter="otlp").log_suspicions()
+    assert [record.args for record in caplog.records] == [
+        ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",),
+        ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT",),
+    ]
+
+
+@pytest.mark.parametrize("variable", ["ENDPOINT", "TRACES_ENDPOINT", "METRICS_ENDPOINT"])
+def test_endpoint_without_a_scheme_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the variable that it came from."""
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{variable}", "collector:4318")
+    with pytest.raises(
+        ConfigurationError, match=f"^OTEL_EXPORTER_OTLP_{variable}='collector:4318' needs http"
+    ):
+        TelemetryConfig(protocol="http/protobuf")
+
+
+@pytest.mark.parametrize("field", ["headers", "metrics_headers"])
+@pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("authorization", "hunter2\n"),
+        ("authorization", "hunter2\r\nx: y"),
+        ("authorization", "hunter2\x00"),
+        ("authorization", "hunter2\x1b"),
+        ("authorization", "hunter2\u20ac"),
+        ("authori zation", "hunter2"),
+        ("authorization:", "hunter2"),
+        ("", "hunter2"),
+    ],
+)
+def test_header_that_cannot_be_sent_stops_the_start(name: str, value: str, protocol: str, field: str) -> None:
+    """Its key is named, its value is not."""
+    with pytest.raises(ConfigurationError) as caught:
+        TelemetryConfig(protocol=protocol, **{field: {name: value}})
+    assert f"{name!r}" in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_header_has_the_rules_of_its_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """GRPC takes ASCII, and bytes where a name ends in -bin; upper case is made lower, as ever."""
+    for headers in ({"key-bin": "x"}, {"key": "\xe9"}, {"key!": "x"}):
+        with pytest.raises(ConfigurationError, match=f"{next(iter(headers))!r}"):
+            TelemetryConfig(headers=headers)
+        assert TelemetryConfig(protocol="http/protobuf", headers=headers).headers == headers
+    assert TelemetryConfig(headers={"Authorization": "Bearer x"}).headers == {"Authorization": "Bearer x"}
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "key=hunter2%0A")
+    with pytest.raises(
+        ConfigurationError, match=r"^OTEL_EXPORTER_OTLP_HEADERS cannot be used: the value of 'key'"
+    ):
+        TelemetryConfig()
+
+
+def test_folder_of_the_spool_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """From when it is configured on, wherever the service goes afterwards."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    for given, expected in {" spool ": tmp_path / "spool", "~/spool": tmp_path / "home" / "spool"}.items():
+        monkeypatch.setenv("TELEMETRY_SPOOL_DIR", given)
+        assert TelemetryConfig().spool_dir == expected
+        assert TelemetryConfig(spool_dir=Path(given.strip())).spool_dir == expected
+    monkeypatch.setenv("TELEMETRY_SPOOL_DIR", "  ")
+    assert TelemetryConfig().spool_dir is None
+    with pytest.raises(
+        ConfigurationError, match="spool_dir='~nobody-here/x' cannot be used: the home directory"
+    ):
+        TelemetryConfig(spool_dir="~nobody-here/x")

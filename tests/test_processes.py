@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -307,6 +308,38 @@ def test_script_that_just_ends_has_sent_its_spans(receiver: Any) -> None:
         timeout=30,
     )
     assert receiver.names == ["operation_name"]
+
+
+def test_exit_takes_one_budget_however_many_configurations_there_are() -> None:
+    """Each hangs at its own Collector, and all are stopped side by side."""
+    script = """
+        import os, socket, sys, time
+        from telemetry.client import TelemetryClient
+        holes = [socket.create_server(("127.0.0.1", 0)) for _ in range(4)]
+        clients = [
+            TelemetryClient(
+                endpoint=f"http://127.0.0.1:{hole.getsockname()[1]}", protocol="http/protobuf",
+                exporter_timeout_seconds=60, export_timeout_ms=60000, shutdown_seconds=2,
+            )
+            for hole in holes
+        ]
+        for client in clients:
+            with client.start_span("hangs"):
+                pass
+        print(time.monotonic(), flush=True)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(script)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    # One after the other they would take eight seconds.
+    assert time.monotonic() - float(done.stdout) < 5
+    assert done.stderr.count("shutdown gave up 1 span(s)") == 4
+    assert "Traceback" not in done.stderr
 
 
 def test_folder_works_where_it_is_copied(tmp_path: Path, receiver: Any) -> None:

@@ -20,7 +20,20 @@ def from_accepted(body: bytes) -> Outcome:
     except DecodeError:
         return suspected("no OTLP")
     partial = answer.partial_success
-    return Outcome(Fate.DELIVERED, detail=partial.error_message, rejected=max(0, partial.rejected_spans))
+    return Outcome(
+        Fate.DELIVERED, detail=escaped(partial.error_message), rejected=max(0, partial.rejected_spans)
+    )
+
+
+def escaped(text: str) -> str:
+    """A server's text as one line for people: what would not be printed as itself is shown escaped.
+
+    Ends of lines and control sequences could else forge lines of a log, or change a terminal.
+    """
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def suspected(what: str) -> Outcome:

@@ -1,6 +1,7 @@
 """One attempt to send: a call of the breaker, which learns how it went."""
 
 import logging
+import traceback
 
 from .breaker import Permit
 from .outcome import Fate, Outcome
@@ -28,9 +29,13 @@ def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_second
                 if len(payload) <= _LARGEST_REQUEST_BYTES
                 else Outcome(Fate.SPLIT, "request_too_large", "a request over 64 MiB is never sent")
             )
-        except Exception as error:
-            logger.debug("the transport raised", exc_info=True)  # the outcome is told, once a minute
-            outcome = Outcome(Fate.RETRY, "transport_raised", f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - told as the attempt's outcome
+            # Its text may repeat what was to be sent, headers included: only type and place are told.
+            kind = type(error).__name__
+            logger.debug(
+                "the transport raised %s\n%s", kind, "".join(traceback.format_tb(error.__traceback__))
+            )
+            outcome = Outcome(Fate.RETRY, "transport_raised", f"{kind} within the transport")
         if outcome.fate is Fate.DELIVERED:
             permit.success()
         elif outcome.fate is Fate.RETRY:

@@ -1,4 +1,4 @@
-"""Metrics over OTLP (`OTEL_METRICS_EXPORTER=otlp`): transports, deadlines and breaker are the spans' own."""
+"""Metrics over OTLP (`OTEL_METRICS_EXPORTER=otlp`): transports and deadlines are the spans' own."""
 
 import threading
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class OtlpMetricExporter(MetricExporter):
 
     Args:
         build: makes the transport, with the first push.
-        breaker: the spans' own: a Collector that is down is found out once.
+        breaker: the spans' own where both go to one server: one that is down is found out once.
         attempt_seconds: the deadline of a push.
         tell: told of each outcome.
     """

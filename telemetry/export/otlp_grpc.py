@@ -12,7 +12,7 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from ..fork import call_around_fork
-from .answer import LONGEST_ANSWER_BYTES, from_accepted
+from .answer import LONGEST_ANSWER_BYTES, escaped, from_accepted
 from .outcome import Fate, Outcome, from_grpc
 
 TRACES_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -175,7 +175,7 @@ class GrpcTransport:
 def _classify(call: grpc.Call, payload_bytes: int) -> Outcome:
     return from_grpc(
         call.code(),
-        call.details() or "",
+        escaped(call.details() or ""),
         retry_after_seconds=_retry_info_seconds(call),
         payload_bytes=payload_bytes,
     )

@@ -18,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from .answer import LONGEST_ANSWER_BYTES, from_accepted, suspected
+from .answer import LONGEST_ANSWER_BYTES, escaped, from_accepted, suspected
 from .outcome import Fate, Outcome, from_http
 
 _PROTOBUF = "application/x-protobuf"
@@ -271,14 +271,15 @@ def _classify(response: http.client.HTTPResponse, body: bytes) -> Outcome:
     if response.status < _MULTIPLE_CHOICES:
         kind = response.headers.get_content_type()
         if body and kind != _PROTOBUF:
-            return suspected(f"{kind}, no OTLP")
+            return suspected(f"{escaped(kind)}, no OTLP")
         return from_accepted(body)
     text = body[:_DETAIL_CHARACTERS].decode(errors="replace").strip()
+    location = response.headers.get("Location") if response.status < _BAD_REQUEST else None
     return from_http(
         response.status,
-        f"{response.reason} {text}".strip(),
+        escaped(f"{response.reason} {text}".strip()),
         retry_after_seconds=_retry_after_seconds(response.headers.get("Retry-After")),
-        location=response.headers.get("Location") if response.status < _BAD_REQUEST else None,
+        location=None if location is None else escaped(location[:_DETAIL_CHARACTERS]),
     )
 
 

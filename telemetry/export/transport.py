@@ -2,6 +2,7 @@
 
 import ssl
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -52,30 +53,45 @@ def build_transport(config: TelemetryConfig) -> Transport:
     """
     if config.traces_exporter == "console":
         return ConsoleTransport()
-    return _build_otlp(config, config.export_endpoint, TRACES_METHOD)
+    return _build_otlp(
+        config, config.export_endpoint, TRACES_METHOD, config.headers, is_insecure=config.is_insecure
+    )
 
 
 def build_metric_transport(config: TelemetryConfig) -> Transport:
     """Makes the transport of pushed metrics, as `build_transport` does that of spans."""
-    return _build_otlp(config, config.metrics_export_endpoint, METRICS_METHOD)
+    return _build_otlp(
+        config,
+        config.metrics_export_endpoint,
+        METRICS_METHOD,
+        config.metrics_export_headers,
+        is_insecure=config.is_metrics_insecure,
+    )
 
 
-def _build_otlp(config: TelemetryConfig, endpoint: str, grpc_method: str) -> Transport:
+def _build_otlp(
+    config: TelemetryConfig,
+    endpoint: str,
+    grpc_method: str,
+    headers: Mapping[str, str],
+    *,
+    is_insecure: bool,
+) -> Transport:
     is_compressed = config.compression == "gzip"
     if config.protocol == "grpc":
         return GrpcTransport(
             grpc_target(endpoint),
             method=grpc_method,
-            credentials=None if config.is_insecure else _credentials(config),
+            credentials=None if is_insecure else _credentials(config),
             # gRPC metadata keys are lower case.
-            headers={key.lower(): value for key, value in config.headers.items()},
+            headers={key.lower(): value for key, value in headers.items()},
             is_compressed=is_compressed,
         )
     is_secure = endpoint.lower().startswith("https:")
     return HttpTransport(
         endpoint,
         context=_context(config) if is_secure else None,
-        headers=config.headers,
+        headers=headers,
         is_compressed=is_compressed,
     )
 

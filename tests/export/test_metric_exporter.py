@@ -1,8 +1,10 @@
 """Metrics over OTLP, behind the breaker of the spans."""
 
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -10,7 +12,14 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    MetricsServiceServicer,
+    add_MetricsServiceServicer_to_server,
+)
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 
@@ -162,3 +171,58 @@ def test_forked_child_has_a_connection_of_its_own(
     assert os.waitpid(pid, 0)[1] == 0
     assert push(rig, metrics_data)
     assert len(receiver.metric_pushes) == 2
+
+
+def test_security_is_decided_from_the_metrics_own_endpoint(
+    make: Callable[..., Rig], certificates: dict[str, tuple[Path, Path]], metrics_data: MetricsData
+) -> None:
+    """Traces in the clear do not make metrics go in the clear: a server of TLS takes them."""
+    pushes: list[Any] = []
+
+    class Service(MetricsServiceServicer):
+        def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's name
+            """Takes one push."""
+            pushes.append(dict(context.invocation_metadata()))
+            return ExportMetricsServiceResponse()
+
+    file, key = certificates["valid"]
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_MetricsServiceServicer_to_server(Service(), server)
+    port = server.add_secure_port(
+        "localhost:0", grpc.ssl_server_credentials([(key.read_bytes(), file.read_bytes())])
+    )
+    server.start()
+    rig = make(
+        endpoint="http://localhost:1",
+        metrics_endpoint=f"https://localhost:{port}",
+        certificate=str(file),
+        headers={"key": "general"},
+        metrics_headers={"Key": "metrics"},
+    )
+    assert push(rig, metrics_data), rig.told
+    server.stop(None).wait()
+    (metadata,) = pushes
+    assert metadata["key"] == "metrics"
+
+
+def test_text_of_what_a_transport_raised_is_not_told(
+    metrics_data: MetricsData, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may repeat a header: its type is enough."""
+    value = "hunter2"
+
+    class Raising:
+        def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+            """Raises, as http.client does for a header."""
+            raise ValueError(f"Invalid header value {value!r}")
+
+        def close(self) -> None:
+            """Nothing is held."""
+
+    told: list[Outcome] = []
+    exporter = OtlpMetricExporter(Raising, CircuitBreaker(), attempt_seconds=1, tell=told.append)
+    with caplog.at_level(logging.DEBUG):
+        assert exporter.export(metrics_data).name == "FAILURE"
+    assert (told[0].kind, told[0].detail) == ("transport_raised", "ValueError within the transport")
+    assert "ValueError" in caplog.text
+    assert value not in caplog.text

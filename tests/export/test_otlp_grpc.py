@@ -134,6 +134,17 @@ def test_retry_info_is_read(
     assert "slower" in outcome.detail
 
 
+def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, server: Server) -> None:
+    """None forges a line of a log, or changes a terminal."""
+    server.answer = refuse(grpc.StatusCode.INVALID_ARGUMENT, "a\nERROR b\x1b[31m\u2028c")
+    assert send(transport).detail == "INVALID_ARGUMENT: a\\nERROR b\\x1b[31m\\u2028c"
+    answer = ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too\nold")
+    )
+    server.answer = lambda _: answer.SerializeToString()
+    assert send(transport).detail == "too\\nold"
+
+
 @pytest.mark.parametrize(
     "status", [b"\xff\xff", details(code=grpc.StatusCode.UNAVAILABLE)], ids=["nonsense", "without"]
 )

@@ -201,6 +201,26 @@ def test_redirect_is_an_error_that_names_where_to(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "detail"),
+    [
+        ("400 Bad\x1b[0m", b"a\nERROR b", {}, "HTTP 400: Bad\\x1b[0m a\\nERROR b"),
+        ("302 Found", b"", {"Location": "http://x/\x1b[31m"}, "redirects to http://x/\\x1b[31m:"),
+        ("200 OK", b"x", {"content_type": "text/\x1bx"}, "the answer is text/\\x1bx, no OTLP"),
+    ],
+)
+def test_control_characters_of_an_answer_are_escaped(
+    status: str, body: bytes, headers: dict[str, str], detail: str, transport: HttpTransport, server: Server
+) -> None:
+    """None forges a line of a log, or changes a terminal."""
+    kind = headers.pop("content_type", None)
+    made = answer(status, body, **headers)
+    if kind is not None:
+        made = made.replace(b"application/x-protobuf", kind.encode())
+    server.script = lambda peer: peer.sendall(made)
+    assert detail in send(transport).detail
+
+
 def partial(rejected: int, message: str) -> bytes:
     """A partial success."""
     return ExportTraceServiceResponse(
