@@ -40,6 +40,8 @@ def test_slow_link_delays_what_is_exported(stack: Stack) -> None:
             api.post("/proxies/otlp/toxics", json=toxic).raise_for_status()
         stack.runtime.restart("storefront", {"OTEL_EXPORTER_OTLP_ENDPOINT": link.endpoint})
         assert stack.wait_for_trace(order_one(stack.settings))
+        # The trace is there before the answer has come back over the slow link.
+        stack.wait("an answer", lambda: stack.value_of("telemetry_export_duration_seconds_count"), seconds=10)
         seconds = stack.value_of("telemetry_export_duration_seconds_sum")
         count = stack.value_of("telemetry_export_duration_seconds_count")
         assert seconds / count >= LATENCY_MS / 1000
