@@ -232,7 +232,7 @@ def test_worker_survives_a_defect_of_the_transport(until: Until, caplog: pytest.
         TelemetryConfig(schedule_delay_ms=20, breaker_open_seconds=0.05), build=lambda _: transport
     )
     end_spans(pipeline, 3)
-    until("the defect told", lambda: "a defect" in caplog.text)
+    until("the defect told", lambda: "transport_raised" in caplog.text)
     assert pipeline.ledger.read().in_memory == 3
     transport.is_broken = False
     until("3 spans delivered", lambda: pipeline.ledger.read().delivered == 3)
