@@ -678,10 +678,9 @@ def test_defect_that_comes_again_costs_no_processor(
         raise RuntimeError("planted")
 
     monkeypatch.setattr(ExportWorker, "_dispatch", stumble)
-    started = time.process_time()
     rig.end_spans(1)
     until("a second try", lambda: len(calls) >= 2)
-    assert time.process_time() - started < 0.5
+    assert len(calls) < 10, "tried as fast as it goes, that would be thousands"
     assert len([it for it in caplog.records if "stumbled" in it.getMessage()]) == 1
 
 
