@@ -1,7 +1,9 @@
-"""A service's reading, made up."""
+"""What the lab reads, made up: a service's health, and what the generator says of itself."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from loadtest.load.report import LoadResult
 from loadtest.watch import Reading
 
 
@@ -25,3 +27,26 @@ def reading(at: float, *, ended: int = 0, delivered: int = 0, **changes: Any) ->
         "last_error": "",
     }
     return Reading(**{**figures, **changes})
+
+
+def load_result(*, requests: int, seconds: float) -> LoadResult:
+    """A run in which every request got its answer in time."""
+    started = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+    return LoadResult(
+        started=started,
+        ended=started + timedelta(seconds=seconds),
+        users=20,
+        intended_rate=requests / seconds,
+        achieved_rate=requests / seconds,
+        requests=requests,
+        failures=0,
+        p50_ms=4,
+        p95_ms=11,
+        p99_ms=21,
+        late_p99_ms=1,
+        generator_cpu_share=0.2,
+        expected_errors={},
+        failures_by_name=[],
+        first_failures=[],
+        script_errors=[],
+    )

@@ -2,14 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from readings import reading
+from readings import load_result, reading
 
-from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestRecord
 from loadtest.outage.data import OutageRun, Phases
 from loadtest.outage.faults import ALWAYS, FAULTS, Promise
@@ -19,7 +17,6 @@ from loadtest.traces import StoredTraces
 from loadtest.verdict import Verdict, is_good
 from loadtest.watch import Reading
 
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 PHASES = Phases(load=0, before=4, fault=14, mended=34, quiet=44, drained=46)
 SPANS_PER_SECOND = 100
 
@@ -67,24 +64,7 @@ def requests(*, slower: float = 1.0, failed: int = 0) -> list[RequestRecord]:
     return found
 
 
-LOAD = LoadResult(
-    started=NOON,
-    ended=NOON + timedelta(seconds=44),
-    users=20,
-    intended_rate=50,
-    achieved_rate=50,
-    requests=2_200,
-    failures=0,
-    p50_ms=11,
-    p95_ms=12,
-    p99_ms=12,
-    late_p99_ms=1,
-    generator_cpu_share=0.2,
-    expected_errors={},
-    failures_by_name=[],
-    first_failures=[],
-    script_errors=[],
-)
+LOAD = load_result(requests=2_200, seconds=44)
 STORED = StoredTraces(asked=2_200, missing=(), incomplete={}, spans=4_400)
 
 

@@ -1,6 +1,5 @@
 """Gates, resumption and recommendation of a sweep, on runs made up so that the answer is known."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,8 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from readings import reading
+from readings import load_result, reading
 
-from loadtest.load.report import LoadResult
 from loadtest.options import numbers, words
 from loadtest.statistics import Line
 from loadtest.tune.analysis import Tuning, analyse, fit_exports
@@ -21,7 +19,6 @@ from loadtest.tune.report import draw_tuning, recommended_env, verdicts_of, writ
 NOW = Cell(batch=512, delay_ms=1000, compression="none")
 QUICK = Cell(batch=512, delay_ms=200, compression="none")
 SMALL = Cell(batch=32, delay_ms=200, compression="none")
-NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 LINE = Line(fixed=2.0, each=0.01, residuals=(), r_squared=1.0)
 
 
@@ -251,24 +248,7 @@ def test_unknown_compression_is_refused_by_name() -> None:
         words("COMPRESSIONS", "none,zstd", ("none", "gzip"))
 
 
-LOAD = LoadResult(
-    started=NOON,
-    ended=NOON + timedelta(seconds=8),
-    users=20,
-    intended_rate=80,
-    achieved_rate=80,
-    requests=640,
-    failures=0,
-    p50_ms=4,
-    p95_ms=11,
-    p99_ms=21,
-    late_p99_ms=1,
-    generator_cpu_share=0.2,
-    expected_errors={},
-    failures_by_name=[],
-    first_failures=[],
-    script_errors=[],
-)
+LOAD = load_result(requests=640, seconds=8)
 WELL = [
     reading(0),
     reading(8, ended=3_000, delivered=2_900),
