@@ -21,6 +21,7 @@ from .export.worker import Attempt
 
 LATENCY_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 _EXPORT_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_AGE_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 86_400)
 _BATCH_BUCKETS_SPANS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
 
 
@@ -78,6 +79,12 @@ class Metrics:
             "Encoded bytes of export attempts, before compression.",
             registry=registry,
         )
+        self._export_age = Histogram(
+            names.EXPORT_AGE_SECONDS,
+            "How long ago the first span of a batch had ended when the Collector took it.",
+            buckets=_AGE_BUCKETS_SECONDS,
+            registry=registry,
+        )
         self._export_failures = Counter(
             names.EXPORT_FAILURES, "Export attempts that failed.", (names.KIND,), registry=registry
         )
@@ -109,7 +116,9 @@ class Metrics:
         self._export_duration.observe(attempt.duration_seconds)
         self._export_batch.observe(attempt.spans)
         self._export_bytes.inc(attempt.payload_bytes)
-        if attempt.outcome.fate is not Fate.DELIVERED:
+        if attempt.outcome.fate is Fate.DELIVERED:
+            self._export_age.observe(attempt.age_seconds)
+        else:
             self._export_failures.labels(attempt.outcome.kind).inc()
 
 

@@ -64,11 +64,12 @@ class Backlog:
         elif self._spool is not None:
             self._spool.maintain()
 
-    def add(self, batch: Batch, *, is_closed: bool) -> bool:
+    def add(self, batch: Batch, ended_at_ns: int, *, is_closed: bool) -> bool:
         """Takes a fresh batch; False if it fitted nowhere, and was dropped.
 
         Args:
             batch: just encoded.
+            ended_at_ns: when its first span ended, on the wall clock.
             is_closed: whether the breaker lets it be sent soon.
         """
         is_kept = self.outbox.fits(batch) and (is_closed or self._spool is None)
@@ -78,7 +79,7 @@ class Backlog:
             if record is not None and not self._ledger.spool(batch.spans, self._generation):
                 self._spool.settle(record, batch.spans)  # the run was given up, and these spans with it
                 return False
-        if (record is not None and not is_kept) or self.outbox.put(Parcel(batch, record)):
+        if (record is not None and not is_kept) or self.outbox.put(Parcel(batch, ended_at_ns, record)):
             return True
         reason = DropReason.BUFFER_FULL if self._spool is None else self._spool.refusal
         self._ledger.drop(batch.spans, reason, self._generation)
@@ -103,7 +104,7 @@ class Backlog:
         if found is None:
             return None
         record, payload = found
-        parcel = Parcel(Batch(payload, record.spans), record)
+        parcel = Parcel(Batch(payload, record.spans), record.written_at_ns, record)
         self.outbox.send(parcel)
         self.pace.sent(record.spans, now)
         return parcel

@@ -16,6 +16,8 @@ class Parcel:
     """A batch on its way, and the flushes that wait for its fate."""
 
     batch: Batch
+    ended_at_ns: int
+    """When its first span ended, on the wall clock; of what lay on disk when it was written there."""
     record: Record | None = None
     """Where it lies on disk as well."""
     flushes: "list[Flush]" = field(default_factory=list)
@@ -130,7 +132,7 @@ class Outbox:
             parcel.record.parts += 1
         for half in reversed(halves):
             self.size_bytes += len(half.payload)
-            other = Parcel(half, parcel.record, list(parcel.flushes))
+            other = Parcel(half, parcel.ended_at_ns, parcel.record, list(parcel.flushes))
             for flush in other.flushes:
                 flush.add(other)
             self._waiting.appendleft(other)

@@ -58,6 +58,8 @@ class Attempt:
     """Encoded, before compression."""
     duration_seconds: float
     outcome: Outcome
+    age_seconds: float
+    """From the end of its first span until the answer; of what lay on disk from when it was written there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class ExportWorker:
         board: where the story of the latest attempts is told.
         observe: told of each attempt, on the worker's thread.
         clock: monotonic seconds.
+        wall_clock: nanoseconds since 1970, as spans end.
         jitter: 0 to 1.
     """
 
@@ -102,6 +105,7 @@ class ExportWorker:
         board: StatusBoard,
         observe: Callable[[Attempt], None],
         clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], int] = time.time_ns,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.batching = batching
@@ -114,6 +118,7 @@ class ExportWorker:
         self._board = board
         self._observe = observe
         self._clock = clock
+        self._wall_clock = wall_clock
         self._jitter = jitter
         self._queue: deque[ReadableSpan] = deque()
         self._results: deque[tuple[Parcel, Outcome, float]] = deque()
@@ -260,7 +265,8 @@ class ExportWorker:
             self._ledger.drop(len(spans) - batch.spans, DropReason.UNENCODABLE, self._generation)
             self._lost += len(spans) - batch.spans
             if batch.spans:
-                if not self._backlog.add(batch, is_closed=self._is_closed):
+                ended_at_ns = spans[0].end_time or self._wall_clock()
+                if not self._backlog.add(batch, ended_at_ns, is_closed=self._is_closed):
                     self._lost += batch.spans
                 self._backlog.pace.fresh(batch.spans, self._clock())
 
@@ -322,7 +328,8 @@ class ExportWorker:
             self._board.tell(outcome, self._clock())
             self._settle(parcel, outcome)
             batch = parcel.batch
-            self._observe(Attempt(batch.spans, len(batch.payload), duration_seconds, outcome))
+            age_seconds = max(0.0, (self._wall_clock() - parcel.ended_at_ns) / 1e9)
+            self._observe(Attempt(batch.spans, len(batch.payload), duration_seconds, outcome, age_seconds))
 
     def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
         if outcome.fate in {Fate.RETRY, Fate.THROTTLE}:

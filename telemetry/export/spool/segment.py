@@ -18,6 +18,8 @@ class Record:
     segment: "Segment"
     offset: int
     spans: int
+    written_at_ns: int
+    """On the wall clock."""
     parts: int = 1
     """Batches it was split into that have no fate yet."""
 

@@ -156,7 +156,8 @@ class Spool:
         try:
             self._make_room(record_bytes)
             segment = self._writable(record_bytes)
-            offset = segment.append(payload, spans, self._wall_clock())
+            now_ns = self._wall_clock()
+            offset = segment.append(payload, spans, now_ns)
         except OSError as error:
             self.refusal = DropReason.SPOOL_FULL if error.errno in _NO_SPACE else DropReason.BUFFER_FULL
             self._tell(f"{error.strerror or error}")
@@ -169,7 +170,7 @@ class Spool:
         if is_held:
             segment.held[offset] = spans
         self._refresh()
-        return Record(segment, offset, spans)
+        return Record(segment, offset, spans, now_ns)
 
     def next(self) -> tuple[Record, bytes] | None:
         """The oldest record that nobody holds, and its payload; it is held until `settle` or `give_back`.
@@ -297,7 +298,7 @@ class Spool:
             return None
         header, offset, payload = found
         segment.held[offset] = header.spans
-        return Record(segment, offset, header.spans), header, payload
+        return Record(segment, offset, header.spans, header.written_at_ns), header, payload
 
     def _cannot_read(self, error: OSError) -> None:
         self._read_at = self._clock() + _READ_AGAIN_SECONDS
