@@ -226,6 +226,8 @@ class NativeRuntime:
         targets = prometheus_folder(self._folder) / "targets"
         targets.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "prometheus" / "prometheus.yml", targets.parent)
+        shutil.rmtree(targets.parent / "rules", ignore_errors=True)
+        shutil.copytree(ROOT / "prometheus" / "rules", targets.parent / "rules")
         (targets / "native.json").write_text(json.dumps(scrape_targets(self._settings), indent=2))
         for folder in ("data/collector-queue", "data/prometheus", "data/shop"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
