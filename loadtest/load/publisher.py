@@ -1,34 +1,20 @@
 """Locust's own statistics for Prometheus, pushed to its OTLP receiver.
 
-Pushed and not scraped, so that a Locust on the host and one in a container arrive alike. Each process pushes
-the requests that it made; how many shoppers there are is told by the one who leads them.
+Each process pushes the requests that it made; how many shoppers there are is told by the one who leads them.
 """
 
-import logging
-import os
-import socket
 from collections.abc import Iterable
 from typing import Any
 
-import requests
 from locust.env import Environment
 from locust.runners import STATE_RUNNING, STATE_SPAWNING, MasterRunner, WorkerRunner
-from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData, PeriodicExportingMetricReader
-from opentelemetry.sdk.resources import Resource
 
 from loadtest.load.pacing import Pace
+from loadtest.pushing import END_SECONDS, pushing_provider
 
-PERIOD_SECONDS = 2.0
-_TIMEOUT_SECONDS = 0.9
-"""Twice, for what is under way and for what comes last, is still within `_END_SECONDS`."""
-_END_SECONDS = 2.0
 _BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-_OTLP_PATH = "/api/v1/otlp/v1/metrics"
-
-_logger = logging.getLogger(__name__)
 
 
 class Publisher:
@@ -45,14 +31,8 @@ class Publisher:
         if not options or not options.prometheus_url:
             return
         # Of all processes one says when it does not work.
-        exporter = _Exporter(options.prometheus_url, is_quiet=isinstance(runner, WorkerRunner))
-        # The resource is told whole: what the environment says is meant for the shop.
-        process = f"{socket.gethostname()}:{os.getpid()}"
-        self._provider = MeterProvider(
-            metric_readers=[PeriodicExportingMetricReader(exporter, PERIOD_SECONDS * 1000)],
-            resource=Resource({"service.name": "locust", "service.instance.id": process}),
-            shutdown_on_exit=False,
-        )
+        is_quiet = isinstance(runner, WorkerRunner)
+        self._provider = pushing_provider(options.prometheus_url, "locust", is_quiet=is_quiet)
         if not isinstance(runner, WorkerRunner):
             self._tell_crowd(environment)
         if not isinstance(runner, MasterRunner):
@@ -62,7 +42,7 @@ class Publisher:
         """Pushes the last counts, and no shoppers; takes two seconds at most."""
         self._has_ended = True
         if self._provider is not None:
-            self._provider.shutdown(timeout_millis=_END_SECONDS * 1000)
+            self._provider.shutdown(timeout_millis=END_SECONDS * 1000)
             self._provider = None
 
     def _tell_crowd(self, environment: Environment) -> None:
@@ -118,27 +98,3 @@ class Publisher:
             delays.record(max(0.0, context["started"] - context["due"]))
 
         environment.events.request.add_listener(note_request)  # type: ignore[no-untyped-call] # partly annotated
-
-
-class _Exporter(OTLPMetricExporter):
-    """Says once that nobody takes the statistics, and nothing of each try."""
-
-    def __init__(self, url: str, *, is_quiet: bool) -> None:
-        self._url = url.rstrip("/") + _OTLP_PATH
-        self._has_warned = is_quiet
-        session = requests.Session()
-        session.trust_env = False  # a proxy would not know this machine's own ports
-        super().__init__(endpoint=self._url, timeout=_TIMEOUT_SECONDS, session=session)
-        # It logs every try, some with a traceback; and so does the reader.
-        for name in ("opentelemetry.exporter", "opentelemetry.sdk.metrics"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-
-    def export(
-        self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
-    ) -> MetricExportResult:
-        """Sends them."""
-        result = super().export(metrics_data, timeout_millis, **kwargs)
-        if result is MetricExportResult.FAILURE and not self._has_warned:
-            self._has_warned = True
-            _logger.warning("Locust's statistics are not in Prometheus: %s does not take them", self._url)
-        return result

@@ -5,11 +5,12 @@ The services are started anew for the run, with what its fault needs, and put ba
 
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 from rich.console import Console
 
+from loadtest.activity import Activity
 from loadtest.lab import SERVICES, Lab, services_of
 from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
@@ -91,12 +92,17 @@ class Outage:
                 self._lab.restart(service, variables)
             config = self._lab.config_of_services(variables)
             watcher = afterwards.enter_context(Watcher(services_of(self._lab.settings)))
+            activity = afterwards.enter_context(
+                closing(Activity(prometheus_at(self._lab.settings.prometheus_port)))
+            )
             self._started = time.monotonic()
             return self._run(
-                watcher, config, self._lab.shown_configuration(variables, fault.collector_variables)
+                watcher, activity, config, self._lab.shown_configuration(variables, fault.collector_variables)
             )
 
-    def _run(self, watcher: Watcher, config: TelemetryConfig, configuration: dict[str, str]) -> OutageRun:
+    def _run(
+        self, watcher: Watcher, activity: Activity, config: TelemetryConfig, configuration: dict[str, str]
+    ) -> OutageRun:
         result_file = self._folder / "load.json"
         settings = self._lab.settings
         load = Load(
@@ -122,7 +128,8 @@ class Outage:
             wait(self._around_seconds)
             fault = time.time()
             self._tell(watcher, f"the fault begins: {self._fault.what}")
-            self._fault.inflict(self._lab.runtime, self._seconds, wait)
+            with activity.during("fault", self._fault.name):
+                self._fault.inflict(self._lab.runtime, self._seconds, wait)
             mended = time.time()
             self._tell(watcher, "the fault is over")
             with self._console.status("recovery under load"):

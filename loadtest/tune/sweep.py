@@ -2,14 +2,16 @@
 
 import os
 import time
+from contextlib import closing
 from pathlib import Path
 
 import httpx
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from loadtest.activity import Activity
 from loadtest.lab import Lab, services_of
-from loadtest.load.generator import Generator, Load
+from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestsFollower, read_requests
 from loadtest.tune.gates import reasons_against
@@ -50,11 +52,15 @@ class Sweep:
             MofNCompleteColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self._console) as progress:
+        with (
+            Progress(*columns, console=self._console) as progress,
+            closing(Activity(prometheus_at(self._lab.settings.prometheus_port))) as activity,
+        ):
             task = progress.add_task("", total=total, completed=total - len(left))
             for cell, repeat in left:
                 progress.update(task, description=f"{cell}")
-                run = self._measure(cell, repeat)
+                with activity.during("cell", str(cell)):
+                    run = self._measure(cell, repeat)
                 self._journal.add(run)
                 progress.advance(task)
                 progress.print(_in_a_line(run))

@@ -1,0 +1,69 @@
+"""Figures of the load lab for Prometheus, pushed to its OTLP receiver.
+
+Pushed and not scraped, so that a process on the host and one in a container arrive alike.
+"""
+
+import logging
+import os
+import socket
+from typing import Any
+
+import requests
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricsData, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import Resource
+
+PERIOD_SECONDS = 2.0
+END_SECONDS = 2.0
+"""How long the last push may take."""
+_TIMEOUT_SECONDS = 0.9
+"""Twice, for what is under way and for what comes last, is still within `END_SECONDS`."""
+_OTLP_PATH = "/api/v1/otlp/v1/metrics"
+
+_logger = logging.getLogger(__name__)
+
+
+def pushing_provider(prometheus_url: str, job: str, *, is_quiet: bool = False) -> MeterProvider:
+    """Pushes every two seconds what its meters count, until its shutdown, which pushes once more.
+
+    Args:
+        prometheus_url: of a Prometheus with its OTLP receiver on.
+        job: what the figures are of.
+        is_quiet: says nothing when nobody takes them; else it says so once.
+    """
+    # The resource is told whole: what the environment says is meant for the shop.
+    process = f"{socket.gethostname()}:{os.getpid()}"
+    exporter = _Exporter(prometheus_url, job, is_quiet=is_quiet)
+    return MeterProvider(
+        metric_readers=[PeriodicExportingMetricReader(exporter, PERIOD_SECONDS * 1000)],
+        resource=Resource({"service.name": job, "service.instance.id": process}),
+        shutdown_on_exit=False,
+    )
+
+
+class _Exporter(OTLPMetricExporter):
+    """Says once that nobody takes the statistics, and nothing of each try."""
+
+    def __init__(self, url: str, job: str, *, is_quiet: bool) -> None:
+        self._job = job
+        self._url = url.rstrip("/") + _OTLP_PATH
+        self._has_warned = is_quiet
+        session = requests.Session()
+        session.trust_env = False  # a proxy would not know this machine's own ports
+        super().__init__(endpoint=self._url, timeout=_TIMEOUT_SECONDS, session=session)
+        # It logs every try, some with a traceback; and so does the reader.
+        for name in ("opentelemetry.exporter", "opentelemetry.sdk.metrics"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        """Sends them."""
+        result = super().export(metrics_data, timeout_millis, **kwargs)
+        if result is MetricExportResult.FAILURE and not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "the figures of %s are not in Prometheus: %s does not take them", self._job, self._url
+            )
+        return result
