@@ -7,25 +7,42 @@ from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
+from grafana.collector_dashboard import collector_dashboard
+from grafana.load_dashboard import load_dashboard
+from grafana.pipeline_dashboard import pipeline_dashboard
 from grafana.service_dashboard import service_dashboard
 
-SERVICE_FILE = Path(__file__).parent / "dashboards" / "service.json"
+FOLDER = Path(__file__).parent / "dashboards"
 
 
-def service_json() -> str:
-    """The dashboard "Service" as Grafana reads it."""
-    return JSONEncoder(sort_keys=True, indent=2).encode(service_dashboard()) + "\n"
+def made() -> dict[str, str]:
+    """Each dashboard as Grafana reads it, by the name of its file."""
+    dashboards = {
+        "service.json": service_dashboard(),
+        "pipeline.json": pipeline_dashboard(),
+        "collector.json": collector_dashboard(),
+        "load.json": load_dashboard(),
+    }
+    encoder = JSONEncoder(sort_keys=True, indent=2)
+    return {name: encoder.encode(dashboard) + "\n" for name, dashboard in dashboards.items()}
 
 
-def main(arguments: Sequence[str], file: Path = SERVICE_FILE) -> None:
-    """Writes the file; with `--check` exits with a message when it is not what would be written."""
+def main(arguments: Sequence[str], folder: Path = FOLDER) -> None:
+    """Writes the files; with `--check` exits with a message when the folder is not what would be written."""
     parser = ArgumentParser(prog="python -m grafana.generate", description="Write the dashboards.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
-    made = service_json()
-    if not parser.parse_args(arguments).check:
-        file.write_text(made)
-    elif not file.exists() or file.read_text() != made:
-        sys.exit(f"{file} is not what service_dashboard.py makes: run `python -m grafana.generate`")
+    is_check = parser.parse_args(arguments).check
+    texts = made()
+    there = {file.name: file.read_text() for file in folder.glob("*.json")}
+    if is_check:
+        different = sorted(name for name in texts.keys() | there.keys() if texts.get(name) != there.get(name))
+        if different:
+            sys.exit(f"{', '.join(different)} in {folder}: not what grafana/ makes; run `make dashboards`")
+        return
+    for name in there.keys() - texts.keys():
+        (folder / name).unlink()
+    for name, text in texts.items():
+        (folder / name).write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,277 @@
+"""The kinds of panels that the dashboards are made of: all of Grafana's look is decided here."""
+
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+
+from grafana_foundation_sdk.builders import common as common_builders
+from grafana_foundation_sdk.builders import heatmap as heatmap_builders
+from grafana_foundation_sdk.builders import prometheus, stat, statetimeline, table, timeseries
+from grafana_foundation_sdk.builders.dashboard import DashboardLink, FieldColor, ThresholdsConfig
+from grafana_foundation_sdk.models import dashboard as model
+from grafana_foundation_sdk.models.common import (
+    BigValueColorMode,
+    BigValueGraphMode,
+    DataSourceRef,
+    GraphThresholdsStyleMode,
+    LegendDisplayMode,
+    LegendPlacement,
+    SortOrder,
+    StackingMode,
+    TooltipDisplayMode,
+    VisibilityMode,
+)
+from grafana_foundation_sdk.models.heatmap import HeatmapColorMode
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
+
+from grafana.queries import Query
+from telemetry.export.breaker import BreakerState
+
+PROMETHEUS = DataSourceRef(type_val="prometheus", uid="prometheus")
+
+Panel = timeseries.Panel | stat.Panel | statetimeline.Panel | heatmap_builders.Panel | table.Panel
+FULL, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
+SPANS_PER_SECOND = "suffix: spans/s"
+GOOD, WARNING, BAD, LIMIT = "green", "orange", "red", "text"
+
+# As the rule job:telemetry_breaker_state:code numbers them.
+BREAKER_CODES = {
+    0: (BreakerState.CLOSED, GOOD),
+    1: (BreakerState.DISABLED, "gray"),
+    2: (BreakerState.HALF_OPEN, "yellow"),
+    3: (BreakerState.OPEN, BAD),
+    4: (BreakerState.FORCED_OPEN, "purple"),
+}
+
+_HEIGHT, _STAT_HEIGHT = 8, 4
+
+Steps = Mapping[float, str]
+"""From which value on which colour; below the first all is well."""
+
+
+def time_series(
+    title: str,
+    description: str,
+    unit: str,
+    *queries: Query,
+    steps: Steps | None = None,
+    is_stacked: bool = False,
+    limits: Sequence[str] = (),
+    width: int = HALF,
+) -> timeseries.Panel:
+    """Curves over time.
+
+    Args:
+        title: of the panel.
+        description: what it shows, in a sentence.
+        unit: Grafana's name of it.
+        queries: one curve for each series that they return.
+        steps: where a dashed line shows that it becomes bad.
+        is_stacked: whether curves stand on one another, those of `limits` excepted.
+        limits: legends of curves that show what cannot be exceeded: dashed, and not filled.
+        width: of 24 columns.
+    """
+    panel = (
+        timeseries.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .min(0)
+        .height(_HEIGHT)
+        .span(width)
+        .fill_opacity(60 if is_stacked else 10)
+        .show_points(VisibilityMode.NEVER)
+        .thresholds(_thresholds(steps))
+        .thresholds_style(
+            common_builders.GraphThresholdsStyleConfig().mode(
+                GraphThresholdsStyleMode.DASHED if steps else GraphThresholdsStyleMode.OFF
+            )
+        )
+        .legend(
+            common_builders.VizLegendOptions()
+            .display_mode(LegendDisplayMode.LIST)
+            .placement(LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+        )
+        .tooltip(
+            common_builders.VizTooltipOptions().mode(TooltipDisplayMode.MULTI).sort(SortOrder.DESCENDING)
+        )
+        .targets([_target(query, ref).range() for query, ref in _lettered(queries)])
+    )
+    if is_stacked:
+        panel.stacking(common_builders.StackingConfig().mode(StackingMode.NORMAL).group("A"))
+    for legend in limits:
+        panel.override_by_name(
+            legend,
+            [
+                model.DynamicConfigValue("custom.lineStyle", {"fill": "dash", "dash": [8, 8]}),
+                model.DynamicConfigValue("custom.fillOpacity", 0),
+                model.DynamicConfigValue("custom.stacking", {"mode": "none"}),
+                model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": LIMIT}),
+            ],
+        )
+    return panel
+
+
+def figure(
+    title: str, description: str, unit: str, *queries: Query, steps: Steps | None = None, width: int = SIXTH
+) -> stat.Panel:
+    """The latest value, large, in its threshold's colour; over a curve of how it came to it."""
+    return (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .height(_STAT_HEIGHT)
+        .span(width)
+        .thresholds(_thresholds(steps))
+        .color_scheme(FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+        .color_mode(BigValueColorMode.VALUE)
+        .graph_mode(BigValueGraphMode.AREA)
+        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
+        .targets([_target(query, ref).range() for query, ref in _lettered(queries)])
+    )
+
+
+def totals(title: str, description: str, unit: str, *queries: Query, width: int = FULL) -> stat.Panel:
+    """Figures side by side, each of one query over the time that is shown."""
+    return (
+        stat.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .decimals(0)
+        .height(_STAT_HEIGHT)
+        .span(width)
+        .thresholds(_thresholds(None))
+        .color_mode(BigValueColorMode.NONE)
+        .graph_mode(BigValueGraphMode.NONE)
+        .reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
+        .targets([_target(query, ref).instant() for query, ref in _lettered(queries)])
+    )
+
+
+def breaker_timeline(title: str, description: str, query: Query, *, width: int = FULL) -> statetimeline.Panel:
+    """A band for each series, coloured by the breaker's state that its value is the number of."""
+    mapping = model.ValueMap(
+        {
+            str(code): model.ValueMappingResult(text=state.value, color=colour, index=code)
+            for code, (state, colour) in BREAKER_CODES.items()
+        }
+    )
+    return (
+        statetimeline.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit("none")
+        .height(_HEIGHT)
+        .span(width)
+        .mappings([mapping])
+        .thresholds(_thresholds({2: "yellow", 3: BAD, 4: "purple"}))
+        .color_scheme(FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+        .fill_opacity(80)
+        .show_value(VisibilityMode.AUTO)
+        .merge_values(merge_values=True)
+        .legend(common_builders.VizLegendOptions().show_legend(show_legend=True))
+        .targets([_target(query, "A").range()])
+    )
+
+
+def heatmap(
+    title: str, description: str, unit: str, query: Query, *, width: int = HALF
+) -> heatmap_builders.Panel:
+    """How many observations fell into each bucket of a histogram, over time; the query is by `le`."""
+    return (
+        heatmap_builders.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit(unit)
+        .height(_HEIGHT)
+        .span(width)
+        .calculate(calculate=False)
+        .color(heatmap_builders.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges"))
+        .y_axis(heatmap_builders.YAxisConfig().unit(unit))
+        .filter_values(heatmap_builders.FilterValueRange().le(1e-9))
+        .targets([_target(query, "A").range().format(PromQueryFormat.HEATMAP)])
+    )
+
+
+def by_labels(
+    title: str,
+    description: str,
+    *columns: tuple[Query, str],
+    link: tuple[str, str],
+    steps: Mapping[str, Steps],
+    width: int = FULL,
+) -> table.Panel:
+    """A row for each set of labels, a column for each query, named by its legend.
+
+    Args:
+        title: of the panel.
+        description: what it shows, in a sentence.
+        columns: each a query and its unit.
+        link: what a row's first column opens, as title and address.
+        steps: by legend, from which value on which colour.
+        width: of 24 columns.
+    """
+    queries = [query for query, _ in columns]
+    names = {
+        f"Value #{letter}": query.legend for letter, query in zip(ascii_uppercase, queries, strict=False)
+    }
+    panel = (
+        table.Panel()
+        .title(title)
+        .description(description)
+        .datasource(PROMETHEUS)
+        .unit("none")
+        .height(_HEIGHT)
+        .span(width)
+        .thresholds(_thresholds(None))
+        .targets(
+            [_target(query, ref).instant().format(PromQueryFormat.TABLE) for query, ref in _lettered(queries)]
+        )
+        .with_transformation(model.DataTransformerConfig(id_val="merge", options={}))
+        .with_transformation(
+            model.DataTransformerConfig(
+                id_val="organize", options={"excludeByName": {"Time": True}, "renameByName": names}
+            )
+        )
+        .data_links([DashboardLink(link[0]).url(link[1]).target_blank(target_blank=True)])
+    )
+    for query, unit in columns:
+        properties = [model.DynamicConfigValue("unit", unit)]
+        if query.legend in steps:
+            properties += [
+                model.DynamicConfigValue("thresholds", _thresholds(steps[query.legend]).build()),
+                model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+            ]
+        panel.override_by_name(query.legend, properties)
+    return panel
+
+
+def _lettered(queries: Sequence[Query]) -> list[tuple[Query, str]]:
+    return list(zip(queries, ascii_uppercase, strict=False))
+
+
+def _thresholds(steps: Steps | None) -> ThresholdsConfig:
+    rest = [model.Threshold(value=value, color=colour) for value, colour in sorted((steps or {}).items())]
+    return (
+        ThresholdsConfig()
+        .mode(model.ThresholdsMode.ABSOLUTE)
+        .steps([model.Threshold(value=None, color=GOOD), *rest])
+    )
+
+
+def _target(query: Query, ref_id: str) -> prometheus.Dataquery:
+    return (
+        prometheus.Dataquery()
+        .ref_id(ref_id)
+        .datasource(PROMETHEUS)
+        .expr(query.expression)
+        .legend_format(query.legend)
+        .exemplar(query.has_exemplars)
+    )

@@ -1,0 +1,181 @@
+"""What is seen of an outage: alerts fire and resolve, and every panel has something to show.
+
+One run for all tests: load with some failing requests, the Collector killed until the alerts fire, started
+again, then run with tail sampling for a while.
+"""
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from running_stack import Stack
+
+from loadtest.activity import Activity
+from loadtest.load.generator import Generator, Load, prometheus_at
+from stack.settings import ROOT
+
+pytestmark = pytest.mark.timeout(3600)
+
+ALERTS = {
+    ("TelemetryBreakerOpen", "storefront"),
+    ("TelemetryBreakerOpen", "inventory"),
+    ("TelemetrySilent", "storefront"),
+    ("TelemetrySilent", "inventory"),
+    ("CollectorDown", "collector"),
+}
+_NORMAL_SECONDS, _TAIL_SECONDS = 12, 20
+_FIRING_SECONDS = _RESOLVING_SECONDS = 150
+
+# Series that need not be there after this run, and why.
+MAY_BE_EMPTY = {
+    ("collector", "Metric points accepted", "A"): "no service pushes its metrics by default",
+    ("collector", "Memory limiter", "B"): "it refused nothing, and counts from its first refusal on",
+    ("collector", "Spans sent", "B"): "with retries for ever nothing is given up",
+}
+
+
+@dataclass(frozen=True)
+class Observed:
+    """The run."""
+
+    started: float
+    ended: float
+    fired: set[tuple[str, str]]
+    left: set[tuple[str, str]]
+    """Alerts of `ALERTS` that fired still when the time was over."""
+
+
+def firing(stack: Stack) -> set[tuple[str, str]]:
+    """Alerts that fire, each with the job it is about."""
+    answer = httpx.get(
+        f"{prometheus_at(stack.settings.prometheus_port)}/api/v1/alerts", trust_env=False
+    ).json()
+    return {
+        (alert["labels"]["alertname"], alert["labels"].get("job", ""))
+        for alert in answer["data"]["alerts"]
+        if alert["state"] == "firing"
+    }
+
+
+@pytest.fixture(scope="module")
+def observed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Observed:
+    """Makes the run; the stack is as before afterwards."""
+    prometheus = prometheus_at(stack.settings.prometheus_port)
+    load = Load(users=10, rate=20, storefront_port=stack.settings.storefront_port, prometheus_url=prometheus)
+    folder = tmp_path_factory.mktemp("load")
+    activity = Activity(prometheus)
+    started = time.time()
+    httpx.put(f"{stack.storefront}/faults", json={"error_rate": 0.1}, trust_env=False).raise_for_status()
+    generator = Generator(load, seconds=900, result_file=folder / "load.json", log=folder / "locust.log")
+    try:
+        time.sleep(_NORMAL_SECONDS)
+        with activity.during("fault", "kill"):
+            stack.runtime.kill("collector")
+            fired = wait_for_alerts(stack, _FIRING_SECONDS, until=lambda now: now >= ALERTS)
+        stack.runtime.start("collector")
+        left = wait_for_alerts(stack, _RESOLVING_SECONDS, until=lambda now: not now & ALERTS)
+        stack.runtime.restart("collector", {"TAIL_SAMPLING_PERCENTAGE": "50"})
+        time.sleep(_TAIL_SECONDS)
+        ended = time.time()
+    finally:
+        generator.stop()
+        activity.close()
+        httpx.put(f"{stack.storefront}/faults", json={}, trust_env=False)
+        stack.runtime.restart("collector", {})
+    return Observed(started, ended, fired, left & ALERTS)
+
+
+def wait_for_alerts(stack: Stack, seconds: float, *, until: Any) -> set[tuple[str, str]]:
+    """Those that fire when it is so, or when the time is over."""
+    deadline = time.monotonic() + seconds
+    now = firing(stack)
+    while not until(now) and time.monotonic() < deadline:
+        time.sleep(0.5)
+        now = firing(stack)
+    return now
+
+
+def test_alerts_of_an_outage_fire(observed: Observed) -> None:
+    """Breaker open, telemetry silent, Collector down: of each service, on the real programs."""
+    assert observed.fired >= ALERTS
+
+
+def test_alerts_of_an_outage_resolve(observed: Observed) -> None:
+    """Once the Collector is back, nothing of it is left."""
+    assert not observed.left
+
+
+def test_nothing_was_lost_or_unaccounted_for_on_the_way(observed: Observed) -> None:
+    """The two alerts that mean a loss or a defect stayed silent."""
+    assert not {name for name, _ in observed.fired} & {"TelemetrySpansDropped", "TelemetryLedgerWrong"}
+
+
+def dashboards() -> Iterator[Any]:
+    """Each target of each panel of each dashboard."""
+    for file in sorted((ROOT / "grafana/dashboards").glob("*.json")):
+        dashboard = json.loads(file.read_text())
+        for panel in dashboard["panels"]:
+            for target in panel.get("targets", ()):
+                name = f"{dashboard['uid']}: {panel['title']} {target['refId']}"
+                yield pytest.param(dashboard["uid"], panel, target, id=name)
+
+
+@pytest.mark.parametrize(("uid", "panel", "target"), [*dashboards()])
+def test_panel_has_something_to_show(
+    uid: str, panel: dict[str, Any], target: dict[str, Any], stack: Stack, observed: Observed
+) -> None:
+    """Its query is answered, by series that have the labels of its legend, and none for each worker."""
+    series = ask(stack, target, observed, job="storefront" if uid == "service" else "storefront|inventory")
+    numbers = [each for each in series if not all(math.isnan(value) for value in values_of(each))]
+    if (uid, panel["title"], target["refId"]) in MAY_BE_EMPTY:
+        return
+    assert numbers
+    for each in numbers:
+        assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= each["metric"].keys()
+        assert not {"worker", "instance"} & each["metric"].keys()
+
+
+def test_annotations_show_the_fault(stack: Stack, observed: Observed) -> None:
+    """The band of the fault, while it lasted."""
+    dashboard = json.loads((ROOT / "grafana/dashboards/load.json").read_text())
+    (annotation,) = dashboard["annotations"]["list"]
+    (series,) = ask(stack, annotation, observed, job="")
+    assert series["metric"] == {"kind": "fault", "name": "kill"}
+    assert 15 < len(values_of(series)) * 2 < observed.ended - observed.started - _TAIL_SECONDS
+
+
+def ask(stack: Stack, target: dict[str, Any], observed: Observed, *, job: str) -> list[dict[str, Any]]:
+    """The series that Grafana would get."""
+    expression = target["expr"]
+    seconds = math.ceil(observed.ended - observed.started)
+    for name, value in {
+        "$job": job,
+        "$route": ".+",
+        "$__rate_interval": "10s",
+        "$__range": f"{seconds}s",
+    }.items():
+        expression = expression.replace(name, value)
+    assert "$" not in expression
+    api = f"{prometheus_at(stack.settings.prometheus_port)}/api/v1"
+    if target.get("instant"):
+        answer = httpx.get(
+            f"{api}/query", params={"query": expression, "time": observed.ended}, trust_env=False
+        )
+    else:
+        window = {"start": observed.started, "end": observed.ended, "step": 2}
+        answer = httpx.get(f"{api}/query_range", params={"query": expression, **window}, trust_env=False)
+    assert answer.status_code == httpx.codes.OK, answer.text
+    result: list[dict[str, Any]] = answer.json()["data"]["result"]
+    return result
+
+
+def values_of(series: dict[str, Any]) -> list[float]:
+    """The numbers of a series, of whichever query."""
+    points = series["values"] if "values" in series else [series["value"]]
+    return [float(value) for _, value in points]
