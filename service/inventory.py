@@ -1,7 +1,7 @@
 """The inventory: what is left in the warehouse. `uvicorn service.inventory:app --port 8001`."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, status
@@ -13,6 +13,7 @@ from service.database import open_database
 from service.faults import include_with_faults
 from service.settings import ShopSettings
 from service.stock import InventoryTable, Reservation, find_stock, reserve, seed_stock
+from service.tuning import TuningOnDemand, include_tuning
 from telemetry.telemetry import setup_telemetry
 
 settings = ShopSettings()
@@ -24,12 +25,18 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.database = open_database(
         settings.database_dir / "inventory.sqlite3", InventoryTable.metadata, seed_stock
     )
-    yield
+    async with nullcontext() if tuning is None else tuning.followed():
+        yield
     app.state.database.dispose()
 
 
 app = FastAPI(title="inventory", lifespan=lifespan)
 client = setup_telemetry(app)
+tuning = (
+    TuningOnDemand(client, settings.database_dir / "inventory-tuning.json")
+    if settings.is_development
+    else None
+)
 routes = APIRouter()
 
 
@@ -85,7 +92,8 @@ def post_reservation(body: ReservationRequest, database: Database) -> Reservatio
             return body
 
 
-if settings.is_development:
+if tuning is not None:
     include_with_faults(app, routes, settings.database_dir / "inventory-faults.json")
+    include_tuning(app, tuning)
 else:
     app.include_router(routes)

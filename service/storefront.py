@@ -1,7 +1,7 @@
 """The storefront: products and orders. `uvicorn service.storefront:app --port 8000`."""
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, status
@@ -14,6 +14,7 @@ from service.database import check_database, open_database
 from service.faults import include_with_faults
 from service.inventory_client import InventoryClient, InventoryUnavailableError
 from service.settings import ShopSettings
+from service.tuning import TuningOnDemand, include_tuning
 from telemetry.health_check import register_health_check
 from telemetry.telemetry import setup_telemetry
 
@@ -26,16 +27,23 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     app.state.database = open_database(
         settings.database_dir / "storefront.sqlite3", orders.StorefrontTable.metadata, orders.seed_products
     )
-    with InventoryClient(
+    inventory = InventoryClient(
         str(settings.inventory_url), timeout_seconds=settings.inventory_timeout_seconds
-    ) as inventory:
+    )
+    with inventory:
         app.state.inventory = inventory
-        yield
+        async with nullcontext() if tuning is None else tuning.followed():
+            yield
     app.state.database.dispose()
 
 
 app = FastAPI(title="storefront", lifespan=lifespan)
 client = setup_telemetry(app)
+tuning = (
+    TuningOnDemand(client, settings.database_dir / "storefront-tuning.json")
+    if settings.is_development
+    else None
+)
 order_count = client.meter.create_counter("shop.orders", unit="{order}", description="Orders, by outcome")
 routes = APIRouter()
 
@@ -161,7 +169,8 @@ def check_out(
         return orders.store_order(database, product, quantity) if is_reserved else None
 
 
-if settings.is_development:
+if tuning is not None:
     include_with_faults(app, routes, settings.database_dir / "storefront-faults.json")
+    include_tuning(app, tuning)
 else:
     app.include_router(routes)

@@ -1,0 +1,128 @@
+"""Tuning on demand: batch size, delay and sampling ratio that a developer changes while a service runs.
+
+Outside development neither the route nor the task exists. The wish lies in a file that every worker of the
+service follows; it ends with the service, so that its configuration holds again after a restart.
+"""
+
+import asyncio
+import fcntl
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from fastapi import FastAPI, HTTPException, status
+from fastapi.concurrency import run_in_threadpool
+from pydantic import BaseModel, ConfigDict, Field
+
+from telemetry.client import TelemetryClient
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.25
+"""A worker follows within that time."""
+
+
+class Tuning(BaseModel):
+    """What is wished; what is absent stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int | None = Field(default=None, ge=1)
+    """Spans of a full batch, up to the queue's capacity."""
+
+    delay_ms: float | None = Field(default=None, gt=0)
+    """The longest that a span waits for its batch to fill."""
+
+    sampling_ratio: float | None = Field(default=None, ge=0, le=1)
+    """Share of new traces that is kept; None is in effect where the sampler has no ratio."""
+
+
+class TuningOnDemand:
+    """Follows a wish with one worker's pipeline.
+
+    Args:
+        client: whose pipeline it is.
+        file: where the wish lies, the same for every worker of the service.
+    """
+
+    def __init__(self, client: TelemetryClient, file: Path) -> None:
+        self._client = client
+        self._file = file
+        self._followed = ""
+
+    def read(self) -> Tuning:
+        """What is in effect in this worker."""
+        health = self._client.health()
+        return Tuning(
+            batch_size=health.batch.size,
+            delay_ms=health.batch.delay_ms,
+            sampling_ratio=health.sampling_ratio,
+        )
+
+    def write(self, wish: Tuning) -> Tuning:
+        """Puts a wish in effect, here at once and in the other workers soon; returns what is in effect.
+
+        Raises:
+            HTTPException: 422, it cannot be: the client's words say why, and nothing has changed.
+        """
+        try:
+            self._apply(wish)
+        except ValueError as error:
+            raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, str(error)) from error
+        everything = self._wish().model_copy(update=wish.model_dump(exclude_none=True))
+        draft = self._file.with_suffix(f".{uuid4().hex}")
+        draft.write_text(everything.model_dump_json())
+        draft.replace(self._file)
+        return self.read()
+
+    @asynccontextmanager
+    async def followed(self) -> AsyncIterator[None]:
+        """Follows the wish until the block ends; the first worker of a service removes an older wish."""
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with self._file.with_suffix(".lock").open("w") as lock:
+            # Alone it is the first of its service: the kernel frees the locks of processes that were killed.
+            with suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._file.unlink(missing_ok=True)
+            await run_in_threadpool(fcntl.flock, lock, fcntl.LOCK_SH)
+            task = asyncio.create_task(self._follow())
+            try:
+                yield
+            finally:
+                task.cancel()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                self._follow_once()
+            except FileNotFoundError:
+                pass  # nobody wishes anything
+            except ValueError as error:
+                logger.warning("%s is not followed: %s", self._file, error)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def _follow_once(self) -> None:
+        at = self._file.stat()
+        stamp = f"{at.st_ino} {at.st_mtime_ns}"
+        if stamp != self._followed:
+            self._followed = stamp
+            self._apply(self._wish())
+
+    def _wish(self) -> Tuning:
+        try:
+            return Tuning.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return Tuning()
+
+    def _apply(self, wish: Tuning) -> None:
+        self._client.configure(
+            batch_size=wish.batch_size, delay_ms=wish.delay_ms, sampling_ratio=wish.sampling_ratio
+        )
+
+
+def include_tuning(app: FastAPI, tuning: TuningOnDemand) -> None:
+    """Adds `GET` and `PUT /tuning`."""
+    app.add_api_route("/tuning", tuning.read, methods=["GET"])
+    app.add_api_route("/tuning", tuning.write, methods=["PUT"])

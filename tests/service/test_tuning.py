@@ -1,0 +1,99 @@
+"""Tuning on demand: a wish reaches every worker, and ends with its service."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from telemetry import names
+from tests.service.processes import find_free_port, run_service, wait_for, wait_until_alive
+
+DEVELOPMENT = {"ENVIRONMENT": "development", "OTEL_TRACES_EXPORTER": "none"}
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """An inventory in development with two workers, whose metrics are told apart."""
+    folder = tmp_path_factory.mktemp("tuning")
+    (folder / "sockets").mkdir()
+    with run_service(
+        "inventory",
+        folder / "shop",
+        port=find_free_port(),
+        arguments=("--workers", "2"),
+        PROMETHEUS_MULTIPROC_DIR=str(folder / "sockets"),
+        **DEVELOPMENT,
+    ) as client:
+        wait_until_alive(client)
+        yield client
+
+
+def of_workers(client: httpx.Client, metric: str) -> dict[str, float]:
+    """A metric's value in each worker."""
+    return {
+        sample.labels[names.WORKER]: sample.value
+        for family in text_string_to_metric_families(client.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == metric
+    }
+
+
+def test_a_wish_reaches_every_worker(two_workers: httpx.Client) -> None:
+    """Whichever worker was asked; what is absent stays."""
+    before = two_workers.get("/tuning").json()
+    answer = two_workers.put("/tuning", json={"batch_size": 77})
+    assert answer.json() == {**before, "batch_size": 77}
+    wait_for("both workers", lambda: [*of_workers(two_workers, names.BATCH_SIZE_LIMIT).values()] == [77, 77])
+    two_workers.put("/tuning", json={"sampling_ratio": 0.25, "delay_ms": 250})
+    wait_for(
+        "both workers", lambda: [*of_workers(two_workers, names.SAMPLING_RATIO).values()] == [0.25, 0.25]
+    )
+    assert two_workers.get("/tuning").json() == {"batch_size": 77, "delay_ms": 250, "sampling_ratio": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("wish", "word"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": 10**9}, "batch_size"),
+        ({"delay_ms": -1}, "delay_ms"),
+        ({"sampling_ratio": 1.5}, "sampling_ratio"),
+        ({"batchsize": 5}, "batchsize"),
+    ],
+)
+def test_impossible_wish_is_refused_and_changes_nothing(
+    wish: dict[str, float], word: str, two_workers: httpx.Client
+) -> None:
+    """The answer names what is wrong."""
+    before = two_workers.get("/tuning").json()
+    answer = two_workers.put("/tuning", json=wish)
+    assert answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
+    assert word in answer.text
+    assert two_workers.get("/tuning").json() == before
+
+
+def test_a_wish_ends_with_its_service(tmp_path: Path) -> None:
+    """A restart brings the configuration back, though the service was killed."""
+    for _ in range(2):
+        with run_service("inventory", tmp_path / "shop", port=find_free_port(), **DEVELOPMENT) as client:
+            wait_until_alive(client)
+            assert client.get("/tuning").json()["batch_size"] == 512
+            client.put("/tuning", json={"batch_size": 9}).raise_for_status()
+            assert client.get("/tuning").json()["batch_size"] == 9
+        assert (tmp_path / "shop" / "inventory-tuning.json").exists()
+
+
+def test_production_has_no_such_route(tmp_path: Path) -> None:
+    """Neither to read nor to write."""
+    with run_service(
+        "inventory",
+        tmp_path / "shop",
+        port=find_free_port(),
+        ENVIRONMENT="production",
+        OTEL_TRACES_EXPORTER="none",
+    ) as client:
+        wait_until_alive(client)
+        assert client.get("/tuning").status_code == httpx.codes.NOT_FOUND
+        assert client.put("/tuning", json={}).status_code == httpx.codes.NOT_FOUND
