@@ -16,13 +16,15 @@ SECONDS ?= 30
 FOLLOW ?=
 
 ##@ The stack: in containers where they can be had, else natively; RUNTIME=compose or native decides
-.PHONY: up down status logs kill pause resume start
+.PHONY: up down status doctor logs kill pause resume start
 up: $(READY) ## start everything, send an order through it, read its trace back
 	@$(BIN)/python -m stack up
 down: $(READY) ## stop everything; the data stays
 	@$(BIN)/python -m stack down
 status: $(READY) ## every part: state, process, memory
 	@$(BIN)/python -m stack status
+doctor: $(READY) ## what is up, what is not, why, and what to do
+	@$(BIN)/python -m stack doctor
 logs: $(READY) ## a part's log: make logs PART=collector [FOLLOW=1]
 	@$(BIN)/python -m stack logs $(call part) $(if $(FOLLOW),--follow)
 kill: $(READY) ## end a part at once: make kill PART=collector

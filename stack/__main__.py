@@ -10,10 +10,11 @@ from rich.markup import escape
 from stack.canary import send_canary
 from stack.compose.runtime import ComposeRuntime
 from stack.current import current_stack
+from stack.doctor import Judgement, examine
 from stack.errors import StackError
 from stack.native.programs import ensure_programs
 from stack.native.runtime import NativeRuntime
-from stack.report import print_missing, print_parts
+from stack.report import print_findings, print_missing, print_parts
 from stack.runtime import PartState
 from stack.settings import load_settings
 
@@ -76,6 +77,15 @@ def status() -> None:
     print_parts(console, parts, with_processes=True)
     print_missing(console, runtime.missing)
     if any(part.state is not PartState.UP for part in parts):
+        raise typer.Exit(1)
+
+
+@cli.command()
+def doctor() -> None:
+    """Says what is up, what is not, why, and what to do; fails when something is ill."""
+    findings = examine(*current_stack(console))
+    print_findings(console, findings)
+    if any(finding.judgement is Judgement.ILL for finding in findings):
         raise typer.Exit(1)
 
 

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from stack.doctor import Finding, Judgement
 from stack.parts import MissingPart
 from stack.runtime import PartState, PartStatus
 
@@ -14,6 +16,7 @@ _COLOURS = {
     PartState.PAUSED: "yellow",
     PartState.STOPPED: "red",
 }
+_JUDGEMENT_COLOURS = {Judgement.WELL: "green", Judgement.WARNING: "yellow", Judgement.ILL: "red"}
 _MEBIBYTE = 2**20
 
 
@@ -38,6 +41,16 @@ def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes
             ]
         table.add_row(*row)
     console.print(table)
+
+
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Prints each finding, and under what is not well what to do about it."""
+    for finding in findings:
+        colour = _JUDGEMENT_COLOURS[finding.judgement]
+        told = f"[{colour}]{finding.judgement:<8}[/] {finding.subject}: {escape(finding.what)}"
+        console.print(told, soft_wrap=True, highlight=False)
+        if finding.remedy:
+            console.print(f"{'':<9}[bold]->[/] {escape(finding.remedy)}", soft_wrap=True, highlight=False)
 
 
 def print_missing(console: Console, missing: Sequence[MissingPart]) -> None:

@@ -128,6 +128,8 @@ def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *,
         (
             *(sys.executable, "-m", "uvicorn", f"service.{name}:app"),
             *("--host", HOST, "--port", str(port), "--no-access-log"),
+            # As in the containers, whatever else is installed here.
+            *("--loop", "asyncio", "--http", "h11"),
         ),
         {
             **service_variables(settings),

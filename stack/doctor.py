@@ -1,0 +1,237 @@
+"""What is up, what is not, why, and what to do: for `make doctor` and for the console's page.
+
+Nothing is changed by asking. Each check is a function of its own, which gives findings and raises nothing.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import psutil
+
+from stack.errors import StackError
+from stack.health import NotYetError, get
+from stack.parts import HOST
+from stack.ports import check_ports
+from stack.runtime import PartState, PartStatus, Runtime
+from stack.settings import StackSettings
+
+_LOG_LINES = 5
+_LITTLE_DISK_BYTES = 2 * 2**30
+_LITTLE_MEMORY_BYTES = 2**30
+_MUCH_SPOOLED = 0.5
+
+
+class Judgement(StrEnum):
+    """How a finding is meant."""
+
+    WELL = "well"
+    WARNING = "warning"
+    ILL = "ill"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    """A part's name, or what else it is about."""
+    judgement: Judgement
+    what: str
+    """What was seen, in a sentence."""
+    remedy: str = ""
+    """What to do about it."""
+
+
+def examine(settings: StackSettings, runtime: Runtime, reason: str) -> list[Finding]:
+    """Everything that was found, in the order in which one would look.
+
+    Args:
+        settings: of the stack.
+        runtime: where it runs, or would run.
+        reason: why that one.
+    """
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        lambda: _machine(settings),
+        lambda: _runtime(runtime, reason),
+    ]
+    if runtime.is_up():
+        checks += [
+            lambda: _parts(settings, runtime),
+            lambda: _telemetry("storefront", settings.storefront_port),
+            lambda: _telemetry("inventory", settings.inventory_port),
+            lambda: _targets(settings),
+            lambda: _alerts(settings),
+        ]
+    else:
+        checks.append(lambda: _ports(runtime))
+    findings: list[Finding] = []
+    for check in checks:
+        try:
+            findings += check()
+        except (NotYetError, StackError) as error:
+            findings.append(Finding("stack", Judgement.ILL, str(error)))
+    return findings
+
+
+def _machine(settings: StackSettings) -> Iterator[Finding]:
+    folder = settings.stack_run_dir.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    disk, memory = shutil.disk_usage(folder).free, psutil.virtual_memory().available
+    what = f"{disk / 2**30:.0f} GiB of disk and {memory / 2**30:.1f} GiB of memory are free"
+    if disk < _LITTLE_DISK_BYTES:
+        yield Finding(
+            "machine", Judgement.WARNING, what, "free some disk: the spool leaves a tenth of it alone"
+        )
+    elif memory < _LITTLE_MEMORY_BYTES:
+        yield Finding("machine", Judgement.WARNING, what, "end other programs: the stack needs about 0.5 GiB")
+    else:
+        yield Finding("machine", Judgement.WELL, what)
+
+
+def _runtime(runtime: Runtime, reason: str) -> Iterator[Finding]:
+    if not runtime.is_up():
+        yield Finding("runtime", Judgement.ILL, f"the stack is down ({runtime.kind}: {reason})", "make up")
+        return
+    yield Finding("runtime", Judgement.WELL, f"{runtime.kind} ({reason})")
+    for part in runtime.missing:
+        yield Finding(part.name, Judgement.WARNING, f"missing: {part.why}")
+
+
+def _ports(runtime: Runtime) -> Iterator[Finding]:
+    try:
+        check_ports(runtime.endpoints.values(), ours=())
+    except StackError as error:
+        for line in str(error).splitlines()[:-1]:
+            what, _, remedy = line.partition(": ")
+            yield Finding("ports", Judgement.ILL, what, remedy)
+    else:
+        yield Finding("ports", Judgement.WELL, "every port is free")
+
+
+def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
+    versions = {
+        "collector": lambda: _version_of_metrics(settings.collector_metrics_port),
+        "jaeger": lambda: _version_of_metrics(settings.jaeger_metrics_port),
+        # Built from its module it does not know its own version: then it is that of `.env`.
+        "prometheus": lambda: (
+            str(_prometheus(settings, "status/buildinfo")["version"]) or settings.prometheus_version
+        ),
+    }
+    for status in runtime.status():
+        name = status.part.name
+        if status.state is PartState.UP:
+            version = _asked(versions[name]) if name in versions else ""
+            what = f"up, version {version}" if version else "up"
+            yield Finding(name, Judgement.WELL, f"{what}: {status.part.address}")
+        else:
+            yield _sick(runtime, status)
+
+
+def _sick(runtime: Runtime, status: PartStatus) -> Finding:
+    name = status.part.name
+    remedy = {
+        PartState.STOPPED: f"make start PART={name}",
+        PartState.PAUSED: f"make resume PART={name}",
+        PartState.UNHEALTHY: f"make logs PART={name}; then make kill PART={name} and make start PART={name}",
+        PartState.UP: "",
+    }[status.state]
+    what = f"{status.state} ({status.detail})" if status.detail else f"{status.state}"
+    if status.state is not PartState.PAUSED:
+        try:
+            lines = [line for line in runtime.logs(name, lines=_LOG_LINES, follow=False) if line.strip()]
+        except StackError:
+            lines = []
+        if lines:
+            what += f"; its last words: {' | '.join(lines)}"
+    return Finding(name, Judgement.ILL, what, remedy)
+
+
+def _telemetry(service: str, port: int) -> Iterator[Finding]:
+    subject = f"telemetry of {service}"
+    try:
+        health = get(f"http://{HOST}:{port}/health/telemetry").json()
+    except NotYetError as error:
+        yield Finding(
+            subject, Judgement.ILL, f"it does not say how it is: {error}", f"make logs PART={service}"
+        )
+        return
+    breaker, ledger, spool = health["circuit_breaker"], health["ledger"], health["spool"]
+    waiting = ledger["in_memory"] + ledger["spooled"]
+    lost = sum(ledger["dropped"].values()) + ledger["rejected"]
+    what = (
+        f"{health['status']}, breaker {breaker['state']}, {ledger['delivered']} spans delivered, "
+        f"{waiting} waiting, {lost} lost"
+    )
+    if breaker["state"] != "closed":
+        last_error = health["exporter"]["last_error"]
+        why = f"; the last attempt failed: {last_error}" if last_error else ""
+        yield Finding(subject, Judgement.WARNING, what + why, "docs/operations.md#telemetrybreakeropen")
+    elif lost:
+        losses = {**ledger["dropped"], "rejected": ledger["rejected"]}
+        reasons = ", ".join(f"{reason} {count}" for reason, count in losses.items() if count)
+        yield Finding(
+            subject,
+            Judgement.WARNING,
+            f"{what} ({reasons})",
+            "docs/operations.md#telemetryspansdropped",
+        )
+    elif health["status"] != "healthy":
+        yield Finding(subject, Judgement.WARNING, what, f"http://{HOST}:{port}/health/telemetry says why")
+    elif spool["enabled"] and spool["bytes"] > _MUCH_SPOOLED * spool["limit_bytes"]:
+        yield Finding(
+            subject,
+            Judgement.WARNING,
+            f"{what}; its spool is half full",
+            "docs/operations.md#telemetryspoolfilling",
+        )
+    else:
+        yield Finding(subject, Judgement.WELL, what)
+
+
+def _targets(settings: StackSettings) -> Iterator[Finding]:
+    down = [
+        f"{target['labels']['job']} ({target['lastError']})"
+        for target in _prometheus(settings, "targets?state=active")["activeTargets"]
+        if target["health"] == "down"
+    ]
+    if down:
+        yield Finding(
+            "scrapes", Judgement.WARNING, f"Prometheus cannot read {', '.join(down)}", "see that part"
+        )
+    else:
+        yield Finding("scrapes", Judgement.WELL, "Prometheus reads every part")
+
+
+def _alerts(settings: StackSettings) -> Iterator[Finding]:
+    firing = [alert for alert in _prometheus(settings, "alerts")["alerts"] if alert["state"] == "firing"]
+    for alert in firing:
+        annotations = alert["annotations"]
+        yield Finding("alerts", Judgement.WARNING, annotations["summary"], annotations["runbook_url"])
+    if not firing:
+        yield Finding("alerts", Judgement.WELL, "no alert fires")
+
+
+def _prometheus(settings: StackSettings, path: str) -> dict[str, Any]:
+    answer = get(f"http://{HOST}:{settings.prometheus_port}/api/v1/{path}")
+    try:
+        data: dict[str, Any] = answer.json()["data"]
+    except (ValueError, KeyError) as error:
+        raise NotYetError(f"{answer.url} is no API of a Prometheus") from error
+    return data
+
+
+def _version_of_metrics(port: int) -> str:
+    found = re.search(r'service_version="v?([^"]+)"', get(f"http://{HOST}:{port}/metrics").text)
+    return found[1] if found else ""
+
+
+def _asked(ask: Callable[[], str]) -> str:
+    try:
+        return ask()
+    except NotYetError:
+        return ""

@@ -1,0 +1,116 @@
+"""The doctor: what it finds on a stack that is down, up, and broken part by part."""
+
+import io
+import socket
+from collections.abc import Sequence
+
+import httpx
+import pytest
+from rich.console import Console
+from running_stack import Stack
+
+from stack.doctor import Finding, Judgement, examine
+from stack.native.runtime import NativeRuntime
+from stack.report import print_findings
+from stack.settings import StackSettings
+
+
+def of(findings: Sequence[Finding], subject: str) -> Finding:
+    """The one about it."""
+    (found,) = [finding for finding in findings if finding.subject == subject]
+    return found
+
+
+def test_stack_that_is_down_is_told_with_its_remedy(settings: StackSettings, runtime: NativeRuntime) -> None:
+    """And whether its ports are free."""
+    findings = examine(settings, runtime, "nothing is up")
+    assert of(findings, "runtime") == Finding(
+        "runtime", Judgement.ILL, "the stack is down (native: nothing is up)", "make up"
+    )
+    assert of(findings, "ports").judgement is Judgement.WELL
+
+
+def test_port_that_is_taken_is_told_with_its_holder_and_its_variable(
+    settings: StackSettings, runtime: NativeRuntime
+) -> None:
+    """Before anybody tries to start."""
+    with socket.create_server(("127.0.0.1", settings.jaeger_port)):
+        found = of(examine(settings, runtime, "nothing is up"), "ports")
+    assert found.judgement is Judgement.ILL
+    assert f"port {settings.jaeger_port} is in use by" in found.what
+    assert "JAEGER_PORT" in found.remedy
+
+
+@pytest.mark.timeout(180)
+def test_parts_that_are_dead_frozen_or_no_prometheus(settings: StackSettings, runtime: NativeRuntime) -> None:
+    """Each with what brings it back; a stand-in for Prometheus is found out."""
+    runtime.up()
+    runtime.kill("collector")
+    runtime.pause("inventory")
+    findings = examine(settings, runtime, "it is up")
+    collector, inventory = of(findings, "collector"), of(findings, "inventory")
+    assert (collector.judgement, collector.remedy) == (Judgement.ILL, "make start PART=collector")
+    assert collector.what.startswith("stopped; its last words: listening on")
+    assert (inventory.judgement, inventory.what, inventory.remedy) == (
+        Judgement.ILL,
+        "paused",
+        "make resume PART=inventory",
+    )
+    assert of(findings, "storefront").judgement is Judgement.WELL
+    assert any("is no API of a Prometheus" in finding.what for finding in findings)
+    assert of(findings, "telemetry of inventory").judgement is Judgement.ILL
+
+
+def test_remedies_stand_under_what_is_not_well() -> None:
+    """As `make doctor` prints them; brackets of an error are no markup."""
+    console = Console(width=40, record=True, file=io.StringIO())
+    print_findings(
+        console,
+        [
+            Finding("jaeger", Judgement.WELL, "up"),
+            Finding("collector", Judgement.ILL, "stopped [errno 111]", "make start PART=collector"),
+        ],
+    )
+    assert console.export_text().splitlines() == [
+        "well     jaeger: up",
+        "ill      collector: stopped [errno 111]",
+        "         -> make start PART=collector",
+    ]
+
+
+@pytest.mark.timeout(3600)
+def test_running_stack_is_well_and_says_its_versions(stack: Stack) -> None:
+    """The programs' own words."""
+    findings = examine(stack.settings, stack.runtime, "it is up")
+    ill = [finding for finding in findings if finding.judgement is Judgement.ILL]
+    assert not ill
+    assert f"version {stack.settings.collector_version}" in of(findings, "collector").what
+    assert f"version {stack.settings.prometheus_version}" in of(findings, "prometheus").what
+    assert "version " in of(findings, "jaeger").what
+    assert of(findings, "scrapes").judgement is Judgement.WELL
+
+
+@pytest.mark.timeout(3600)
+def test_breaker_that_is_open_is_told_with_the_reason(stack: Stack) -> None:
+    """And where the runbook is."""
+    stack.runtime.kill("collector")
+    try:
+
+        def open_breaker() -> bool:
+            httpx.get(f"{stack.storefront}/products", trust_env=False)
+            return stack.health()["circuit_breaker"]["state"] == "open"
+
+        stack.wait("an open breaker", open_breaker, seconds=30)
+        findings = examine(stack.settings, stack.runtime, "it is up")
+    finally:
+        stack.runtime.start("collector")
+    found = of(findings, "telemetry of storefront")
+    assert found.judgement is Judgement.WARNING
+    assert "the last attempt failed" in found.what
+    assert found.remedy == "docs/operations.md#telemetrybreakeropen"
+    assert of(findings, "collector").judgement is Judgement.ILL
+    stack.wait(
+        "a closed breaker",
+        lambda: stack.health()["circuit_breaker"]["state"] == "closed",
+        seconds=90,
+    )
