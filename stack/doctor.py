@@ -114,19 +114,26 @@ def _ports(runtime: Runtime) -> Iterator[Finding]:
 
 
 def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
+    is_native = runtime.kind == "native"
+    # Built from their modules, two of them do not know their own version: then it is that of `.env`.
     versions = {
-        "collector": lambda: _version_of_metrics(settings.collector_metrics_port),
-        "jaeger": lambda: _version_of_metrics(settings.jaeger_metrics_port),
-        # Built from its module it does not know its own version: then it is that of `.env`.
-        "prometheus": lambda: (
-            str(_prometheus(settings, "status/buildinfo")["version"]) or settings.prometheus_version
+        "collector": (
+            lambda: _version_of_metrics(settings.collector_metrics_port),
+            settings.collector_version,
+        ),
+        "jaeger": (
+            lambda: _version_of_metrics(settings.jaeger_metrics_port),
+            settings.jaeger_native_version if is_native else settings.jaeger_version,
+        ),
+        "prometheus": (
+            lambda: str(_prometheus(settings, "status/buildinfo")["version"]),
+            settings.prometheus_version,
         ),
     }
     for status in runtime.status():
         name = status.part.name
         if status.state is PartState.UP:
-            version = _asked(versions[name]) if name in versions else ""
-            what = f"up, version {version}" if version else "up"
+            what = f"up, version {_version(*versions[name])}" if name in versions else "up"
             yield Finding(name, Judgement.WELL, f"{what}: {status.part.address}")
         else:
             yield _sick(runtime, status)
@@ -230,8 +237,8 @@ def _version_of_metrics(port: int) -> str:
     return found[1] if found else ""
 
 
-def _asked(ask: Callable[[], str]) -> str:
+def _version(ask: Callable[[], str], otherwise: str) -> str:
     try:
-        return ask()
+        return ask() or otherwise
     except NotYetError:
-        return ""
+        return otherwise

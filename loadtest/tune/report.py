@@ -183,7 +183,7 @@ def _explain(tuning: Tuning) -> str:
 
 def _figures(cell: CellSummary) -> str:
     return (
-        f"{cell.cpu_us_per_span} us CPU a span, 95 % accepted within {cell.freshness_p95_seconds} s, "
+        f"{cell.cpu_us_per_span} µs CPU a span, 95 % accepted within {cell.freshness_p95_seconds} s, "
         f"{cell.batch_spans} spans an export"
     )
 

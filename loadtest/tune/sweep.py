@@ -174,6 +174,6 @@ def _in_a_line(run: CellRun) -> str:
     if run.invalid_because:
         return f"[yellow]INVALID[/] {run.cell}: {'; '.join(run.invalid_because)}"
     return (
-        f"{run.cell}: {run.cpu_us_per_span:.0f} us CPU a span, p95 {run.freshness_p95_seconds:.2f} s to the "
+        f"{run.cell}: {run.cpu_us_per_span:.0f} µs CPU a span, p95 {run.freshness_p95_seconds:.2f} s to the "
         f"Collector, {run.batch_spans:.0f} spans an export of {run.export_ms:.1f} ms"
     )
