@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from textwrap import shorten
 from typing import Any
 
 import psutil
@@ -19,7 +20,7 @@ from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus, Runtime
 from stack.settings import StackSettings
 
-_LOG_LINES = 5
+_LOG_LINES, _LOG_COLUMNS = 2, 160
 _LITTLE_DISK_BYTES = 2 * 2**30
 _LITTLE_MEMORY_BYTES = 2**30
 _MUCH_SPOOLED = 0.5
@@ -150,7 +151,8 @@ def _sick(runtime: Runtime, status: PartStatus) -> Finding:
     what = f"{status.state} ({status.detail})" if status.detail else f"{status.state}"
     if status.state is not PartState.PAUSED:
         try:
-            lines = [line for line in runtime.logs(name, lines=_LOG_LINES, follow=False) if line.strip()]
+            log = runtime.logs(name, lines=_LOG_LINES, follow=False)
+            lines = [shorten(line, _LOG_COLUMNS, placeholder=" …") for line in log if line.strip()]
         except StackError:
             lines = []
         if lines:
