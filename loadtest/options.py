@@ -14,6 +14,18 @@ Users = Annotated[int, typer.Option(envvar="USERS", min=1, help="Shoppers at the
 Reports = Annotated[Path, typer.Option(envvar="REPORTS", help="Where each run's report gets a folder.")]
 
 
+def whole_numbers(variable: str, text: str) -> tuple[int, ...]:
+    """Reads `64,512`; nothing of an empty text.
+
+    Raises:
+        typer.BadParameter: one of them is no whole number above 0; the message names the variable.
+    """
+    found = numbers(variable, text)
+    if not all(value.is_integer() for value in found):
+        raise typer.BadParameter(f"{variable}={text!r}: it is a list of whole numbers, such as 64,512")
+    return tuple(int(value) for value in found)
+
+
 def numbers(variable: str, text: str) -> tuple[float, ...]:
     """Reads `64,512`; nothing of an empty text.
 

@@ -19,8 +19,10 @@ def outage(
     *,
     fault: Annotated[str, typer.Option(envvar="FAULT", help=f"One of {', '.join(FAULTS)}.")] = "kill",
     users: Users = 20,
-    rate: Annotated[float, typer.Option(envvar="RATE", min=1, help="Requests a second.")] = 50.0,
-    seconds: Annotated[float, typer.Option(envvar="SECONDS", min=5, help="How long the fault lasts.")] = 20.0,
+    rate: Annotated[float, typer.Option(envvar="RATE", min=1, max=10_000, help="Requests a second.")] = 50.0,
+    seconds: Annotated[
+        float, typer.Option(envvar="SECONDS", min=5, max=86_400, help="How long the fault lasts.")
+    ] = 20.0,
     reports: Reports = PROJECT / "reports",
 ) -> None:
     """Breaks the pipeline under load, and judges what it promises; fails when a promise was not kept."""

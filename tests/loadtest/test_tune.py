@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import load_result, reading
 
-from loadtest.options import numbers, words
+from loadtest.options import numbers, whole_numbers, words
 from loadtest.statistics import Line
 from loadtest.tune.analysis import Tuning, analyse, fit_exports
 from loadtest.tune.gates import reasons_against
@@ -239,6 +239,13 @@ def test_what_is_no_size_is_refused_by_name(text: str) -> None:
     """With the value and the remedy."""
     with pytest.raises(typer.BadParameter, match=f"BATCHES='{text}': it is a list of numbers above 0"):
         numbers("BATCHES", text)
+
+
+def test_a_batch_of_one_and_a_half_spans_is_refused() -> None:
+    """Rather than rounded."""
+    assert whole_numbers("BATCHES", "64, 512") == (64, 512)
+    with pytest.raises(typer.BadParameter, match=r"BATCHES='64,1\.5': it is a list of whole numbers"):
+        whole_numbers("BATCHES", "64,1.5")
 
 
 def test_unknown_compression_is_refused_by_name() -> None:
