@@ -84,6 +84,18 @@ def test_spans_arrive_and_are_counted_delivered(
     assert rig.ledger.is_balanced
 
 
+@pytest.mark.parametrize(("seconds_ago", "least", "most"), [(5, 5, 15), (-100, 0, 0)])
+def test_age_of_a_batch_is_that_of_its_first_span(
+    seconds_ago: int, least: float, most: float, make_rig: Callable[..., Rig], until: Until
+) -> None:
+    """From its end until the answer; a clock that was set back makes it no less than 0."""
+    rig = make_rig(max_export_batch_size=2, schedule_delay_ms=60_000)
+    rig.tracer.start_span("old").end(end_time=time.time_ns() - seconds_ago * 10**9)
+    rig.tracer.start_span("new").end()
+    until("the batch's attempt", lambda: rig.attempts)
+    assert least <= rig.attempts[0].age_seconds <= most
+
+
 class RecordOnly(Sampler):
     """Records spans for local use, and samples none."""
 

@@ -200,5 +200,5 @@ def test_run_that_begins_before_the_last_one_is_done_gets_the_spool_later(tmp_pa
     rig.spool.pause()
     backlog.maintain()
     rig.ledger.admit(rig.generation, is_full=False)
-    assert backlog.add(batch_of(1), is_closed=True)
+    assert backlog.add(batch_of(1), 0, is_closed=True)
     assert rig.ledger.read().spooled == 1
