@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from stack.canary import send_canary
 from stack.compose.runtime import ComposeRuntime
+from stack.console_page import ConsolePage
 from stack.current import current_stack
 from stack.doctor import Judgement, examine
 from stack.errors import StackError
@@ -37,7 +38,9 @@ def up() -> None:
         f"canary: an order went through both services; its trace {canary} is in Jaeger, "
         "with spans of both, and Prometheus counted it"
     )
-    parts = runtime.status()
+    page = ConsolePage(settings, runtime.kind)
+    page.start()
+    parts = [*runtime.status(), page.status()]
     print_parts(console, parts)
     print_missing(console, runtime.missing)
     if any(part.state is not PartState.UP for part in parts):
@@ -54,7 +57,8 @@ def build() -> None:
 @cli.command()
 def down() -> None:
     """Stops the stack; its data stays."""
-    _, runtime, _ = current_stack(console)
+    settings, runtime, _ = current_stack(console)
+    ConsolePage(settings, runtime.kind).stop()
     runtime.down()
     console.print(f"the stack ({runtime.kind}) is down; its data stays until `make clean`")
 
@@ -63,6 +67,8 @@ def down() -> None:
 def clean() -> None:
     """Stops the stack in every runtime and removes its data."""
     settings = load_settings()
+    for folder in ConsolePage(settings, "").clean():
+        console.print(f"removed folder {folder}", soft_wrap=True, highlight=False)
     for runtime in (ComposeRuntime(settings, console), NativeRuntime(settings, console)):
         for removed in runtime.clean():
             console.print(f"removed {removed}", soft_wrap=True, highlight=False)
@@ -71,9 +77,9 @@ def clean() -> None:
 @cli.command()
 def status() -> None:
     """Shows every part, with its process; fails when one is not up."""
-    _, runtime, reason = current_stack(console)
+    settings, runtime, reason = current_stack(console)
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
-    parts = runtime.status()
+    parts = [*runtime.status(), ConsolePage(settings, runtime.kind).status()]
     print_parts(console, parts, with_processes=True)
     print_missing(console, runtime.missing)
     if any(part.state is not PartState.UP for part in parts):

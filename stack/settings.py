@@ -75,6 +75,7 @@ class StackSettings(BaseSettings):
     jaeger_metrics_port: Port
     prometheus_port: Port
     grafana_port: Port
+    console_port: Port
     locust_port: Port
     toxiproxy_port: Port
     otlp_proxy_port: Port

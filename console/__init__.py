@@ -1,0 +1,1 @@
+"""The page that shows the pipeline live: services, breaker, Collector, Jaeger, second by second."""

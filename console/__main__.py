@@ -1,0 +1,26 @@
+"""`python -m console`: serves the page until it is ended; `make up` starts it."""
+
+import sys
+
+import uvicorn
+from rich.console import Console
+
+from console.app import make_app
+from stack.current import current_stack
+from stack.errors import StackError
+from stack.parts import HOST
+
+
+def main() -> None:
+    """Serves it on loopback."""
+    terminal = Console()
+    try:
+        settings, runtime, _ = current_stack(terminal)
+    except StackError as error:
+        sys.exit(f"failed: {error}")
+    terminal.print(f"http://{HOST}:{settings.console_port}", highlight=False)
+    uvicorn.run(make_app(settings, runtime), host=HOST, port=settings.console_port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The console as an application, and who may talk to it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+from nicegui import ui
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from console.control import Control
+from console.dashboards.page import add_dashboards_page
+from console.dashboards.prometheus import Prometheus
+from console.doctor import add_doctor_page
+from console.live.page import add_live_page
+from console.observer import Observer
+from console.traces.jaeger import Jaeger
+from console.traces.page import add_traces_page
+from stack.parts import HOST
+from stack.runtime import Runtime
+from stack.settings import StackSettings
+
+_NAMES = ("127.0.0.1", "localhost", "[::1]")
+
+
+def make_app(settings: StackSettings, runtime: Runtime) -> FastAPI:
+    """The console of one stack.
+
+    Args:
+        settings: of the stack.
+        runtime: that owns its processes.
+    """
+    observer = Observer(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        task = asyncio.create_task(observer.run())
+        yield
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+
+    @app.get("/healthz")
+    async def check_liveness() -> dict[str, str]:
+        return {"status": "ok"}
+
+    add_live_page(observer, Control(settings, runtime))
+    endpoints = runtime.endpoints
+    has_pages = runtime.kind != "native"
+    add_traces_page(
+        Jaeger(settings.jaeger_port),
+        jaeger_page=f"http://{HOST}:{settings.jaeger_port}" if has_pages else None,
+    )
+    add_dashboards_page(
+        Prometheus(settings.prometheus_port),
+        grafana_page=endpoints["grafana"].address if "grafana" in endpoints else None,
+    )
+    add_doctor_page(settings, runtime)
+    ui.run_with(app, title="telemetry", dark=None, tailwind=False, show_welcome_message=False)
+    app.add_middleware(OwnPagesOnly, port=settings.console_port)
+    return app
+
+
+class OwnPagesOnly:
+    """Turns away what another site's page sends: its Origin, or a Host that only pretends to be this machine.
+
+    Buttons act over a websocket, which browsers let any page open: this is what protects them.
+
+    Args:
+        app: what is protected.
+        port: where it listens.
+    """
+
+    def __init__(self, app: ASGIApp, port: int) -> None:
+        self._app = app
+        self._hosts = {f"{name}:{port}" for name in _NAMES}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes on what is from a page of its own."""
+        if scope["type"] not in {"http", "websocket"} or self._is_own(dict(scope["headers"])):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await send({"type": "http.response.start", "status": 403, "headers": [(b"content-length", b"0")]})
+            await send({"type": "http.response.body", "body": b""})
+
+    def _is_own(self, headers: dict[bytes, bytes]) -> bool:
+        if headers.get(b"host", b"").decode("latin-1") not in self._hosts:
+            return False
+        origin = headers.get(b"origin")
+        return origin is None or urlsplit(origin.decode("latin-1")).netloc in self._hosts

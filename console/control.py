@@ -1,0 +1,144 @@
+"""What the page can do to the stack: end and start parts, a burst of load, other batching.
+
+Only what `make` can do as well, through the same Runtime. Calls that take their time run on threads.
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import httpx
+
+from console.observer import SERVICES
+from stack.errors import StackError
+from stack.parts import HOST
+from stack.runtime import PartState, PartStatus, Runtime
+from stack.settings import ROOT, StackSettings
+
+BURST_USERS, BURST_RATE, BURST_SECONDS = 20, 60, 30
+_TIMEOUT_SECONDS = 3.0
+
+
+class ControlError(Exception):
+    """What was asked for did not happen; the message is for the reader of the page."""
+
+
+class Control:
+    """Belongs to one event loop.
+
+    Args:
+        settings: where the services listen.
+        runtime: whose parts are ended and started.
+    """
+
+    def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
+        self._ports = {"storefront": settings.storefront_port, "inventory": settings.inventory_port}
+        self._runtime = runtime
+        self._one_at_a_time = asyncio.Lock()
+        self._burst: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a part is being ended or started."""
+        return self._one_at_a_time.locked()
+
+    async def statuses(self) -> list[PartStatus]:
+        """Every part as it is now; nothing when the stack cannot say."""
+        try:
+            return await asyncio.to_thread(self._runtime.status)
+        except StackError:
+            return []
+
+    async def kill(self, part: str) -> None:
+        """Ends a part at once.
+
+        Raises:
+            ControlError: it did not.
+        """
+        await self._do(self._runtime.kill, part)
+
+    async def freeze(self, part: str) -> None:
+        """Stops a part without ending it.
+
+        Raises:
+            ControlError: it did not.
+        """
+        await self._do(self._runtime.pause, part)
+
+    async def start(self, part: str, state: PartState) -> None:
+        """Starts a part, or lets it go on.
+
+        Raises:
+            ControlError: it did not.
+        """
+        await self._do(self._runtime.resume if state is PartState.PAUSED else self._runtime.start, part)
+
+    @property
+    def has_burst(self) -> bool:
+        """Whether a burst of load goes on."""
+        return self._burst is not None and self._burst.poll() is None
+
+    def begin_burst(self) -> None:
+        """Shoppers for half a minute; one burst at a time."""
+        if self.has_burst:
+            return
+        command = [sys.executable, "-m", "loadtest", "run"]
+        command += ["--users", f"{BURST_USERS}", "--rate", f"{BURST_RATE}", "--seconds", f"{BURST_SECONDS}"]
+        self._burst = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=os.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end_burst(self) -> None:
+        """Ends it now, if there is one."""
+        if self._burst is not None and self.has_burst:
+            self._burst.terminate()
+
+    async def tuning(self) -> dict[str, float | None] | None:
+        """Batch size, delay and ratio in effect at the storefront; None where they cannot be changed.
+
+        Read from its health, which is never traced: a page that is open must not show in the traces.
+        """
+        try:
+            async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
+                health = (
+                    await client.get(f"http://{HOST}:{self._ports['storefront']}/health/telemetry")
+                ).json()
+                if health["service"]["environment"] != "development":
+                    return None
+                return {
+                    "batch_size": health["batch"]["size"],
+                    "delay_ms": health["batch"]["delay_ms"],
+                    "sampling_ratio": health["sampling_ratio"],
+                }
+        except (httpx.HTTPError, ValueError, KeyError):
+            return None
+
+    async def tune(self, **wish: float) -> None:
+        """Changes them in every worker of both services.
+
+        Raises:
+            ControlError: a service refused, or did not answer.
+        """
+        async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
+            for service in SERVICES:
+                try:
+                    answer = await client.put(f"http://{HOST}:{self._ports[service]}/tuning", json=wish)
+                except httpx.HTTPError as error:
+                    raise ControlError(f"the {service} does not answer") from error
+                if not answer.is_success:
+                    raise ControlError(f"the {service} refuses: {answer.text[:200]}")
+
+    async def _do(self, act: Callable[[str], None], part: str) -> None:
+        async with self._one_at_a_time:
+            try:
+                await asyncio.to_thread(act, part)
+            except StackError as error:
+                raise ControlError(str(error)) from error

@@ -1,0 +1,1 @@
+"""Grafana's dashboards, drawn from the same files through Prometheus."""

@@ -1,0 +1,193 @@
+"""A panel drawn from the answers to its queries."""
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from nicegui import ui
+
+from console.charts import GRAY, NAMED, Band, Curve, Options, Points, bands, curves, heat
+from console.dashboards.definitions import Panel
+from console.dashboards.prometheus import Series, Window
+from console.dashboards.units import scale, text
+
+Answers = Sequence[Sequence[Series]]
+"""The series of each target, in the targets' order."""
+Stretches = Sequence[tuple[float, float, str]]
+"""From and to in milliseconds, and what went on."""
+_GAPS = 2.5
+"""Steps without a point after which a curve is cut."""
+_TABLE_ROWS = 12
+
+
+class PanelBox:
+    """A panel's place on the page; made once, so that nothing jumps when its answers change.
+
+    Args:
+        panel: what it is.
+    """
+
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+        self._chart: ui.echart | None = None
+        with ui.element("div").classes("panel").props(f'data-panel="{panel.title}"') as self._box:
+            self._nothing = ui.label("…").classes("soft")
+            if panel.kind not in {"stat", "table"}:
+                self._chart = ui.echart({}).classes("chart")
+                self._chart.props(f'role="img" aria-label="{panel.title}"')
+            self._rest = ui.element("div")
+
+    def show(self, answers: Answers, window: Window, stretches: Stretches) -> None:
+        """Draws what the queries gave.
+
+        Args:
+            answers: of the queries.
+            window: the time that is shown.
+            stretches: when experiments did something.
+        """
+        has_data = any(answers)
+        self._nothing.set_text("" if has_data else "no data in this time")
+        if self._chart is not None:
+            self._chart.options.clear()
+            self._chart.options.update(
+                options_of(self._panel, answers, window, stretches) if has_data else {}
+            )
+            self._chart.update()
+            return
+        self._rest.clear()
+        if has_data:
+            with self._rest:
+                (_draw_figures if self._panel.kind == "stat" else _draw_table)(self._panel, answers)
+
+
+def options_of(panel: Panel, answers: Answers, window: Window, stretches: Stretches) -> Options:
+    """The chart of a panel that has one."""
+    if panel.kind == "state-timeline":
+        return _bands(panel, answers, window)
+    if panel.kind == "heatmap":
+        return _heat(panel, answers)
+    return _curves(panel, answers, window, stretches)
+
+
+def colour_of(value: float, steps: Mapping[float, str]) -> str:
+    """The colour of the highest step that the value reaches; that of all being well below the first."""
+    reached = [step for step in steps if value >= step]
+    return NAMED.get(steps[max(reached)], steps[max(reached)]) if reached else NAMED["green"]
+
+
+def _curves(panel: Panel, answers: Answers, window: Window, stretches: Stretches) -> Options:
+    found = [
+        (series.named(target.legend), series)
+        for target, of_target in zip(panel.targets, answers, strict=True)
+        for series in of_target
+    ]
+    numbers = [abs(value) for _, series in found for _, value in series.points if math.isfinite(value)]
+    factor, unit = scale(panel.unit, max(numbers, default=0.0))
+    options = curves(
+        [
+            Curve(name, _points(series, window.step, factor), is_limit=name in panel.limits)
+            for name, series in found
+        ],
+        unit=unit,
+        is_stacked=panel.is_stacked,
+        lines={step * factor: colour for step, colour in panel.steps.items() if step > 0},
+        spans=stretches,
+    )
+    options["xAxis"] |= {"min": window.start * 1000, "max": window.end * 1000}
+    return options
+
+
+def _points(series: Series, step: float, factor: float) -> Points:
+    points: list[tuple[float, float | None]] = []
+    before = series.points[0][0] if series.points else 0.0
+    for at, value in series.points:
+        if at - before > _GAPS * step:
+            points.append((before * 1000 + 1, None))
+        points.append((at * 1000, float(f"{value * factor:.4g}") if math.isfinite(value) else None))
+        before = at
+    return points
+
+
+def _bands(panel: Panel, answers: Answers, window: Window) -> Options:
+    legend, series_of_all = panel.targets[0].legend, answers[0]
+    drawn: list[Band] = []
+    for series in series_of_all:
+        row = series.named(legend)
+        known = [(at, value) for at, value in series.points if math.isfinite(value)]
+        for start, end, value in _runs(known, window):
+            word, colour = panel.words.get(value, (f"{value:g}", "gray"))
+            drawn.append(Band(row, start * 1000, end * 1000, word, NAMED.get(colour, GRAY)))
+    options = bands(drawn, [series.named(legend) for series in series_of_all])
+    options["xAxis"] |= {"min": window.start * 1000, "max": window.end * 1000}
+    return options
+
+
+def _runs(points: Sequence[tuple[float, float]], window: Window) -> list[tuple[float, float, float]]:
+    """From, to and value of each run of one value; a run ends at the next value, or at a gap."""
+    runs: list[tuple[float, float, float]] = []
+    before = -math.inf
+    for at, value in points:
+        is_next = at - before <= _GAPS * window.step
+        if is_next:
+            start, _, same = runs[-1]
+            runs[-1] = (start, at, same)
+        if not is_next or runs[-1][2] != value:
+            runs.append((at, at, value))
+        before = at
+        runs[-1] = (runs[-1][0], min(at + window.step, window.end), runs[-1][2])
+    return runs
+
+
+def _heat(panel: Panel, answers: Answers) -> Options:
+    by_bound = sorted(
+        ((float(series.labels["le"]), dict(series.points)) for series in answers[0]), key=lambda pair: pair[0]
+    )
+    times = sorted({at for _, points in by_bound for at in points})
+    cells = []
+    for row, (_, points) in enumerate(by_bound):
+        below = by_bound[row - 1][1] if row else {}
+        for column, at in enumerate(times):
+            # A bucket counts what is in those below it too.
+            value = points.get(at, 0.0) - below.get(at, 0.0)
+            if value > 1e-9:  # noqa: PLR2004 - nothing, but for what subtraction leaves
+                cells.append((column, row, float(f"{value:.3g}")))
+    names = ["more" if math.isinf(bound) else text(panel.unit, bound) for bound, _ in by_bound]
+    return heat([f"{datetime.fromtimestamp(at, UTC).astimezone():%H:%M:%S}" for at in times], names, cells)
+
+
+def _draw_figures(panel: Panel, answers: Answers) -> None:
+    with ui.element("div").classes("stat"):
+        for target, of_target in zip(panel.targets, answers, strict=True):
+            for series in of_target:
+                value = series.points[-1][1] if series.points else math.nan
+                with ui.element("div"):
+                    shown = ui.label(text(panel.unit, value)).classes("value")
+                    if panel.steps:
+                        shown.style(f"color: {colour_of(value, panel.steps)}")
+                    ui.label(series.named(target.legend)).classes("hint")
+
+
+def _draw_table(panel: Panel, answers: Answers) -> None:
+    columns = [target.legend for target in panel.targets]
+    rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
+    for column, of_target in zip(columns, answers, strict=True):
+        for series in of_target:
+            rows.setdefault(tuple(sorted(series.labels.items())), {})[column] = series.points[-1][1]
+    largest = sorted(rows.items(), key=lambda row: -(_finite(row[1].get(columns[0]))))[:_TABLE_ROWS]
+    with ui.element("table"):
+        with ui.element("tr"):
+            for name in [label for label, _ in largest[0][0]] + columns:
+                with ui.element("th"):
+                    ui.label(name)
+        for labels, values in largest:
+            with ui.element("tr"):
+                for _, value in labels:
+                    with ui.element("td"):
+                        ui.label(value)
+                for column in columns:
+                    with ui.element("td"):
+                        ui.label(text(panel.column_units.get(column, "none"), values.get(column, math.nan)))
+
+
+def _finite(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else -math.inf

@@ -1,0 +1,45 @@
+"""The page "Doctor": each part, what is wrong, and what to do."""
+
+import asyncio
+
+from nicegui import ui
+
+from console.frame import frame
+from stack.doctor import Judgement, examine
+from stack.runtime import Runtime
+from stack.settings import StackSettings
+
+_COLOURS = {Judgement.WELL: "well", Judgement.WARNING: "warning", Judgement.ILL: "ill"}
+
+
+def add_doctor_page(settings: StackSettings, runtime: Runtime) -> None:
+    """Adds the page at `/doctor`.
+
+    Args:
+        settings: of the stack.
+        runtime: where it runs.
+    """
+
+    @ui.page("/doctor", title="telemetry: doctor")
+    async def doctor() -> None:
+        with frame("Doctor"):
+            ui.label("The same as `make doctor`.").classes("hint")
+            again = ui.button("Look again", icon="refresh").props("no-caps flat dense")
+            findings = ui.element("section").classes("findings")
+            findings.props('aria-label="Findings" aria-live="polite"')
+
+        async def look() -> None:
+            again.disable()
+            found = await asyncio.to_thread(examine, settings, runtime, "this page's stack")
+            findings.clear()
+            with findings:
+                for finding in found:
+                    with ui.element("div").classes("card finding"):
+                        ui.label(finding.judgement.value).classes(f"card-title {_COLOURS[finding.judgement]}")
+                        ui.label(f"{finding.subject}: {finding.what}").style("overflow-wrap: anywhere")
+                        if finding.remedy:
+                            ui.label(finding.remedy).classes("mono remedy")
+            again.enable()
+
+        again.on_click(look)
+        ui.timer(0.01, look, once=True)

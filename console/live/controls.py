@@ -1,0 +1,120 @@
+"""Buttons that break and mend the Collector, a burst of load, and sliders for the batching."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from nicegui import ui
+
+from console.control import BURST_RATE, BURST_SECONDS, Control, ControlError
+from stack.runtime import PartState
+
+_PART = "collector"
+_BATCH_SIZES = (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+_DELAYS_MS = (50, 100, 200, 400, 700, 1000, 2000, 5000)
+_RATIOS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
+
+
+class Controls:
+    """Made where the page has them; `show` follows the state of the parts."""
+
+    def __init__(self, control: Control) -> None:
+        self._control = control
+        self._state = PartState.UP
+        with ui.element("section").classes("controls card").props('aria-label="Controls"'):
+            self._kill = ui.button("Kill Collector", icon="bolt", on_click=lambda: self._do(self._end))
+            self._freeze = ui.button("Freeze", icon="ac_unit", on_click=lambda: self._do(self._pause))
+            self._start = ui.button(
+                "Start Collector", icon="play_arrow", on_click=lambda: self._do(self._begin)
+            )
+            self._burst = ui.button("Burst of load", icon="groups", on_click=self._turn_burst)
+            for button, colour in (
+                (self._kill, "negative"),
+                (self._freeze, "warning"),
+                (self._start, "positive"),
+                (self._burst, "primary"),
+            ):
+                button.props(f'no-caps unelevated color="{colour}"')
+            with ui.element("div").classes("sliders"):
+                self._sliders = (
+                    _Slider("batch size", "batch_size", _BATCH_SIZES, "{:.0f} spans", control),
+                    _Slider("delay", "delay_ms", _DELAYS_MS, "{:.0f} ms", control),
+                    _Slider("sampling ratio", "sampling_ratio", _RATIOS, "{:.0%}", control),
+                )
+
+    async def show(self, states: Mapping[str, PartState]) -> None:
+        """Offers what can be done now."""
+        self._state = states.get(_PART, PartState.STOPPED)
+        is_up = self._state in {PartState.UP, PartState.UNHEALTHY}
+        is_busy = self._control.is_busy
+        self._kill.set_enabled(not is_busy and self._state is not PartState.STOPPED)
+        self._freeze.set_enabled(not is_busy and is_up)
+        self._start.set_enabled(not is_busy and not is_up)
+        self._burst.set_text(
+            "End the burst" if self._control.has_burst else f"Burst: {BURST_RATE}/s for {BURST_SECONDS} s"
+        )
+        tuning = await self._control.tuning()
+        for slider in self._sliders:
+            slider.show(tuning)
+
+    async def _end(self) -> None:
+        await self._control.kill(_PART)
+
+    async def _pause(self) -> None:
+        await self._control.freeze(_PART)
+
+    async def _begin(self) -> None:
+        await self._control.start(_PART, self._state)
+
+    def _turn_burst(self) -> None:
+        if self._control.has_burst:
+            self._control.end_burst()
+        else:
+            self._control.begin_burst()
+        self._burst.set_text("End the burst" if self._control.has_burst else "Burst of load")
+
+    async def _do(self, act: Callable[[], Awaitable[None]]) -> None:
+        for button in (self._kill, self._freeze, self._start):
+            button.disable()
+        try:
+            await act()
+        except ControlError as error:
+            ui.notify(str(error), type="negative", multi_line=True)
+
+
+class _Slider:
+    """One setting, on the steps that make a difference."""
+
+    def __init__(self, title: str, name: str, steps: Sequence[float], pattern: str, control: Control) -> None:
+        self._name = name
+        self._steps = steps
+        self._pattern = pattern
+        self._control = control
+        self._is_held = False
+        with ui.element("div") as self._box:
+            with ui.row().classes("justify-between w-full no-wrap").style("gap: 8px"):
+                ui.label(title)
+                self._now = ui.label("-").classes("now").props(f'data-setting="{name}"')
+            self._slider = ui.slider(min=0, max=len(steps) - 1, step=1, value=0, on_change=self._hold)
+            self._slider.props(f'dense snap markers aria-label="{title}"')
+            self._slider.on("change", self._wish)
+
+    def show(self, tuning: Mapping[str, float | None] | None) -> None:
+        """Writes what is in effect, unless a hand is on it."""
+        value = tuning.get(self._name) if tuning else None
+        # Absent in production, where the services have no such route, and for a sampler without a ratio.
+        self._box.set_visibility(value is not None)
+        if value is not None and not self._is_held:
+            self._now.set_text(self._pattern.format(value))
+            nearest = min(range(len(self._steps)), key=lambda n: abs(self._steps[n] - value))
+            self._slider.value = nearest
+            self._is_held = False
+
+    def _hold(self) -> None:
+        self._is_held = True
+        self._now.set_text(self._pattern.format(self._steps[int(self._slider.value or 0)]))
+
+    async def _wish(self) -> None:
+        try:
+            await self._control.tune(**{self._name: self._steps[int(self._slider.value or 0)]})
+        except ControlError as error:
+            ui.notify(str(error), type="negative", multi_line=True)
+        self._is_held = False

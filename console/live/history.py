@@ -1,0 +1,94 @@
+"""What the charts show of the readings: curves, and bands of breaker states."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from console.charts import GRAY, GREEN, PURPLE, RED, YELLOW, Band, Points
+from console.rates import Rates, rates
+from console.readings import Reading
+from telemetry.export.breaker import BreakerState
+
+WINDOW_SECONDS = 300
+RATE_SECONDS = 5
+"""Rates are over so many readings: one alone is too few requests for a percentile."""
+
+_COLOURS = {
+    BreakerState.CLOSED: GREEN,
+    BreakerState.HALF_OPEN: YELLOW,
+    BreakerState.OPEN: RED,
+    BreakerState.FORCED_OPEN: PURPLE,
+    BreakerState.DISABLED: GRAY,
+}
+
+
+class History:
+    """Rates of each reading, reckoned once. Belongs to one page.
+
+    Args:
+        readings: kept by the observer, oldest first.
+    """
+
+    def __init__(self) -> None:
+        self.readings: list[Reading] = []
+        self.rates: list[Rates | None] = []
+
+    def follow(self, readings: Sequence[Reading]) -> None:
+        """Takes what is new, and forgets what is older than the window."""
+        latest = self.readings[-1].at if self.readings else 0.0
+        for reading in readings:
+            if reading.at > latest:
+                self.readings.append(reading)
+                before = self.readings[-1 - min(RATE_SECONDS, len(self.readings) - 1)]
+                self.rates.append(rates(before, reading) if before is not reading else None)
+        oldest = self.readings[-1].at - WINDOW_SECONDS if self.readings else 0.0
+        old = sum(reading.at < oldest for reading in self.readings)
+        del self.readings[:old], self.rates[:old]
+
+    def rate(self, pick: Callable[[Rates], float | None]) -> Points:
+        """A curve of the rates."""
+        return [
+            (reading.at * 1000, None if found is None else _rounded(pick(found)))
+            for reading, found in zip(self.readings, self.rates, strict=True)
+        ]
+
+    def level(self, pick: Callable[[Reading], float | None]) -> Points:
+        """A curve of the readings."""
+        return [(reading.at * 1000, _rounded(pick(reading))) for reading in self.readings]
+
+    def breaker_bands(self, services: Sequence[str]) -> list[Band]:
+        """Each service's breaker, as bands; none while the service does not answer."""
+        found = []
+        for service in services:
+            start: tuple[float, BreakerState] | None = None
+            for reading, following in pairwise([*self.readings, None]):
+                assert reading is not None  # noqa: S101 - only the last is None
+                state = now.breaker if (now := reading.services.get(service)) else None
+                later = following.services.get(service) if following else None
+                if state is None:
+                    start = None
+                    continue
+                begun = start or (reading.at, state)
+                start = begun
+                if later is None or later.breaker is not state:
+                    end = following.at if following else reading.at
+                    found.append(
+                        Band(
+                            service,
+                            begun[0] * 1000,
+                            end * 1000,
+                            state.value.replace("_", " "),
+                            _COLOURS[state],
+                        )
+                    )
+                    start = None
+        return found
+
+
+def summed(values: Sequence[float | None]) -> float | None:
+    """The sum of what is known; None when nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")

@@ -1,0 +1,1 @@
+"""Traces from Jaeger: search, and one trace as a waterfall."""

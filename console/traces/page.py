@@ -1,0 +1,207 @@
+"""The page "Traces": a search, and one trace as a waterfall."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from urllib.parse import quote
+
+from nicegui import ui
+
+from console.charts import COLOURS
+from console.frame import frame
+from console.traces.jaeger import Jaeger, JaegerError, Span, Trace
+
+_SHOWN, _LOOKED_THROUGH = 30, 300
+_LOOKBACKS = {5: "5 minutes", 15: "15 minutes", 60: "1 hour", 360: "6 hours"}
+_FIRST_SERVICE = "storefront"
+_ERROR_COLOUR = "#ef4444"
+
+
+def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
+    """Adds the pages `/traces` and `/traces/<id>`.
+
+    Args:
+        jaeger: who has them.
+        jaeger_page: address of Jaeger's own page; None where there is none.
+    """
+
+    @ui.page("/traces", title="telemetry: traces")
+    async def traces() -> None:
+        with frame("Traces"):
+            await _Search(jaeger).begin()
+
+    @ui.page("/traces/{trace_id}", title="telemetry: a trace")
+    async def trace(trace_id: str) -> None:
+        with frame("Traces"):
+            ui.link("all traces", "/traces")
+            try:
+                found = await jaeger.trace(trace_id)
+            except JaegerError as error:
+                ui.label(str(error)).classes("card ill")
+                return
+            if found is None:
+                ui.label(
+                    f"Jaeger has no trace {trace_id}: it was not sampled, is not there yet, or is forgotten."
+                ).classes("card warn")
+                return
+            if jaeger_page is not None:
+                ui.link("open in Jaeger", f"{jaeger_page}/trace/{trace_id}", new_tab=True)
+            _draw(found)
+
+
+class _Search:
+    """One open search."""
+
+    def __init__(self, jaeger: Jaeger) -> None:
+        self._jaeger = jaeger
+        with ui.element("form").classes("search card").props('role="search"') as form:
+            self._service = ui.select([], label="service", on_change=self._change_service)
+            self._operation = ui.select([""], label="operation", value="", with_input=True)
+            self._at_least = ui.number("at least, ms", min=0, value=0)
+            self._lookback = ui.select(_LOOKBACKS, label="of the last", value=15)
+            self._only_errors = ui.checkbox("with errors only")
+            ui.button("Search", icon="search").props('type="submit" no-caps unelevated').classes("go")
+            self._trace_id = ui.input("or a trace id").on("keydown.enter.prevent", self._open)
+        form.on("submit.prevent", self._search)
+        self._found = ui.element("section").classes("traces").props('aria-label="Traces" aria-live="polite"')
+
+    async def begin(self) -> None:
+        """Offers what there is, and shows the latest."""
+        try:
+            services = await self._jaeger.services()
+        except JaegerError as error:
+            self._say(str(error), "ill")
+            return
+        if not services:
+            self._say("Jaeger has no trace yet: send the shop a request, or a burst of load.", "soft")
+            return
+        self._service.set_options(
+            services, value=_FIRST_SERVICE if _FIRST_SERVICE in services else services[0]
+        )
+        await self._search()
+
+    async def _change_service(self) -> None:
+        try:
+            operations = await self._jaeger.operations(str(self._service.value))
+        except JaegerError:
+            operations = []
+        self._operation.set_options({"": "any", **{name: name for name in operations}}, value="")
+
+    def _open(self) -> None:
+        trace_id = (self._trace_id.value or "").strip()
+        if trace_id:
+            ui.navigate.to(f"/traces/{quote(trace_id, safe='')}")
+
+    async def _search(self) -> None:
+        only_errors = bool(self._only_errors.value)
+        now = datetime.now(UTC)
+        try:
+            found = await self._jaeger.search(
+                str(self._service.value or ""),
+                operation=str(self._operation.value or ""),
+                at_least_ms=float(self._at_least.value or 0),
+                since=now - timedelta(minutes=int(self._lookback.value or 15)),
+                until=now,
+                # Jaeger's API does not know of errors: they are picked from what it gives.
+                limit=_LOOKED_THROUGH if only_errors else _SHOWN,
+            )
+        except JaegerError as error:
+            self._say(str(error), "ill")
+            return
+        shown = [trace for trace in found if trace.errors or not only_errors][:_SHOWN]
+        if not shown:
+            among = f" among the latest {len(found)}" if only_errors else ""
+            self._say(f"no such trace{among}", "soft")
+            return
+        longest = max(trace.duration_ms for trace in shown)
+        self._found.clear()
+        with self._found:
+            for trace in shown:
+                _row(trace, longest)
+
+    def _say(self, text: str, colour: str) -> None:
+        self._found.clear()
+        with self._found:
+            ui.label(text).classes(f"card {colour}")
+
+
+def _row(trace: Trace, longest_ms: float) -> None:
+    failed = " failed" if trace.errors else ""
+    with ui.link(target=f"/traces/{trace.trace_id}").classes(f"trace card{failed}"):
+        with ui.element("div"):
+            ui.label(f"{trace.root.service}: {trace.root.name}").classes("card-title")
+            ui.label(trace.trace_id).classes("mono soft")
+        with ui.element("div").style("text-align: right"):
+            ui.label(_milliseconds(trace.duration_ms)).classes("card-title")
+            errors = f", {trace.errors} failed" if trace.errors else ""
+            services = " and ".join(trace.services)
+            ui.label(f"{len(trace.spans)} spans of {services}{errors}").classes("hint")
+            ui.label(f"{_moment(trace.start_ns):%H:%M:%S}").classes("hint")
+        ui.element("div").classes("bar").style(
+            f"width: {max(1.0, 100 * trace.duration_ms / longest_ms):.1f}%"
+        )
+
+
+def _draw(trace: Trace) -> None:
+    colours = {name: COLOURS[number % len(COLOURS)] for number, name in enumerate(trace.services)}
+    with ui.element("section").classes("card").props('aria-label="Trace"'):
+        ui.label(f"{trace.root.service}: {trace.root.name}").classes("card-title")
+        ui.label(trace.trace_id).classes("mono soft")
+        errors = f", {trace.errors} failed" if trace.errors else ""
+        ui.label(
+            f"{_moment(trace.start_ns):%Y-%m-%d %H:%M:%S} UTC, {_milliseconds(trace.duration_ms)}, "
+            f"{len(trace.spans)} spans{errors}"
+        ).classes("hint")
+        with ui.row().style("gap: 14px"):
+            for name, colour in colours.items():
+                ui.label(name).classes("chip").style(f"color: {colour}")
+    with ui.element("section").classes("card").style("margin-top: 10px").props('aria-label="Spans"'):
+        for span, depth in trace.spans:
+            _line(trace, span, depth, colours[span.service])
+
+
+def _line(trace: Trace, span: Span, depth: int, colour: str) -> None:
+    offset_ms = (span.start_ns - trace.start_ns) / 1e6
+    whole = max(trace.duration_ms, 1e-6)
+    left, width = 100 * offset_ms / whole, 100 * span.duration_ms / whole
+    with ui.expansion().classes("w-full").props("dense") as opened:
+        with opened.add_slot("header"), ui.element("div").classes("span"):
+            mark = "! " if span.is_error else ""
+            who = (
+                ui.label(f"{mark}{span.name}").classes("who").style(f"padding-left: {min(depth, 12) * 12}px")
+            )
+            if span.is_error:
+                who.classes("ill")
+            with ui.element("div").classes("lane"):
+                ui.element("div").classes("piece").style(
+                    f"left: {left:.2f}%; width: {width:.2f}%; "
+                    f"background: {_ERROR_COLOUR if span.is_error else colour}"
+                )
+                side = f"right: {100 - left:.2f}%" if left + width > 75 else f"left: {left + width:.2f}%"  # noqa: PLR2004
+                ui.label(_milliseconds(span.duration_ms)).classes("time").style(side)
+        facts = {
+            "service": span.service,
+            "kind": span.kind,
+            "begins after": _milliseconds(offset_ms),
+            "span id": span.span_id,
+            **({"error": span.status_message or "yes"} if span.is_error else {}),
+            **span.attributes,
+        }
+        _facts(facts)
+        for event in span.events:
+            ui.label(f"{event.name}, {_milliseconds(event.offset_ms)} into it").classes("card-title")
+            _facts(event.attributes)
+
+
+def _facts(facts: Mapping[str, str]) -> None:
+    with ui.element("div").classes("attributes"):
+        for key, value in facts.items():
+            ui.label(key).classes("soft")
+            ui.label(value).classes("mono")
+
+
+def _moment(nanoseconds: int) -> datetime:
+    return datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+
+
+def _milliseconds(value: float) -> str:
+    return f"{value / 1000:.2f} s" if value >= 1000 else f"{value:.1f} ms"  # noqa: PLR2004

@@ -1,0 +1,157 @@
+"""Traces as the page shows them, from Jaeger's answers."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from console.traces.jaeger import Jaeger, JaegerError, traces_of
+
+
+def span(span_id: str, parent: str = "", **changes: Any) -> dict[str, Any]:
+    """A span of Jaeger's JSON."""
+    return {
+        "traceId": "t1",
+        "spanId": span_id,
+        "parentSpanId": parent,
+        "name": span_id,
+        "kind": 2,
+        "startTimeUnixNano": "1000000000",
+        "endTimeUnixNano": "1005000000",
+        **changes,
+    }
+
+
+def answer(*spans: dict[str, Any], service: str = "shop") -> dict[str, Any]:
+    """An answer with one service's spans."""
+    name = {"key": "service.name", "value": {"stringValue": service}}
+    return {
+        "result": {"resourceSpans": [{"resource": {"attributes": [name]}, "scopeSpans": [{"spans": spans}]}]}
+    }
+
+
+def shape(found: dict[str, Any]) -> list[tuple[str, int]]:
+    """Names and depths of the one trace."""
+    (trace,) = traces_of(found)
+    return [(each.name, depth) for each, depth in trace.spans]
+
+
+def test_parents_come_before_their_children_and_siblings_by_their_start() -> None:
+    """However they lie in the answer."""
+    late = {"startTimeUnixNano": "2000000000", "endTimeUnixNano": "2000000001"}
+    found = answer(span("c", "a", **late), span("d", "b"), span("b", "a"), span("a"))
+    assert shape(found) == [("a", 0), ("b", 1), ("d", 2), ("c", 1)]
+
+
+@pytest.mark.parametrize(
+    ("spans", "expected"),
+    [
+        ([span("b", "missing")], [("b", 0)]),
+        ([span("a", "a")], [("a", 0)]),
+        ([span("a", "b"), span("b", "a")], [("a", 0), ("b", 0)]),
+    ],
+)
+def test_orphans_and_circles_are_shown_too(
+    spans: list[dict[str, Any]], expected: list[tuple[str, int]]
+) -> None:
+    """A trace of which something is missing is still worth reading."""
+    assert shape(answer(*spans)) == expected
+
+
+def test_a_trace_deeper_than_pythons_stack_is_shown() -> None:
+    """No recursion."""
+    spans = [span("s0"), *(span(f"s{n}", f"s{n - 1}") for n in range(1, 3000))]
+    assert shape(answer(*spans))[-1] == ("s2999", 2999)
+
+
+def test_attributes_events_and_errors_are_words() -> None:
+    """Of every kind that OTLP has; a status by number or by name."""
+    attributes = [
+        {"key": "text", "value": {"stringValue": "<b>"}},
+        {"key": "number", "value": {"intValue": "7"}},
+        {"key": "truth", "value": {"boolValue": True}},
+        {"key": "list", "value": {"arrayValue": {"values": [{"intValue": "1"}, {"stringValue": "x"}]}}},
+        {"key": "map", "value": {"kvlistValue": {"values": [{"key": "k", "value": {"doubleValue": 0.5}}]}}},
+        {"key": "nothing", "value": {}},
+    ]
+    event = {"name": "exception", "timeUnixNano": "1002000000", "attributes": attributes[:1]}
+    failed = span(
+        "a", attributes=attributes, events=[event], status={"code": "STATUS_CODE_ERROR", "message": "no"}
+    )
+    (trace,) = traces_of(answer(failed))
+    found = trace.root
+    assert found.attributes == {
+        "text": "<b>",
+        "number": "7",
+        "truth": "true",
+        "list": "1, x",
+        "map": "k=0.5",
+        "nothing": "",
+    }
+    assert [(each.name, each.offset_ms) for each in found.events] == [("exception", 2.0)]
+    assert (found.is_error, found.status_message, found.kind, found.duration_ms) == (
+        True,
+        "no",
+        "server",
+        5.0,
+    )
+    assert (trace.errors, trace.duration_ms, trace.services) == (1, 5.0, ("shop",))
+    (numbered,) = traces_of(answer(span("a", status={"code": 2})))
+    assert numbered.errors == 1
+
+
+@pytest.fixture
+def odd_jaeger() -> Iterator[tuple[Jaeger, dict[str, Any]]]:
+    """A server that answers as it is told."""
+    told: dict[str, Any] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(told["status"])
+            self.send_header("Content-Type", told["type"])
+            self.end_headers()
+            self.wfile.write(told["body"].encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keeps the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield Jaeger(server.server_port), told
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "words"),
+    [
+        (200, "text/html", "<html>", "is no API of this Jaeger"),
+        (200, "text/plain", "{broken", "Jaeger answers 200 with no JSON"),
+        (400, "text/plain", json.dumps({"error": {"message": "malformed id"}}), "answers 400: malformed id"),
+        (500, "text/plain", json.dumps({"error": "oops"}), "answers 500: oops"),
+    ],
+)
+def test_an_odd_answer_is_told_in_words(
+    status: int, kind: str, body: str, words: str, odd_jaeger: tuple[Jaeger, dict[str, Any]]
+) -> None:
+    """The page shows them, and no stack trace."""
+    jaeger, told = odd_jaeger
+    told.update(status=status, type=kind, body=body)
+    with pytest.raises(JaegerError, match=words):
+        asyncio.run(jaeger.trace("abc"))
+
+
+def test_an_unknown_trace_is_none_and_a_dead_jaeger_is_told(
+    odd_jaeger: tuple[Jaeger, dict[str, Any]], free_port: int
+) -> None:
+    """404 is an answer; no answer is not."""
+    jaeger, told = odd_jaeger
+    told.update(status=404, type="text/plain", body="{}")
+    assert asyncio.run(jaeger.trace("abc")) is None
+    with pytest.raises(JaegerError, match="Jaeger does not answer"):
+        asyncio.run(Jaeger(free_port).services())
