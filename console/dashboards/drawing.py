@@ -18,6 +18,8 @@ Stretches = Sequence[tuple[float, float, str]]
 _GAPS = 2.5
 """Steps without a point after which a curve is cut."""
 _TABLE_ROWS = 12
+_NOTHING = 1e-9
+"""What subtracting two buckets may leave."""
 
 
 class PanelBox:
@@ -149,7 +151,7 @@ def _heat(panel: Panel, answers: Answers) -> Options:
         for column, at in enumerate(times):
             # A bucket counts what is in those below it too.
             value = points.get(at, 0.0) - below.get(at, 0.0)
-            if value > 1e-9:  # noqa: PLR2004 - nothing, but for what subtraction leaves
+            if _NOTHING < value < math.inf:
                 cells.append((column, row, float(f"{value:.3g}")))
     names = ["more" if math.isinf(bound) else text(panel.unit, bound) for bound, _ in by_bound]
     return heat([f"{datetime.fromtimestamp(at, UTC).astimezone():%H:%M:%S}" for at in times], names, cells)
