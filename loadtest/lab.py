@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 
 from pydantic import AliasChoices
 from rich.console import Console
@@ -76,9 +77,15 @@ class Lab:
         self.runtime.restart(part, {**usual, **alone, **variables})
 
     def put_back(self) -> None:
-        """Restarts what was restarted, as `make up` would start it."""
-        while self._restarted:
-            self.runtime.restart(self._restarted.pop(), {})
+        """Restarts what was restarted, as `make up` would start it; one that fails keeps none from its turn.
+
+        Raises:
+            StackError: a part does not become well.
+        """
+        with ExitStack() as restarts:
+            for part in self._restarted:
+                restarts.callback(self.runtime.restart, part, {})
+            self._restarted.clear()
 
     def variables_of_services(self, variables: Mapping[str, str]) -> dict[str, str]:
         """What a service reads when it is restarted with these variables."""

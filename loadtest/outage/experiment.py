@@ -16,7 +16,7 @@ from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestsFollower, read_requests
 from loadtest.outage.data import OutageRun, Phases
-from loadtest.outage.faults import Fault, open_slow_link
+from loadtest.outage.faults import Fault, close_slow_link, open_slow_link
 from loadtest.traces import look_up, sampled
 from loadtest.watch import Reading, Watcher
 from stack.canary import Backends
@@ -81,10 +81,11 @@ class Outage:
         self._lab.check_room(self._rate * self.load_seconds)
         fault, runtime = self._fault, self._lab.runtime
         with ExitStack() as afterwards:
-            afterwards.callback(self._lab.put_back)
             if fault.uses_slow_link:
+                # Ended last, however far it came: until they are put back the services send through it.
+                afterwards.callback(close_slow_link, runtime)
                 open_slow_link(runtime)
-                afterwards.callback(runtime.kill, "toxiproxy")
+            afterwards.callback(self._lab.put_back)
             if fault.collector_variables:
                 self._lab.restart("collector", fault.collector_variables)
             variables = {"TELEMETRY_TRACE_RESPONSE": "true", **fault.service_variables(runtime)}

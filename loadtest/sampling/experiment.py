@@ -86,8 +86,11 @@ class SamplingLab:
             excluded = self._excluded()
             tail = self._tail()
         finally:
-            self._faults({})
-            self._lab.put_back()
+            # First that: the storefront may be what was interrupted, and is asked to forget its faults.
+            try:
+                self._lab.put_back()
+            finally:
+                self._faults({})
         return SamplingRun(
             runtime=self._lab.runtime.kind,
             rate=self._rate,

@@ -15,10 +15,13 @@ class NotedRuntime:
 
     def __init__(self) -> None:
         self.restarted: list[tuple[str, dict[str, str]]] = []
+        self.broken = ""
 
     def restart(self, part: str, variables: Mapping[str, str]) -> None:
         """Notes it."""
         self.restarted.append((part, dict(variables)))
+        if part == self.broken:
+            raise StackError(f"the {part} does not become well")
 
 
 @pytest.fixture
@@ -47,6 +50,17 @@ def test_every_part_is_put_back_once(lab: Lab, runtime: NotedRuntime) -> None:
         ("storefront", {}),
         ("collector", {}),
     ]
+
+
+def test_part_that_cannot_be_put_back_keeps_no_other_from_it(lab: Lab, runtime: NotedRuntime) -> None:
+    """Told at the end."""
+    for part in ("collector", "inventory", "storefront"):
+        lab.restart(part, {"SHOP_X": "1"})
+    runtime.restarted.clear()
+    runtime.broken = "inventory"
+    with pytest.raises(StackError, match="inventory"):
+        lab.put_back()
+    assert runtime.restarted == [("storefront", {}), ("inventory", {}), ("collector", {})]
 
 
 def test_configuration_is_the_librarys_own_reading(lab: Lab) -> None:

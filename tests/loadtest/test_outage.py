@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 from readings import load_result, reading
+from rich.console import Console
 
+from loadtest.lab import Lab
 from loadtest.load.requests_file import RequestRecord
 from loadtest.outage.data import OutageRun, Phases
+from loadtest.outage.experiment import Outage
 from loadtest.outage.faults import ALWAYS, FAULTS, Promise
 from loadtest.outage.judging import closing_seconds, drain_seconds, judge_outage, opening_seconds
 from loadtest.outage.report import OutageResult, write_report
 from loadtest.traces import StoredTraces
 from loadtest.verdict import Verdict, is_good
 from loadtest.watch import Reading
+from stack.errors import StackError
+from stack.settings import load_settings
 
 PHASES = Phases(load=0, before=4, fault=14, mended=34, quiet=44, drained=46)
 SPANS_PER_SECOND = 100
@@ -266,3 +271,48 @@ def test_fault_is_mended_whatever_happens_meanwhile(fault: str, done: list[str])
     with pytest.raises(KeyboardInterrupt):
         FAULTS[fault].inflict(runtime, 20, interrupted)  # type: ignore[arg-type]
     assert runtime.done == done
+
+
+@pytest.mark.parametrize(("fault", "mending"), [("kill", "start"), ("pause", "resume")])
+def test_fault_that_was_interrupted_while_it_began_is_mended(fault: str, mending: str) -> None:
+    """The signal is sent, and not yet waited for."""
+    done = []
+
+    class Interrupted(NotedRuntime):
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def call(_: str) -> None:
+                done.append(name)
+                if name != mending:
+                    raise KeyboardInterrupt
+
+            return call
+
+    with pytest.raises(KeyboardInterrupt):
+        FAULTS[fault].inflict(Interrupted(), 20, lambda _: None)  # type: ignore[arg-type]
+    assert done == [fault, mending]
+
+
+def test_slow_link_that_does_not_open_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Toxiproxy was started before it refused the way."""
+    done = []
+
+    class Refusing:
+        kind = "native"
+
+        def start(self, part: str) -> None:
+            done.append(f"start {part}")
+
+        def kill(self, part: str) -> None:
+            done.append(f"kill {part}")
+
+        @property
+        def slow_link(self) -> None:
+            raise StackError("no way")
+
+    lab = Lab(load_settings(), Refusing())  # type: ignore[arg-type]
+    outage = Outage(
+        lab, FAULTS["slow"], rate=1, users=1, seconds=5, folder=tmp_path, console=Console(quiet=True)
+    )
+    with pytest.raises(StackError, match="no way"):
+        outage.run()
+    assert done == ["start toxiproxy", "kill toxiproxy"]

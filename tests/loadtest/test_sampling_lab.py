@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +11,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from loadtest.lab import Lab
 from loadtest.load.requests_file import RequestRecord
 from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
+from loadtest.sampling.experiment import SamplingLab
 from loadtest.sampling.judging import excess_over_limit, judge_sampling, route_of
 from loadtest.sampling.report import SamplingResult, write_report
 from loadtest.traces import StoredTraces, sampled
 from loadtest.verdict import Verdict, is_good
+from stack.errors import StackError
+from stack.settings import load_settings
 from telemetry.threshold import NONE, encode_threshold, threshold_of
 
 COUNT = 1_000
@@ -245,6 +251,33 @@ def test_traces_must_hold_the_services_that_answered() -> None:
         page.trace_id: one,
     }
     assert Counter(map(route_of, (order, sold_out))) == {"POST /orders": 2}
+
+
+def test_stack_is_put_back_though_the_storefront_is_down(tmp_path: Path) -> None:
+    """Ctrl-C while it was restarted: who asks it to forget its faults first, puts nothing back."""
+    restarted = []
+
+    class Interrupted:
+        kind = "native"
+
+        def restart(self, part: str, variables: Mapping[str, str]) -> None:
+            restarted.append((part, bool(variables)))
+            if part == "storefront" and variables:
+                raise KeyboardInterrupt
+
+    settings = load_settings().with_variables({"STOREFRONT_PORT": "1"})
+    lab = SamplingLab(
+        Lab(settings, Interrupted()),  # type: ignore[arg-type]
+        rate=100,
+        users=1,
+        seconds=10,
+        ratios=[1.0],
+        folder=tmp_path,
+        console=Console(quiet=True),
+    )
+    with pytest.raises(StackError, match="/faults"):
+        lab.run()
+    assert restarted[-2:] == [("storefront", False), ("inventory", False)]
 
 
 def test_report_stands_alone_and_can_be_read_back(tmp_path: Path) -> None:
