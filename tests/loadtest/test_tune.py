@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import given
@@ -118,6 +119,42 @@ def test_difference_within_noise_changes_nothing() -> None:
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *noisy], NOW, QUICK)
     assert tuning.recommendation is not None
     assert not tuning.recommendation.is_better
+
+
+def test_of_many_cells_that_are_no_better_none_is_recommended() -> None:
+    """Eighteen, three runs each: the best of them by chance is no better."""
+    noise = np.random.default_rng(3)
+    cells = [NOW, *(NOW.model_copy(update={"batch": 600 + number}) for number in range(18))]
+    called_better = 0
+    for _ in range(20):
+        made = [
+            run(cell, repeat, cpu=900 * noise.lognormal(0, 0.03), p95=noise.lognormal(0, 0.02))
+            for cell in cells
+            for repeat in range(3)
+        ]
+        best = analysed(made, *cells).recommendation
+        assert best is not None
+        called_better += best.is_better
+    assert called_better <= 3
+
+
+def test_one_run_of_each_proves_nothing() -> None:
+    """Nor does one pair of runs in the same repeat: there is no telling noise."""
+    once = [run(NOW, 0, cpu=900, p95=1.0), run(QUICK, 0, cpu=800, p95=0.2)]
+    best = analysed(once, NOW, QUICK).recommendation
+    assert best is not None
+    assert not best.is_better
+    best = analysed([*once, run(NOW, 1, cpu=900, p95=1.0), run(QUICK, 2, cpu=800, p95=0.2)], NOW, QUICK)
+    assert best.recommendation is not None
+    assert not best.recommendation.is_better
+
+
+def test_invalid_cell_pushes_none_off_the_front() -> None:
+    """Its one valid run is no measurement."""
+    bad = runs(QUICK, cpu=100, p95=0.01)
+    bad[1:] = [each.model_copy(update={"invalid_because": ("the breaker opened",)}) for each in bad[1:]]
+    tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *bad], NOW, QUICK)
+    assert [each.cell for each in tuning.cells if each.is_on_front] == [NOW]
 
 
 def test_invalid_cell_is_never_recommended() -> None:
