@@ -19,6 +19,7 @@ from loadtest.tune.plan import (
     Cell,
     Journal,
     Plan,
+    code_digest,
     plan_grid,
 )
 from loadtest.tune.report import recommended_env, verdicts_of, write_report
@@ -63,6 +64,8 @@ def tune(
         warm_up_seconds=WARM_UP_SECONDS,
         measured_seconds=seconds,
         runtime=lab.runtime.kind,
+        configuration=lab.shown_configuration({}),
+        code=code_digest(),
         seed=int(time.time()),
     )
     journal = None if fresh else Journal.find_unfinished(reports, plan)

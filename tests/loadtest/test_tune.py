@@ -265,6 +265,31 @@ def test_sweep_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     assert Journal.find_unfinished(tmp_path, plan(NOW, QUICK)) is None
 
 
+@pytest.mark.parametrize("changes", [{"code": "b"}, {"configuration": {"OTEL_TRACES_SAMPLER_ARG": "0.1"}}])
+def test_sweep_of_other_code_or_settings_is_not_gone_on_with(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Its cells would be compared with those of these."""
+    folder = tmp_path / "tune-1"
+    folder.mkdir()
+    begun = plan(NOW, QUICK).model_copy(update={"code": "a"})
+    Journal.begin(folder, begun)
+    assert Journal.find_unfinished(tmp_path, begun) is not None
+    assert Journal.find_unfinished(tmp_path, begun.model_copy(update=changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("plan.json", ""), ("plan.json", '{"cells": []}'), ("runs.jsonl", "\x00\x00\n")]
+)
+def test_damaged_sweep_is_not_gone_on_with(file: str, text: str, tmp_path: Path) -> None:
+    """Nor does it keep a new one, or an older one, from it."""
+    for name in ("tune-1", "tune-2"):
+        (tmp_path / name).mkdir()
+        Journal.begin(tmp_path / name, plan(NOW, QUICK))
+    (tmp_path / "tune-2" / file).write_text(text)
+    found = Journal.find_unfinished(tmp_path, plan(NOW, QUICK))
+    assert found is not None
+    assert found.folder.name == "tune-1"
+
+
 @given(st.lists(st.integers(1, 10_000), max_size=5))
 def test_lists_of_numbers_are_read(values: list[int]) -> None:
     """As they stand on a command line."""
