@@ -9,7 +9,7 @@ from rich.markup import escape
 from loadtest.folder import new_folder
 from loadtest.lab import Lab
 from loadtest.load.generator import PROJECT, end_on_signals
-from loadtest.options import Reports, Users, console, numbers, words
+from loadtest.options import Reports, Users, console, finite, numbers, whole_numbers, words
 from loadtest.tune.analysis import analyse
 from loadtest.tune.plan import (
     FULL_GRID,
@@ -30,7 +30,9 @@ from loadtest.verdict import print_verdicts
 def tune(
     *,
     users: Users = 20,
-    rate: Annotated[float, typer.Option(envvar="RATE", min=0.01, help="Requests a second.")] = 80.0,
+    rate: Annotated[
+        float, typer.Option(envvar="RATE", callback=finite, min=0.01, help="Requests a second.")
+    ] = 80.0,
     quick: Annotated[
         bool, typer.Option("--quick", envvar="QUICK", help="Three minutes instead of fifteen.")
     ] = False,
@@ -38,7 +40,9 @@ def tune(
     delays_ms: Annotated[str, typer.Option(envvar="DELAYS", help="Delays in ms: 200,1000.")] = "",
     compressions: Annotated[str, typer.Option(envvar="COMPRESSIONS", help="none,gzip")] = "",
     repeats: Annotated[int | None, typer.Option(envvar="REPEATS", min=1, help="Runs of each cell.")] = None,
-    seconds: Annotated[float, typer.Option(envvar="SECONDS", min=1, help="Measured of each run.")] = 8.0,
+    seconds: Annotated[
+        float, typer.Option(envvar="SECONDS", callback=finite, min=1, help="Measured of each run.")
+    ] = 8.0,
     fresh: Annotated[
         bool, typer.Option("--fresh", envvar="FRESH", help="Not going on with a run that was cut off.")
     ] = False,
@@ -52,7 +56,7 @@ def tune(
     grid = QUICK_GRID if quick else FULL_GRID
     plan = Plan(
         cells=plan_grid(
-            batches=tuple(int(size) for size in numbers("BATCHES", batches)) or grid.batches,
+            batches=whole_numbers("BATCHES", batches) or grid.batches,
             delays_ms=numbers("DELAYS", delays_ms) or grid.delays_ms,
             compressions=words("COMPRESSIONS", compressions, ("none", "gzip")) or grid.compressions,
             default=default,
@@ -68,6 +72,8 @@ def tune(
         code=code_digest(),
         seed=int(time.time()),
     )
+    for cell in plan.cells:
+        lab.config_of_services(cell.variables)  # or a service would refuse it in the middle of the sweep
     journal = None if fresh else Journal.find_unfinished(reports, plan)
     if journal is None:
         journal = Journal.begin(new_folder(reports, "tune"), plan)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from readings import load_result, reading
 
-from loadtest.options import numbers, words
+from loadtest.options import numbers, whole_numbers, words
 from loadtest.statistics import Line
 from loadtest.tune.analysis import Tuning, analyse, fit_exports
 from loadtest.tune.gates import reasons_against
@@ -301,6 +301,13 @@ def test_what_is_no_size_is_refused_by_name(text: str) -> None:
     """With the value and the remedy."""
     with pytest.raises(typer.BadParameter, match=f"BATCHES='{text}': it is a list of numbers above 0"):
         numbers("BATCHES", text)
+
+
+def test_part_of_a_span_is_no_batch() -> None:
+    """Nor is it rounded to another size, or to none."""
+    assert whole_numbers("BATCHES", "64,512") == (64, 512)
+    with pytest.raises(typer.BadParameter, match=r"BATCHES='64,0.5': it is a list of whole numbers"):
+        whole_numbers("BATCHES", "64,0.5")
 
 
 def test_unknown_compression_is_refused_by_name() -> None:
