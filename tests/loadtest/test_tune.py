@@ -1,6 +1,7 @@
 """Gates, resumption and recommendation of a sweep, on runs made up so that the answer is known."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,19 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from readings import load_result, reading
+from typer.testing import CliRunner
 
+from loadtest.__main__ import commands
+from loadtest.lab import Lab
 from loadtest.options import numbers, whole_numbers, words
 from loadtest.statistics import Line
+from loadtest.tune import command
 from loadtest.tune.analysis import Tuning, analyse, fit_exports
 from loadtest.tune.gates import reasons_against
 from loadtest.tune.plan import Cell, CellRun, Journal, Plan, plan_grid
 from loadtest.tune.report import draw_tuning, recommended_env, verdicts_of, write_report
+from stack.settings import load_settings
+from telemetry.errors import ConfigurationError
 
 NOW = Cell(batch=512, delay_ms=1000, compression="none")
 QUICK = Cell(batch=512, delay_ms=200, compression="none")
@@ -308,6 +315,20 @@ def test_part_of_a_span_is_no_batch() -> None:
     assert whole_numbers("BATCHES", "64,512") == (64, 512)
     with pytest.raises(typer.BadParameter, match=r"BATCHES='64,0.5': it is a list of whole numbers"):
         whole_numbers("BATCHES", "64,0.5")
+
+
+def test_batch_that_no_queue_holds_is_refused_before_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service would end as soon as it was started, in the middle of it."""
+    runtime = SimpleNamespace(kind="native")
+    monkeypatch.setattr(command, "end_on_signals", lambda: None)
+    monkeypatch.setattr(Lab, "open", lambda _: Lab(load_settings(), runtime))
+    asked = ["tune", "--batches", "1000000", "--reports", f"{tmp_path}"]
+    refused = CliRunner().invoke(commands("tune"), asked)
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "OTEL_BSP_MAX_EXPORT_BATCH_SIZE (1000000) must not exceed" in str(refused.exception)
+    assert not any(tmp_path.iterdir())
 
 
 def test_unknown_compression_is_refused_by_name() -> None:
