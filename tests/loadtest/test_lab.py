@@ -1,8 +1,11 @@
 """The lab's hold on the stack: what it restarts it puts back, and what cannot be measured it refuses."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from loadtest.lab import Lab
 from stack.errors import StackError
@@ -50,6 +53,19 @@ def test_every_part_is_put_back_once(lab: Lab, runtime: NotedRuntime) -> None:
         ("storefront", {}),
         ("collector", {}),
     ]
+
+
+def test_only_one_experiment_runs_on_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two would restart each other's services; the next one may when the first is over."""
+    settings = load_settings().model_copy(update={"stack_run_dir": tmp_path / "run"})
+    idle = SimpleNamespace(status=list, kind="native")
+    monkeypatch.setattr("loadtest.lab.current_stack", lambda _: (settings, idle, ""))
+    console = Console(quiet=True)
+    first = Lab.open(console)
+    with pytest.raises(StackError, match="another outage, tune or sampling runs"):
+        Lab.open(console)
+    del first
+    assert Lab.open(console)
 
 
 def test_part_that_cannot_be_put_back_keeps_no_other_from_it(lab: Lab, runtime: NotedRuntime) -> None:
