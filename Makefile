@@ -90,7 +90,7 @@ dashboards: $(READY) ## write grafana/dashboards from their Python
 	$(BIN)/python -m grafana.generate
 clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
 	@if [ -x $(BIN)/python ] || [ -e .stack ]; then $(MAKE) $(READY) && $(BIN)/python -m stack clean; fi
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack.lock
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import ExitStack
 
+from filelock import FileLock, Timeout
 from pydantic import AliasChoices
 from rich.console import Console
 
@@ -33,15 +35,18 @@ class Lab:
         self.runtime = runtime
         self._variables = dict(variables or {})
         self._restarted: list[str] = []
+        self._lock: FileLock | None = None
+        """Held as long as the lab lives."""
 
     @classmethod
     def open(cls, console: Console) -> "Lab":
         """The stack of this checkout, started if it is not up.
 
         Raises:
-            StackError: it cannot be started, or it samples in the Collector.
+            StackError: it cannot be started, it samples in the Collector, or another experiment runs on it.
         """
         settings, runtime, reason = current_stack(console)
+        lock = _only_one(settings)
         if any(part.state is not PartState.UP for part in runtime.status()):
             settings, runtime, reason = current_stack(console, to_start=True)
             console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
@@ -51,7 +56,9 @@ class Lab:
                 "TAIL_SAMPLING_PERCENTAGE is set: with tail sampling on, traces are missing in Jaeger on "
                 "purpose; unset it and `make up` again"
             )
-        return cls(settings, runtime)
+        lab = cls(settings, runtime)
+        lab._lock = lock
+        return lab
 
     def check_room(self, traces: float) -> None:
         """Whether Jaeger can keep so many traces, so that all of them can be asked for.
@@ -76,9 +83,15 @@ class Lab:
         self.runtime.restart(part, {**usual, **alone, **variables})
 
     def put_back(self) -> None:
-        """Restarts what was restarted, as `make up` would start it."""
-        while self._restarted:
-            self.runtime.restart(self._restarted.pop(), {})
+        """Restarts what was restarted, as `make up` would start it; one that fails keeps none from its turn.
+
+        Raises:
+            StackError: a part does not become well.
+        """
+        with ExitStack() as restarts:
+            for part in self._restarted:
+                restarts.callback(self.runtime.restart, part, {})
+            self._restarted.clear()
 
     def variables_of_services(self, variables: Mapping[str, str]) -> dict[str, str]:
         """What a service reads when it is restarted with these variables."""
@@ -114,6 +127,19 @@ class Lab:
             for name, value in sorted(everything.items())
             if name.startswith(_TELLING) and "HEADERS" not in name
         }
+
+
+def _only_one(settings: StackSettings) -> FileLock:
+    """Two experiments would restart each other's services; freed by the kernel if this process dies."""
+    folder = settings.stack_run_dir.absolute()
+    lock = FileLock(folder.with_name(f"{folder.name}.lab.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise StackError(
+            "another outage, tune or sampling runs on this stack: wait for its end, or end it with Ctrl-C"
+        ) from None
+    return lock
 
 
 def services_of(settings: StackSettings) -> dict[str, str]:

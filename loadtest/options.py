@@ -1,5 +1,6 @@
 """What several commands can be asked for, and where they tell what happens."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,21 +10,21 @@ from rich.console import Console
 
 console = Console()
 
+
+def finite(value: float) -> float:
+    """Takes a number that is one.
+
+    Raises:
+        typer.BadParameter: it is infinite, which a least value does not keep out.
+    """
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number to reckon with")
+    return value
+
+
 Users = Annotated[int, typer.Option(envvar="USERS", min=1, help="Shoppers at the same time.")]
 
 Reports = Annotated[Path, typer.Option(envvar="REPORTS", help="Where each run's report gets a folder.")]
-
-
-def whole_numbers(variable: str, text: str) -> tuple[int, ...]:
-    """Reads `64,512`; nothing of an empty text.
-
-    Raises:
-        typer.BadParameter: one of them is no whole number above 0; the message names the variable.
-    """
-    found = numbers(variable, text)
-    if not all(value.is_integer() for value in found):
-        raise typer.BadParameter(f"{variable}={text!r}: it is a list of whole numbers, such as 64,512")
-    return tuple(int(value) for value in found)
 
 
 def numbers(variable: str, text: str) -> tuple[float, ...]:
@@ -39,6 +40,18 @@ def numbers(variable: str, text: str) -> tuple[float, ...]:
     if not all(0 < value < float("inf") for value in found):
         raise typer.BadParameter(f"{variable}={text!r}: it is a list of numbers above 0, such as 64,512")
     return found
+
+
+def whole_numbers(variable: str, text: str) -> tuple[int, ...]:
+    """Reads `64,512`; nothing of an empty text.
+
+    Raises:
+        typer.BadParameter: one of them is no whole number above 0; the message names the variable.
+    """
+    found = numbers(variable, text)
+    if any(value != int(value) for value in found):
+        raise typer.BadParameter(f"{variable}={text!r}: it is a list of whole numbers, such as 64,512")
+    return tuple(int(value) for value in found)
 
 
 def words(variable: str, text: str, known: Sequence[str]) -> tuple[str, ...]:

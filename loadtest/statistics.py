@@ -1,13 +1,15 @@
 """The arithmetic of the lab: intervals, fits, knees. Pure functions; randomness is handed in."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 Array = NDArray[np.float64]
+Treatment = TypeVar("Treatment", bound=Hashable)
 _THOUSAND = 1_000
 
 
@@ -76,6 +78,46 @@ def bootstrap_ratio(
     whole = statistic(np.concatenate(blocks[0])) / statistic(np.concatenate(blocks[1]))
     drawn = np.array([draw(blocks[0]) / draw(blocks[1]) for _ in range(resamples)])
     return _estimate(whole, drawn, confidence)
+
+
+def ratios_to_control(
+    measured: Sequence[tuple[Treatment, int, float]], control: Treatment, *, confidence: float
+) -> dict[Treatment, Estimate]:
+    """Each treatment's value over the control's, with Student's interval.
+
+    Logarithms are fitted as treatment + block. The noise is that of all treatments, so that a few values of
+    each are enough; where there are too few to tell noise, or no block ties a treatment to the control, it
+    is left out.
+
+    Args:
+        measured: treatment, block, such as the time of day, and value, above 0.
+        control: what the others are compared with.
+        confidence: of each interval by itself; of m to hold together, ask for 1 - (1 - confidence) / m.
+    """
+    treatments = list(dict.fromkeys(treatment for treatment, _, _ in measured))
+    blocks = list(dict.fromkeys(block for _, block, _ in measured))
+    design = np.zeros((len(measured), len(treatments) + len(blocks)))
+    for row, (treatment, block, _) in enumerate(measured):
+        design[row, treatments.index(treatment)] = 1
+        design[row, len(treatments) + blocks.index(block)] = 1
+    freedom = len(measured) - int(np.linalg.matrix_rank(design)) if measured else 0
+    if control not in treatments or not freedom:
+        return {}
+    logs = np.log([value for _, _, value in measured])
+    inverse = np.linalg.pinv(design)
+    effects = inverse @ logs
+    noise = float(np.sqrt(((logs - design @ effects) ** 2).sum() / freedom))
+    critical = float(stats.t.ppf((1 + confidence) / 2, freedom))
+    found = {}
+    for index, treatment in enumerate(treatments):
+        contrast = np.zeros(design.shape[1])
+        contrast[index] += 1
+        contrast[treatments.index(control)] -= 1
+        if np.allclose(contrast @ inverse @ design, contrast):
+            value = float(contrast @ effects)
+            reach = critical * noise * float(np.linalg.norm(contrast @ inverse))
+            found[treatment] = Estimate(*(float(np.exp(value + by)) for by in (0, -reach, reach)))
+    return found
 
 
 def percentile(share: float) -> Callable[[Array], float]:

@@ -42,6 +42,8 @@ def randomness_of(trace_id: int, trace_state: TraceState | None) -> int:
 def with_threshold(trace_state: TraceState | None, threshold: int | None) -> TraceState | None:
     """The state with this threshold in place of the one it has; with None, without any."""
     others = [member for member in _members(trace_state) if not member.startswith("th:")]
+    # Of too long a value what comes last is left out: never the bits that whoever is asked later decides by.
+    others.sort(key=lambda member: not member.startswith("rv:"))
     if threshold is not None:
         others.insert(0, f"th:{encode_threshold(threshold)}")
     while others and len(";".join(others)) > _LONGEST_VALUE:

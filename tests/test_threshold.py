@@ -83,3 +83,11 @@ def test_a_long_member_gives_way_to_the_threshold() -> None:
     written = with_threshold(TraceState([("ot", "x:" + "y" * 250)]), threshold_of(0.1))
     assert written is not None
     assert written["ot"] == "th:e6666666666666"
+
+
+def test_random_bits_are_not_what_gives_way() -> None:
+    """Whoever is asked later would decide by others, and against who kept the trace."""
+    rv = "rv:6e6d1a75832a2f"
+    written = with_threshold(TraceState([("ot", f"x:{'y' * 230};{rv}")]), threshold_of(0.1))
+    assert written is not None
+    assert written["ot"] == f"th:e6666666666666;{rv}"

@@ -14,10 +14,12 @@ from loadtest.load.arguments import TRACE_ID, http_url, trace_template
 from loadtest.load.generator import Generator, Load, end_on_signals, environment, prometheus_at
 from loadtest.load.report import LoadResult, print_result
 from loadtest.load.shapes import Shape
-from loadtest.options import Users, console
+from loadtest.options import Users, console, finite
 
 Port = Annotated[int, typer.Option(envvar="STOREFRONT_PORT", min=1, max=65535, help="The storefront's port.")]
-Rate = Annotated[float, typer.Option(envvar="RATE", min=0.01, help="Requests a second, over all of them.")]
+Rate = Annotated[
+    float, typer.Option(envvar="RATE", callback=finite, min=0.01, help="Requests a second, over all of them.")
+]
 
 Arrivals = Annotated[
     Shape,

@@ -7,7 +7,7 @@ import typer
 from loadtest.folder import new_folder
 from loadtest.lab import Lab
 from loadtest.load.generator import PROJECT, end_on_signals
-from loadtest.options import Reports, Users, console
+from loadtest.options import Reports, Users, console, finite
 from loadtest.outage.experiment import Outage
 from loadtest.outage.faults import FAULTS
 from loadtest.outage.judging import judge_outage
@@ -19,9 +19,11 @@ def outage(
     *,
     fault: Annotated[str, typer.Option(envvar="FAULT", help=f"One of {', '.join(FAULTS)}.")] = "kill",
     users: Users = 20,
-    rate: Annotated[float, typer.Option(envvar="RATE", min=1, max=10_000, help="Requests a second.")] = 50.0,
+    rate: Annotated[
+        float, typer.Option(envvar="RATE", callback=finite, min=1, help="Requests a second.")
+    ] = 50.0,
     seconds: Annotated[
-        float, typer.Option(envvar="SECONDS", min=5, max=86_400, help="How long the fault lasts.")
+        float, typer.Option(envvar="SECONDS", callback=finite, min=5, help="How long the fault lasts.")
     ] = 20.0,
     reports: Reports = PROJECT / "reports",
 ) -> None:

@@ -44,6 +44,8 @@ class OutageRun:
     requests: Sequence[RequestRecord]
     load: LoadResult
     traces: StoredTraces
+    delivered_before: int
+    """Spans of earlier runs: delivered, and in none of these traces."""
     timeout_seconds: float
     """One export attempt's deadline, of the services."""
     delay_seconds: float

@@ -16,7 +16,7 @@ from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestsFollower, read_requests
 from loadtest.outage.data import OutageRun, Phases
-from loadtest.outage.faults import Fault, open_slow_link
+from loadtest.outage.faults import Fault, close_slow_link, open_slow_link
 from loadtest.traces import look_up, sampled
 from loadtest.watch import Reading, Watcher
 from stack.canary import Backends
@@ -66,6 +66,7 @@ class Outage:
         self._requests_file = folder / "requests.csv"
         self._around_seconds = max(SHORTEST_PHASE_SECONDS, seconds / 2)
         self._started = 0.0
+        self._delivered_before = 0
 
     @property
     def load_seconds(self) -> float:
@@ -81,10 +82,11 @@ class Outage:
         self._lab.check_room(self._rate * self.load_seconds)
         fault, runtime = self._fault, self._lab.runtime
         with ExitStack() as afterwards:
-            afterwards.callback(self._lab.put_back)
             if fault.uses_slow_link:
+                # Ended last, however far it came: until they are put back the services send through it.
+                afterwards.callback(close_slow_link, runtime)
                 open_slow_link(runtime)
-                afterwards.callback(runtime.kill, "toxiproxy")
+            afterwards.callback(self._lab.put_back)
             if fault.collector_variables:
                 self._lab.restart("collector", fault.collector_variables)
             variables = {"TELEMETRY_TRACE_RESPONSE": "true", **fault.service_variables(runtime)}
@@ -96,6 +98,7 @@ class Outage:
                 closing(Activity(prometheus_at(self._lab.settings.prometheus_port)))
             )
             self._started = time.monotonic()
+            self._send_leftovers(watcher, config.breaker_open_max_seconds)
             return self._run(
                 watcher, activity, config, self._lab.shown_configuration(variables, fault.collector_variables)
             )
@@ -148,7 +151,8 @@ class Outage:
         with self._console.status("asking Jaeger"):
             delivered = sum(reading.delivered for reading in watcher.latest.values())
             backends = Backends(self._lab.settings)
-            stored = look_up(backends, traces, spans=delivered, seconds=_JAEGER_SECONDS)
+            spans = delivered - self._delivered_before
+            stored = look_up(backends, traces, spans=spans, seconds=_JAEGER_SECONDS)
         return OutageRun(
             fault=self._fault,
             rate=self._rate,
@@ -160,6 +164,7 @@ class Outage:
             requests=requests,
             load=LoadResult.model_validate_json(result_file.read_text()),
             traces=stored,
+            delivered_before=self._delivered_before,
             timeout_seconds=config.attempt_timeout_seconds,
             delay_seconds=config.schedule_delay_ms / 1000,
             open_max_seconds=config.breaker_open_max_seconds,
@@ -186,6 +191,12 @@ class Outage:
 
         return wait
 
+    def _send_leftovers(self, watcher: Watcher, open_max_seconds: float) -> None:
+        """Lets the services send what a run that was cut off left in their spools."""
+        if self._drain(watcher, open_max_seconds) is None:
+            raise StackError(f"the services do not send what they have left: {_describe(watcher.latest)}")
+        self._delivered_before = sum(reading.delivered for reading in watcher.latest.values())
+
     def _drain(self, watcher: Watcher, open_max_seconds: float) -> float | None:
         """When nothing waited any more, of what was ended by then; None when the time is over."""
         deadline = time.monotonic() + open_max_seconds + 60
@@ -194,7 +205,8 @@ class Outage:
             while time.monotonic() < deadline:
                 latest = watcher.latest
                 status.update(f"{self._elapsed()}  {_describe(latest)}")
-                if all(reading.at > quiet and not reading.pending for reading in latest.values()):
+                are_known = latest.keys() == watcher.readings.keys()
+                if are_known and all(it.at > quiet and not it.pending for it in latest.values()):
                     return min(reading.at for reading in latest.values())
                 time.sleep(0.1)
         return None

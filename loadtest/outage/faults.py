@@ -1,6 +1,7 @@
 """What can be done to the pipeline, how, and which promises hold while it is done."""
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -61,8 +62,8 @@ class Fault:
 
 
 def _kill(runtime: Runtime, seconds: float, wait: Wait) -> None:
-    runtime.kill("collector")
     try:
+        runtime.kill("collector")
         wait(seconds)
     finally:
         runtime.start("collector")
@@ -70,8 +71,8 @@ def _kill(runtime: Runtime, seconds: float, wait: Wait) -> None:
 
 def _pause(part: str) -> Callable[[Runtime, float, Wait], None]:
     def inflict(runtime: Runtime, seconds: float, wait: Wait) -> None:
-        runtime.pause(part)
         try:
+            runtime.pause(part)
             wait(seconds)
         finally:
             runtime.resume(part)
@@ -108,6 +109,12 @@ def open_slow_link(runtime: Runtime) -> None:
     answer = httpx.post(f"{link.api_url}/proxies", json=proxy, trust_env=False)
     if answer.is_error:
         raise StackError(f"toxiproxy refuses the way to the Collector: {answer.text}")
+
+
+def close_slow_link(runtime: Runtime) -> None:
+    """Ends toxiproxy, if it runs."""
+    with suppress(StackError):
+        runtime.kill("toxiproxy")
 
 
 FAULTS: Mapping[str, Fault] = {

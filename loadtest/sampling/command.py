@@ -7,7 +7,7 @@ import typer
 from loadtest.folder import new_folder
 from loadtest.lab import Lab
 from loadtest.load.generator import PROJECT, end_on_signals
-from loadtest.options import Reports, Users, console, numbers
+from loadtest.options import Reports, Users, console, finite, numbers
 from loadtest.sampling.experiment import SamplingLab
 from loadtest.sampling.judging import judge_sampling
 from loadtest.sampling.report import write_report
@@ -17,9 +17,11 @@ from loadtest.verdict import is_good, print_verdicts
 def sampling(
     *,
     users: Users = 20,
-    rate: Annotated[float, typer.Option(envvar="RATE", min=1, max=10_000, help="Requests a second.")] = 100.0,
+    rate: Annotated[
+        float, typer.Option(envvar="RATE", callback=finite, min=1, help="Requests a second.")
+    ] = 100.0,
     seconds: Annotated[
-        float, typer.Option(envvar="SECONDS", min=5, max=86_400, help="Of load, for each sampler.")
+        float, typer.Option(envvar="SECONDS", callback=finite, min=5, help="Of load, for each sampler.")
     ] = 10.0,
     ratios: Annotated[str, typer.Option(envvar="RATIOS", help="Of the head sampler.")] = "0.01,0.1,0.5,1",
     reports: Reports = PROJECT / "reports",

@@ -11,7 +11,7 @@ from rich.console import Console
 from loadtest.lab import SERVICES, Lab, services_of
 from loadtest.load.generator import Generator, Load
 from loadtest.load.requests_file import RequestRecord, read_requests
-from loadtest.load.shapes import Shape
+from loadtest.load.shapes import Shape, rate_at
 from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
 from loadtest.traces import StoredTraces, count_stored, look_up, sampled, threshold_members
 from stack.canary import Backends
@@ -31,8 +31,12 @@ TAIL_PERCENTAGE = 10.0
 ERROR_RATE = 0.1
 SLOW_MS = 800
 """Well over the 500 ms of collector/tail_sampling.yaml."""
+KEPT_SECONDS = 0.5
+"""That threshold."""
 SLOW_RATE = 10.0
 PER_SECOND = 5.0
+FEWEST_KEPT = 10
+"""Traces of a ratio: by chance it is none in one run of 20,000."""
 _CALLS = (
     "traces_span_metrics_calls_total"
     '{service_name="storefront",span_kind="SPAN_KIND_SERVER",span_name!="PUT /faults"}'
@@ -77,17 +81,21 @@ class SamplingLab:
         """Runs it.
 
         Raises:
-            StackError: the stack does not do what is needed to measure it.
+            StackError: the stack, or what is asked for, does not do what is needed to measure it.
         """
         self._lab.check_room(self._rate * self._seconds)
+        self._check_load()
         try:
             heads = [self._head(ratio) for ratio in self._ratios]
             limited = self._rate_limited()
             excluded = self._excluded()
             tail = self._tail()
         finally:
-            self._faults({})
-            self._lab.put_back()
+            # First that: the storefront may be what was interrupted, and is asked to forget its faults.
+            try:
+                self._lab.put_back()
+            finally:
+                self._faults({})
         return SamplingRun(
             runtime=self._lab.runtime.kind,
             rate=self._rate,
@@ -99,9 +107,23 @@ class SamplingLab:
             configuration=self._lab.shown_configuration({}),
         )
 
+    def _check_load(self) -> None:
+        ratio, traces = min(self._ratios), self._rate * self._seconds
+        if ratio * traces < FEWEST_KEPT:
+            raise StackError(
+                f"of {traces:g} traces the ratio {ratio:g} keeps {ratio * traces:.2g}, and fewer"
+                f" than {FEWEST_KEPT} prove nothing: raise RATE or SECONDS, or leave it out of RATIOS"
+            )
+        least = rate_at(Shape.SPIKE, 0, rate=self._rate, duration_seconds=self._seconds)
+        if least <= PER_SECOND:
+            raise StackError(
+                f"beside its burst the run makes {least:g} requests/s, which a limit of {PER_SECOND:g}/s "
+                f"does not touch: raise RATE above {self._rate * PER_SECOND / least:g}"
+            )
+
     def _head(self, ratio: float) -> HeadRun:
         self._restart(
-            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": f"{ratio:g}"}
+            {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": f"{ratio!r}"}
         )
         before, refused = self._calls(), self._refused()
         requests = self._load(f"head-{ratio:g}", f"head sampling, ratio {ratio:g}", self._seconds)
@@ -132,13 +154,15 @@ class SamplingLab:
         self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
         self._tell("health and metrics paths")
         with httpx.Client(base_url=services_of(self._lab.settings)["storefront"], trust_env=False) as client:
+            before = self._calls()
             for path in EXCLUDED_PATHS:
                 for _ in range(_EXCLUDED_ASKED):
                     client.get(path)
-            before = self._calls()
             # One that is traced, to know when all that came before it would be there.
             client.get("/products").raise_for_status()
         calls = self._calls_since(before, 1)
+        if not calls.total:
+            raise StackError("span metrics count no request: nothing can be said of health and metrics paths")
         return sum(
             count for name, count in calls.total.items() if any(path in name for path in EXCLUDED_PATHS)
         )
@@ -160,7 +184,12 @@ class SamplingLab:
         must = [it for it in requests if _has_error_span(it) or it.trace_id in slow_ids]
         must_ids = {it.trace_id for it in must}
         kept = self._look_up(sampled(must))
-        rest = [it.trace_id for it in requests if it.trace_id and it.trace_id not in must_ids]
+        # What was slow by itself the Collector may keep too; only it knows how slow.
+        rest = [
+            it.trace_id
+            for it in requests
+            if it.trace_id and it.trace_id not in must_ids and it.ended - it.started < KEPT_SECONDS
+        ]
         # Since its restart: before, this Collector had counted nothing.
         calls = self._calls_since(ServerCalls({}, {}), len(requests))
         return TailRun(

@@ -6,7 +6,16 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from pydantic import BaseModel
 
-from loadtest.statistics import Line, bootstrap_median, fit_line, knee, pareto_front, queue_needed, short
+from loadtest.statistics import (
+    Line,
+    bootstrap_median,
+    fit_line,
+    knee,
+    pareto_front,
+    queue_needed,
+    ratios_to_control,
+    short,
+)
 from loadtest.tune.plan import Cell, CellRun, Plan
 
 WASTE = 0.2
@@ -14,13 +23,15 @@ WASTE = 0.2
 DEARER_AT_MOST = 1.1
 """What a fresher cell may cost, proven, for it to be recommended."""
 FRESHER_BY = 0.9
+UNSURE = 0.05
+"""How often a default that nothing beats may be beaten by chance."""
 _FEWEST_VALID = 2
 _QUEUE_STEP = 256
 _SEED = 20_260_102
 
 
 class Figure(BaseModel):
-    """A median over a cell's valid runs, with its 95 % bootstrap interval."""
+    """A median over a cell's valid runs, with its 95 % bootstrap interval, where nothing else is said."""
 
     value: float
     low: float
@@ -50,8 +61,11 @@ class CellSummary(BaseModel):
     queue_high_water: int = 0
     dropped: int = 0
     cpu_against_default: Figure | None = None
-    """Paired by repeat: below 1 is cheaper."""
+    """Below 1 is cheaper; each end of the interval is 95 % sure."""
     freshness_against_default: Figure | None = None
+    cpu_among_all: Figure | None = None
+    """The same, as sure for all cells at once: of many that are no better, one often looks so."""
+    freshness_among_all: Figure | None = None
     is_on_front: bool = False
 
     @property
@@ -97,13 +111,13 @@ def analyse(plan: Plan, runs: Sequence[CellRun], *, detection_seconds: float, le
         least_queue: the queue that the services have now; never less is recommended.
     """
     random = np.random.default_rng(_SEED)
-    of_default = {run.repeat: run for run in runs if run.cell == plan.default and run.is_valid}
-    cells = [_summarise(cell, runs, of_default, random) for cell in plan.cells]
-    judged = [each for each in cells if each.cpu_us_per_span and each.freshness_p95_seconds]
+    valid = [run for run in runs if run.is_valid]
+    cells = [_summarise(cell, runs, random) for cell in plan.cells]
+    _compare(plan, valid, cells)
+    judged = [each for each in cells if each.is_valid and each.cpu_us_per_span and each.freshness_p95_seconds]
     points = [(_value(each.freshness_p95_seconds), _value(each.cpu_us_per_span)) for each in judged]
     for index in pareto_front(points):
         judged[index].is_on_front = True
-    valid = [run for run in runs if run.is_valid]
     line = fit_exports(valid, plan.default.compression)
     peak = max((run.peak_spans_per_second for run in valid), default=0.0)
     return Tuning(
@@ -147,11 +161,16 @@ def recommend(
         return None
     valid = [each for each in cells if each.is_valid and each.cell != default]
 
-    def is_proven(each: CellSummary, *, freshness: float, cpu: float) -> bool:
-        return _high(each.freshness_against_default) < freshness and _high(each.cpu_against_default) < cpu
-
-    fresher = [each for each in valid if is_proven(each, freshness=FRESHER_BY, cpu=DEARER_AT_MOST)]
-    cheaper = [each for each in valid if is_proven(each, freshness=DEARER_AT_MOST, cpu=1.0)]
+    fresher = [
+        each
+        for each in valid
+        if _high(each.freshness_among_all) < FRESHER_BY and _high(each.cpu_against_default) < DEARER_AT_MOST
+    ]
+    cheaper = [
+        each
+        for each in valid
+        if _high(each.cpu_among_all) < 1 and _high(each.freshness_against_default) < DEARER_AT_MOST
+    ]
     if fresher:
         best = min(fresher, key=lambda each: (_value(each.freshness_p95_seconds), each.cell.batch))
         reason = (
@@ -187,9 +206,7 @@ def recommend(
     )
 
 
-def _summarise(
-    cell: Cell, runs: Sequence[CellRun], of_default: dict[int, CellRun], random: np.random.Generator
-) -> CellSummary:
+def _summarise(cell: Cell, runs: Sequence[CellRun], random: np.random.Generator) -> CellSummary:
     own = [run for run in runs if run.cell == cell]
     valid = [run for run in own if run.is_valid]
     reasons = list(dict.fromkeys(reason for run in own for reason in run.invalid_because))
@@ -201,7 +218,6 @@ def _summarise(
     def figure(read: Callable[[CellRun], float]) -> Figure | None:
         return _figure([read(run) for run in valid], random)
 
-    pairs = [(run, of_default[run.repeat]) for run in valid if run.repeat in of_default]
     return CellSummary(
         cell=cell,
         valid_runs=len(valid),
@@ -217,11 +233,26 @@ def _summarise(
         rss_mib=figure(lambda run: run.rss_bytes / 2**20),
         queue_high_water=max((run.queue_high_water for run in valid), default=0),
         dropped=sum(run.dropped for run in valid),
-        cpu_against_default=_figure([a.cpu_us_per_span / b.cpu_us_per_span for a, b in pairs], random),
-        freshness_against_default=_figure(
-            [a.freshness_p95_seconds / b.freshness_p95_seconds for a, b in pairs], random
-        ),
     )
+
+
+def _compare(plan: Plan, valid: Sequence[CellRun], cells: Sequence[CellSummary]) -> None:
+    """Notes in each summary how its cell compares with the default."""
+
+    def ratios(read: Callable[[CellRun], float], unsure: float) -> dict[Cell, Figure]:
+        measured = [(run.cell, run.repeat, read(run)) for run in valid if 0 < read(run) < math.inf]
+        # What is unsure is so at both ends.
+        found = ratios_to_control(measured, plan.default, confidence=1 - 2 * unsure)
+        return {cell: Figure(value=it.value, low=it.low, high=it.high) for cell, it in found.items()}
+
+    together = UNSURE / max(1, len(cells) - 1)
+    cpu, cpu_together = (ratios(lambda run: run.cpu_us_per_span, it) for it in (UNSURE, together))
+    age, age_together = (ratios(lambda run: run.freshness_p95_seconds, it) for it in (UNSURE, together))
+    for each in cells:
+        each.cpu_against_default = cpu.get(each.cell)
+        each.freshness_against_default = age.get(each.cell)
+        each.cpu_among_all = cpu_together.get(each.cell)
+        each.freshness_among_all = age_together.get(each.cell)
 
 
 def _figure(values: Sequence[float], random: np.random.Generator) -> Figure | None:

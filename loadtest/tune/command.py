@@ -9,7 +9,7 @@ from rich.markup import escape
 from loadtest.folder import new_folder
 from loadtest.lab import Lab
 from loadtest.load.generator import PROJECT, end_on_signals
-from loadtest.options import Reports, Users, console, numbers, whole_numbers, words
+from loadtest.options import Reports, Users, console, finite, numbers, whole_numbers, words
 from loadtest.tune.analysis import analyse
 from loadtest.tune.plan import (
     FULL_GRID,
@@ -19,6 +19,7 @@ from loadtest.tune.plan import (
     Cell,
     Journal,
     Plan,
+    code_digest,
     plan_grid,
 )
 from loadtest.tune.report import recommended_env, verdicts_of, write_report
@@ -30,7 +31,7 @@ def tune(
     *,
     users: Users = 20,
     rate: Annotated[
-        float, typer.Option(envvar="RATE", min=0.01, max=10_000, help="Requests a second.")
+        float, typer.Option(envvar="RATE", callback=finite, min=0.01, help="Requests a second.")
     ] = 80.0,
     quick: Annotated[
         bool, typer.Option("--quick", envvar="QUICK", help="Three minutes instead of fifteen.")
@@ -40,7 +41,7 @@ def tune(
     compressions: Annotated[str, typer.Option(envvar="COMPRESSIONS", help="none,gzip")] = "",
     repeats: Annotated[int | None, typer.Option(envvar="REPEATS", min=1, help="Runs of each cell.")] = None,
     seconds: Annotated[
-        float, typer.Option(envvar="SECONDS", min=1, max=86_400, help="Measured of each run.")
+        float, typer.Option(envvar="SECONDS", callback=finite, min=1, help="Measured of each run.")
     ] = 8.0,
     fresh: Annotated[
         bool, typer.Option("--fresh", envvar="FRESH", help="Not going on with a run that was cut off.")
@@ -67,10 +68,12 @@ def tune(
         warm_up_seconds=WARM_UP_SECONDS,
         measured_seconds=seconds,
         runtime=lab.runtime.kind,
+        configuration=lab.shown_configuration({}),
+        code=code_digest(),
         seed=int(time.time()),
     )
     for cell in plan.cells:
-        lab.config_of_services(cell.variables)  # what a service would refuse is told before anything runs
+        lab.config_of_services(cell.variables)  # or a service would refuse it in the middle of the sweep
     journal = None if fresh else Journal.find_unfinished(reports, plan)
     if journal is None:
         journal = Journal.begin(new_folder(reports, "tune"), plan)

@@ -46,7 +46,11 @@ class Exports:
         finite = [(bound, count) for bound, count in zip(self.bounds_seconds, self.counts, strict=True)]
         bounds = [0.0, *(bound for bound, _ in finite if np.isfinite(bound))]
         counts = [0.0, *(count for bound, count in finite if np.isfinite(bound))]
-        return float(np.interp(share * self.exports, counts, bounds))
+        rank = share * self.exports
+        # The bucket in which the rank is reached, not a later one in which there is nothing.
+        end = int(np.searchsorted(counts, rank))
+        bucket = slice(max(0, end - 1), end + 1)
+        return float(np.interp(rank, counts[bucket], bounds[bucket]))
 
 
 def read_exports(client: httpx.Client) -> Exports:

@@ -1,5 +1,6 @@
 """What a tuning run tries, in which order, and what it has measured so far: kept, so that it can go on."""
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from stack.settings import ROOT
 from telemetry.config import TelemetryConfig
 
 
@@ -59,6 +61,10 @@ class Plan(BaseModel):
     warm_up_seconds: float
     measured_seconds: float
     runtime: str
+    configuration: dict[str, str] = {}
+    """What else the services are set to, by variable."""
+    code: str = ""
+    """Which code is measured: `code_digest()`."""
     seed: int
 
     @property
@@ -151,10 +157,15 @@ class Journal:
     def find_unfinished(cls, reports: Path, wanted: Plan) -> "Journal | None":
         """The latest run of the same plan (but for its order) that was cut off; None without one."""
         for file in sorted(reports.glob(f"tune-*/{cls._PLAN}"), reverse=True):
-            plan = Plan.model_validate_json(file.read_text())
-            is_finished = (file.parent / cls._RESULT).exists()
-            if not is_finished and plan.model_copy(update={"seed": wanted.seed}) == wanted:
-                return cls(file.parent, plan)
+            if (file.parent / cls._RESULT).exists():
+                continue
+            try:
+                found = cls(file.parent, Plan.model_validate_json(file.read_bytes()))
+                found.runs()
+            except ValueError:
+                continue  # damaged, or of another version: begun anew
+            if found.plan.model_copy(update={"seed": wanted.seed}) == wanted:
+                return found
         return None
 
     def runs(self) -> list[CellRun]:
@@ -180,6 +191,17 @@ class Journal:
     def finish(self, result: BaseModel) -> None:
         """Writes the result; the run is not gone on with any more."""
         (self.folder / self._RESULT).write_text(result.model_dump_json(indent=2))
+
+
+def code_digest() -> str:
+    """Tells one state of the code from another: runs of two are not to be compared."""
+    files = (
+        file for folder in ("telemetry", "service", "loadtest") for file in (ROOT / folder).rglob("*.py")
+    )
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        digest.update(f"{file.relative_to(ROOT)}\0".encode() + file.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 class Grid(BaseModel):

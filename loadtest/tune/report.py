@@ -212,7 +212,7 @@ def _cells(tuning: Tuning) -> PageTable:
         shown = ["" if figure is None else f"{figure}" for figure in figures]
         last = [f"{each.queue_high_water}", f"{each.dropped}", "yes" if each.is_on_front else ""]
         rows.append([f"{each.cell}", f"{each.valid_runs} of {each.runs}", *shown, *last])
-    return PageTable("Cells: medians, with 95 % bootstrap intervals", headings, rows)
+    return PageTable("Cells: medians, with 95 % bootstrap intervals; against now, with 90 %", headings, rows)
 
 
 def _settings(tuning: Tuning) -> PageTable:

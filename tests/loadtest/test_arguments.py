@@ -42,6 +42,27 @@ def test_good_values_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--rate"),
+        *(
+            (command, option)
+            for command in ("outage", "tune", "sampling")
+            for option in ("--rate", "--seconds")
+        ),
+    ],
+)
+def test_what_no_bound_keeps_out_is_refused_too(arguments: tuple[str, str]) -> None:
+    """Before anything is started."""
+    refused = CliRunner().invoke(
+        commands(""), [*arguments, "inf"], env={"COLUMNS": "200", "TERM": "dumb", "STOREFRONT_PORT": "1"}
+    )
+
+    assert refused.exit_code == 2
+    assert "inf is no number to reckon with" in refused.output
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--shape", "zigzag"], "'zigzag' is not one of"),

@@ -1,8 +1,11 @@
 """The lab's hold on the stack: what it restarts it puts back, and what cannot be measured it refuses."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from loadtest.lab import Lab
 from stack.errors import StackError
@@ -15,10 +18,13 @@ class NotedRuntime:
 
     def __init__(self) -> None:
         self.restarted: list[tuple[str, dict[str, str]]] = []
+        self.broken = ""
 
     def restart(self, part: str, variables: Mapping[str, str]) -> None:
         """Notes it."""
         self.restarted.append((part, dict(variables)))
+        if part == self.broken:
+            raise StackError(f"the {part} does not become well")
 
 
 @pytest.fixture
@@ -47,6 +53,30 @@ def test_every_part_is_put_back_once(lab: Lab, runtime: NotedRuntime) -> None:
         ("storefront", {}),
         ("collector", {}),
     ]
+
+
+def test_only_one_experiment_runs_on_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two would restart each other's services; the next one may when the first is over."""
+    settings = load_settings().model_copy(update={"stack_run_dir": tmp_path / "run"})
+    idle = SimpleNamespace(status=list, kind="native")
+    monkeypatch.setattr("loadtest.lab.current_stack", lambda _: (settings, idle, ""))
+    console = Console(quiet=True)
+    first = Lab.open(console)
+    with pytest.raises(StackError, match="another outage, tune or sampling runs"):
+        Lab.open(console)
+    del first
+    assert Lab.open(console)
+
+
+def test_part_that_cannot_be_put_back_keeps_no_other_from_it(lab: Lab, runtime: NotedRuntime) -> None:
+    """Told at the end."""
+    for part in ("collector", "inventory", "storefront"):
+        lab.restart(part, {"SHOP_X": "1"})
+    runtime.restarted.clear()
+    runtime.broken = "inventory"
+    with pytest.raises(StackError, match="inventory"):
+        lab.put_back()
+    assert runtime.restarted == [("storefront", {}), ("inventory", {}), ("collector", {})]
 
 
 def test_configuration_is_the_librarys_own_reading(lab: Lab) -> None:

@@ -75,6 +75,9 @@ def test_quantiles_are_even_within_a_bucket() -> None:
     assert found.quantile_seconds(0.25) == pytest.approx(0.0005)
     assert found.quantile_seconds(0.5) == pytest.approx(0.001)
     assert found.quantile_seconds(0.75) == pytest.approx(0.0055)
+    apart = Exports((0.1, 0.5, 1, 5, float("inf")), (1, 1, 1, 2, 2), 0, exports=2, spans=0, payload_bytes=0)
+    assert apart.quantile_seconds(0.5) == pytest.approx(0.1), "not the end of what is empty"
+    assert apart.quantile_seconds(0.75) == pytest.approx(3)
     assert np.isnan(Exports((0.1,), (0,), 0, 0, 0, 0).quantile_seconds(0.5))
 
 

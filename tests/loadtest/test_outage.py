@@ -7,15 +7,20 @@ from typing import Any
 
 import pytest
 from readings import load_result, reading
+from rich.console import Console
 
+from loadtest.lab import Lab
 from loadtest.load.requests_file import RequestRecord
 from loadtest.outage.data import OutageRun, Phases
+from loadtest.outage.experiment import Outage
 from loadtest.outage.faults import ALWAYS, FAULTS, Promise
 from loadtest.outage.judging import closing_seconds, drain_seconds, judge_outage, opening_seconds
 from loadtest.outage.report import OutageResult, write_report
 from loadtest.traces import StoredTraces
 from loadtest.verdict import Verdict, is_good
 from loadtest.watch import Reading
+from stack.errors import StackError
+from stack.settings import load_settings
 
 PHASES = Phases(load=0, before=4, fault=14, mended=34, quiet=44, drained=46)
 SPANS_PER_SECOND = 100
@@ -81,6 +86,7 @@ def outage(fault: str = "kill", **changes: Any) -> OutageRun:
         "requests": requests(),
         "load": LOAD,
         "traces": STORED,
+        "delivered_before": 0,
         "timeout_seconds": 1,
         "delay_seconds": 1,
         "open_max_seconds": 60,
@@ -155,6 +161,62 @@ def test_broken_promise_is_told_with_its_figure(changes: dict[str, Any], promise
     assert broken.judgement == "FAIL"
     assert promise in broken.promise
     assert figure in broken.figure
+
+
+def test_spans_of_an_earlier_run_are_not_looked_for() -> None:
+    """They were left in the spool when it was cut off, and are in none of this run's traces."""
+    run = outage(readings=service(adopted=70, delivered=4_470), delivered_before=70)
+    assert is_good(judge_outage(run))
+    assert only_broken(replace(run, delivered_before=69)).promise == Promise.STORED
+
+
+def stalled(seconds: float) -> list[RequestRecord]:
+    """Requests that all had to wait until so long after the fault's beginning."""
+    end = PHASES.fault + seconds
+    return [
+        replace(it, ended=end + it.latency_seconds) if PHASES.fault <= it.due < end else it
+        for it in requests()
+    ]
+
+
+@pytest.mark.parametrize("seconds", [2, 3, 6])
+def test_stall_is_a_rise(seconds: float) -> None:
+    """A service that waits for a dead Collector until its breaker opens; an interval may not show it."""
+    broken = only_broken(outage(requests=stalled(seconds)))
+    assert broken.promise.startswith("p99 did not rise")
+    assert f"{seconds} s in which half of the requests took" in broken.figure
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"load": LOAD.model_copy(update={"generator_cpu_share": 0.97})},
+        {"requests": [it for it in requests() if it.due % 1 < 0.9]},
+    ],
+)
+def test_generator_that_cannot_keep_up_says_nothing_of_latency(changes: dict[str, Any]) -> None:
+    """It was late before anything was broken."""
+    broken = only_broken(outage(**changes))
+    assert (broken.judgement, broken.promise) == ("INVALID", Promise.LATENCY)
+    assert "lower RATE" in broken.figure
+
+
+def test_breaker_that_opened_when_all_was_over_did_not_open() -> None:
+    """It is a fault that it is to notice, not the return."""
+    (opened,) = [
+        it for it in judge_outage(outage("disk", readings=service(opens=35))) if "opened" in it.promise
+    ]
+    assert (opened.judgement, opened.figure) == ("FAIL", "storefront: never")
+
+
+def test_fault_that_is_over_before_a_breaker_must_open_proves_nothing() -> None:
+    """Neither kept nor broken, and the remedy."""
+    short = outage("pause", seconds=20, timeout_seconds=10, readings=service(opens=36))
+    (opened,) = [it for it in judge_outage(short) if "opened" in it.promise]
+    assert (opened.judgement, opened.figure) == (
+        "INVALID",
+        "the fault lasted 20.0 s only: raise SECONDS to 31",
+    )
 
 
 @pytest.mark.parametrize("reason", ["spool_expired", "spool_corrupt"])
@@ -266,3 +328,48 @@ def test_fault_is_mended_whatever_happens_meanwhile(fault: str, done: list[str])
     with pytest.raises(KeyboardInterrupt):
         FAULTS[fault].inflict(runtime, 20, interrupted)  # type: ignore[arg-type]
     assert runtime.done == done
+
+
+@pytest.mark.parametrize(("fault", "mending"), [("kill", "start"), ("pause", "resume")])
+def test_fault_that_was_interrupted_while_it_began_is_mended(fault: str, mending: str) -> None:
+    """The signal is sent, and not yet waited for."""
+    done = []
+
+    class Interrupted(NotedRuntime):
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def call(_: str) -> None:
+                done.append(name)
+                if name != mending:
+                    raise KeyboardInterrupt
+
+            return call
+
+    with pytest.raises(KeyboardInterrupt):
+        FAULTS[fault].inflict(Interrupted(), 20, lambda _: None)  # type: ignore[arg-type]
+    assert done == [fault, mending]
+
+
+def test_slow_link_that_does_not_open_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Toxiproxy was started before it refused the way."""
+    done = []
+
+    class Refusing:
+        kind = "native"
+
+        def start(self, part: str) -> None:
+            done.append(f"start {part}")
+
+        def kill(self, part: str) -> None:
+            done.append(f"kill {part}")
+
+        @property
+        def slow_link(self) -> None:
+            raise StackError("no way")
+
+    lab = Lab(load_settings(), Refusing())  # type: ignore[arg-type]
+    outage = Outage(
+        lab, FAULTS["slow"], rate=1, users=1, seconds=5, folder=tmp_path, console=Console(quiet=True)
+    )
+    with pytest.raises(StackError, match="no way"):
+        outage.run()
+    assert done == ["start toxiproxy", "kill toxiproxy"]

@@ -2,21 +2,30 @@
 
 import itertools
 import random
+import threading
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from loadtest.lab import Lab
 from loadtest.load.requests_file import RequestRecord
+from loadtest.sampling import experiment
 from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
+from loadtest.sampling.experiment import SamplingLab
 from loadtest.sampling.judging import excess_over_limit, judge_sampling, route_of
 from loadtest.sampling.report import SamplingResult, write_report
 from loadtest.traces import StoredTraces, sampled
 from loadtest.verdict import Verdict, is_good
+from stack.errors import StackError
+from stack.settings import load_settings
 from telemetry.threshold import NONE, encode_threshold, threshold_of
 
 COUNT = 1_000
@@ -163,7 +172,11 @@ def too_many(run: HeadRun) -> HeadRun:
             "100 counted of 1000",
         ),
         ({"excluded_calls": 1}, "health and metrics paths", "1 spans of 60"),
-        ({"limited": limited({*ALLOWED, 6, 7, 8})}, "never more than a second's worth", "kept"),
+        (
+            {"limited": limited({*ALLOWED, 6, 7, 8})},
+            "never more than a second's worth",
+            "at worst +3.8 over",
+        ),
         ({"limited": limited(set(range(0, COUNT, 50)))}, "what it allows is kept", "2.00 a second"),
         (
             {"tail": tail(must_keep=StoredTraces(100, (), {"b" * 32: "spans of inventory"}, 490))},
@@ -245,6 +258,119 @@ def test_traces_must_hold_the_services_that_answered() -> None:
         page.trace_id: one,
     }
     assert Counter(map(route_of, (order, sold_out))) == {"POST /orders": 2}
+
+
+def test_stack_is_put_back_though_the_storefront_is_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while it was restarted: who asks it to forget its faults first, puts nothing back."""
+    restarted = []
+
+    def restart(_: IdleRuntime, part: str, variables: Mapping[str, str]) -> None:
+        restarted.append((part, bool(variables)))
+        if part == "storefront" and variables:
+            raise KeyboardInterrupt
+
+    lab = sampling_lab(tmp_path)
+    monkeypatch.setattr(IdleRuntime, "restart", restart)
+    with pytest.raises(StackError, match="/faults"):
+        lab.run()
+    assert restarted[-2:] == [("storefront", False), ("inventory", False)]
+
+
+class IdleRuntime:
+    """Does nothing."""
+
+    kind = "native"
+
+    def restart(self, part: str, variables: Mapping[str, str]) -> None:
+        """As if it had."""
+
+
+def sampling_lab(folder: Path, **changes: Any) -> SamplingLab:
+    """The lab over a stack that is not there."""
+    values: dict[str, Any] = {"rate": 100, "seconds": 10, "ratios": [1.0], "storefront_port": 1}
+    values |= changes
+    settings = load_settings().with_variables({"STOREFRONT_PORT": f"{values.pop('storefront_port')}"})
+    lab = Lab(settings, IdleRuntime())  # type: ignore[arg-type]
+    return SamplingLab(lab, users=1, folder=folder, console=Console(quiet=True), **values)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"ratios": [0.001, 1.0]}, "of 1000 traces the ratio 0.001 keeps 1,"),
+        ({"rate": 20}, "makes 4 requests/s.*raise RATE above 25"),
+    ],
+)
+def test_load_that_proves_nothing_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    """Before anything is restarted: a sampler that works would be told to be broken."""
+    with pytest.raises(StackError, match=words):
+        sampling_lab(tmp_path, **changes).run()
+
+
+def test_excluded_paths_that_are_traced_are_found(
+    counted_requests: tuple[int, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However soon they are counted; and where nothing is counted, nothing is said."""
+    port, seen = counted_requests
+    is_counted = True
+
+    def calls(_: SamplingLab) -> ServerCalls:
+        return ServerCalls(Counter(f"GET {path}" for path in seen if is_counted), {})
+
+    monkeypatch.setattr(SamplingLab, "_calls", calls)
+    monkeypatch.setattr(experiment, "_STEADY_SECONDS", 0)
+    monkeypatch.setattr(experiment, "_METRICS_SECONDS", 1)
+    assert sampling_lab(tmp_path, storefront_port=port)._excluded() == 60
+    is_counted = False
+    with pytest.raises(StackError, match="count no request"):
+        sampling_lab(tmp_path, storefront_port=port)._excluded()
+
+
+@pytest.fixture
+def counted_requests() -> Iterator[tuple[int, list[str]]]:
+    """A server's port, and the paths that it was asked for."""
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port, seen
+        server.shutdown()
+        thread.join()
+
+
+def test_sampler_is_asked_for_exactly_the_ratio_that_it_is_judged_by(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All its digits: the threshold is compared to the last."""
+    asked: list[str] = []
+
+    def restart(_: SamplingLab, variables: Mapping[str, str]) -> None:
+        asked.append(variables["OTEL_TRACES_SAMPLER_ARG"])
+        raise StackError("enough")
+
+    monkeypatch.setattr(SamplingLab, "_restart", restart)
+    with pytest.raises(StackError, match="/faults"):
+        sampling_lab(tmp_path, ratios=[0.123456789]).run()
+    assert [float(it) for it in asked] == [0.123456789]
+
+
+def test_ratio_that_keeps_all_says_nothing_of_what_was_not_kept() -> None:
+    """A line that could not fail; and of a lower one, those that were not kept are asked for."""
+    promises = [it.promise for it in judge_sampling(sampling(heads=[head(1.0)]))]
+    assert not any("not kept" in promise for promise in promises)
+    assert only_broken(sampling(heads=[head(0.5, strays_asked=0)])).figure == "0 of 0 in Jaeger"
 
 
 def test_report_stands_alone_and_can_be_read_back(tmp_path: Path) -> None:

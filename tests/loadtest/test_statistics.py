@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from loadtest.statistics import (
     bootstrap_median,
@@ -14,6 +15,7 @@ from loadtest.statistics import (
     pareto_front,
     percentile,
     queue_needed,
+    ratios_to_control,
 )
 
 
@@ -161,3 +163,37 @@ def test_queue_holds_what_comes_until_the_breaker_opens() -> None:
     assert (
         queue_needed(spans_per_second=1_000, export_p99_seconds=0.5, detection_seconds=4, batch=512) == 5_012
     )
+
+
+def test_ratios_to_a_control_have_students_interval() -> None:
+    """Over blocks that all differ; two treatments make it the paired test."""
+    logs = {"old": (1.0, 2.0, 3.0), "new": (1.1, 2.3, 3.2)}
+    measured = [(name, block, float(np.exp(it))) for name in logs for block, it in enumerate(logs[name])]
+    found = ratios_to_control(measured, "old", confidence=0.95)
+    paired = stats.ttest_rel(logs["new"], logs["old"]).confidence_interval(0.95)
+    assert np.log([found["new"].value, found["new"].low, found["new"].high]) == pytest.approx(
+        [0.2, paired.low, paired.high]
+    )
+    assert found["old"].value == pytest.approx(1)
+
+
+def test_intervals_of_ratios_cover_them_however_few_values_there_are() -> None:
+    """Three of each treatment, the noise being that of all."""
+    draws, covered = random(), 0
+    for _ in range(300):
+        measured = [
+            (name, block, float(np.exp(name * 0.1 + block + draws.normal(0, 0.05))))
+            for name in range(5)
+            for block in range(3)
+        ]
+        found = ratios_to_control(measured, 0, confidence=0.95)[1]
+        covered += found.low <= np.exp(0.1) <= found.high
+    assert covered >= 0.92 * 300
+
+
+def test_what_cannot_be_compared_has_no_interval() -> None:
+    """No noise to tell, no control, or no block in common."""
+    assert ratios_to_control([("old", 0, 1.0), ("new", 0, 2.0)], "old", confidence=0.95) == {}
+    assert ratios_to_control([("new", 0, 2.0), ("new", 1, 2.0)], "old", confidence=0.95) == {}
+    apart = [("old", 0, 1.0), *((name, block, 2.0) for name in ("new", "newer") for block in (1, 2))]
+    assert list(ratios_to_control(apart, "old", confidence=0.95)) == ["old"]

@@ -1,20 +1,28 @@
 """Gates, resumption and recommendation of a sweep, on runs made up so that the answer is known."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
 from readings import load_result, reading
+from typer.testing import CliRunner
 
+from loadtest.__main__ import commands
+from loadtest.lab import Lab
 from loadtest.options import numbers, whole_numbers, words
 from loadtest.statistics import Line
+from loadtest.tune import command
 from loadtest.tune.analysis import Tuning, analyse, fit_exports
 from loadtest.tune.gates import reasons_against
 from loadtest.tune.plan import Cell, CellRun, Journal, Plan, plan_grid
 from loadtest.tune.report import draw_tuning, recommended_env, verdicts_of, write_report
+from stack.settings import load_settings
+from telemetry.errors import ConfigurationError
 
 NOW = Cell(batch=512, delay_ms=1000, compression="none")
 QUICK = Cell(batch=512, delay_ms=200, compression="none")
@@ -118,6 +126,42 @@ def test_difference_within_noise_changes_nothing() -> None:
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *noisy], NOW, QUICK)
     assert tuning.recommendation is not None
     assert not tuning.recommendation.is_better
+
+
+def test_of_many_cells_that_are_no_better_none_is_recommended() -> None:
+    """Eighteen, three runs each: the best of them by chance is no better."""
+    noise = np.random.default_rng(3)
+    cells = [NOW, *(NOW.model_copy(update={"batch": 600 + number}) for number in range(18))]
+    called_better = 0
+    for _ in range(20):
+        made = [
+            run(cell, repeat, cpu=900 * noise.lognormal(0, 0.03), p95=noise.lognormal(0, 0.02))
+            for cell in cells
+            for repeat in range(3)
+        ]
+        best = analysed(made, *cells).recommendation
+        assert best is not None
+        called_better += best.is_better
+    assert called_better <= 3
+
+
+def test_one_run_of_each_proves_nothing() -> None:
+    """Nor does one pair of runs in the same repeat: there is no telling noise."""
+    once = [run(NOW, 0, cpu=900, p95=1.0), run(QUICK, 0, cpu=800, p95=0.2)]
+    best = analysed(once, NOW, QUICK).recommendation
+    assert best is not None
+    assert not best.is_better
+    best = analysed([*once, run(NOW, 1, cpu=900, p95=1.0), run(QUICK, 2, cpu=800, p95=0.2)], NOW, QUICK)
+    assert best.recommendation is not None
+    assert not best.recommendation.is_better
+
+
+def test_invalid_cell_pushes_none_off_the_front() -> None:
+    """Its one valid run is no measurement."""
+    bad = runs(QUICK, cpu=100, p95=0.01)
+    bad[1:] = [each.model_copy(update={"invalid_because": ("the breaker opened",)}) for each in bad[1:]]
+    tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *bad], NOW, QUICK)
+    assert [each.cell for each in tuning.cells if each.is_on_front] == [NOW]
 
 
 def test_invalid_cell_is_never_recommended() -> None:
@@ -228,6 +272,31 @@ def test_sweep_that_was_cut_off_goes_on(tmp_path: Path) -> None:
     assert Journal.find_unfinished(tmp_path, plan(NOW, QUICK)) is None
 
 
+@pytest.mark.parametrize("changes", [{"code": "b"}, {"configuration": {"OTEL_TRACES_SAMPLER_ARG": "0.1"}}])
+def test_sweep_of_other_code_or_settings_is_not_gone_on_with(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Its cells would be compared with those of these."""
+    folder = tmp_path / "tune-1"
+    folder.mkdir()
+    begun = plan(NOW, QUICK).model_copy(update={"code": "a"})
+    Journal.begin(folder, begun)
+    assert Journal.find_unfinished(tmp_path, begun) is not None
+    assert Journal.find_unfinished(tmp_path, begun.model_copy(update=changes)) is None
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("plan.json", ""), ("plan.json", '{"cells": []}'), ("runs.jsonl", "\x00\x00\n")]
+)
+def test_damaged_sweep_is_not_gone_on_with(file: str, text: str, tmp_path: Path) -> None:
+    """Nor does it keep a new one, or an older one, from it."""
+    for name in ("tune-1", "tune-2"):
+        (tmp_path / name).mkdir()
+        Journal.begin(tmp_path / name, plan(NOW, QUICK))
+    (tmp_path / "tune-2" / file).write_text(text)
+    found = Journal.find_unfinished(tmp_path, plan(NOW, QUICK))
+    assert found is not None
+    assert found.folder.name == "tune-1"
+
+
 @given(st.lists(st.integers(1, 10_000), max_size=5))
 def test_lists_of_numbers_are_read(values: list[int]) -> None:
     """As they stand on a command line."""
@@ -241,11 +310,25 @@ def test_what_is_no_size_is_refused_by_name(text: str) -> None:
         numbers("BATCHES", text)
 
 
-def test_a_batch_of_one_and_a_half_spans_is_refused() -> None:
-    """Rather than rounded."""
-    assert whole_numbers("BATCHES", "64, 512") == (64, 512)
-    with pytest.raises(typer.BadParameter, match=r"BATCHES='64,1\.5': it is a list of whole numbers"):
-        whole_numbers("BATCHES", "64,1.5")
+def test_part_of_a_span_is_no_batch() -> None:
+    """Nor is it rounded to another size, or to none."""
+    assert whole_numbers("BATCHES", "64,512") == (64, 512)
+    with pytest.raises(typer.BadParameter, match=r"BATCHES='64,0.5': it is a list of whole numbers"):
+        whole_numbers("BATCHES", "64,0.5")
+
+
+def test_batch_that_no_queue_holds_is_refused_before_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service would end as soon as it was started, in the middle of it."""
+    runtime = SimpleNamespace(kind="native")
+    monkeypatch.setattr(command, "end_on_signals", lambda: None)
+    monkeypatch.setattr(Lab, "open", lambda _: Lab(load_settings(), runtime))
+    asked = ["tune", "--batches", "1000000", "--reports", f"{tmp_path}"]
+    refused = CliRunner().invoke(commands("tune"), asked)
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "OTEL_BSP_MAX_EXPORT_BATCH_SIZE (1000000) must not exceed" in str(refused.exception)
+    assert not any(tmp_path.iterdir())
 
 
 def test_unknown_compression_is_refused_by_name() -> None:
