@@ -103,7 +103,10 @@ def logs(
     follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Shows a part's log."""
-    for line in current_stack(console)[1].logs(name, lines=lines, follow=follow):
+    settings, runtime, _ = current_stack(console)
+    page = ConsolePage(settings, runtime.kind)
+    is_page = name == page.part.name
+    for line in page.logs(lines) if is_page else runtime.logs(name, lines=lines, follow=follow):
         print(line)  # noqa: T201 - a log is shown as it is, without markup
 
 

@@ -86,7 +86,16 @@ class ConsolePage:
             memory = psutil.Process(pid).memory_info().rss
         return PartStatus(self.part, state, pid, memory, detail=detail)
 
-    def _last_lines(self) -> str:
+    def logs(self, lines: int) -> list[str]:
+        """The last lines of its log.
+
+        Raises:
+            StackError: it was never started.
+        """
         log = self._supervisor.log_of(_NAME)
-        lines = log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:] if log.exists() else []
-        return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in lines) if lines else ""
+        if not log.exists():
+            raise StackError("the console has no log yet; `make up` starts it")
+        return log.read_text(errors="replace").splitlines()[-lines:]
+
+    def _last_lines(self) -> str:
+        return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in self.logs(_LINES_SHOWN))

@@ -37,7 +37,7 @@ def test_status_of_nothing_shows_every_part_stopped_and_fails(settings: StackSet
     """A script can ask whether the stack is up."""
     done = stack("status", settings=settings)
     assert done.returncode == 1
-    assert done.stdout.count("stopped") == 5
+    assert done.stdout.count("stopped") == 6
     assert "missing grafana" in done.stdout
 
 
@@ -54,6 +54,7 @@ def test_down_is_harmless_when_nothing_is_up(settings: StackSettings) -> None:
         (("kill", "collector"), "the collector does not run"),
         (("start", "collector"), "`make up` starts it"),
         (("logs", "collector"), "has no log yet"),
+        (("logs", "console"), "has no log yet"),
     ],
 )
 def test_failure_is_told_in_words_without_a_stack_trace(

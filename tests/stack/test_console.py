@@ -148,6 +148,7 @@ def test_collector_is_killed_and_started_with_the_pages_own_buttons(
     expect(trace.locator(".chip", has_text="inventory")).to_have_count(1)
     trace.locator(".span").first.click()
     expect(trace.get_by_text("http.route").first).to_be_visible(timeout=SOON)
+    trace.wait_for_timeout(700)  # until it has unfolded
     keep(trace, f"{stack.runtime.kind}-trace")
 
 
