@@ -136,7 +136,8 @@ def analyse(plan: Plan, runs: Sequence[CellRun], *, detection_seconds: float, le
 
 def fit_exports(runs: Sequence[CellRun], compression: str) -> Line | None:
     """Milliseconds of an export by its spans, over the runs of one compression; None of too few sizes."""
-    used = [run for run in runs if run.cell.compression == compression]
+    # A delay longer than what is measured may let no export fall into it.
+    used = [run for run in runs if run.cell.compression == compression and run.batch_spans]
     try:
         return fit_line([run.batch_spans for run in used], [run.export_ms for run in used])
     except ValueError:

@@ -200,6 +200,10 @@ def test_cost_of_an_export_is_fitted_to_all_valid_runs() -> None:
     assert tuning.each_us == pytest.approx(LINE.each * 1_000)
     assert tuning.knee_spans == pytest.approx(LINE.fixed / LINE.each * 4)
     assert fit_exports(runs(NOW, cpu=1, p95=1), "none") is None, "one size is no line"
+    nothing = runs(NOW, cpu=900, p95=1.0, batch_spans=0, export_ms=0)
+    fitted = fit_exports([*made, *nothing], "none")
+    assert fitted is not None
+    assert fitted.fixed == pytest.approx(LINE.fixed), "no export is no point"
 
 
 def test_front_leaves_out_what_is_beaten() -> None:
