@@ -243,6 +243,25 @@ def test_doctor_says_what_to_do(open_page: "Opener", stack: Stack) -> None:
     expect(page.get_by_text("make start PART=collector")).to_have_count(0, timeout=LATER)
 
 
+@pytest.mark.parametrize(
+    ("part", "path", "words"),
+    [
+        ("jaeger", "/traces", "Jaeger does not answer"),
+        ("jaeger", f"/traces/{'a' * 32}", "Jaeger does not answer"),
+        ("prometheus", "/dashboards/collector", "Prometheus does not answer"),
+    ],
+)
+def test_a_part_that_is_down_is_told_on_the_page(
+    part: str, path: str, words: str, open_page: "Opener", stack: Stack
+) -> None:
+    """Never a blank page or a stack trace."""
+    stack.runtime.kill(part)
+    try:
+        expect(open_page(path).get_by_text(words)).to_be_visible(timeout=SOON)
+    finally:
+        stack.runtime.start(part)
+
+
 def test_unknown_pages_and_ids_are_answered_in_words(open_page: "Opener") -> None:
     """Never a blank page or a stack trace."""
     expect(open_page("/dashboards/nothing").get_by_text("there is no dashboard nothing")).to_be_visible()
