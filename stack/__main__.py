@@ -31,6 +31,8 @@ def up() -> None:
     """Starts the stack and proves that it works."""
     settings, runtime, reason = current_stack(console, to_start=True)
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
+    page = ConsolePage(settings, runtime.kind)
+    page.check_port()  # before anything is started, like the others
     runtime.up()
     with console.status("sending a canary order and reading its trace and metrics back"):
         canary = send_canary(settings)
@@ -38,7 +40,6 @@ def up() -> None:
         f"canary: an order went through both services; its trace {canary} is in Jaeger, "
         "with spans of both, and Prometheus counted it"
     )
-    page = ConsolePage(settings, runtime.kind)
     page.start()
     parts = [*runtime.status(), page.status()]
     print_parts(console, parts)

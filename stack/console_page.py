@@ -43,13 +43,21 @@ class ConsolePage:
             {"CONSOLE_PORT": settings.console_port},
         )
 
+    def check_port(self) -> None:
+        """Whether its port is free, or its own.
+
+        Raises:
+            StackError: somebody else has it.
+        """
+        check_ports([self.part], ours=self._supervisor.processes())
+
     def start(self) -> None:
         """Starts it with these settings, and waits until it answers; harmless when it does.
 
         Raises:
             StackError: its port is taken, or it does not come up.
         """
-        check_ports([self.part], ours=self._supervisor.processes())
+        self.check_port()
         if self._supervisor.is_running and not self._supervisor.is_configured_as([self._command]):
             self._supervisor.shut_down()
         if not self._supervisor.is_running:

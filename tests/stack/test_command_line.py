@@ -1,6 +1,7 @@
 """`python -m stack` and the Makefile, as a user calls them: words and exit status."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,17 @@ def test_failure_is_told_in_words_without_a_stack_trace(
     assert done.returncode == 1
     assert words in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_taken_port_of_the_console_is_told_before_anything_is_started(settings: StackSettings) -> None:
+    """With the variable that moves it."""
+    with socket.create_server(("127.0.0.1", settings.console_port)):
+        done = stack("up", settings=settings, RUNTIME="native")
+    assert done.returncode == 1
+    assert f"port {settings.console_port} is in use" in done.stdout
+    assert "CONSOLE_PORT" in done.stdout
+    assert "Nothing was started." in done.stdout
+    assert not settings.stack_run_dir.exists()
 
 
 def test_bad_port_is_told(settings: StackSettings) -> None:
