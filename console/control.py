@@ -5,7 +5,7 @@ Only what `make` can do as well, through the same Runtime. Calls that take their
 
 import asyncio
 import os
-import subprocess
+import signal
 import sys
 from collections.abc import Callable
 
@@ -19,6 +19,10 @@ from stack.settings import ROOT, StackSettings
 
 BURST_USERS, BURST_RATE, BURST_SECONDS = 20, 60, 30
 _TIMEOUT_SECONDS = 3.0
+_FAILED_REQUESTS = 1
+"""Exit status of a load whose requests got another answer than they were meant to get."""
+_INTERRUPTED = {130, -signal.SIGTERM}
+_LINES_SHOWN = 3
 
 
 class ControlError(Exception):
@@ -37,7 +41,8 @@ class Control:
         self._ports = {"storefront": settings.storefront_port, "inventory": settings.inventory_port}
         self._runtime = runtime
         self._one_at_a_time = asyncio.Lock()
-        self._burst: subprocess.Popen[bytes] | None = None
+        self._one_burst = asyncio.Lock()
+        self._burst: asyncio.subprocess.Process | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -78,27 +83,27 @@ class Control:
     @property
     def has_burst(self) -> bool:
         """Whether a burst of load goes on."""
-        return self._burst is not None and self._burst.poll() is None
+        return self._one_burst.locked()
 
-    def begin_burst(self) -> None:
-        """Shoppers for half a minute; one burst at a time."""
+    async def burst(self) -> None:
+        """Shoppers for half a minute, or until `end_burst`; one burst at a time.
+
+        Raises:
+            ControlError: it could not begin, or requests failed.
+        """
         if self.has_burst:
             return
-        command = [sys.executable, "-m", "loadtest", "run"]
-        command += ["--users", f"{BURST_USERS}", "--rate", f"{BURST_RATE}", "--seconds", f"{BURST_SECONDS}"]
-        self._burst = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            env=os.environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        async with self._one_burst:
+            status, words = await self._run_burst()
+        if status == _FAILED_REQUESTS:
+            raise ControlError("requests of the burst failed: Traces, with errors only, has them")
+        if status not in {0, *_INTERRUPTED}:
+            lines = [line for line in words.splitlines() if line.strip()]
+            raise ControlError(" ".join(["the burst failed:", *lines[-_LINES_SHOWN:]]))
 
     def end_burst(self) -> None:
         """Ends it now, if there is one."""
-        if self._burst is not None and self.has_burst:
+        if self._burst is not None:
             self._burst.terminate()
 
     async def tuning(self) -> dict[str, float | None] | None:
@@ -135,6 +140,25 @@ class Control:
                     raise ControlError(f"the {service} does not answer") from error
                 if not answer.is_success:
                     raise ControlError(f"the {service} refuses: {answer.text[:200]}")
+
+    async def _run_burst(self) -> tuple[int, str]:
+        command = [sys.executable, "-m", "loadtest", "run"]
+        command += ["--users", f"{BURST_USERS}", "--rate", f"{BURST_RATE}", "--seconds", f"{BURST_SECONDS}"]
+        # A session of its own: it is ended by name, and ends its own processes.
+        self._burst = burst = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=ROOT,
+            env=os.environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            words, _ = await burst.communicate()
+        finally:
+            self._burst = None
+        return await burst.wait(), words.decode(errors="replace")
 
     async def _do(self, act: Callable[[str], None], part: str) -> None:
         async with self._one_at_a_time:

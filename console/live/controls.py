@@ -64,20 +64,25 @@ class Controls:
     async def _begin(self) -> None:
         await self._control.start(_PART, self._state)
 
-    def _turn_burst(self) -> None:
+    async def _turn_burst(self) -> None:
         if self._control.has_burst:
             self._control.end_burst()
-        else:
-            self._control.begin_burst()
-        self._burst.set_text("End the burst" if self._control.has_burst else "Burst of load")
+            return
+        self._burst.set_text("End the burst")
+        await self._try(self._control.burst)
 
     async def _do(self, act: Callable[[], Awaitable[None]]) -> None:
         for button in (self._kill, self._freeze, self._start):
             button.disable()
+        await self._try(act)
+
+    async def _try(self, act: Callable[[], Awaitable[None]]) -> None:
         try:
             await act()
         except ControlError as error:
-            ui.notify(str(error), type="negative", multi_line=True)
+            # The page may have gone away meanwhile.
+            if not self._burst.is_deleted:
+                ui.notify(str(error), type="negative", multi_line=True)
 
 
 class _Slider:
