@@ -50,6 +50,16 @@ class Band:
     colour: str
 
 
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One observation."""
+
+    at_ms: float
+    value: float
+    name: str
+    """Told to who clicks on it."""
+
+
 def curves(
     drawn: Sequence[Curve],
     *,
@@ -58,6 +68,7 @@ def curves(
     is_stacked: bool = False,
     lines: Mapping[float, str] | None = None,
     spans: Sequence[tuple[float, float, str]] = (),
+    dots: Sequence[Dot] = (),
 ) -> Options:
     """Curves over time.
 
@@ -68,6 +79,7 @@ def curves(
         is_stacked: whether curves stand on one another.
         lines: values from which on it is bad, each with its colour.
         spans: stretches of time that are shaded, in milliseconds, with a name.
+        dots: single observations among the curves.
     """
     axes = [_value_axis(unit)]
     if right_unit is not None:
@@ -90,6 +102,8 @@ def curves(
         series.append(one)
     if series:
         series[0] |= {"markLine": _lines(lines or {}), "markArea": _areas(spans)}
+    if dots:
+        series.append(_dots(dots))
     return {
         **_frame(),
         "grid": {"left": 8, "right": 8, "top": 32, "bottom": 30, "containLabel": True},
@@ -202,6 +216,19 @@ def _lines(lines: Mapping[float, str]) -> Options:
             {"yAxis": value, "lineStyle": {"color": NAMED.get(colour, colour), "type": "dashed"}}
             for value, colour in lines.items()
         ],
+    }
+
+
+def _dots(dots: Sequence[Dot]) -> Options:
+    return {
+        "type": "scatter",
+        "name": "traces",
+        "data": [{"name": dot.name, "value": [dot.at_ms, dot.value]} for dot in dots],
+        "symbol": "diamond",
+        "symbolSize": 9,
+        "color": COLOURS[0],
+        "itemStyle": {"opacity": 0.8},
+        "cursor": "pointer",
     }
 
 

@@ -1,7 +1,8 @@
 """What a dashboard's file says, as far as the console draws it."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ class Target:
     expression: str
     legend: str
     is_instant: bool
+    has_exemplars: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,34 @@ class Panel:
     """Of a value its text and colour."""
     column_units: Mapping[str, str]
     """Of a table's columns."""
+    row_link: str
+    """Where a table's row leads: a path of this page with `${…}` for variables and labels; empty for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """What the reader chooses: the values of a label."""
+
+    name: str
+    title: str
+    metric: str
+    """Whose label it is: a selector, perhaps with variables before this one in it."""
+    label: str
+    of_all: str | None
+    """The regular expression that takes every value; None where one has to be chosen."""
+    first: str
+    """What is chosen at first, if it is there."""
+
+    def options(self, found: Iterable[str]) -> dict[str, str]:
+        """What can be chosen of the values that there are, with the words for it."""
+        return {self.first: "all" if self.first == self.of_all else self.first} | {one: one for one in found}
+
+    def fill(self, value: str) -> str:
+        """A chosen value as a query's string has it, as Grafana writes it."""
+        if value == self.of_all:
+            return value
+        # A regular expression where all can be chosen, inside a string of PromQL.
+        return (re.escape(value) if self.of_all else value).replace("\\", r"\\").replace('"', r"\"")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +83,7 @@ class Dashboard:
     panels: tuple[Panel, ...]
     annotation: str
     """The query whose series are stretches of time that something went on."""
-    has_one_job: bool
-    """Whether `$job` is one service and no regular expression."""
+    variables: tuple[Variable, ...]
 
 
 def dashboards() -> dict[str, Dashboard]:
@@ -70,7 +99,6 @@ def _dashboard(raw: dict[str, Any]) -> Dashboard:
             row = each["title"]
         else:
             panels.append(_panel(each, row))
-    variables = {each["name"]: each for each in raw["templating"].get("list", ())}
     (annotation,) = raw["annotations"]["list"]
     return Dashboard(
         uid=raw["uid"],
@@ -78,8 +106,19 @@ def _dashboard(raw: dict[str, Any]) -> Dashboard:
         description=raw["description"],
         panels=tuple(panels),
         annotation=annotation["expr"],
-        has_one_job="job" in variables and not variables["job"].get("multi", False),
+        variables=tuple(
+            _variable(each) for each in raw["templating"].get("list", ()) if each["type"] == "query"
+        ),
     )
+
+
+def _variable(raw: dict[str, Any]) -> Variable:
+    found = re.fullmatch(r"label_values\((.+), (\w+)\)", raw["query"])
+    if found is None:
+        raise ValueError(f"variable {raw['name']}: cannot read {raw['query']!r}")
+    of_all = raw["allValue"] if raw["includeAll"] else None
+    first = raw["current"]["value"] if of_all is None else of_all
+    return Variable(raw["name"], raw["label"], found[1], found[2], of_all, first)
 
 
 def _panel(raw: dict[str, Any], row: str) -> Panel:
@@ -101,7 +140,8 @@ def _panel(raw: dict[str, Any], row: str) -> Panel:
         unit=defaults["unit"],
         width=raw["gridPos"]["w"],
         targets=tuple(
-            Target(each["expr"], each["legendFormat"], bool(each.get("instant"))) for each in raw["targets"]
+            Target(each["expr"], each["legendFormat"], bool(each.get("instant")), bool(each.get("exemplar")))
+            for each in raw["targets"]
         ),
         steps={
             step["value"]: step["color"]
@@ -112,4 +152,8 @@ def _panel(raw: dict[str, Any], row: str) -> Panel:
         limits=frozenset(name for name, changed in overrides.items() if "custom.lineStyle" in changed),
         words=words,
         column_units={name: changed["unit"] for name, changed in overrides.items() if "unit" in changed},
+        # Jaeger's search is the traces' page here, with the same parameters.
+        row_link=next(iter(defaults.get("links", ())), {"url": ""})["url"].replace(
+            "${jaeger}/search", "/traces"
+        ),
     )

@@ -1,14 +1,17 @@
 """A panel drawn from the answers to its queries."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from urllib.parse import quote
 
 from nicegui import ui
+from nicegui.events import EChartPointClickEventArguments
 
-from console.charts import GRAY, NAMED, Band, Curve, Options, Points, bands, curves, heat
+from console.charts import GRAY, NAMED, Band, Curve, Dot, Options, Points, bands, curves, heat
 from console.dashboards.definitions import Panel
-from console.dashboards.prometheus import Series, Window
+from console.dashboards.prometheus import Exemplar, Series, Window
 from console.dashboards.units import scale, text
 
 Answers = Sequence[Sequence[Series]]
@@ -35,40 +38,54 @@ class PanelBox:
         with ui.element("div").classes("panel").props(f'data-panel="{panel.title}"') as self._box:
             self._nothing = ui.label("…").classes("soft")
             if panel.kind not in {"stat", "table"}:
-                self._chart = ui.echart({}).classes("chart")
+                self._chart = ui.echart({}, on_point_click=_open_trace).classes("chart")
                 self._chart.props(f'role="img" aria-label="{panel.title}"')
             self._rest = ui.element("div")
 
-    def show(self, answers: Answers, window: Window, stretches: Stretches) -> None:
+    def show(
+        self,
+        answers: Answers,
+        exemplars: Sequence[Exemplar],
+        window: Window,
+        stretches: Stretches,
+        chosen: Mapping[str, str],
+    ) -> None:
         """Draws what the queries gave.
 
         Args:
             answers: of the queries.
+            exemplars: of the queries; a click on one opens its trace.
             window: the time that is shown.
             stretches: when experiments did something.
+            chosen: the variables' values, for links.
         """
         has_data = any(answers)
         self._nothing.set_text("" if has_data else "no data in this time")
         if self._chart is not None:
             self._chart.options.clear()
             self._chart.options.update(
-                options_of(self._panel, answers, window, stretches) if has_data else {}
+                options_of(self._panel, answers, exemplars, window, stretches) if has_data else {}
             )
             self._chart.update()
             return
         self._rest.clear()
         if has_data:
             with self._rest:
-                (_draw_figures if self._panel.kind == "stat" else _draw_table)(self._panel, answers)
+                if self._panel.kind == "stat":
+                    _draw_figures(self._panel, answers)
+                else:
+                    _draw_table(self._panel, answers, chosen)
 
 
-def options_of(panel: Panel, answers: Answers, window: Window, stretches: Stretches) -> Options:
+def options_of(
+    panel: Panel, answers: Answers, exemplars: Sequence[Exemplar], window: Window, stretches: Stretches
+) -> Options:
     """The chart of a panel that has one."""
     if panel.kind == "state-timeline":
         return _bands(panel, answers, window)
     if panel.kind == "heatmap":
         return _heat(panel, answers)
-    return _curves(panel, answers, window, stretches)
+    return _curves(panel, answers, exemplars, window, stretches)
 
 
 def colour_of(value: float, steps: Mapping[float, str]) -> str:
@@ -77,7 +94,14 @@ def colour_of(value: float, steps: Mapping[float, str]) -> str:
     return NAMED.get(steps[max(reached)], steps[max(reached)]) if reached else NAMED["green"]
 
 
-def _curves(panel: Panel, answers: Answers, window: Window, stretches: Stretches) -> Options:
+def _open_trace(clicked: EChartPointClickEventArguments) -> None:
+    if clicked.series_type == "scatter":
+        ui.navigate.to(f"/traces/{quote(clicked.name, safe='')}")
+
+
+def _curves(
+    panel: Panel, answers: Answers, exemplars: Sequence[Exemplar], window: Window, stretches: Stretches
+) -> Options:
     found = [
         (series.named(target.legend), series)
         for target, of_target in zip(panel.targets, answers, strict=True)
@@ -94,6 +118,7 @@ def _curves(panel: Panel, answers: Answers, window: Window, stretches: Stretches
         is_stacked=panel.is_stacked,
         lines={step * factor: colour for step, colour in panel.steps.items() if step > 0},
         spans=stretches,
+        dots=[Dot(each.at * 1000, each.value * factor, each.trace_id) for each in exemplars],
     )
     options["xAxis"] |= {"min": window.start * 1000, "max": window.end * 1000}
     return options
@@ -169,7 +194,21 @@ def _draw_figures(panel: Panel, answers: Answers) -> None:
                     ui.label(series.named(target.legend)).classes("hint")
 
 
-def _draw_table(panel: Panel, answers: Answers) -> None:
+def link_of(panel: Panel, values: Mapping[str, str]) -> str:
+    """Where a row leads.
+
+    Args:
+        panel: a table.
+        values: of the variables and of the row's labels.
+    """
+    return re.sub(
+        r"\$\{(?:__data\.fields\.)?(\w+)(?::percentencode)?\}",
+        lambda found: quote(values.get(found[1], ""), safe=""),
+        panel.row_link,
+    )
+
+
+def _draw_table(panel: Panel, answers: Answers, chosen: Mapping[str, str]) -> None:
     columns = [target.legend for target in panel.targets]
     rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for column, of_target in zip(columns, answers, strict=True):
@@ -185,7 +224,10 @@ def _draw_table(panel: Panel, answers: Answers) -> None:
             with ui.element("tr"):
                 for _, value in labels:
                     with ui.element("td"):
-                        ui.label(value)
+                        if panel.row_link:
+                            ui.link(value, link_of(panel, {**chosen, **dict(labels)}))
+                        else:
+                            ui.label(value)
                 for column in columns:
                     with ui.element("td"):
                         ui.label(text(panel.column_units.get(column, "none"), values.get(column, math.nan)))

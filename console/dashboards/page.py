@@ -1,20 +1,17 @@
 """The page "Dashboards": Grafana's panels, for machines without Grafana."""
 
 import asyncio
-import time
 
 from nicegui import ui
 
-from console.dashboards.definitions import Dashboard, Panel, dashboards
+from console.dashboards.definitions import Dashboard, Panel, Variable, dashboards
 from console.dashboards.drawing import PanelBox, Stretches
-from console.dashboards.prometheus import Prometheus, PrometheusError, Series, Window
+from console.dashboards.prometheus import Exemplar, Prometheus, PrometheusError, Series, Window
 from console.frame import frame
-from telemetry import names
 
 _REFRESH_SECONDS = 5.0
 _AT_ONCE = 4
 _RANGES = {5: "5 minutes", 15: "15 minutes", 60: "1 hour", 360: "6 hours"}
-_ALL = ".+"
 
 
 def add_dashboards_page(prometheus: Prometheus, *, grafana_page: str | None) -> None:
@@ -44,7 +41,6 @@ def add_dashboards_page(prometheus: Prometheus, *, grafana_page: str | None) -> 
                 ui.label(f"there is no dashboard {uid}").classes("card warn")
                 return
             view = _View(known[uid], prometheus)
-        await view.begin()
         ui.timer(_REFRESH_SECONDS, view.show, immediate=True)
 
 
@@ -54,15 +50,20 @@ class _View:
     def __init__(self, dashboard: Dashboard, prometheus: Prometheus) -> None:
         self._dashboard = dashboard
         self._prometheus = prometheus
-        self._is_asking = False
+        self._is_asking = self._is_outdated = False
         self._gate = asyncio.Semaphore(_AT_ONCE)
         ui.label(dashboard.description).classes("hint")
         with ui.row().classes("items-end").style("gap: 12px"):
             self._range = ui.select(_RANGES, label="of the last", value=5, on_change=self.show)
-            self._job = ui.select([], label="service", on_change=self.show).style("min-width: 130px")
-            self._job.set_visibility(
-                any("$job" in each.expression for p in dashboard.panels for each in p.targets)
-            )
+            self._choices = [
+                (
+                    each,
+                    ui.select(
+                        each.options([]), label=each.title.lower(), value=each.first, on_change=self.show
+                    ).style("min-width: 130px"),
+                )
+                for each in dashboard.variables
+            ]
         self._trouble = ui.label("").classes("ill")
         self._boxes: list[tuple[Panel, PanelBox]] = []
         row = ""
@@ -76,50 +77,53 @@ class _View:
                     ui.label(panel.description).classes("hint")
                     self._boxes.append((panel, PanelBox(panel)))
 
-    async def begin(self) -> None:
-        """Offers the services that there are."""
-        try:
-            jobs = await self._prometheus.values("job", f"{names.REQUEST_COUNT}_total")
-        except PrometheusError:
-            jobs = []
-        choices = {} if self._dashboard.has_one_job else {_ALL: "all"}
-        choices |= {job: job for job in jobs}
-        first = (
-            _ALL
-            if _ALL in choices
-            else "storefront"
-            if "storefront" in choices
-            else next(iter(choices), None)
-        )
-        self._job.set_options(choices, value=first)
-
     async def show(self) -> None:
-        """Asks anew, and draws."""
+        """Asks anew, and draws; once more if something else was chosen meanwhile."""
+        self._is_outdated = True
         if self._is_asking:
             return
         self._is_asking = True
         try:
-            end = time.time()
-            window = Window(end - 60 * int(self._range.value or 5), end)
+            while self._is_outdated:
+                self._is_outdated = False
+                await self._draw()
+        finally:
+            self._is_asking = False
+
+    async def _draw(self) -> None:
+        window = Window.until_now(60 * int(self._range.value or 5))
+        try:
+            # Services and routes appear with their first request.
+            for variable, choice in self._choices:
+                await self._offer(variable, choice, window)
             stretches = await self._stretches(window)
             await asyncio.gather(*(self._show(panel, box, window, stretches) for panel, box in self._boxes))
             self._trouble.set_text("")
         except PrometheusError as error:
             self._trouble.set_text(str(error))
-        finally:
-            self._is_asking = False
 
     async def _show(self, panel: Panel, box: PanelBox, window: Window, stretches: Stretches) -> None:
-        variables = {"job": str(self._job.value or _ALL), "route": _ALL}
-
-        async def ask(expression: str, *, is_instant: bool) -> list[Series]:
+        answers: list[list[Series]] = []
+        exemplars: list[Exemplar] = []
+        for target in panel.targets:
+            expression = window.fill(target.expression, self._values())
             async with self._gate:
-                filled = window.fill(expression, variables)
-                api = self._prometheus
-                return await (api.instant(filled, window) if is_instant else api.range(filled, window))
+                ask = self._prometheus.instant if target.is_instant else self._prometheus.range
+                answers.append(await ask(expression, window))
+                if target.has_exemplars:
+                    exemplars += await self._prometheus.exemplars(expression, window)
+        chosen = {variable.name: str(choice.value) for variable, choice in self._choices}
+        box.show(answers, exemplars, window, stretches, chosen)
 
-        answers = [await ask(target.expression, is_instant=target.is_instant) for target in panel.targets]
-        box.show(answers, window, stretches)
+    async def _offer(self, variable: Variable, choice: ui.select, window: Window) -> None:
+        metric = window.fill(variable.metric, self._values())
+        found = await self._prometheus.values(variable.label, metric, window)
+        options = variable.options(found)
+        if options != choice.options:
+            choice.set_options(options, value=choice.value if choice.value in options else variable.first)
+
+    def _values(self) -> dict[str, str]:
+        return {variable.name: variable.fill(str(choice.value)) for variable, choice in self._choices}
 
     async def _stretches(self, window: Window) -> Stretches:
         found = await self._prometheus.range(self._dashboard.annotation, window)

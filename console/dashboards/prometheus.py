@@ -1,6 +1,7 @@
 """Prometheus's query API, as Grafana asks it."""
 
 import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from stack.parts import HOST
 _TIMEOUT_SECONDS = 8.0
 _SCRAPE_SECONDS = 2
 _POINTS = 180
+_TRACE_ID = "trace_id"
+"""The label by which the services' exemplars name their trace."""
 
 
 class PrometheusError(Exception):
@@ -32,11 +35,26 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Exemplar:
+    """One observation that carries the trace that it was made in."""
+
+    at: float
+    value: float
+    trace_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """The time that is shown, in seconds of the epoch."""
 
     start: float
     end: float
+
+    @classmethod
+    def until_now(cls, seconds: float) -> "Window":
+        """The latest so many seconds."""
+        now = time.time()
+        return cls(now - seconds, now)
 
     @property
     def step(self) -> int:
@@ -87,13 +105,32 @@ class Prometheus:
         found = await self._get("query", query=expression, time=window.end)
         return [Series(each["metric"], _points([each["value"]])) for each in found["result"]]
 
-    async def values(self, label: str, metric: str) -> list[str]:
+    async def exemplars(self, expression: str, window: Window) -> list[Exemplar]:
+        """The highest exemplar of each step, of the metrics that a query reads.
+
+        Raises:
+            PrometheusError: it does not answer, or refuses.
+        """
+        found = await self._get("query_exemplars", query=expression, start=window.start, end=window.end)
+        highest: dict[int, Exemplar] = {}
+        for series in found:
+            for raw in series["exemplars"]:
+                trace_id = raw["labels"].get(_TRACE_ID)
+                if trace_id is not None:
+                    one = Exemplar(float(raw["timestamp"]), float(raw["value"]), trace_id)
+                    step = int(one.at // window.step)
+                    highest[step] = max(highest.get(step, one), one, key=lambda each: each.value)
+        return sorted(highest.values(), key=lambda each: each.at)
+
+    async def values(self, label: str, metric: str, window: Window) -> list[str]:
         """The values of a label.
 
         Raises:
             PrometheusError: it does not answer.
         """
-        found: list[str] = await self._get(f"label/{label}/values", **{"match[]": metric})
+        found: list[str] = await self._get(
+            f"label/{label}/values", **{"match[]": metric}, start=window.start, end=window.end
+        )
         return found
 
     async def _get(self, path: str, **query: Any) -> Any:
@@ -105,6 +142,8 @@ class Prometheus:
             body = answer.json()
         except ValueError as error:
             raise PrometheusError(f"Prometheus answers {answer.status_code} with no JSON") from error
+        if not isinstance(body, dict):
+            raise PrometheusError(f"Prometheus answers {answer.status_code} with no answer of its API")
         if body.get("status") != "success":
             raise PrometheusError(f"Prometheus refuses: {str(body.get('error'))[:200]}")
         return body["data"]

@@ -11,8 +11,9 @@ from console.frame import frame
 from console.traces.jaeger import Jaeger, JaegerError, Span, Trace
 
 _SHOWN, _LOOKED_THROUGH = 30, 300
-_LOOKBACKS = {5: "5 minutes", 15: "15 minutes", 60: "1 hour", 360: "6 hours"}
-_FIRST_SERVICE = "storefront"
+_LOOKBACKS = {"5m": "5 minutes", "15m": "15 minutes", "1h": "1 hour", "6h": "6 hours"}
+_MINUTES = {"5m": 5, "15m": 15, "1h": 60, "6h": 360}
+_FIRST_SERVICE, _FIRST_LOOKBACK = "storefront", "15m"
 _ERROR_COLOUR = "#ef4444"
 
 
@@ -25,9 +26,9 @@ def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
     """
 
     @ui.page("/traces", title="telemetry: traces")
-    async def traces() -> None:
+    async def traces(service: str = "", operation: str = "", lookback: str = "") -> None:
         with frame("Traces"):
-            await _Search(jaeger).begin()
+            await _Search(jaeger, lookback).begin(service, operation)
 
     @ui.page("/traces/{trace_id}", title="telemetry: a trace")
     async def trace(trace_id: str) -> None:
@@ -51,21 +52,30 @@ def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
 class _Search:
     """One open search."""
 
-    def __init__(self, jaeger: Jaeger) -> None:
+    def __init__(self, jaeger: Jaeger, lookback: str) -> None:
         self._jaeger = jaeger
         with ui.element("form").classes("search card").props('role="search"') as form:
-            self._service = ui.select([], label="service", on_change=self._change_service)
+            self._service = ui.select([], label="service")
             self._operation = ui.select([""], label="operation", value="", with_input=True)
             self._at_least = ui.number("at least, ms", min=0, value=0)
-            self._lookback = ui.select(_LOOKBACKS, label="of the last", value=15)
+            self._lookback = ui.select(
+                _LOOKBACKS,
+                label="of the last",
+                value=lookback if lookback in _LOOKBACKS else _FIRST_LOOKBACK,
+            )
             self._only_errors = ui.checkbox("with errors only")
             ui.button("Search", icon="search").props('type="submit" no-caps unelevated').classes("go")
             self._trace_id = ui.input("or a trace id").on("keydown.enter.prevent", self._open)
         form.on("submit.prevent", self._search)
         self._found = ui.element("section").classes("traces").props('aria-label="Traces" aria-live="polite"')
 
-    async def begin(self) -> None:
-        """Offers what there is, and shows the latest."""
+    async def begin(self, service: str = "", operation: str = "") -> None:
+        """Offers what there is, and shows the latest.
+
+        Args:
+            service: what is looked for at first; empty for the storefront.
+            operation: likewise; empty for any.
+        """
         try:
             services = await self._jaeger.services()
         except JaegerError as error:
@@ -74,17 +84,20 @@ class _Search:
         if not services:
             self._say("Jaeger has no trace yet: send the shop a request, or a burst of load.", "soft")
             return
-        self._service.set_options(
-            services, value=_FIRST_SERVICE if _FIRST_SERVICE in services else services[0]
-        )
+        first = next((each for each in (service, _FIRST_SERVICE) if each in services), services[0])
+        self._service.set_options(services, value=first)
+        await self._offer_operations(operation)
+        self._service.on_value_change(lambda: self._offer_operations(""))
         await self._search()
 
-    async def _change_service(self) -> None:
+    async def _offer_operations(self, wanted: str) -> None:
         try:
             operations = await self._jaeger.operations(str(self._service.value))
         except JaegerError:
             operations = []
-        self._operation.set_options({"": "any", **{name: name for name in operations}}, value="")
+        self._operation.set_options(
+            {"": "any", **{name: name for name in operations}}, value=wanted if wanted in operations else ""
+        )
 
     def _open(self) -> None:
         trace_id = (self._trace_id.value or "").strip()
@@ -92,6 +105,9 @@ class _Search:
             ui.navigate.to(f"/traces/{quote(trace_id, safe='')}")
 
     async def _search(self) -> None:
+        if not self._service.value:
+            await self.begin()
+            return
         only_errors = bool(self._only_errors.value)
         now = datetime.now(UTC)
         try:
@@ -99,7 +115,7 @@ class _Search:
                 str(self._service.value or ""),
                 operation=str(self._operation.value or ""),
                 at_least_ms=float(self._at_least.value or 0),
-                since=now - timedelta(minutes=int(self._lookback.value or 15)),
+                since=now - timedelta(minutes=_MINUTES[str(self._lookback.value)]),
                 until=now,
                 # Jaeger's API does not know of errors: they are picked from what it gives.
                 limit=_LOOKED_THROUGH if only_errors else _SHOWN,

@@ -2,13 +2,15 @@
 
 import json
 import math
+import re
+from urllib.parse import parse_qs
 
 import pytest
 
 from console.charts import NAMED
 from console.dashboards.definitions import Panel, dashboards
-from console.dashboards.drawing import colour_of, options_of
-from console.dashboards.prometheus import Series, Window
+from console.dashboards.drawing import colour_of, link_of, options_of
+from console.dashboards.prometheus import Exemplar, Series, Window
 from console.dashboards.units import scale, text
 
 WINDOW = Window(1000.0, 1300.0)
@@ -36,7 +38,8 @@ def test_every_chart_can_be_drawn_with_gaps_and_odd_numbers(panel: Panel) -> Non
     labels = dict.fromkeys(("le", "job", "route", "place", "outcome", "state", "stage"), "1")
     points = ((1000.0, 1.0), (1002.0, math.nan), (1004.0, math.inf), (1100.0, 3.0))
     answers = [[Series(labels, points)] for _ in panel.targets]
-    options = options_of(panel, answers, WINDOW, [(1_001_000, 1_050_000, "fault: kill")])
+    exemplars = [Exemplar(1004.0, 7.0, "a" * 32)]
+    options = options_of(panel, answers, exemplars, WINDOW, [(1_001_000, 1_050_000, "fault: kill")])
     assert options["series"]
     json.dumps(options, allow_nan=False)
 
@@ -45,7 +48,7 @@ def test_bands_end_at_the_next_state_or_at_a_gap() -> None:
     """And none stands where nothing was scraped."""
     (panel,) = [each for each in dashboards()["telemetry-pipeline"].panels if each.kind == "state-timeline"]
     points = ((1000.0, 0.0), (1002.0, 0.0), (1004.0, 3.0), (1006.0, math.nan), (1100.0, 0.0), (1102.0, 0.0))
-    options = options_of(panel, [[Series({"job": "shop"}, points)]], WINDOW, [])
+    options = options_of(panel, [[Series({"job": "shop"}, points)]], [], WINDOW, [])
     found = [(each["name"], *each["value"][1:]) for each in options["series"][0]["data"]]
     assert found == [
         ("shop: closed", 1_000_000, 1_004_000),
@@ -61,6 +64,47 @@ def test_the_variables_of_a_query_are_filled_as_grafana_fills_them() -> None:
     hours = Window(0.0, 21_600.0)
     assert hours.step == 120
     assert hours.fill("[$__rate_interval]", {}) == "[124s]"
+
+
+def test_a_chosen_value_is_one_value_whatever_is_in_it() -> None:
+    """Where all can be chosen the query has a regular expression, which a route template must not be."""
+    job, route = dashboards()["service"].variables
+    assert (job.label, job.first, job.of_all) == ("job", "storefront", None)
+    assert (route.label, route.first, route.of_all) == ("route", ".+", ".+")
+    assert route.metric == 'app_request_count_total{job="$job"}'
+    assert route.fill(".+") == ".+"
+    assert route.fill("/orders/{id}") == r"/orders/\\{id\\}"
+    assert job.fill('a"b.c') == r"a\"b.c"
+    assert route.options(["/a", "/b"]) == {".+": "all", "/a": "/a", "/b": "/b"}
+    assert job.options(["inventory"]) == {"storefront": "storefront", "inventory": "inventory"}
+
+
+def test_every_variable_of_a_query_can_be_chosen() -> None:
+    """One that the page does not fill would be sent to Prometheus as it is."""
+    for dashboard in dashboards().values():
+        known = {f"${variable.name}" for variable in dashboard.variables} | {"$__rate_interval", "$__range"}
+        for panel in dashboard.panels:
+            for target in panel.targets:
+                assert set(re.findall(r"\$\w+", target.expression)) <= known
+
+
+def test_exemplars_are_dots_that_name_their_traces() -> None:
+    """In the panel's unit, beside its curves."""
+    (panel,) = [each for each in dashboards()["service"].panels if each.title == "Latency"]
+    assert [target.has_exemplars for target in panel.targets] == [False, False, True]
+    answers = [[Series({}, ((1000.0, 5.0),))] for _ in panel.targets]
+    *_, dots = options_of(panel, answers, [Exemplar(1001.5, 9.0, "ab")], WINDOW, [])["series"]
+    assert (dots["type"], dots["data"]) == ("scatter", [{"name": "ab", "value": [1_001_500.0, 9.0]}])
+
+
+def test_a_row_of_a_table_leads_to_its_traces() -> None:
+    """With the parameters of Jaeger's own search."""
+    (panel,) = [each for each in dashboards()["service"].panels if each.kind == "table"]
+    values = {"job": "storefront", "method": "GET", "route": "/orders/{id}?a&b"}
+    path, _, query = link_of(panel, values).partition("?")
+    assert path == "/traces"
+    asked = parse_qs(query)
+    assert (asked["service"], asked["operation"]) == (["storefront"], ["GET /orders/{id}?a&b"])
 
 
 def test_a_legend_has_the_labels_of_its_series() -> None:
