@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from nicegui import ui
 
-from console.charts import ORANGE, RED, Curve, Options, band_data, bands, curves
+from console.charts import INK, ORANGE, RED, Curve, Options, band_data, bands, curves
 from console.control import Control
 from console.frame import frame
 from console.live.controls import Controls
@@ -234,16 +234,24 @@ _LEDGER = {
 
 def _ledger_options() -> Options:
     options = curves([], unit="")
+    percent = {"color": INK, ":formatter": "(v) => v + ' %'", "showMaxLabel": True}
     return {
         **options,
+        # Room for half of "100 %".
+        "grid": {**options["grid"], "right": 24},
         "tooltip": {"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
         "xAxis": {
             **options["yAxis"][0],
             "max": 100,
             "name": "",
-            "axisLabel": {":formatter": "(v) => v + ' %'"},
+            "axisLabel": percent,
         },
-        "yAxis": {"type": "category", "data": list(SERVICES), "inverse": True},
+        "yAxis": {
+            "type": "category",
+            "data": list(SERVICES),
+            "inverse": True,
+            "axisLabel": {"color": INK},
+        },
         "series": [
             {"type": "bar", "name": name, "stack": "all", "color": colour, "data": []}
             for name, colour in _LEDGER.items()
