@@ -35,8 +35,9 @@ class PanelBox:
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
         self._chart: ui.echart | None = None
-        with ui.element("div").classes("panel").props(f'data-panel="{panel.title}"') as self._box:
-            self._nothing = ui.label("…").classes("soft")
+        box = ui.element("div").classes(f"panel {panel.kind}-panel")
+        with box.props(f'data-panel="{panel.title}"'):
+            self._nothing = ui.label("…").classes("soft note")
             if panel.kind not in {"stat", "table"}:
                 self._chart = ui.echart({}, on_point_click=_open_trace).classes("chart")
                 self._chart.props(f'role="img" aria-label="{panel.title}"')

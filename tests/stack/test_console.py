@@ -201,15 +201,26 @@ def test_search_finds_failed_requests_only_when_asked(open_page: "Opener", stack
     keep(page, f"{stack.runtime.kind}-traces")
 
 
+CALM = 0.005
+"""Cumulative layout shift; the web's own limit for a good page is 0.1."""
+_LAYOUT_SHIFT = """() => new Promise(resolve => {
+  let sum = 0;
+  new PerformanceObserver(list => { for (const shift of list.getEntries()) sum += shift.value; })
+    .observe({type: "layout-shift", buffered: true});
+  setTimeout(() => resolve(sum), 1000);
+})"""
+
+
 @pytest.mark.parametrize("path", ["/", "/traces", "/dashboards/service", "/doctor"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_pages_fit_a_phone_and_a_desk(path: str, scheme: str, open_page: "Opener", stack: Stack) -> None:
-    """Nothing is cut off at the side, in either scheme."""
+    """Nothing is cut off at the side, and nothing jumps while figures come, in either scheme."""
     for name, size in (("phone", PHONE), ("desk", DESK)):
         page = open_page(path, size=size, scheme=scheme)
         expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=SOON)
         page.wait_for_timeout(2_500)
         assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        assert page.evaluate(_LAYOUT_SHIFT) < CALM
         is_dark = page.evaluate("document.body.classList.contains('body--dark')")
         assert is_dark is (scheme == "dark")
         keep(page, f"{stack.runtime.kind}-{path.strip('/').replace('/', '-') or 'live'}-{scheme}-{name}")
