@@ -4,7 +4,6 @@ Only what `make` can do as well, through the same Runtime. Calls that take their
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -148,7 +147,6 @@ class Control:
         self._burst = burst = await asyncio.create_subprocess_exec(
             *command,
             cwd=ROOT,
-            env=os.environ,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,

@@ -18,12 +18,12 @@ from stack.runtime import PartState
 _STATES_SECONDS = 2.0
 
 
-def add_live_page(observer: Observer, control: Control | None) -> None:
+def add_live_page(observer: Observer, control: Control) -> None:
     """Adds the page at `/`.
 
     Args:
         observer: whose readings are shown.
-        control: what its buttons do; None for a page without.
+        control: what its buttons do.
     """
 
     @ui.page("/", title="telemetry: live")
@@ -33,30 +33,27 @@ def add_live_page(observer: Observer, control: Control | None) -> None:
         with frame("Live"):
             view = _View(observer, control)
         ui.timer(PERIOD_SECONDS, view.show)
-        if control is not None:
-            ui.timer(_STATES_SECONDS, view.ask_states, immediate=True)
+        ui.timer(_STATES_SECONDS, view.ask_states, immediate=True)
 
 
 class _View:
     """One open page."""
 
-    def __init__(self, observer: Observer, control: Control | None) -> None:
+    def __init__(self, observer: Observer, control: Control) -> None:
         self._observer = observer
         self._control = control
         self._history = History()
         self._states: Mapping[str, PartState] = {}
         self._diagram = Diagram(SERVICES)
-        self._controls = None if control is None else Controls(control)
+        self._controls = Controls(control)
         self._figures = _Figures()
         self._charts = _charts()
 
     async def ask_states(self) -> None:
         """What the runtime says of the parts, which takes longer than their own pages."""
-        if self._control is not None:
-            statuses = await self._control.statuses()
-            self._states = {status.part.name: status.state for status in statuses}
-            if self._controls is not None:
-                await self._controls.show(self._states)
+        statuses = await self._control.statuses()
+        self._states = {status.part.name: status.state for status in statuses}
+        await self._controls.show(self._states)
 
     def show(self) -> None:
         """Writes the latest reading."""
