@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running_stack import Stack
 
+from console.charts import bands
 from stack.canary import order_one
 from stack.console_page import ConsolePage
 from stack.settings import ROOT
@@ -230,6 +231,19 @@ def test_search_finds_failed_requests_only_when_asked(open_page: "Opener", stack
     stack.wait("a failed trace", finds_failed, seconds=30)
     assert page.locator(".trace").count() == page.locator(".trace.failed").count()
     keep(page, f"{stack.runtime.kind}-traces")
+
+
+def test_the_name_of_a_band_is_text_where_it_is_hovered(browser: Browser) -> None:
+    """A label of a metric, which anybody may have pushed."""
+    page = browser.new_page()
+    name = "<img src=x onerror='alert(1)'> & co"
+    shown = page.evaluate(
+        f"name => {{ document.body.innerHTML = ({bands([], [])['tooltip'][':formatter']})({{name}});"
+        " return [document.body.textContent, document.body.children.length]; }",
+        name,
+    )
+    assert shown == [name, 0]
+    page.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/traces", "/dashboards/service", "/doctor"])
