@@ -120,7 +120,8 @@ def bands(drawn: Sequence[Band], rows: Sequence[str]) -> Options:
     return {
         **_frame(),
         "grid": {"left": 8, "right": 8, "top": 8, "bottom": 24, "containLabel": True},
-        "tooltip": {"confine": True, ":formatter": "(hovered) => hovered.name"},
+        # What a formatter returns is HTML, and the names are of whoever is scraped.
+        "tooltip": {"confine": True, ":formatter": "(hovered) => new Option(hovered.name).innerHTML"},
         "xAxis": _time_axis(),
         "yAxis": {"type": "category", "data": list(rows), "inverse": True, "axisLabel": {"color": INK}},
         "series": [

@@ -85,7 +85,7 @@ def quantile_ms(share: float, buckets: dict[float, float]) -> float | None:
 def _service(
     before: ServiceReading | None, after: ServiceReading | None, seconds: float
 ) -> ServiceRates | None:
-    if before is None or after is None or seconds <= 0 or after.cpu_seconds < before.cpu_seconds:
+    if before is None or after is None or seconds <= 0 or _is_anew(before, after):
         return None
     buckets = {
         bound: count - before.latency_buckets_ms.get(bound, 0.0)
@@ -105,6 +105,16 @@ def _service(
         cpu_us_per_span=(after.cpu_seconds - before.cpu_seconds) / ended * 1e6 if ended > 0 else None,
         freshness_seconds=(after.age_seconds - before.age_seconds) / batches if batches > 0 else None,
         spans_per_export=(after.exported_spans - before.exported_spans) / exports if exports > 0 else None,
+    )
+
+
+def _is_anew(before: ServiceReading, after: ServiceReading) -> bool:
+    # Processor time alone does not tell: to start costs as much as a quiet minute.
+    return (
+        after.cpu_seconds < before.cpu_seconds
+        or after.requests < before.requests
+        or after.ended < before.ended
+        or after.delivered < before.delivered
     )
 
 

@@ -47,7 +47,8 @@ def dashboard(
                 .type(model.DashboardLinkType.DASHBOARDS)
                 .tags([_TAG])
                 .keep_time(keep_time=True)
-                .include_vars(include_vars=True)
+                # Not the variables: a `$job` that is one service takes no "All" of another dashboard.
+                .include_vars(include_vars=False)
             ]
         )
         .annotation(
@@ -71,6 +72,9 @@ def dashboard(
     made = builder.build()
     for number, panel_or_row in enumerate(made.panels or (), start=1):
         panel_or_row.id_val = number
+    for link in made.links or ():
+        # Above the dashboard: the builder hides them in a menu, and its type knows no other place.
+        link.placement = None  # type: ignore[assignment]
     return made
 
 

@@ -193,7 +193,15 @@ def heatmap(
         .height(_HEIGHT)
         .span(width)
         .calculate(calculate=False)
-        .color(heatmap_builders.HeatmapColorOptions().mode(HeatmapColorMode.SCHEME).scheme("Oranges"))
+        .color(
+            # The last three as Grafana has them by default: the builder writes 0, and no step is no colour.
+            heatmap_builders.HeatmapColorOptions()
+            .mode(HeatmapColorMode.SCHEME)
+            .scheme("Oranges")
+            .fill("dark-orange")
+            .exponent(0.5)
+            .steps(64)
+        )
         .y_axis(heatmap_builders.YAxisConfig().unit(unit))
         .filter_values(heatmap_builders.FilterValueRange().le(1e-9))
         .targets([_target(query, "A").range().format(PromQueryFormat.HEATMAP)])

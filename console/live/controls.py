@@ -100,7 +100,7 @@ class _Slider:
                 self._now = ui.label("-").classes("now").props(f'data-setting="{name}"')
             self._slider = ui.slider(min=0, max=len(steps) - 1, step=1, value=0, on_change=self._hold)
             self._slider.props(f'dense snap markers aria-label="{title}"')
-            self._slider.on("change", self._wish)
+            self._slider.on("change", lambda event: self._wish(event.args))
 
     def show(self, tuning: Mapping[str, float | None] | None) -> None:
         """Writes what is in effect, unless a hand is on it."""
@@ -108,18 +108,22 @@ class _Slider:
         # Absent in production, where the services have no such route, and for a sampler without a ratio.
         self._box.set_visibility(value is not None)
         if value is not None and not self._is_held:
-            self._now.set_text(self._pattern.format(value))
             nearest = min(range(len(self._steps)), key=lambda n: abs(self._steps[n] - value))
             self._slider.value = nearest
             self._is_held = False
+            # Last: it may be between two steps, of which the slider has written one.
+            self._now.set_text(self._pattern.format(value))
 
     def _hold(self) -> None:
         self._is_held = True
         self._now.set_text(self._pattern.format(self._steps[int(self._slider.value or 0)]))
 
-    async def _wish(self) -> None:
+    async def _wish(self, position: int) -> None:
+        # What is on the way of the slider's value is held back for a moment, and comes after this.
+        self._slider.value = position
         try:
-            await self._control.tune(**{self._name: self._steps[int(self._slider.value or 0)]})
+            await self._control.tune(**{self._name: self._steps[position]})
         except ControlError as error:
             ui.notify(str(error), type="negative", multi_line=True)
-        self._is_held = False
+        finally:
+            self._is_held = False

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from console.charts import GRAY, GREEN, PURPLE, RED, YELLOW, Band, Points
+from console.observer import PERIOD_SECONDS
 from console.rates import Rates, rates
 from console.readings import Reading
 from telemetry.export.breaker import BreakerState
@@ -11,6 +12,7 @@ from telemetry.export.breaker import BreakerState
 WINDOW_SECONDS = 300
 RATE_SECONDS = 5
 """Rates are over so many readings: one alone is too few requests for a percentile."""
+_GAP_SECONDS = 5 * PERIOD_SECONDS
 
 _COLOURS = {
     BreakerState.CLOSED: GREEN,
@@ -31,18 +33,29 @@ class History:
     def __init__(self) -> None:
         self.readings: list[Reading] = []
         self.rates: list[Rates | None] = []
+        self._unbroken = 0
+        """How many of the latest readings came one after the other."""
 
     def follow(self, readings: Sequence[Reading]) -> None:
         """Takes what is new, and forgets what is older than the window."""
-        latest = self.readings[-1].at if self.readings else 0.0
         for reading in readings:
-            if reading.at > latest:
-                self.readings.append(reading)
-                before = self.readings[-1 - min(RATE_SECONDS, len(self.readings) - 1)]
-                self.rates.append(rates(before, reading) if before is not reading else None)
+            latest = self.readings[-1].at if self.readings else 0.0
+            if reading.at <= latest:
+                continue
+            if self.readings and reading.at - latest > _GAP_SECONDS:
+                # Nobody looked, so nothing was read: what was there is not known, and is not drawn.
+                self._take(Reading(latest + PERIOD_SECONDS), None)
+                self._unbroken = 0
+            before = self.readings[-min(RATE_SECONDS, self._unbroken)] if self._unbroken else None
+            self._take(reading, before)
+            self._unbroken += 1
         oldest = self.readings[-1].at - WINDOW_SECONDS if self.readings else 0.0
         old = sum(reading.at < oldest for reading in self.readings)
         del self.readings[:old], self.rates[:old]
+
+    def _take(self, reading: Reading, before: Reading | None) -> None:
+        self.readings.append(reading)
+        self.rates.append(None if before is None else rates(before, reading))
 
     def rate(self, pick: Callable[[Rates], float | None]) -> Points:
         """A curve of the rates."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -14,7 +15,7 @@ from stack.parts import HOST
 
 _TIMEOUT_SECONDS = 5.0
 _ERROR_CODES = {2, "STATUS_CODE_ERROR"}
-_KINDS = ("", "internal", "server", "client", "producer", "consumer")
+_KINDS = dict(enumerate(("", "internal", "server", "client", "producer", "consumer")))
 
 
 class JaegerError(Exception):
@@ -108,7 +109,7 @@ class Jaeger:
             JaegerError: it does not answer.
         """
         answer = await self._get("operations", service=service)
-        return sorted({each["name"] for each in answer.get("operations") or ()})
+        return sorted({each.get("name", "") for each in answer.get("operations") or ()})
 
     async def search(
         self,
@@ -145,7 +146,7 @@ class Jaeger:
         Raises:
             JaegerError: it does not answer, or says that this is no trace id.
         """
-        found = traces_of(await self._get(f"traces/{trace_id}"))
+        found = traces_of(await self._get(f"traces/{quote(trace_id, safe='')}"))
         return found[0] if found else None
 
     async def _get(self, path: str, **query: str) -> dict[str, Any]:
@@ -159,16 +160,18 @@ class Jaeger:
         if answer.headers.get("content-type", "").startswith("text/html"):
             raise JaegerError(f"{path} is no API of this Jaeger")
         try:
-            body: dict[str, Any] = answer.json()
+            body = answer.json()
         except ValueError as error:
             raise JaegerError(f"Jaeger answers {answer.status_code} with no JSON") from error
+        if not isinstance(body, dict):
+            raise JaegerError(f"Jaeger answers {answer.status_code} with no answer of its API")
         if not answer.is_success:
             raise JaegerError(f"Jaeger answers {answer.status_code}: {_message(body)}")
         return body
 
 
 def traces_of(answer: Mapping[str, Any]) -> list[Trace]:
-    """The traces in an answer, which is one OTLP message for all of them."""
+    """The traces in an answer, which is one OTLP message for all of them, without what is 0 or empty."""
     spans: dict[str, list[Span]] = {}
     for resource in answer.get("result", {}).get("resourceSpans", ()):
         service = _attributes(resource.get("resource", {}).get("attributes", ())).get("service.name", "?")
@@ -179,15 +182,15 @@ def traces_of(answer: Mapping[str, Any]) -> list[Trace]:
 
 
 def _span(raw: Mapping[str, Any], service: str) -> Span:
-    start, end = int(raw["startTimeUnixNano"]), int(raw["endTimeUnixNano"])
+    start, end = int(raw.get("startTimeUnixNano", 0)), int(raw.get("endTimeUnixNano", 0))
     kind = raw.get("kind", 0)
     status = raw.get("status", {})
     return Span(
         span_id=raw["spanId"],
         parent_id=raw.get("parentSpanId", ""),
         service=service,
-        name=raw["name"],
-        kind=_KINDS[kind] if isinstance(kind, int) else str(kind).removeprefix("SPAN_KIND_").lower(),
+        name=raw.get("name", ""),
+        kind=_KINDS.get(kind, str(kind).removeprefix("SPAN_KIND_").lower()),
         start_ns=start,
         duration_ms=(end - start) / 1e6,
         is_error=status.get("code") in _ERROR_CODES,
@@ -196,7 +199,7 @@ def _span(raw: Mapping[str, Any], service: str) -> Span:
         events=tuple(
             Event(
                 each.get("name", ""),
-                (int(each["timeUnixNano"]) - start) / 1e6,
+                (int(each.get("timeUnixNano", 0)) - start) / 1e6,
                 _attributes(each.get("attributes", ())),
             )
             for each in raw.get("events", ())

@@ -15,6 +15,8 @@ _LOOKBACKS = {"5m": "5 minutes", "15m": "15 minutes", "1h": "1 hour", "6h": "6 h
 _MINUTES = {"5m": 5, "15m": 15, "1h": 60, "6h": 360}
 _FIRST_SERVICE, _FIRST_LOOKBACK = "storefront", "15m"
 _ERROR_COLOUR = "#ef4444"
+_ASKING = "asking Jaeger …"
+_WHY_NONE = "it was not sampled, is not there yet, or is forgotten."
 
 
 def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
@@ -28,25 +30,33 @@ def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
     @ui.page("/traces", title="telemetry: traces")
     async def traces(service: str = "", operation: str = "", lookback: str = "") -> None:
         with frame("Traces"):
-            await _Search(jaeger, lookback).begin(service, operation)
+            search = _Search(jaeger, lookback)
+        # Once the page is there: a Jaeger that takes its time must not keep it away.
+        ui.timer(0.01, lambda: search.begin(service, operation), once=True)
 
     @ui.page("/traces/{trace_id}", title="telemetry: a trace")
     async def trace(trace_id: str) -> None:
         with frame("Traces"):
             ui.link("all traces", "/traces")
+            with ui.element("div").props('aria-live="polite"') as place:
+                ui.label(_ASKING).classes("soft")
+
+        async def fill() -> None:
             try:
                 found = await jaeger.trace(trace_id)
+                trouble = "" if found else f"Jaeger has no trace {trace_id}: {_WHY_NONE}"
             except JaegerError as error:
-                ui.label(str(error)).classes("card ill")
-                return
-            if found is None:
-                ui.label(
-                    f"Jaeger has no trace {trace_id}: it was not sampled, is not there yet, or is forgotten."
-                ).classes("card warn")
-                return
-            if jaeger_page is not None:
-                ui.link("open in Jaeger", f"{jaeger_page}/trace/{trace_id}", new_tab=True)
-            _draw(found)
+                found, trouble = None, str(error)
+            place.clear()
+            with place:
+                if found is None:
+                    ui.label(trouble).classes("card ill")
+                    return
+                if jaeger_page is not None:
+                    ui.link("open in Jaeger", f"{jaeger_page}/trace/{found.trace_id}", new_tab=True)
+                _draw(found)
+
+        ui.timer(0.01, fill, once=True)
 
 
 class _Search:
@@ -76,6 +86,7 @@ class _Search:
             service: what is looked for at first; empty for the storefront.
             operation: likewise; empty for any.
         """
+        self._say(_ASKING, "soft")
         try:
             services = await self._jaeger.services()
         except JaegerError as error:

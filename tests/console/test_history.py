@@ -48,3 +48,18 @@ def test_a_service_that_does_not_answer_is_a_gap() -> None:
     history.follow([with_breaker(1, CLOSED), with_breaker(2, None)])
     points = history.level(lambda one: it.waiting if (it := one.services["storefront"]) else None)
     assert points == [(1000, 17), (2000, None)]
+
+
+def test_a_time_in_which_nobody_looked_is_a_gap() -> None:
+    """Nothing was read then: no band goes on through it, and no rate is over it."""
+    history = History()
+    history.follow([with_breaker(at, CLOSED) for at in (1, 2, 3, 100, 101)])
+    bands = [(band.start_ms, band.end_ms) for band in history.breaker_bands(["storefront"])]
+    assert bands == [(1000, 4000), (100_000, 101_000)]
+    assert (4000, None) in history.level(
+        lambda one: it.waiting if (it := one.services.get("storefront")) else None
+    )
+    found = [
+        (reading.at, rates is None) for reading, rates in zip(history.readings, history.rates, strict=True)
+    ]
+    assert found == [(1, True), (2, False), (3, False), (4, True), (100, True), (101, False)]

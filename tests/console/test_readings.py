@@ -90,9 +90,12 @@ def test_rates_are_per_second_between_two_readings() -> None:
     assert found.accepted is None, "the Collector did not answer"
 
 
-def test_a_service_that_was_started_anew_has_no_rate() -> None:
-    """Its counters begin at 0 again."""
-    found = rates(reading(0), reading(1, process_cpu_seconds_total=0.1))
+@pytest.mark.parametrize(
+    "changes", [{"process_cpu_seconds_total": 0.1}, {"telemetry_spans_ended_total": 0}], ids=str
+)
+def test_a_service_that_was_started_anew_has_no_rate(changes: dict[str, float]) -> None:
+    """Its counters begin at 0 again, though it may have used as much processor time as the one before it."""
+    found = rates(reading(0), reading(1, **changes))
     assert found.services == {"storefront": None}
 
 

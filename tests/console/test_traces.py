@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -104,6 +105,24 @@ def test_attributes_events_and_errors_are_words() -> None:
     assert numbered.errors == 1
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": None},
+        {"startTimeUnixNano": None},
+        {"endTimeUnixNano": None},
+        {"kind": 9},
+        {"events": [{}]},
+    ],
+    ids=str,
+)
+def test_an_odd_span_costs_no_other(changes: dict[str, Any]) -> None:
+    """Jaeger takes them, and leaves out of its JSON what is 0 or empty."""
+    odd = {key: value for key, value in span("b", "a", **changes).items() if value is not None}
+    (trace,) = traces_of(answer(span("a"), odd))
+    assert {each.span_id for each, _ in trace.spans} == {"a", "b"}
+
+
 @pytest.fixture
 def odd_jaeger() -> Iterator[tuple[Jaeger, dict[str, Any]]]:
     """A server that answers as it is told."""
@@ -111,6 +130,7 @@ def odd_jaeger() -> Iterator[tuple[Jaeger, dict[str, Any]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            told["path"] = self.path
             self.send_response(told["status"])
             self.send_header("Content-Type", told["type"])
             self.end_headers()
@@ -132,6 +152,7 @@ def odd_jaeger() -> Iterator[tuple[Jaeger, dict[str, Any]]]:
     [
         (200, "text/html", "<html>", "is no API of this Jaeger"),
         (200, "text/plain", "{broken", "Jaeger answers 200 with no JSON"),
+        (200, "text/plain", "[]", "Jaeger answers 200 with no answer of its API"),
         (400, "text/plain", json.dumps({"error": {"message": "malformed id"}}), "answers 400: malformed id"),
         (500, "text/plain", json.dumps({"error": "oops"}), "answers 500: oops"),
     ],
@@ -144,6 +165,17 @@ def test_an_odd_answer_is_told_in_words(
     told.update(status=status, type=kind, body=body)
     with pytest.raises(JaegerError, match=words):
         asyncio.run(jaeger.trace("abc"))
+
+
+@pytest.mark.parametrize("trace_id", ["\0", "\n", "a?b#c"])
+def test_what_is_no_id_is_asked_for_all_the_same(
+    trace_id: str, odd_jaeger: tuple[Jaeger, dict[str, Any]]
+) -> None:
+    """Somebody typed it; it is not part of the address that is asked."""
+    jaeger, told = odd_jaeger
+    told.update(status=404, type="text/plain", body="{}")
+    assert asyncio.run(jaeger.trace(trace_id)) is None
+    assert told["path"] == f"/api/v3/traces/{quote(trace_id, safe='')}"
 
 
 def test_an_unknown_trace_is_none_and_a_dead_jaeger_is_told(

@@ -240,6 +240,8 @@ def test_dashboard_opens_on_what_happens_now_and_leads_to_the_others(dashboard: 
     assert dashboard["time"] == {"from": "now-15m", "to": "now"}
     (link,) = dashboard["links"]
     assert (link["type"], link["tags"], link["keepTime"]) == ("dashboards", dashboard["tags"], True)
+    assert not link["includeVars"], "where one service is chosen, another dashboard's `All` finds nothing"
+    assert "placement" not in link, "in sight, and not in a menu"
     (annotation,) = dashboard["annotations"]["list"]
     assert annotation["enable"]
     assert "loadtest_activity" in annotation["expr"]
@@ -259,6 +261,15 @@ def test_dots_on_latency_lead_to_their_traces() -> None:
     """Exemplars are shown, once each."""
     panels = {panel["title"]: panel for panel in DASHBOARDS["service"]["panels"]}
     assert [target["exemplar"] for target in panels["Latency"]["targets"]] == [False, False, True]
+
+
+@pytest.mark.parametrize("title", ["Latency, all requests", "Batch sizes"])
+def test_a_heatmap_has_colours(title: str) -> None:
+    """Grafana makes as many as there are steps, and draws no cell with none."""
+    (panel,) = [panel for _, panel in (each.values for each in PANELS) if panel["title"] == title]
+    colours = panel["options"]["color"]
+    assert 2 <= colours["steps"] <= 128
+    assert colours["exponent"] > 0
 
 
 def test_jaegers_page_is_on_the_port_that_it_has() -> None:

@@ -1,5 +1,6 @@
 """Prometheus's rules: named after what exists, with a runbook each, and judged by promtool."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -76,6 +77,20 @@ def test_every_runbook_is_of_an_alert() -> None:
     """None is left of an alert that is gone."""
     headings = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), flags=re.MULTILINE)
     assert set(headings) <= ALERTS.keys()
+
+
+def test_runbooks_name_dashboards_rows_and_panels_that_exist() -> None:
+    """As Grafana and the console show them."""
+    dashboards = [json.loads(file.read_text()) for file in (ROOT / "grafana/dashboards").iterdir()]
+    titles = {"dashboard": {each["title"] for each in dashboards}, "row": set(), "panel": set()}
+    for each in dashboards:
+        for panel in each["panels"]:
+            titles["row" if panel["type"] == "row" else "panel"].add(panel["title"])
+    document = " ".join((ROOT / "docs/operations.md").read_text().split())
+    named = re.findall(r'(dashboard|row|panel)s? ("[^"]+"(?:(?:,| and) "[^"]+")*)', document, re.IGNORECASE)
+    assert {kind.lower() for kind, _ in named} == titles.keys()
+    for kind, quoted in named:
+        assert set(re.findall(r'"([^"]+)"', quoted)) <= titles[kind.lower()]
 
 
 def test_runbooks_name_every_outcome_of_a_lost_span() -> None:

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from running_stack import Stack
 
+from console.charts import bands
 from stack.canary import order_one
 from stack.console_page import ConsolePage
 from stack.settings import ROOT
@@ -120,6 +121,12 @@ def wait_for_figure(page: Page, stack: Stack, name: str, at_least: float, *, at_
     )
 
 
+def tune(stack: Stack, **wish: float) -> None:
+    """Asks both services, past the page."""
+    for port in (stack.settings.storefront_port, stack.settings.inventory_port):
+        httpx.put(f"http://127.0.0.1:{port}/tuning", json=wish, trust_env=False).raise_for_status()
+
+
 def test_collector_is_killed_and_started_with_the_pages_own_buttons(
     open_page: "Opener", stack: Stack
 ) -> None:
@@ -178,8 +185,33 @@ def test_sliders_change_the_running_services_by_keyboard(open_page: "Opener", st
         now = stack.health()["batch"]["size"]
         expect(page.locator('[data-setting="batch_size"]')).to_have_text(f"{now} spans", timeout=SOON)
     finally:
-        for port in (stack.settings.storefront_port, stack.settings.inventory_port):
-            httpx.put(f"http://127.0.0.1:{port}/tuning", json={"batch_size": before}, trust_env=False)
+        tune(stack, batch_size=before)
+
+
+def test_a_slider_that_is_dragged_quickly_sets_what_it_was_left_at(open_page: "Opener", stack: Stack) -> None:
+    """Not what it passed on its way; and then it follows what is in effect again."""
+    before = stack.health()["batch"]["size"]
+    page = open_page("/")
+    slider, setting = (
+        page.get_by_role("slider", name="batch size"),
+        page.locator('[data-setting="batch_size"]'),
+    )
+    expect(setting).to_have_text(f"{before} spans", timeout=SOON)
+    box = slider.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    try:
+        for share, size in ((0.03, 1), (0.97, 2048)):
+            page.mouse.move(box["x"] + box["width"] * 0.5, middle)
+            page.mouse.down()
+            page.mouse.move(box["x"] + box["width"] * share, middle, steps=2)
+            page.mouse.up()
+            page.wait_for_timeout(1_000)  # what was held back has come by then
+            assert stack.health()["batch"]["size"] == size
+        tune(stack, batch_size=77)
+        expect(setting).to_have_text("77 spans", timeout=SOON)
+    finally:
+        tune(stack, batch_size=before)
 
 
 def test_search_finds_failed_requests_only_when_asked(open_page: "Opener", stack: Stack) -> None:
@@ -209,6 +241,19 @@ _LAYOUT_SHIFT = """() => new Promise(resolve => {
     .observe({type: "layout-shift", buffered: true});
   setTimeout(() => resolve(sum), 1000);
 })"""
+
+
+def test_the_name_of_a_band_is_text_where_it_is_hovered(browser: Browser) -> None:
+    """A label of a metric, which anybody may have pushed."""
+    page = browser.new_page()
+    name = "<img src=x onerror='alert(1)'> & co"
+    shown = page.evaluate(
+        f"name => {{ document.body.innerHTML = ({bands([], [])['tooltip'][':formatter']})({{name}});"
+        " return [document.body.textContent, document.body.children.length]; }",
+        name,
+    )
+    assert shown == [name, 0]
+    page.close()
 
 
 @pytest.mark.parametrize("path", ["/", "/traces", "/dashboards/service", "/doctor"])
@@ -314,6 +359,18 @@ def test_a_part_that_is_down_is_told_on_the_page(
         expect(open_page(path).get_by_text(words)).to_be_visible(timeout=SOON)
     finally:
         stack.runtime.start(part)
+
+
+@pytest.mark.parametrize("path", ["/traces", f"/traces/{'a' * 32}"])
+def test_a_jaeger_that_is_frozen_keeps_no_page_away(path: str, open_page: "Opener", stack: Stack) -> None:
+    """The page is there at once, and says so when it has waited for long enough."""
+    stack.runtime.pause("jaeger")
+    try:
+        page = open_page(path)
+        expect(page.get_by_text("asking Jaeger")).to_be_visible(timeout=SOON)
+        expect(page.get_by_text("Jaeger does not answer (ReadTimeout)")).to_be_visible(timeout=SOON)
+    finally:
+        stack.runtime.resume("jaeger")
 
 
 def test_unknown_pages_and_ids_are_answered_in_words(open_page: "Opener") -> None:
