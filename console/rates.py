@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from console.readings import Reading, ServiceReading
+from grafana.queries import BUSY
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +19,7 @@ class ServiceRates:
     delivered: float
     lost: float
     cpu_us_per_span: float | None
-    """Processor time of the whole service for each span that ended; None without spans."""
+    """Processor time of the whole service for each span that ended; None while it idles."""
     freshness_seconds: float | None
     """Mean age of a batch's first span when the Collector took it; None while it takes none."""
     spans_per_export: float | None
@@ -102,7 +103,9 @@ def _service(
         ended=ended / seconds,
         delivered=(after.delivered - before.delivered) / seconds,
         lost=(sum(after.lost.values()) - sum(before.lost.values())) / seconds,
-        cpu_us_per_span=(after.cpu_seconds - before.cpu_seconds) / ended * 1e6 if ended > 0 else None,
+        cpu_us_per_span=(
+            (after.cpu_seconds - before.cpu_seconds) / ended * 1e6 if ended > BUSY * seconds else None
+        ),
         freshness_seconds=(after.age_seconds - before.age_seconds) / batches if batches > 0 else None,
         spans_per_export=(after.exported_spans - before.exported_spans) / exports if exports > 0 else None,
     )

@@ -27,6 +27,7 @@ from grafana.queries import (
     LOCUST_USERS,
     STAGE_RATE,
     Query,
+    cpu_of_a_span,
     label,
     quantile,
     rate,
@@ -146,13 +147,10 @@ def _service() -> Sequence[Panel]:
         ),
         time_series(
             "CPU of a span",
-            "Processor time of a service, all of it, for each span that ended: what `make tune` compares.",
+            "Processor time of a service, all of it, for each span that ended: what `make tune` compares. "
+            "Nothing while it idles.",
             units.Seconds,
-            Query(
-                f"{rate(CPU, _SHOP, by='job', over='1m')} "
-                f"/ ({rate(f'{names.SPANS_ENDED}_total', _SHOP, by='job', over='1m')} > 0)",
-                label("job"),
-            ),
+            Query(cpu_of_a_span(_SHOP), label("job")),
         ),
     )
 

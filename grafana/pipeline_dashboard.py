@@ -35,6 +35,7 @@ from grafana.queries import (
     SPOOL_FULL_IN_SECONDS,
     STAGE_RATE,
     Query,
+    cpu_of_a_span,
     increase,
     label,
     quantile,
@@ -267,13 +268,9 @@ def _exports() -> Sequence[Panel]:
         ).max(1),
         time_series(
             "CPU of a span",
-            "Processor time of the service, all of it, for each span that ended.",
+            "Processor time of the service, all of it, for each span that ended; nothing while it idles.",
             units.Seconds,
-            Query(
-                f"{rate('process_cpu_seconds_total', _JOB, by='job', over='1m')} "
-                f"/ ({rate(_ENDED, _JOB, by='job', over='1m')} > 0)",
-                label("job"),
-            ),
+            Query(cpu_of_a_span(_JOB), label("job")),
         ),
     )
 

@@ -6,6 +6,8 @@ label: every query therefore aggregates.
 
 from dataclasses import dataclass
 
+from telemetry import names
+
 INTERVAL = "$__rate_interval"
 RANGE = "$__range"
 
@@ -41,6 +43,8 @@ TAIL = "otelcol_processor_tail_sampling"
 
 # Of any Python process.
 CPU = "process_cpu_seconds_total"
+BUSY = 5
+"""Spans a second from which on processor time is compared with them."""
 RSS = "process_resident_memory_bytes"
 
 # Pushed by loadtest: Locust's statistics, and what its experiments do.
@@ -82,6 +86,15 @@ def total(metric: str, labels: str = "", *, by: str = "") -> str:
 def increase(metric: str, labels: str = "") -> str:
     """By how much a counter grew in the time that is shown."""
     return f"sum(increase({metric}{{{labels}}}[{RANGE}]))"
+
+
+def cpu_of_a_span(labels: str) -> str:
+    """Processor time of each service's processes for each span that ended.
+
+    Nothing below `BUSY` spans a second, where it would be the cost of being there and not of spans.
+    """
+    cpu = rate(CPU, labels, by="job", over="1m")
+    return f"{cpu} / ({rate(f'{names.SPANS_ENDED}_total', labels, by='job', over='1m')} > {BUSY})"
 
 
 def quantile(share: float, histogram: str, labels: str = "", *, by: str = "", over: str = INTERVAL) -> str:
