@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI
 from nicegui import ui
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.control import Control
 from console.dashboards.page import add_dashboards_page
@@ -21,6 +21,7 @@ from stack.parts import HOST
 from stack.runtime import Runtime
 from stack.settings import StackSettings
 
+_UNFRAMED = (b"content-security-policy", b"frame-ancestors 'none'")
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -67,7 +68,8 @@ def make_app(settings: StackSettings, runtime: Runtime) -> FastAPI:
 class OwnPagesOnly:
     """Turns away what another site's page sends: its Origin, or a Host that only pretends to be this machine.
 
-    Buttons act over a websocket, which browsers let any page open: this is what protects them.
+    Buttons act over a websocket, which browsers let any page open: this is what protects them. Nor may
+    another page lay one of these under itself, and have its buttons pressed unseen.
 
     Args:
         app: what is protected.
@@ -80,8 +82,14 @@ class OwnPagesOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes on what is from a page of its own."""
+
+        async def send_unframed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), _UNFRAMED]
+            await send(message)
+
         if scope["type"] not in {"http", "websocket"} or self._is_own(dict(scope["headers"])):
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, send_unframed)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
         else:

@@ -75,6 +75,9 @@ def examine(settings: StackSettings, runtime: Runtime, reason: str) -> list[Find
             findings += check()
         except (NotYetError, StackError) as error:
             findings.append(Finding("stack", Judgement.ILL, str(error)))
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"an answer cannot be read ({error!r}): is something else on a part's port?"
+            findings.append(Finding("stack", Judgement.ILL, what, "make status"))
     return findings
 
 

@@ -71,6 +71,7 @@ def commands_of(
                 f"--web.listen-address={HOST}:{settings.prometheus_port}",
                 "--enable-feature=exemplar-storage",
                 "--web.enable-otlp-receiver",
+                "--web.cors.origin=none",  # see compose.yaml
             ),
             {},
         ),

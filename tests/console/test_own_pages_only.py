@@ -61,3 +61,8 @@ def test_other_sites_reach_neither_pages_nor_buttons(headers: dict[str, str], cl
     ):
         pass
     assert refused.value.code == 1008
+
+
+def test_no_page_can_be_laid_under_another(client: TestClient) -> None:
+    """Its buttons would be pressed by who does not see them."""
+    assert client.get("/").headers["content-security-policy"] == "frame-ancestors 'none'"

@@ -3,7 +3,12 @@
 import io
 import re
 import socket
+import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -60,6 +65,29 @@ def test_parts_that_are_dead_frozen_or_no_prometheus(settings: StackSettings, ru
     assert of(findings, "storefront").judgement is Judgement.WELL
     assert any("is no API of a Prometheus" in finding.what for finding in findings)
     assert of(findings, "telemetry of inventory").judgement is Judgement.ILL
+
+
+@pytest.mark.parametrize("answer", ["", "null", "[]", "{}", '{"data": []}', '{"data": {}}'])
+def test_answers_that_nobody_expects_are_findings_too(answer: str, settings: StackSettings) -> None:
+    """Of a stranger on the ports of storefront, inventory and Prometheus: no traceback."""
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keeps the tests' output clean."""
+
+    runtime: Any = SimpleNamespace(kind="native", missing=(), is_up=lambda: True, status=list)
+    with ExitStack() as servers:
+        for port in (settings.storefront_port, settings.inventory_port, settings.prometheus_port):
+            server = servers.enter_context(ThreadingHTTPServer(("127.0.0.1", port), Stranger))
+            threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+            servers.callback(server.shutdown)
+        findings = examine(settings, runtime, "it is up")
+    assert [found.judgement for found in findings if found.subject == "stack"] == [Judgement.ILL] * 4
 
 
 def test_remedies_stand_under_what_is_not_well() -> None:

@@ -58,6 +58,17 @@ def test_metric_is_in_prometheus(part: str, signal: str, query: str, stack: Stac
     stack.wait(f"{part}: {signal}: {query}", lambda: stack.backends.total(query) > 0, seconds=20)
 
 
+def test_prometheus_answers_no_web_site(stack: Stack) -> None:
+    """A page that a browser shows from elsewhere neither reads metrics nor writes them."""
+    address = f"http://127.0.0.1:{stack.settings.prometheus_port}/api/v1"
+    foreign = {"origin": "http://evil.example"}
+    asks = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    read = httpx.get(f"{address}/query", params={"query": "up"}, headers=foreign, trust_env=False)
+    asked = httpx.options(f"{address}/otlp/v1/metrics", headers=foreign | asks, trust_env=False)
+    assert read.is_success
+    assert not {"access-control-allow-origin"} & (read.headers.keys() | asked.headers.keys())
+
+
 def test_every_target_is_scraped(stack: Stack) -> None:
     """No target is down: a wrong content type would make one so."""
     stack.wait("five targets up", lambda: stack.backends.total("up") == 5, seconds=20)
