@@ -19,7 +19,9 @@ def main() -> None:
     except StackError as error:
         sys.exit(f"failed: {error}")
     terminal.print(f"http://{HOST}:{settings.console_port}", highlight=False)
-    uvicorn.run(make_app(settings, runtime), host=HOST, port=settings.console_port, log_level="warning")
+    app = make_app(settings, runtime)
+    # The loop of the tests and of the services; NiceGUI brings another.
+    uvicorn.run(app, host=HOST, port=settings.console_port, log_level="warning", loop="asyncio")
 
 
 if __name__ == "__main__":

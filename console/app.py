@@ -60,7 +60,9 @@ def make_app(settings: StackSettings, runtime: Runtime) -> FastAPI:
         grafana_page=endpoints["grafana"].address if "grafana" in endpoints else None,
     )
     add_doctor_page(settings, runtime)
-    ui.run_with(app, title="telemetry", dark=None, tailwind=False, show_welcome_message=False)
+    ui.run_with(
+        app, title="telemetry", language="en-US", dark=None, tailwind=False, show_welcome_message=False
+    )
     app.add_middleware(OwnPagesOnly, port=settings.console_port)
     return app
 

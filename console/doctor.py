@@ -30,7 +30,10 @@ def add_doctor_page(settings: StackSettings, runtime: Runtime) -> None:
 
         async def look() -> None:
             again.disable()
-            found = await asyncio.to_thread(examine, settings, runtime, "this page's stack")
+            try:
+                found = await asyncio.to_thread(examine, settings, runtime, "this page's stack")
+            finally:
+                again.enable()
             findings.clear()
             with findings:
                 for finding in found:
@@ -39,7 +42,6 @@ def add_doctor_page(settings: StackSettings, runtime: Runtime) -> None:
                         ui.label(f"{finding.subject}: {finding.what}").style("overflow-wrap: anywhere")
                         if finding.remedy:
                             ui.label(finding.remedy).classes("mono remedy")
-            again.enable()
 
         again.on_click(look)
         ui.timer(0.01, look, once=True)

@@ -29,7 +29,8 @@ def frame(title: str) -> Iterator[None]:
                     link.props('aria-current="page"')
         scheme = ui.button(icon="contrast", on_click=lambda: _turn(dark))
         scheme.props('flat round dense aria-label="Dark or light"')
-    with ui.element("main").props('id="content"'):
+    # Inside the <main> that NiceGUI makes.
+    with ui.element("div").props('id="content"'):
         ui.html(f"<h1>{title}</h1>", sanitize=False).classes("title")
         yield
 

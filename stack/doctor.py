@@ -121,13 +121,15 @@ def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
     is_native = runtime.kind == "native"
     # Built from their modules, two of them do not know their own version: then it is that of `.env`.
     versions = {
+        "storefront": (lambda: _version_of_service(settings.storefront_port), "unknown"),
+        "inventory": (lambda: _version_of_service(settings.inventory_port), "unknown"),
         "collector": (
             lambda: _version_of_metrics(settings.collector_metrics_port),
             settings.collector_version,
         ),
         "jaeger": (
             lambda: _version_of_metrics(settings.jaeger_metrics_port),
-            settings.jaeger_native_version if is_native else settings.jaeger_version,
+            f"{settings.jaeger_native_version} of its Go module" if is_native else settings.jaeger_version,
         ),
         "prometheus": (
             lambda: str(_prometheus(settings, "status/buildinfo")["version"]),
@@ -240,6 +242,13 @@ def _prometheus(settings: StackSettings, path: str) -> dict[str, Any]:
 def _version_of_metrics(port: int) -> str:
     found = re.search(r'service_version="v?([^"]+)"', get(f"http://{HOST}:{port}/metrics").text)
     return found[1] if found else ""
+
+
+def _version_of_service(port: int) -> str:
+    try:
+        return str(get(f"http://{HOST}:{port}/health/telemetry").json()["service"]["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise NotYetError(f"port {port} does not say its version") from error
 
 
 def _version(ask: Callable[[], str], otherwise: str) -> str:

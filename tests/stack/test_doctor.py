@@ -115,7 +115,8 @@ def test_running_stack_is_well_and_says_its_versions(stack: Stack) -> None:
     assert not ill
     assert f"version {stack.settings.collector_version}" in of(findings, "collector").what
     assert f"version {stack.settings.prometheus_version}" in of(findings, "prometheus").what
-    assert re.search(r"version \d+\.\d+\.\d+", of(findings, "jaeger").what)
+    for name in ("jaeger", "storefront", "inventory"):
+        assert re.search(r"version \d+\.\d+\.\d+", of(findings, name).what)
     assert of(findings, "scrapes").judgement is Judgement.WELL
 
 
