@@ -225,6 +225,8 @@ def _dots(dots: Sequence[Dot]) -> Options:
         "type": "scatter",
         "name": "traces",
         "data": [{"name": dot.name, "value": [dot.at_ms, dot.value]} for dot in dots],
+        # Above the curves: a press on a dot that one of them passes is for the dot.
+        "z": 10,
         "symbol": "diamond",
         "symbolSize": 9,
         "color": COLOURS[0],

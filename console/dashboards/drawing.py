@@ -190,7 +190,7 @@ def _draw_figures(panel: Panel, answers: Answers) -> None:
                 value = series.points[-1][1] if series.points else math.nan
                 with ui.element("div"):
                     shown = ui.label(text(panel.unit, value)).classes("value")
-                    if panel.steps:
+                    if panel.steps and not math.isnan(value):
                         shown.style(f"color: {colour_of(value, panel.steps)}")
                     ui.label(series.named(target.legend)).classes("hint")
 

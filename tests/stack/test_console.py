@@ -122,9 +122,16 @@ def wait_for_figure(page: Page, stack: Stack, name: str, at_least: float, *, at_
 
 
 def tune(stack: Stack, **wish: float) -> None:
-    """Asks both services, past the page."""
+    """Asks both services, past the page, until it is in effect: their answer may be a moment ahead of it."""
     for port in (stack.settings.storefront_port, stack.settings.inventory_port):
         httpx.put(f"http://127.0.0.1:{port}/tuning", json=wish, trust_env=False).raise_for_status()
+    if (size := wish.get("batch_size")) is not None:
+        wait_for_batch(stack, size)
+
+
+def wait_for_batch(stack: Stack, size: float) -> None:
+    """Until the storefront makes batches of this size."""
+    stack.wait(f"batches of {size:g}", lambda: stack.health()["batch"]["size"] == size, seconds=15)
 
 
 def test_collector_is_killed_and_started_with_the_pages_own_buttons(
@@ -207,7 +214,7 @@ def test_a_slider_that_is_dragged_quickly_sets_what_it_was_left_at(open_page: "O
             page.mouse.move(box["x"] + box["width"] * share, middle, steps=2)
             page.mouse.up()
             page.wait_for_timeout(1_000)  # what was held back has come by then
-            assert stack.health()["batch"]["size"] == size
+            wait_for_batch(stack, size)
         tune(stack, batch_size=77)
         expect(setting).to_have_text("77 spans", timeout=SOON)
     finally:
