@@ -40,6 +40,7 @@ class Control:
         self._ports = {"storefront": settings.storefront_port, "inventory": settings.inventory_port}
         self._runtime = runtime
         self._one_at_a_time = asyncio.Lock()
+        self._one_wish = asyncio.Lock()
         self._one_burst = asyncio.Lock()
         self._burst: asyncio.subprocess.Process | None = None
 
@@ -126,12 +127,15 @@ class Control:
             return None
 
     async def tune(self, **wish: float) -> None:
-        """Changes them in every worker of both services.
+        """Changes them in every worker of both services; of several wishes at once the last one stays.
 
         Raises:
             ControlError: a service refused, or did not answer.
         """
-        async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
+        async with (
+            self._one_wish,
+            httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client,
+        ):
             for service in SERVICES:
                 try:
                     answer = await client.put(f"http://{HOST}:{self._ports[service]}/tuning", json=wish)

@@ -110,6 +110,31 @@ def test_sliders_reach_both_services_and_tell_a_refusal(
 
 
 @pytest.mark.timeout(180)
+def test_of_several_wishes_at_once_the_last_one_stays(
+    control: Control,
+    runtime: NativeRuntime,
+    settings: StackSettings,
+    until: Callable[[str, Callable[[], object]], None],
+) -> None:
+    """A browser under load tells twice where a slider was let go, on its way and at the end."""
+
+    def sizes() -> set[int]:
+        ports = (settings.storefront_port, settings.inventory_port)
+        answers = [
+            httpx.get(f"http://127.0.0.1:{port}/health/telemetry", trust_env=False).json() for port in ports
+        ]
+        return {answer["batch"]["size"] for answer in answers}
+
+    async def wish() -> None:
+        for last in range(100, 110):
+            await asyncio.gather(*(control.tune(batch_size=size) for size in (16, 32, 64, last)))
+            await asyncio.to_thread(until, f"batches of {last}", lambda last=last: sizes() == {last})
+
+    runtime.up()
+    asyncio.run(wish())
+
+
+@pytest.mark.timeout(180)
 def test_sliders_are_absent_in_production(
     control: Control, runtime: NativeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
