@@ -319,7 +319,7 @@ def test_a_dot_among_latencies_opens_its_trace(open_page: "Opener", stack: Stack
         page.wait_for_timeout(2_000)
         return "/traces/" in page.url
 
-    stack.wait("an exemplar's trace", opens, seconds=LATER / 1000)
+    stack.wait("an exemplar's trace", opens, seconds=30)
     expect(page.locator(".span").first).to_be_visible(timeout=SOON)
 
 
