@@ -125,7 +125,7 @@ class SamplingLab:
         self._restart(
             {"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": f"{ratio!r}"}
         )
-        before, refused = self._calls(), self._refused()
+        before, refused = self._settled_calls(), self._refused()
         requests = self._load(f"head-{ratio:g}", f"head sampling, ratio {ratio:g}", self._seconds)
         traces = sampled(requests)
         stored = self._look_up(traces)
@@ -154,7 +154,7 @@ class SamplingLab:
         self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
         self._tell("health and metrics paths")
         with httpx.Client(base_url=services_of(self._lab.settings)["storefront"], trust_env=False) as client:
-            before = self._calls()
+            before = self._settled_calls()
             for path in EXCLUDED_PATHS:
                 for _ in range(_EXCLUDED_ASKED):
                     client.get(path)
@@ -265,8 +265,27 @@ class SamplingLab:
                 errors[name] = errors.get(name, 0.0) + value
         return ServerCalls(total, errors)
 
+    def _settled_calls(self) -> ServerCalls:
+        """Every call that was counted so far, once what came before is no longer on its way.
+
+        Raises:
+            StackError: more comes all the time; somebody else uses the storefront.
+        """
+        calls, is_settled = self._wait_for_calls(ServerCalls({}, {}), expected=0)
+        if not is_settled:
+            raise StackError(
+                f"span metrics still grew after {_METRICS_SECONDS:g} s without load:"
+                " end what else sends requests to the storefront"
+            )
+        return calls
+
     def _calls_since(self, before: ServerCalls, expected: float) -> ServerCalls:
         """What was counted since then, once as much as expected is there, or nothing more comes."""
+        calls, _ = self._wait_for_calls(before, expected)
+        return calls
+
+    def _wait_for_calls(self, before: ServerCalls, expected: float) -> tuple[ServerCalls, bool]:
+        """What was counted since then, and whether it is as much as expected and grows no more."""
         deadline = time.monotonic() + _METRICS_SECONDS
         steady_since, latest = time.monotonic(), -1.0
         with self._console.status("waiting for the span metrics"):
@@ -275,11 +294,11 @@ class SamplingLab:
                 count = sum(now.total.values())
                 if count != latest:
                     steady_since, latest = time.monotonic(), count
-                is_there = count >= math.floor(expected) > 0 or time.monotonic() > deadline
-                if is_there and time.monotonic() - steady_since > _STEADY_SECONDS:
-                    return now
+                is_steady = time.monotonic() - steady_since > _STEADY_SECONDS
+                if count >= math.floor(expected) and is_steady:
+                    return now, True
                 time.sleep(0.5)
-        return _less(self._calls(), before)
+        return _less(self._calls(), before), False
 
     def _refused(self) -> float:
         return self._backends.total(_REFUSED, since=time.time() - _FRESH_SECONDS)

@@ -328,6 +328,23 @@ def test_excluded_paths_that_are_traced_are_found(
         sampling_lab(tmp_path, storefront_port=port)._excluded()
 
 
+def test_requests_of_before_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Collector and Prometheus tell some seconds late: what a restart flushed comes after it."""
+    late = iter([100.0, 100.0, 170.0])
+    monkeypatch.setattr(SamplingLab, "_calls", lambda _: ServerCalls({"GET /": next(late, 170.0)}, {}))
+    monkeypatch.setattr(experiment, "_STEADY_SECONDS", 1.2)
+    assert sampling_lab(tmp_path)._settled_calls().total == {"GET /": 170}
+
+
+def test_storefront_that_others_use_too_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their requests would be counted as the lab's own."""
+    more = itertools.count(1.0)
+    monkeypatch.setattr(SamplingLab, "_calls", lambda _: ServerCalls({"GET /": next(more)}, {}))
+    monkeypatch.setattr(experiment, "_METRICS_SECONDS", 1)
+    with pytest.raises(StackError, match="end what else sends requests"):
+        sampling_lab(tmp_path)._settled_calls()
+
+
 @pytest.fixture
 def counted_requests() -> Iterator[tuple[int, list[str]]]:
     """A server's port, and the paths that it was asked for."""
