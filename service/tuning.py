@@ -67,14 +67,17 @@ class TuningOnDemand:
         Raises:
             HTTPException: 422, it cannot be: the client's words say why, and nothing has changed.
         """
-        try:
-            self._apply(wish)
-        except ValueError as error:
-            raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, str(error)) from error
-        everything = self._wish().model_copy(update=wish.model_dump(exclude_none=True))
-        draft = self._file.with_suffix(f".{uuid4().hex}")
-        draft.write_text(everything.model_dump_json())
-        draft.replace(self._file)
+        # One at a time over all workers: each adds to what the one before has wished.
+        with self._file.with_suffix(".turn").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            try:
+                self._apply(wish)
+            except ValueError as error:
+                raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, str(error)) from error
+            everything = self._wish().model_copy(update=wish.model_dump(exclude_none=True))
+            draft = self._file.with_suffix(f".{uuid4().hex}")
+            draft.write_text(everything.model_dump_json())
+            draft.replace(self._file)
         return self.read()
 
     @asynccontextmanager

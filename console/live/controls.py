@@ -112,11 +112,18 @@ class _Slider:
             self._slider.value = nearest
             self._is_held = False
             # Last: it may be between two steps, of which the slider has written one.
-            self._now.set_text(self._pattern.format(value))
+            self._say(value)
 
     def _hold(self) -> None:
         self._is_held = True
-        self._now.set_text(self._pattern.format(self._steps[int(self._slider.value or 0)]))
+        self._say(self._steps[int(self._slider.value or 0)])
+
+    def _say(self, value: float) -> None:
+        """In sight, and to a screen reader, for which the slider's own number is a step's."""
+        text = self._pattern.format(value)
+        if text != self._now.text:
+            self._now.set_text(text)
+            self._slider.props(f'aria-valuetext="{text}"')
 
     async def _wish(self, position: int) -> None:
         # What is on the way of the slider's value is held back for a moment, and comes after this.

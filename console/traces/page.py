@@ -11,8 +11,12 @@ from console.frame import frame
 from console.traces.jaeger import Jaeger, JaegerError, Span, Trace
 
 _SHOWN, _LOOKED_THROUGH = 30, 300
-_LOOKBACKS = {"5m": "5 minutes", "15m": "15 minutes", "1h": "1 hour", "6h": "6 hours"}
-_MINUTES = {"5m": 5, "15m": 15, "1h": 60, "6h": 360}
+_LOOKBACKS = {
+    "5m": ("5 minutes", timedelta(minutes=5)),
+    "15m": ("15 minutes", timedelta(minutes=15)),
+    "1h": ("1 hour", timedelta(hours=1)),
+    "6h": ("6 hours", timedelta(hours=6)),
+}
 _FIRST_SERVICE, _FIRST_LOOKBACK = "storefront", "15m"
 _ERROR_COLOUR = "#ef4444"
 _ASKING = "asking Jaeger …"
@@ -69,7 +73,7 @@ class _Search:
             self._operation = ui.select([""], label="operation", value="", with_input=True)
             self._at_least = ui.number("at least, ms", min=0, value=0)
             self._lookback = ui.select(
-                _LOOKBACKS,
+                {name: title for name, (title, _) in _LOOKBACKS.items()},
                 label="of the last",
                 value=lookback if lookback in _LOOKBACKS else _FIRST_LOOKBACK,
             )
@@ -121,12 +125,13 @@ class _Search:
             return
         only_errors = bool(self._only_errors.value)
         now = datetime.now(UTC)
+        _, lookback = _LOOKBACKS[str(self._lookback.value)]
         try:
             found = await self._jaeger.search(
                 str(self._service.value or ""),
                 operation=str(self._operation.value or ""),
                 at_least_ms=float(self._at_least.value or 0),
-                since=now - timedelta(minutes=_MINUTES[str(self._lookback.value)]),
+                since=now - lookback,
                 until=now,
                 # Jaeger's API does not know of errors: they are picked from what it gives.
                 limit=_LOOKED_THROUGH if only_errors else _SHOWN,

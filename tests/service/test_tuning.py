@@ -1,6 +1,7 @@
 """Tuning on demand: a wish reaches every worker, and ends with its service."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -51,6 +52,25 @@ def test_a_wish_reaches_every_worker(two_workers: httpx.Client) -> None:
         "both workers", lambda: [*of_workers(two_workers, names.SAMPLING_RATIO).values()] == [0.25, 0.25]
     )
     assert two_workers.get("/tuning").json() == {"batch_size": 77, "delay_ms": 250, "sampling_ratio": 0.25}
+
+
+def test_wishes_at_once_are_all_kept(two_workers: httpx.Client) -> None:
+    """Each of one field, in whichever worker."""
+    for batch_size in range(100, 110):
+        wishes = [{"batch_size": batch_size}, {"sampling_ratio": batch_size / 1000}, {"delay_ms": batch_size}]
+        with ThreadPoolExecutor(len(wishes)) as threads:
+            answers = list(threads.map(lambda wish: two_workers.put("/tuning", json=wish), wishes))
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        for metric, value in (
+            (names.BATCH_SIZE_LIMIT, batch_size),
+            (names.SAMPLING_RATIO, batch_size / 1000),
+        ):
+            wait_for(
+                f"{metric} {value} in both workers",
+                lambda metric=metric, value=value: [*of_workers(two_workers, metric).values()] == [value] * 2,
+            )
+        # Of whichever worker answers: it follows a moment later too.
+        wait_for("the delay", lambda: two_workers.get("/tuning").json()["delay_ms"] == batch_size)  # noqa: B023
 
 
 @pytest.mark.parametrize(

@@ -184,13 +184,14 @@ def test_sliders_change_the_running_services_by_keyboard(open_page: "Opener", st
     """In effect at once, and shown."""
     before = stack.health()["batch"]["size"]
     page = open_page("/")
-    slider = page.get_by_role("slider", name="batch size").locator('[tabindex="0"]')
+    slider = page.get_by_role("slider", name="batch size")
     expect(page.locator('[data-setting="batch_size"]')).to_have_text(f"{before} spans", timeout=SOON)
     try:
-        slider.press("ArrowLeft")
+        slider.locator('[tabindex="0"]').press("ArrowLeft")
         stack.wait("a smaller batch", lambda: stack.health()["batch"]["size"] < before, seconds=15)
         now = stack.health()["batch"]["size"]
         expect(page.locator('[data-setting="batch_size"]')).to_have_text(f"{now} spans", timeout=SOON)
+        expect(slider).to_have_attribute("aria-valuetext", f"{now} spans")
     finally:
         tune(stack, batch_size=before)
 
