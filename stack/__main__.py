@@ -90,7 +90,8 @@ def status() -> None:
 @cli.command()
 def doctor() -> None:
     """Says what is up, what is not, why, and what to do; fails when something is ill."""
-    findings = examine(*current_stack(console))
+    settings, runtime, reason = current_stack(console)
+    findings = examine(settings, runtime, reason, ConsolePage(settings, runtime.kind))
     print_findings(console, findings)
     if any(finding.judgement is Judgement.ILL for finding in findings):
         raise typer.Exit(1)

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 
+from stack.console_page import ConsolePage
 from stack.errors import StackError
 from stack.health import NotYetError, get
 from stack.parts import HOST
@@ -47,13 +48,16 @@ class Finding:
     """What to do about it."""
 
 
-def examine(settings: StackSettings, runtime: Runtime, reason: str) -> list[Finding]:
+def examine(
+    settings: StackSettings, runtime: Runtime, reason: str, page: ConsolePage | None = None
+) -> list[Finding]:
     """Everything that was found, in the order in which one would look.
 
     Args:
         settings: of the stack.
         runtime: where it runs, or would run.
         reason: why that one.
+        page: the console beside it; None where it need not be looked at, for it is what asks.
     """
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _machine(settings),
@@ -62,13 +66,14 @@ def examine(settings: StackSettings, runtime: Runtime, reason: str) -> list[Find
     if runtime.is_up():
         checks += [
             lambda: _parts(settings, runtime),
+            lambda: _console(page),
             lambda: _telemetry("storefront", settings.storefront_port),
             lambda: _telemetry("inventory", settings.inventory_port),
             lambda: _targets(settings),
             lambda: _alerts(settings),
         ]
     else:
-        checks.append(lambda: _ports(runtime))
+        checks.append(lambda: _ports(runtime, page))
     findings: list[Finding] = []
     for check in checks:
         try:
@@ -106,9 +111,10 @@ def _runtime(runtime: Runtime, reason: str) -> Iterator[Finding]:
         yield Finding(part.name, Judgement.WARNING, f"missing: {part.why}")
 
 
-def _ports(runtime: Runtime) -> Iterator[Finding]:
+def _ports(runtime: Runtime, page: ConsolePage | None) -> Iterator[Finding]:
+    needed = [*runtime.endpoints.values(), *([page.part] if page else ())]
     try:
-        check_ports(runtime.endpoints.values(), ours=())
+        check_ports(needed, ours=())
     except StackError as error:
         for line in str(error).splitlines()[:-1]:
             what, _, remedy = line.partition(": ")
@@ -143,6 +149,18 @@ def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
             yield Finding(name, Judgement.WELL, f"{what}: {status.part.address}")
         else:
             yield _sick(runtime, status)
+
+
+def _console(page: ConsolePage | None) -> Iterator[Finding]:
+    if page is None:
+        return
+    status = page.status()
+    if status.state is PartState.UP:
+        yield Finding(page.part.name, Judgement.WELL, f"up: {page.part.address}")
+    else:
+        what = f"{status.state} ({status.detail})" if status.detail else f"{status.state}"
+        remedy = f"make logs PART={page.part.name}; then make down and make up"
+        yield Finding(page.part.name, Judgement.ILL, what, remedy)
 
 
 def _sick(runtime: Runtime, status: PartStatus) -> Finding:

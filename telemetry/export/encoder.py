@@ -8,7 +8,9 @@ that cannot be written at all is counted and left out.
 An encoder belongs to one thread.
 """
 
+import reprlib
 import struct
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -48,6 +50,9 @@ _TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _NO_STATUS = b"\x7a\x00"  # the field is there, empty: the official encoder writes it so
 _KINDS = {kind: varint(6 << 3) + varint(kind.value + 1) for kind in SpanKind}
 _INT64 = range(-(2**63), 2**63)
+_NAMES = reprlib.Repr()
+"""Shortens, and survives a `__repr__` that raises."""
+_NAMES.maxstring = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +99,15 @@ class _AttributeKey:
 class Encoder:
     """Writes spans as OTLP. For one thread.
 
-    After `encode()`, `unencodable` and `lost_attributes` hold what was left out so far.
+    After `encode()`, `unencodable` and `lost_attributes` hold what was left out so far, and
+    `latest_unencodable` names the last such span.
     """
 
     def __init__(self) -> None:
         self.unencodable = 0
         """Spans that could not be written."""
+        self.latest_unencodable = ""
+        """The last of them, and why, for a log."""
         self.lost_attributes = 0
         """Attributes that OTLP cannot carry."""
         self._attributes: dict[tuple[str, str | int], bytes] = {}
@@ -133,8 +141,10 @@ class Encoder:
                     of_resource, of_scope = found[0], found[1]
                     scopes = groups.setdefault(self._resource(of_resource), {})
                     group = scopes.setdefault(self._scope(of_scope), [])
-            except Exception:  # noqa: BLE001 - whatever a span holds, its neighbours go on
+            except Exception as error:  # noqa: BLE001 - whatever a span holds, its neighbours go on
                 self.unencodable += 1
+                why = traceback.format_exception_only(error)[-1].strip()
+                self.latest_unencodable = f"{_NAMES.repr(getattr(span, 'name', None))} ({why})"
                 continue
             count += 1
             group.append(encoded)

@@ -71,6 +71,10 @@ class StatusBoard:
         """Notes that the spool cannot do what it should."""
         self._say("spool", now, f"the spool of unsent spans: {trouble}")
 
+    def tell_unencodable(self, span: str, now: float) -> None:
+        """Notes that a span could not be written, and is lost."""
+        self._say("unencodable", now, f"a span cannot be encoded, and is dropped: {span}")
+
     def _remark(self, outcome: Outcome, now: float) -> None:
         """Tells what a Collector that took a batch had to say."""
         if outcome.kind == NO_OTLP:

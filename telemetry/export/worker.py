@@ -264,6 +264,8 @@ class ExportWorker:
             batch = self._encoder.encode(spans)
             self._ledger.drop(len(spans) - batch.spans, DropReason.UNENCODABLE, self._generation)
             self._lost += len(spans) - batch.spans
+            if batch.spans < len(spans):
+                self._board.tell_unencodable(self._encoder.latest_unencodable, self._clock())
             if batch.spans:
                 ended_at_ns = spans[0].end_time or self._wall_clock()
                 if not self._backlog.add(batch, ended_at_ns, is_closed=self._is_closed):

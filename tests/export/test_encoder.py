@@ -215,6 +215,7 @@ def test_text_that_is_not_unicode_costs_its_bad_characters(place: Callable[[str]
         {"end_time": None},
         {"context": None},
         {"name": None},
+        {"name": Unspeakable()},
         {"kind": 17},
         {"events": [Event("e", {}, -5)]},
         {"context": SpanContext(2**128, 1, is_remote=False)},
@@ -226,6 +227,7 @@ def test_span_that_cannot_be_written_costs_only_itself(changes: dict[str, Any]) 
     batch = encoder.encode([make_span(name="before"), make_span(**changes), make_span(name="after")])
     assert [span.name for span in spans_in(parse(batch.payload))] == ["before", "after"]
     assert (batch.spans, encoder.unencodable) == (2, 1)
+    assert encoder.latest_unencodable.endswith(")")
 
 
 def test_nothing_but_poison_is_an_empty_batch() -> None:

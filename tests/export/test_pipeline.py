@@ -420,7 +420,7 @@ def test_transient_refusal_is_retried_until_it_succeeds(
 
 
 def test_unencodable_span_costs_only_itself(
-    make_rig: Callable[..., Rig], receiver: Any, until: Until
+    make_rig: Callable[..., Rig], receiver: Any, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A time before 1970 leaves its neighbours unharmed; text that is not Unicode costs a character."""
     rig = make_rig(max_export_batch_size=16)
@@ -431,6 +431,8 @@ def test_unencodable_span_costs_only_itself(
     until("11 spans delivered", lambda: rig.ledger.delivered == 11)
     assert rig.ledger.dropped == {DropReason.UNENCODABLE: 1}
     assert set(receiver.names) == {"good", "bad ?"}
+    (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    assert line.startswith("a span cannot be encoded, and is dropped: 'bad' (")
 
 
 class HttpReceiver(ThreadingHTTPServer):

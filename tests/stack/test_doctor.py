@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 from running_stack import Stack
 
+from stack.console_page import ConsolePage
 from stack.doctor import Finding, Judgement, examine
 from stack.native.runtime import NativeRuntime
 from stack.report import print_findings
@@ -45,6 +46,19 @@ def test_port_that_is_taken_is_told_with_its_holder_and_its_variable(
     assert found.judgement is Judgement.ILL
     assert f"port {settings.jaeger_port} is in use by" in found.what
     assert "JAEGER_PORT" in found.remedy
+
+
+def test_console_is_a_part_too(settings: StackSettings, runtime: NativeRuntime) -> None:
+    """Dead beside a stack that is up, and its port, taken, where all is down."""
+    page = ConsolePage(settings, "native")
+    with socket.create_server(("127.0.0.1", settings.console_port)):
+        found = of(examine(settings, runtime, "nothing is up", page), "ports")
+    assert found.judgement is Judgement.ILL
+    assert "CONSOLE_PORT" in found.remedy
+    up: Any = SimpleNamespace(kind="native", missing=(), is_up=lambda: True, status=list)
+    found = of(examine(settings, up, "it is up", page), "console")
+    assert (found.judgement, found.what) == (Judgement.ILL, "stopped")
+    assert "make up" in found.remedy
 
 
 @pytest.mark.timeout(180)
