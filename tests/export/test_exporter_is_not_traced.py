@@ -27,14 +27,16 @@ Until = Callable[..., None]
 
 
 @pytest.fixture
-def traced() -> Iterator[InMemorySpanExporter]:
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """Calls of gRPC and httpx are traced: every span that comes of it."""
     spans = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
+    # gRPC's instrumentation knows no other than the process's own.
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
     instrumentors = GrpcInstrumentorClient(), HTTPXClientInstrumentor()
     for instrumentor in instrumentors:
-        instrumentor.instrument(tracer_provider=provider)
+        instrumentor.instrument()
     yield spans
     for instrumentor in instrumentors:
         instrumentor.uninstrument()
