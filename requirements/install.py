@@ -202,10 +202,12 @@ def _run(*command: str | Path) -> None:
 
 
 def _said_to_pip() -> dict[str, str]:
-    """Pip's settings, from its files and variables, as uv's variables."""
+    """Pip's settings as uv's variables: from its own variables, which need no pip, else from its files."""
     answer = _answer_of(sys.executable, "-m", "pip", "config", "list")
-    found = dict(re.findall(r"^(?:global|install|:env:)\.([\w-]+)='(.*)'$", answer, re.MULTILINE))
-    return {variable: found[name] for name, variable in _SAID_TO_PIP.items() if found.get(name)}
+    found = dict(re.findall(r"^(?:global|install)\.([\w-]+)='(.*)'$", answer, re.MULTILINE))
+    for name in _SAID_TO_PIP:
+        found[name] = os.environ.get(f"PIP_{name.upper().replace('-', '_')}") or found.get(name, "")
+    return {variable: found[name] for name, variable in _SAID_TO_PIP.items() if found[name]}
 
 
 def _end(*_: object) -> NoReturn:

@@ -9,6 +9,7 @@ import hashlib
 import html
 import io
 import re
+import stat
 import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -66,7 +67,7 @@ def make_wheel(
     with zipfile.ZipFile(buffer, "w") as archive:
         for path, content in contents.items():
             entry = zipfile.ZipInfo(path)
-            entry.external_attr = (0o755 if "/scripts/" in path else 0o644) << 16
+            entry.external_attr = (stat.S_IFREG | (0o755 if "/scripts/" in path else 0o644)) << 16
             archive.writestr(entry, content)
     return Wheel(name, version, buffer.getvalue())
 
