@@ -79,32 +79,27 @@ lint: $(READY) ## ruff and mypy
 format: $(READY) ## let ruff format and mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
-COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header
+# With the extras that each pin is asked for: without them pips below 25 would look for the newest release again.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header
 lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from their manifest
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/service.in -c requirements/dev.txt -o requirements/service.txt
 	$(COMPILE) requirements/loadtest.in -c requirements/dev.txt -o requirements/loadtest.txt
 	$(COMPILE) requirements/go.in -o requirements/go.txt
+	$(COMPILE) requirements/uv.in -c requirements/dev.txt -o requirements/uv.txt
 	cd stack/native/modules/collector && ./regenerate
 dashboards: $(READY) ## write grafana/dashboards from their Python
 	$(BIN)/python -m grafana.generate
 clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
 	@if [ -x $(BIN)/python ] || [ -e .stack ]; then $(MAKE) $(READY) && $(BIN)/python -m stack clean; fi
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock
+	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger, prometheus or grafana)))
 
-# Each stamp is written last: an interrupted installation is done again.
-$(READY): .venv/.installed pyproject.toml
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
-.venv/.installed: requirements/dev.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+# The stamp is written last: an interrupted set-up goes on.
+$(READY): requirements/dev.txt requirements/uv.txt requirements/install.py pyproject.toml
+	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older or absent: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
-	@echo "setting up .venv from requirements/dev.txt"
-	@# In place when it was complete: a running stack uses it. From nothing when it was interrupted.
-	@if [ -e $@ ]; then rm $@; else $(PYTHON) -m venv --clear .venv; fi
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@touch $@
+	@$(PYTHON) -m requirements.install

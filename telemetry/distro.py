@@ -1,15 +1,18 @@
 """`opentelemetry-instrument uvicorn module:app`: the library without a line of code.
 
 Two entry points of OpenTelemetry's own launcher: a distribution, which decides how each
-instrumentation is loaded, and a configurator, which makes the providers. Where another distribution
-is installed too, `OTEL_PYTHON_DISTRO=telemetry` and `OTEL_PYTHON_CONFIGURATOR=telemetry` choose this one.
+instrumentation is loaded, and a configurator, which makes the providers. Where another distribution is
+installed too, `telemetry.launcher` has the launcher choose this one; who starts OpenTelemetry's
+auto-instrumentation without the launcher says `OTEL_PYTHON_DISTRO=telemetry`.
 """
 
+import os
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from typing import Any
 
 from fastapi import FastAPI
+from opentelemetry.instrumentation import environment_variables
 from opentelemetry.instrumentation.distro import BaseDistro
 from wrapt import wrap_function_wrapper
 
@@ -23,7 +26,8 @@ class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
     """Loads every installed instrumentation but FastAPI's, which `setup_telemetry` applies itself."""
 
     def _configure(self, **_: Any) -> None:
-        """Nothing: `TelemetryConfig` has the defaults."""
+        """Has our own configurator used: another distribution's would make providers of its own."""
+        os.environ.setdefault(environment_variables.OTEL_PYTHON_CONFIGURATOR, "telemetry")
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         """Switches one instrumentation on."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import Response
@@ -167,7 +168,7 @@ def register_health_check(
 
     A check passes when it returns, unless it returns False. One that raises or takes too long is
     reported, not raised. A synchronous check runs in a thread of its own; while it hangs it is not
-    started again.
+    started again. Instrumentations are suppressed in it: what is asked every few seconds is no trace.
 
     Args:
         name: its name in the report; registering the name again replaces the check.
@@ -253,7 +254,6 @@ class _ThreadRun:
         self.process = os.getpid()
         self.future: Future[object] = Future()
         self.future.set_running_or_notify_cancel()  # from here on nobody can cancel it
-        # The caller's context: what is suppressed there, such as tracing, is suppressed here too.
         context = contextvars.copy_context()
         threading.Thread(
             target=context.run, args=(self._run, check), name="telemetry-health-check", daemon=True
@@ -261,7 +261,8 @@ class _ThreadRun:
 
     def _run(self, check: Callable[[], object]) -> None:
         try:
-            self.future.set_result(check())
+            with suppress_instrumentation():
+                self.future.set_result(check())
         except BaseException as error:  # noqa: BLE001 - reported, whatever it is
             self.future.set_exception(error)
 
@@ -303,7 +304,8 @@ async def _run(registration: _Registration) -> CheckResult:
             waiting.exception()  # seen here, judged below
         return _judge(registration, run)
     started = time.perf_counter()
-    task = asyncio.ensure_future(registration.check())  # type: ignore[call-overload]
+    with suppress_instrumentation():  # a task keeps the context that it is made in
+        task = asyncio.ensure_future(registration.check())  # type: ignore[call-overload]
     try:
         await asyncio.wait([task], timeout=registration.timeout_seconds)
     finally:

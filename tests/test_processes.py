@@ -17,9 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from uv import find_uv_bin
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
+OFFICIAL_DISTRO = (
+    "opentelemetry-distro==0.66b1 "
+    "--hash=sha256:bf29f42ed11397c6fbea36c1e45481d9430a27ea116719c4902bdfbdeee54605\n"
+)
 
 AT_IMPORT = """
     from fastapi import FastAPI
@@ -291,6 +296,52 @@ def test_launcher_and_setup_together_make_one_span(serve: Callable[..., Server],
     server = serve(AT_IMPORT, launcher=(str(BIN / "opentelemetry-instrument"),))
     server.terminate()
     assert receiver.names == ["GET /hello/{name}"]
+
+
+@pytest.fixture(scope="session")
+def official_distro(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A folder with OpenTelemetry's own distribution: first on the path, it is the first that is found."""
+    folder = tmp_path_factory.mktemp("distro")
+    pin = folder / "pin.txt"
+    pin.write_text(OFFICIAL_DISTRO)
+    install = ["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", folder, "-r", pin]
+    subprocess.run([find_uv_bin(), *install], check=True)
+    return str(folder)
+
+
+def test_launcher_uses_our_distribution_beside_the_official_one(
+    serve: Callable[..., Server], receiver: Any, official_distro: str, tmp_path: Path
+) -> None:
+    """Our providers, health and metrics; and nothing that the other one would have set."""
+    path = os.pathsep.join((official_distro, str(tmp_path), str(ROOT)))
+    server = serve(WITHOUT_A_LINE, launcher=(str(BIN / "opentelemetry-instrument"),), PYTHONPATH=path)
+    assert '"name":"program"' in str(server.get("/health/telemetry")).replace(" ", "")
+    assert 'route="/hello/{name}"' in str(server.get("/metrics"))
+    output = server.terminate()
+    assert receiver.names == ["GET /hello/{name}"], output
+    assert receiver.metric_pushes == [], "opentelemetry-distro pushes metrics where nothing else is said"
+
+
+@pytest.mark.parametrize(
+    ("options", "variables"),
+    [
+        pytest.param(("--distro", "distro"), {}, id="option"),
+        pytest.param((), {"OTEL_PYTHON_DISTRO": "distro"}, id="variable"),
+    ],
+)
+def test_launcher_uses_another_distribution_where_it_is_asked_for(
+    options: tuple[str, ...],
+    variables: dict[str, str],
+    serve: Callable[..., Server],
+    official_distro: str,
+    tmp_path: Path,
+) -> None:
+    """In both ways that the launcher knows."""
+    launcher = (str(BIN / "opentelemetry-instrument"), *options)
+    path = os.pathsep.join((official_distro, str(tmp_path), str(ROOT)))
+    settings = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    server = serve(WITHOUT_A_LINE, launcher=launcher, PYTHONPATH=path, **settings, **variables)
+    assert server.get("/health/telemetry") is None
 
 
 def test_script_that_just_ends_has_sent_its_spans(receiver: Any) -> None:

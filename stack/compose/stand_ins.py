@@ -154,4 +154,6 @@ def _import_python(image: str, engine: Engine) -> None:
         archive = Path(folder, "root.tar")
         with tarfile.open(archive, "w") as tar:
             tar.add(root, arcname=".")
-        engine.docker("import", "--change", f"LABEL {LABEL}=true", str(archive), image)
+        # uv reads no pip.conf.
+        trust = f"ENV SSL_CERT_FILE={_TRUST[0]}"
+        engine.docker("import", "--change", f"LABEL {LABEL}=true", "--change", trust, str(archive), image)

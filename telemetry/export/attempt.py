@@ -3,6 +3,8 @@
 import logging
 import traceback
 
+from opentelemetry.instrumentation.utils import suppress_instrumentation
+
 from .breaker import Permit
 from .outcome import Fate, Outcome
 from .transport import Transport
@@ -16,13 +18,15 @@ _LARGEST_REQUEST_BYTES = 64 * 2**20
 def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_seconds: float) -> Outcome:
     """Sends once and settles the permit; never raises. For any thread.
 
+    Instrumentations of what the transport uses are suppressed: a traced export makes spans to export.
+
     Args:
         transport: what sends.
         payload: an encoded export request; too large a one is not sent at all.
         permit: of this attempt alone.
         timeout_seconds: for everything.
     """
-    with permit:
+    with permit, suppress_instrumentation():
         try:
             outcome = (
                 transport.send(payload, timeout_seconds)

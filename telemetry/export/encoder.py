@@ -5,6 +5,10 @@ span holds costs at most that span: an attribute that OTLP cannot carry is left 
 span's own `dropped_attributes_count`, text that is not Unicode has its bad characters replaced, and a span
 that cannot be written at all is counted and left out.
 
+A value of a subclass (an `IntEnum`, a `StrEnum`, numpy's `float64`) is written as the value of its base type
+that it holds, read by that type's own methods: none that the subclass overrides is called, so none can raise,
+lie or hang here, and no such object is kept in a cache.
+
 An encoder belongs to one thread.
 """
 
@@ -42,6 +46,7 @@ _HAS_IS_REMOTE, _IS_REMOTE = 0x100, 0x200
 _LOCAL_PARENT = b"\x85\x01" + _PACK_FLAGS(_HAS_IS_REMOTE)
 _REMOTE_PARENT = b"\x85\x01" + _PACK_FLAGS(_HAS_IS_REMOTE | _IS_REMOTE)
 _ATTRIBUTE_OF_A_SPAN = b"\x4a"
+_TEXT = frozenset({str})
 _CACHED_TYPES = frozenset({str, int})
 _NO_TRACE_STATE = SpanContext(1, 1, is_remote=False).trace_state
 """The one that every context without one shares."""
@@ -49,7 +54,7 @@ _NOBODYS = Resource({})
 _TRACE_ID, _SPAN_ID, _PARENT_ID = b"\x0a\x10", b"\x12\x08", b"\x22\x08"
 _NO_STATUS = b"\x7a\x00"  # the field is there, empty: the official encoder writes it so
 _KINDS = {kind: varint(6 << 3) + varint(kind.value + 1) for kind in SpanKind}
-_INT64 = range(-(2**63), 2**63)
+_LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 1
 _NAMES = reprlib.Repr()
 """Shortens, and survives a `__repr__` that raises."""
 _NAMES.maxstring = 100
@@ -167,6 +172,8 @@ class Encoder:
         """What was read of a span, as an entry of `ScopeSpans.spans`, tag and length included."""
         _, _, context, parent, name, kind, start_time, end_time, status, attributes, events, links = found
         trace_id, span_id, _, _, trace_state, _ = context
+        if type(name) is not str:
+            name = str.__str__(name)
         parts = [_TRACE_ID, trace_id.to_bytes(16), _SPAN_ID, span_id.to_bytes(8)]
         if trace_state is not _NO_TRACE_STATE and trace_state:
             parts.append(
@@ -174,13 +181,7 @@ class Encoder:
                 if trace_state is self._latest_state
                 else self._encode_state(trace_state)
             )
-        flags = _LOCAL_PARENT
-        if parent is not None:
-            parts.append(_PARENT_ID)
-            _, parent_id, is_remote, _, _, _ = parent
-            parts.append(parent_id.to_bytes(8))
-            if is_remote:
-                flags = _REMOTE_PARENT
+        flags = _LOCAL_PARENT if parent is None else _append_parent(parts, parent)
         known = self._names.get(name)
         parts.append(known[1] if known is not None and known[0] is kind else self._encode_name(name, kind))
         parts.append(_PACK_TIMES(_START_TIME_TAG, start_time, _END_TIME_TAG, end_time))
@@ -240,11 +241,7 @@ class Encoder:
         """Appends each attribute as a field with this tag, of a byte; returns how many had to be left out."""
         if not attributes:
             return 0
-        # Exact types: True, 1 and 1.0 are equal as keys of the cache, and different attributes.
-        if _CACHED_TYPES.issuperset(map(type, attributes.values())):
-            encoded = list(map(self._attributes.get, attributes.items()))
-        else:
-            encoded = [None] * len(attributes)
+        encoded = self._known_attributes(attributes)
         lost = 0
         if None in encoded:
             pairs = list(attributes.items())
@@ -252,7 +249,7 @@ class Encoder:
                 at = encoded.index(None)
                 try:
                     encoded[at] = self._encode_attribute(*pairs[at])
-                except (TypeError, ValueError, OverflowError, AttributeError, RecursionError):
+                except Exception:  # noqa: BLE001 - whatever a value does, it costs itself alone
                     encoded[at] = b""
                     lost += 1
             self.lost_attributes += lost
@@ -260,8 +257,19 @@ class Encoder:
         parts.extend(fields if tag is _ATTRIBUTE_OF_A_SPAN else [tag + each[1:] for each in fields if each])
         return lost
 
+    def _known_attributes(self, attributes: Mapping[str, Any]) -> list[bytes | None]:
+        """What the cache has of them."""
+        # Exact types: True, 1 and 1.0 are equal keys of the cache, and different attributes. What a subclass
+        # says of its own hash and equality is not asked.
+        is_exact = _CACHED_TYPES.issuperset(map(type, attributes.values()))
+        if is_exact and _TEXT.issuperset(map(type, attributes)):
+            return list(map(self._attributes.get, attributes.items()))
+        return [None] * len(attributes)
+
     def _encode_attribute(self, key: str, value: Any) -> bytes:
         """A `KeyValue` as a field of a span."""
+        if type(key) is not str:
+            key = str.__str__(key)
         known = self._keys.get(key)
         if known is None:
             known = _AttributeKey(delimited(1, _text(key)) if key else b"")
@@ -318,6 +326,13 @@ def _keep(cache: dict[_Key, _Kept], key: _Key, encoded: _Kept, length: int) -> N
     cache[key] = encoded
 
 
+def _append_parent(parts: list[bytes], parent: SpanContext) -> bytes:
+    """Appends the parent's id; returns the flags that say where it is."""
+    _, parent_id, is_remote, _, _, _ = parent
+    parts += (_PARENT_ID, parent_id.to_bytes(8))
+    return _REMOTE_PARENT if is_remote else _LOCAL_PARENT
+
+
 def _schema_url(owner: Resource | InstrumentationScope | None) -> bytes:
     return b"" if owner is None or not owner.schema_url else delimited(3, _text(owner.schema_url))
 
@@ -356,7 +371,9 @@ def _encode_value(value: Any, depth: int) -> bytes:
 
 
 def _encode_integer(value: int, _: int) -> bytes:
-    if value not in _INT64:
+    if type(value) is not int:
+        value = int.__int__(value)
+    if not _LEAST_INTEGER <= value <= _GREATEST_INTEGER:
         raise ValueError("an integer does not fit into 64 bits")
     return b"\x18" + varint(value & 0xFFFF_FFFF_FFFF_FFFF)
 
@@ -370,9 +387,14 @@ def _encode_mapping(values: Mapping[Any, Any], depth: int) -> bytes:
     deeper = _one_deeper(depth)
     pairs = (
         (delimited(1, _text(name)) if name else b"") + delimited(2, _encode_value(each, deeper))
-        for name, each in ((str(key), each) for key, each in values.items())
+        for name, each in ((_exact_key(key), each) for key, each in values.items())
     )
     return delimited(6, b"".join(delimited(1, pair) for pair in pairs))
+
+
+def _exact_key(key: Any) -> str:
+    # str() of a subclass is what it says it is: "Color.RED" where its text is "red".
+    return str.__str__(key) if isinstance(key, str) else str(key)
 
 
 def _one_deeper(depth: int) -> int:
@@ -386,8 +408,8 @@ _WRITERS: dict[type, Callable[[Any, int], bytes]] = {
     bool: lambda value, _: b"\x10\x01" if value else b"\x10\x00",
     str: lambda value, _: delimited(1, _text(value)),
     int: _encode_integer,
-    float: lambda value, _: b"\x21" + _PACK_DOUBLE(value),
-    bytes: lambda value, _: delimited(7, value),
+    float: lambda value, _: b"\x21" + _PACK_DOUBLE(float.__float__(value)),
+    bytes: lambda value, _: delimited(7, bytes.__bytes__(value)),
     Sequence: _encode_list,
     Mapping: _encode_mapping,
 }
@@ -452,9 +474,9 @@ _read = _choose_reader()
 def _text(text: str) -> bytes:
     """UTF-8, as protobuf demands; a lone surrogate becomes a question mark."""
     try:
-        return text.encode()
+        return str.encode(text)
     except UnicodeEncodeError:
-        return text.encode(errors="replace")
+        return str.encode(text, errors="replace")
 
 
 def _apart(message: memoryview, *, repeated: int) -> tuple[bytes, list[memoryview]]:

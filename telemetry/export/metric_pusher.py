@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from opentelemetry.instrumentation.utils import suppress_instrumentation
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader, MetricsData
 
 from ..fork import call_in_forked_child
@@ -124,8 +123,7 @@ class MetricPusher(MetricReader):
         if run.is_over or left_seconds <= 0:
             push.is_sent = False
             return
-        with suppress_instrumentation():
-            result = self._exporter.export(metrics_data, timeout_millis=left_seconds * 1000)
+        result = self._exporter.export(metrics_data, timeout_millis=left_seconds * 1000)
         push.is_sent = result is MetricExportResult.SUCCESS
 
     def _begin(self) -> PushRun:

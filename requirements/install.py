@@ -1,0 +1,218 @@
+"""`python3 -m requirements.install` makes `.venv`: what requirements/dev.txt pins, and this project itself.
+
+uv does the work, so nothing depends on the pip that this Python came with, nor on what was released since. It
+is taken from PATH, else it is the one wheel that requirements/uv.txt pins, fetched by whichever pip there is.
+Run again after an interruption, it goes on: what was fetched lies in uv's cache. One runs at a time; the next
+one waits, and finds everything done.
+
+It runs before anything is installed: the standard library is all it has.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, NoReturn
+
+OLDEST_UV = (0, 5)
+ROOT = Path(__file__).resolve().parents[1]
+ENVIRONMENT = ROOT / ".venv"
+PYTHON = ENVIRONMENT / "bin" / "python"
+READY = ENVIRONMENT / ".ready"
+"""Written last: an interrupted set-up is done again."""
+UV_FOLDER = ROOT / ".uv"
+PINS = ROOT / "requirements" / "dev.txt"
+PIN_OF_UV = ROOT / "requirements" / "uv.txt"
+_SOURCES = (PINS, ROOT / "pyproject.toml")
+
+_SAID_TO_PIP = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "proxy": "ALL_PROXY",
+    "cert": "SSL_CERT_FILE",
+}
+"""What a user told pip about the way to packages, and the variable that tells uv the same."""
+_FOREIGN = frozenset(
+    {
+        *(
+            "UV_SYSTEM_PYTHON",
+            "UV_PYTHON",
+            "UV_TARGET",
+            "UV_PREFIX",
+            "VIRTUAL_ENV",
+            "CONDA_PREFIX",
+            "PYTHONPATH",
+        ),
+        *(
+            "UV_CONSTRAINT",
+            "UV_OVERRIDE",
+            "UV_EXCLUDE_NEWER",
+            "UV_NO_BINARY",
+            "UV_RESOLUTION",
+            "UV_REQUIRE_HASHES",
+        ),
+    }
+)
+"""Variables of the shell's other projects, which would change what is installed, or where."""
+
+
+class CannotInstallError(Exception):
+    """What is missing, and what to do about it."""
+
+
+def main() -> int:
+    """Installs what is not installed yet; says in words what it cannot."""
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        with (ROOT / ".venv.lock").open("w") as lock:
+            _wait_for(lock)
+            if _is_ready():
+                READY.touch()  # make may have asked for a change that needs nothing
+            else:
+                install(find_uv())
+    except CannotInstallError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except subprocess.CalledProcessError as error:
+        program = Path(error.cmd[0]).name
+        print(f"{program} failed, with the words above; the same command goes on from here", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted: the same command goes on where it stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def install(uv: Path) -> None:
+    """Leaves exactly what is pinned in `.venv`, in place: a running stack goes on using it.
+
+    Raises:
+        subprocess.CalledProcessError: uv failed, and said why.
+    """
+    started = time.monotonic()
+    print(f"setting up .venv from {PINS.relative_to(ROOT)} with {uv}", flush=True)
+    # In place when it was whole; from nothing when a set-up was cut off: what it left may lack files.
+    if not (READY.exists() and _is_of_this_python()):
+        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
+        _run(uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT)
+    READY.unlink(missing_ok=True)
+    # Its list of what it did is for logs; a terminal gets its bars.
+    quiet = () if sys.stderr.isatty() else ("--quiet",)
+    _run(uv, "pip", "sync", *quiet, "--python", PYTHON, "--require-hashes", PINS)
+    here = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    _run(uv, "pip", "install", "--quiet", "--python", PYTHON, *here)
+    READY.touch()
+    print(f"set up in {time.monotonic() - started:.0f} s", flush=True)
+
+
+def find_uv() -> Path:
+    """A uv that will do; fetches one where there is none.
+
+    Raises:
+        CannotInstallError: it cannot be had.
+    """
+    on_path = shutil.which("uv")
+    if on_path is not None and _version_of(on_path) >= OLDEST_UV:
+        return Path(on_path)
+    folder = UV_FOLDER / hashlib.sha256(PIN_OF_UV.read_bytes()).hexdigest()[:12]
+    if not folder.exists():
+        print("uv is not on PATH: fetching its wheel", flush=True)
+        _fetch_uv(folder)
+    return folder / "bin" / "uv"
+
+
+def _fetch_uv(folder: Path) -> None:
+    shutil.rmtree(UV_FOLDER, ignore_errors=True)  # another version's, or the remains of an interrupted set-up
+    unfinished = UV_FOLDER / "unfinished"
+    unfinished.mkdir(parents=True)
+    whole = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement", PIN_OF_UV)
+    try:
+        _run(*_find_pip(), "install", "--target", unfinished, *whole)
+    except subprocess.CalledProcessError:
+        raise CannotInstallError(
+            "uv could not be fetched; pip's words are above. Mend the network or pip's settings, or install "
+            "uv yourself and put it on PATH; then run the same command again."
+        ) from None
+    unfinished.rename(folder)
+
+
+def _find_pip() -> tuple[str | Path, ...]:
+    """The command of this Python's own pip, else of the one that its venv module brings."""
+    own: tuple[str | Path, ...] = (sys.executable, "-m", "pip")
+    if _answer_of(*own, "--version"):
+        return own
+    brought = UV_FOLDER / "pip" / "bin" / "python", "-m", "pip"
+    _answer_of(sys.executable, "-m", "venv", UV_FOLDER / "pip")
+    if _answer_of(*brought, "--version"):
+        return brought
+    raise CannotInstallError(
+        f"There is no uv on PATH, and {sys.executable} has neither pip nor ensurepip to fetch it with. "
+        "Install uv, or pip for this Python (Debian and Ubuntu: apt install python3-venv; Fedora: "
+        "dnf install python3-pip; Alpine: apk add py3-pip); then run the same command again."
+    )
+
+
+def _wait_for(lock: IO[str]) -> None:
+    """Holds the lock until this process ends, however it ends."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        print("another set-up of .venv is under way: waiting for it", flush=True)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+
+def _is_ready() -> bool:
+    return READY.exists() and all(READY.stat().st_mtime >= each.stat().st_mtime for each in _SOURCES)
+
+
+def _is_of_this_python() -> bool:
+    """Whether `.venv` runs, with the version of Python that runs this."""
+    return _answer_of(PYTHON, "-c", "import sys; print(sys.version_info[:2])").strip() == str(
+        sys.version_info[:2]
+    )
+
+
+def _version_of(uv: str) -> tuple[int, ...]:
+    found = re.match(r"uv (\d+)\.(\d+)", _answer_of(uv, "--version"))
+    return tuple(map(int, found.groups())) if found else ()
+
+
+def _answer_of(*command: str | Path) -> str:
+    """What a command prints; nothing where it fails or does not exist."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _run(*command: str | Path) -> None:
+    """Runs a command to its end, with its words on the terminal; ends it where this is ended."""
+    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    if Path(command[0]).name == "uv":
+        environment = {**_said_to_pip(), **environment}
+    else:
+        environment |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+    subprocess.run(command, env=environment, cwd=ROOT, check=True)
+
+
+def _said_to_pip() -> dict[str, str]:
+    """Pip's settings as uv's variables: from its own variables, which need no pip, else from its files."""
+    answer = _answer_of(sys.executable, "-m", "pip", "config", "list")
+    found = dict(re.findall(r"^(?:global|install)\.([\w-]+)='(.*)'$", answer, re.MULTILINE))
+    for name in _SAID_TO_PIP:
+        found[name] = os.environ.get(f"PIP_{name.upper().replace('-', '_')}") or found.get(name, "")
+    return {variable: found[name] for name, variable in _SAID_TO_PIP.items() if found[name]}
+
+
+def _end(*_: object) -> NoReturn:
+    sys.exit(143)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,123 @@
+"""With instrumentations of what it sends through, the exporter makes no span of its own."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.instrumentation.grpc import GrpcInstrumentorClient
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from telemetry import names
+from telemetry.client import TelemetryClient
+from telemetry.health_check import (
+    check_telemetry_health,
+    check_telemetry_health_async,
+    register_health_check,
+    unregister_health_check,
+)
+
+Until = Callable[..., None]
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
+    """Calls of gRPC and httpx are traced: every span that comes of it."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(spans))
+    # gRPC's instrumentation knows no other than the process's own.
+    monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
+    instrumentors = GrpcInstrumentorClient(), HTTPXClientInstrumentor()
+    for instrumentor in instrumentors:
+        instrumentor.instrument()
+    yield spans
+    for instrumentor in instrumentors:
+        instrumentor.uninstrument()
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_exports_of_spans_and_metrics_are_not_traced(
+    is_reached: bool, traced: InMemorySpanExporter, receiver: Any, free_port: int, until: Until
+) -> None:
+    """Whether they arrive or are tried again and again: what is sent must not make more to send."""
+    client = TelemetryClient(
+        service_name="shop",
+        endpoint=receiver.endpoint if is_reached else f"http://127.0.0.1:{free_port}",
+        sampler="always_on",
+        schedule_delay_ms=20,
+        metrics_exporter="otlp",
+        metric_export_interval_ms=50,
+        breaker_failure_threshold=1_000,
+        breaker_minimum_calls=1_000,
+    )
+    client.meter.create_counter("orders").add(1)
+    with client.start_span("one"):
+        pass
+    if is_reached:
+        until("the span and a push have arrived", lambda: receiver.names and receiver.metric_pushes)
+    else:
+        until("three attempts have failed", lambda: failed_attempts(client) >= 3)
+    client.shutdown(0.2)
+    assert [span.name for span in traced.get_finished_spans()] == []
+
+
+def failed_attempts(client: TelemetryClient) -> float:
+    """So far, of spans."""
+    return sum(
+        sample.value
+        for family in client.registry.collect()
+        if family.name == names.EXPORT_FAILURES
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    )
+
+
+@pytest.fixture
+def page() -> Iterator[str]:
+    """The address of a server that answers."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_checks_are_not_traced(traced: InMemorySpanExporter, page: str) -> None:
+    """Asked by the application itself, too; its other calls are traced."""
+
+    def check() -> None:
+        httpx.get(page, trust_env=False)
+
+    async def check_async() -> None:
+        async with httpx.AsyncClient(trust_env=False) as http:
+            await http.get(page)
+
+    register_health_check("page", check)
+    register_health_check("page, awaited", check_async)
+    try:
+        found = check_telemetry_health().checks
+        assert found["page"].status == "ok"
+        found = asyncio.run(check_telemetry_health_async()).checks
+    finally:
+        unregister_health_check("page")
+        unregister_health_check("page, awaited")
+    assert [each.status for each in found.values()] == ["ok", "ok"]
+    assert traced.get_finished_spans() == ()
+    asyncio.run(check_async())
+    assert [span.name for span in traced.get_finished_spans()] == ["GET"]

@@ -1,0 +1,166 @@
+"""The files of pins, on the day after every package in them has a newer release.
+
+`make` and the images install them with uv, and uv's own with whichever pip there is. The others are for pip
+too, all but dev.txt: to a pip of 2022 `socketio[a,b]==5` is no pin of the `socketio[a]` that something needs.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from installing.package_index import newer_than, pinned, serve, stand_in, with_hashes_of
+from uv import find_uv_bin
+
+ROOT = Path(__file__).parents[2]
+FOR_PIP = ["service.txt", "loadtest.txt", "go.txt", "uv.txt"]
+# The one that each Python first came with, and the newest when this was written, with the hash of the wheel.
+OLDEST_PIP = {
+    (3, 11): ("22.3", "1daab4b8d3b97d1d763caeb01a4640a2250a0ea899e257b1e44b9eded91e15ab"),
+    (3, 12): ("23.2.1", "7ccf472345f20d35bdc9d1841ff5f313260c2c33fe417f48c30ac46cccabf5be"),
+    (3, 13): ("24.2", "2cd581cf58ab7fcfca4ce8efa6dcacd0de5bf8d0a3eb9ec927e07405f4d9e2a2"),
+}
+NEWEST_PIP = ("26.3", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A file of pins and the index that it is installed from."""
+
+    index: str
+    pins: Path
+    versions: dict[str, str]
+    """What it pins, by name."""
+
+
+@pytest.fixture
+def offer(tmp_path: Path) -> Iterator[Callable[..., Offer]]:
+    """Offers stand-ins of what a file pins, and a newer release of each."""
+    with_index = []
+
+    def make(name: str, change: Callable[[str], str] = lambda text: text) -> Offer:
+        text = (ROOT / "requirements" / name).read_text()
+        versions = pinned(text)
+        wheels = [stand_in(each, version) for each, version in versions.items()]
+        server = serve([*wheels, *map(newer_than, wheels)])
+        with_index.append(server)
+        pins = tmp_path / name
+        pins.write_text(change(with_hashes_of(text, wheels)))
+        return Offer(server.__enter__(), pins, versions)
+
+    yield make
+    for server in with_index:
+        server.__exit__(None, None, None)
+
+
+def fetch_pip(folder: Path, version: str, digest: str) -> Path:
+    """This very pip, as a folder for PYTHONPATH."""
+    pin = folder / "pip.txt"
+    pin.write_text(f"pip=={version} --hash=sha256:{digest}\n")
+    command = [
+        find_uv_bin(),
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--target",
+        folder / version,
+        "-r",
+        pin,
+    ]
+    subprocess.run(command, check=True)
+    return folder / version
+
+
+@pytest.fixture(scope="session", params=["oldest", "newest"])
+def pip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The oldest pip that this Python came with, and the newest one."""
+    oldest = OLDEST_PIP.get(sys.version_info[:2], NEWEST_PIP)
+    return fetch_pip(tmp_path_factory.mktemp("pip"), *(oldest if request.param == "oldest" else NEWEST_PIP))
+
+
+def ask_pip(pip: Path, offer: Offer) -> subprocess.CompletedProcess[str]:
+    """What pip would install of these pins, as its report."""
+    report = offer.pins.with_suffix(".json")
+    options = [
+        "--require-hashes",
+        "--dry-run",
+        "--ignore-installed",
+        "--only-binary",
+        ":all:",
+        "--report",
+        report,
+    ]
+    return subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "--isolated", "--no-cache-dir", "--disable-pip-version-check"),
+            *("install", *options, "--index-url", offer.index, "--requirement", offer.pins),
+        ],
+        env={**os.environ, "PYTHONPATH": str(pip)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("name", FOR_PIP)
+def test_pip_installs_exactly_what_is_pinned(name: str, offer: Callable[..., Offer], pip: Path) -> None:
+    """Whichever pip it is, and though everything has a newer release."""
+    offered = offer(name)
+    done = ask_pip(pip, offered)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(offered.pins.with_suffix(".json").read_text())
+    chosen = {each["metadata"]["name"].lower(): each["metadata"]["version"] for each in report["install"]}
+    assert chosen == offered.versions
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the pips of later Pythons are new enough")
+def test_pins_without_their_extras_are_not_enough_for_an_old_pip(
+    offer: Callable[..., Offer], tmp_path: Path
+) -> None:
+    """What the test above is for: it fails on `socketio==5` where something asks for `socketio[client]`."""
+    offered = offer("loadtest.txt", lambda text: re.sub(r"\[[^\]]*\]==", "==", text))
+    done = ask_pip(fetch_pip(tmp_path, *OLDEST_PIP[3, 11]), offered)
+    assert done.returncode != 0
+    assert "all requirements must have their versions pinned" in done.stderr
+
+
+def sync(offered: Offer, environment: Path) -> Callable[..., str]:
+    """Installs as `make` and the images do; returns what asks uv about the result."""
+    alone = ["--no-config", "--quiet", "--cache-dir", environment.with_name("cache")]
+    into = ["--python", environment / "bin" / "python"]
+    subprocess.run([find_uv_bin(), "venv", *alone, "--python", sys.executable, environment], check=True)
+    pins = ["--require-hashes", "--default-index", offered.index, offered.pins]
+    subprocess.run([find_uv_bin(), "pip", "sync", *alone, *into, *pins], check=True)
+
+    def ask(*words: str) -> str:
+        command = [find_uv_bin(), "pip", *words, *into]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    return ask
+
+
+@pytest.mark.parametrize("name", ["dev.txt", *FOR_PIP])
+def test_uv_installs_exactly_what_is_pinned(name: str, offer: Callable[..., Offer], tmp_path: Path) -> None:
+    """Nothing newer, and nothing is missing of what the packages need."""
+    offered = offer(name)
+    ask = sync(offered, tmp_path / "environment")
+    listed = json.loads(ask("list", "--format", "json"))
+    assert {each["name"]: each["version"] for each in listed} == offered.versions
+    ask("check")
+
+
+def test_pins_without_one_of_them_are_found_out(offer: Callable[..., Offer], tmp_path: Path) -> None:
+    """What the last line above is for."""
+    offered = offer("service.txt", lambda text: re.sub(r"(?m)^annotated-types==.*\n", "", text))
+    ask = sync(offered, tmp_path / "environment")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        ask("check")
+    assert "annotated-types" in caught.value.stderr
