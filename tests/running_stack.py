@@ -23,6 +23,12 @@ from stack.runtime import Runtime
 from stack.settings import StackSettings, load_settings
 from telemetry import names
 
+NATIVELY = pytest.mark.parametrize("stack", [pytest.param("native", marks=pytest.mark.stack)], indirect=True)
+"""Of a test whose subject is the same code in containers; what containers change is tested in them too."""
+IN_CONTAINERS = pytest.mark.parametrize(
+    "stack", [pytest.param("compose", marks=pytest.mark.compose)], indirect=True
+)
+
 
 class Stack:
     """The running stack, as a test sees it."""
