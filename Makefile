@@ -14,6 +14,7 @@ USERS ?= 20
 RATE ?= 50
 SECONDS ?= 30
 FOLLOW ?=
+TESTS ?=
 
 ##@ The stack: in containers where they can be had, else natively; RUNTIME=compose or native decides
 .PHONY: up down status doctor logs kill pause resume start
@@ -66,12 +67,12 @@ soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 	@$(BIN)/pytest -m soak
 bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory
 	@$(BIN)/python -m benchmarks.export
-test-stack: $(READY) ## the tests on the real programs; starts the stack if it is not up
+test-stack: $(READY) ## the tests on the real programs, beside a stack that runs: make test-stack [TESTS=tests/stack/test_stack.py]
 	@$(BIN)/python -m stack build
-	@$(BIN)/pytest -m stack
-test-compose: $(READY) ## the same tests on compose.yaml's containers; needs a Docker engine
+	@$(BIN)/pytest -m stack $(TESTS)
+test-compose: $(READY) ## what containers change, on compose.yaml's; needs a Docker engine
 	@$(BIN)/python -m stack build
-	@$(BIN)/pytest -m compose
+	@$(BIN)/pytest -m compose $(TESTS)
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check

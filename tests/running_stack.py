@@ -3,6 +3,8 @@
 import os
 import socket
 from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -17,9 +19,15 @@ from stack.compose.runtime import ComposeRuntime
 from stack.health import NotYetError, wait_for
 from stack.native.programs import ensure_compose_plugin, ensure_programs
 from stack.native.runtime import NativeRuntime
-from stack.runtime import PartState, Runtime
+from stack.runtime import Runtime
 from stack.settings import StackSettings, load_settings
 from telemetry import names
+
+NATIVELY = pytest.mark.parametrize("stack", [pytest.param("native", marks=pytest.mark.stack)], indirect=True)
+"""Of a test whose subject is the same code in containers; what containers change is tested in them too."""
+IN_CONTAINERS = pytest.mark.parametrize(
+    "stack", [pytest.param("compose", marks=pytest.mark.compose)], indirect=True
+)
 
 
 class Stack:
@@ -96,26 +104,25 @@ class Stack:
         pytest.param("compose", marks=pytest.mark.compose),
     ],
 )
-def stack(request: pytest.FixtureRequest) -> Iterator[Stack]:
+def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The stack, up and proven by its canary."""
-    yield from _native() if request.param == "native" else _compose()
+    yield from _native(tmp_path_factory.mktemp("stack")) if request.param == "native" else _compose()
 
 
-def _native() -> Iterator[Stack]:
-    """On the usual ports; started when it is not up, and left as it was found."""
-    settings = load_settings()
+def _native(folder: Path) -> Iterator[Stack]:
+    """On free ports and in a folder of its own, so that it is nobody's else, whatever runs beside it."""
+    console = Console(width=200)
+    settings = load_settings(stack_run_dir=folder / "run", **free_ports())
 
     def runtime_of(changed: StackSettings) -> NativeRuntime:
-        return NativeRuntime(changed, Console())
+        return NativeRuntime(changed, console)
 
     runtime = runtime_of(settings)
-    was_up = all(part.state is PartState.UP for part in runtime.status())
-    runtime.up()
-    send_canary(settings)
-    yield Stack(settings, runtime, runtime_of)
-    if was_up:
+    try:
         runtime.up()
-    else:
+        send_canary(settings)
+        yield Stack(settings, runtime, runtime_of)
+    finally:
         runtime.down()
 
 
@@ -148,13 +155,27 @@ def _compose() -> Iterator[Stack]:
         stand_ins.remove(engine)
 
 
+_FIRST_PORT, _PORTS_EACH, _RANGES = 20_000, 500, 24
+"""Below those that the kernel gives to whoever connects (from 32,768 on): a part that was killed must find
+its own port free again, and who tries to reach it meanwhile must not reach itself."""
+_next_ports = cycle(
+    range(
+        _FIRST_PORT + os.getpid() % _RANGES * _PORTS_EACH,
+        _FIRST_PORT + (os.getpid() % _RANGES + 1) * _PORTS_EACH,
+    )
+)
+"""Another range for each of the processes that run tests at once."""
+
+
 def free_ports() -> dict[str, int]:
-    """A free port for every one of the stack's settings."""
+    """A free port for every one of the stack's settings; none of those that were given last."""
     names_of_ports = [name for name in StackSettings.model_fields if name.endswith("_port")]
-    listeners = [socket.create_server(("127.0.0.1", 0)) for _ in names_of_ports]
-    ports = {
-        name: listener.getsockname()[1] for name, listener in zip(names_of_ports, listeners, strict=True)
-    }
-    for listener in listeners:
-        listener.close()
-    return ports
+    return {name: next(port for port in _next_ports if _is_free(port)) for name in names_of_ports}
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True

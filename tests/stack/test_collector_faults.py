@@ -96,6 +96,7 @@ def order_in_an_outage(stack: Stack) -> list[str]:
     traces += [order_one(stack.settings) for _ in range(20)]
     stack.wait("spans in the spool", lambda: stack.health()["ledger"]["spooled"] > 0, seconds=10)
     assert stack.health()["status"] == "degraded"
+    assert stack.breaker_metric() in {"open", "half_open"}
     return traces
 
 

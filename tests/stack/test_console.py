@@ -1,6 +1,7 @@
 """The console in a real browser, on the real stack: break it with its own buttons, and watch.
 
-Screenshots are left in `reports/screenshots/`.
+In containers: what acts on them, and what a page says of the runtime; a page's look, and what it reads from
+services, Jaeger and Prometheus, is the same there. Screenshots are left in `reports/screenshots/`.
 """
 
 import re
@@ -10,7 +11,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from running_stack import Stack
+from running_stack import NATIVELY, Stack
 
 from console.charts import bands
 from stack.canary import order_one
@@ -180,6 +181,7 @@ def test_a_frozen_collector_is_shown_frozen_and_goes_on(open_page: "Opener", sta
         stack.runtime.resume("collector")
 
 
+@NATIVELY
 def test_sliders_change_the_running_services_by_keyboard(open_page: "Opener", stack: Stack) -> None:
     """In effect at once, and shown."""
     before = stack.health()["batch"]["size"]
@@ -196,6 +198,7 @@ def test_sliders_change_the_running_services_by_keyboard(open_page: "Opener", st
         tune(stack, batch_size=before)
 
 
+@NATIVELY
 def test_a_slider_that_is_dragged_quickly_sets_what_it_was_left_at(open_page: "Opener", stack: Stack) -> None:
     """Not what it passed on its way; and then it follows what is in effect again."""
     before = stack.health()["batch"]["size"]
@@ -222,6 +225,7 @@ def test_a_slider_that_is_dragged_quickly_sets_what_it_was_left_at(open_page: "O
         tune(stack, batch_size=before)
 
 
+@NATIVELY
 def test_search_finds_failed_requests_only_when_asked(open_page: "Opener", stack: Stack) -> None:
     """By errors, and by what is not there."""
     httpx.put(f"{stack.storefront}/faults", json={"error_rate": 1}, trust_env=False)
@@ -264,8 +268,19 @@ def test_the_name_of_a_band_is_text_where_it_is_hovered(browser: Browser) -> Non
     page.close()
 
 
-@pytest.mark.parametrize("path", ["/", "/traces", "/dashboards/service", "/doctor"])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+PATHS = ("/", "/traces", "/dashboards/service", "/doctor")
+PAGES = [
+    *(
+        pytest.param("native", path, scheme, marks=pytest.mark.stack)
+        for path in PATHS
+        for scheme in ("light", "dark")
+    ),
+    # With links that only containers have, and the doctor's words on them.
+    *(pytest.param("compose", path, "light", marks=pytest.mark.compose) for path in PATHS),
+]
+
+
+@pytest.mark.parametrize(("stack", "path", "scheme"), PAGES, indirect=["stack"])
 def test_pages_fit_a_phone_and_a_desk(path: str, scheme: str, open_page: "Opener", stack: Stack) -> None:
     """Nothing is cut off at the side, and nothing jumps while figures come, in either scheme."""
     for name, size in (("phone", PHONE), ("desk", DESK)):
@@ -279,6 +294,7 @@ def test_pages_fit_a_phone_and_a_desk(path: str, scheme: str, open_page: "Opener
         keep(page, f"{stack.runtime.kind}-{path.strip('/').replace('/', '-') or 'live'}-{scheme}-{name}")
 
 
+@NATIVELY
 @pytest.mark.parametrize("uid", ["service", "telemetry-pipeline", "collector", "load-test"])
 def test_every_panel_of_a_dashboard_is_drawn(uid: str, open_page: "Opener", stack: Stack) -> None:
     """Grafana's own, from Prometheus; empty ones say so."""
@@ -305,6 +321,7 @@ _LAST_DOT = """box => {
 """Where a chart's latest exemplar is drawn."""
 
 
+@NATIVELY
 def test_a_dot_among_latencies_opens_its_trace(open_page: "Opener", stack: Stack) -> None:
     """The exemplar that Prometheus keeps with the latencies."""
     order_one(stack.settings)
@@ -324,6 +341,7 @@ def test_a_dot_among_latencies_opens_its_trace(open_page: "Opener", stack: Stack
     expect(page.locator(".span").first).to_be_visible(timeout=SOON)
 
 
+@NATIVELY
 def test_a_row_of_slow_requests_searches_its_traces(open_page: "Opener", stack: Stack) -> None:
     """Of that service and operation, and of nothing else."""
     order_one(stack.settings)
@@ -369,6 +387,7 @@ def test_a_part_that_is_down_is_told_on_the_page(
         stack.runtime.start(part)
 
 
+@NATIVELY
 @pytest.mark.parametrize("path", ["/traces", f"/traces/{'a' * 32}"])
 def test_a_jaeger_that_is_frozen_keeps_no_page_away(path: str, open_page: "Opener", stack: Stack) -> None:
     """The page is there at once, and says so when it has waited for long enough."""
@@ -381,6 +400,7 @@ def test_a_jaeger_that_is_frozen_keeps_no_page_away(path: str, open_page: "Opene
         stack.runtime.resume("jaeger")
 
 
+@NATIVELY
 def test_unknown_pages_and_ids_are_answered_in_words(open_page: "Opener") -> None:
     """Never a blank page or a stack trace."""
     expect(open_page("/dashboards/nothing").get_by_text("there is no dashboard nothing")).to_be_visible()
@@ -390,6 +410,7 @@ def test_unknown_pages_and_ids_are_answered_in_words(open_page: "Opener") -> Non
     expect(odd.locator(".card").first).to_contain_text("Jaeger", timeout=SOON)
 
 
+@NATIVELY
 def test_a_browser_of_another_site_cannot_press_the_buttons(console: str) -> None:
     """Its Origin is turned away where the buttons' websocket begins."""
     handshake = f"{console}/_nicegui_ws/socket.io/?EIO=4&transport=polling"

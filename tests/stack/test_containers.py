@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import ByteSize, TypeAdapter
 from rich.console import Console
-from running_stack import Stack
+from running_stack import IN_CONTAINERS, Stack
 
 from stack.compose import runtime as runtime_module
 from stack.compose.engine import Engine
@@ -20,10 +20,7 @@ from stack.errors import StackError
 from stack.runtime import PartState
 from stack.settings import load_settings
 
-pytestmark = [
-    pytest.mark.timeout(3600),
-    pytest.mark.parametrize("stack", [pytest.param("compose", marks=pytest.mark.compose)], indirect=True),
-]
+pytestmark = [pytest.mark.timeout(3600), IN_CONTAINERS]
 PARTS = ("storefront", "inventory", "collector", "jaeger", "prometheus")
 UNPRIVILEGED = 1000
 """User ids below are the machine's own."""

@@ -1,7 +1,8 @@
 """What is seen of an outage: alerts fire and resolve, and every panel has something to show.
 
 One run for all tests: load with some failing requests, the Collector killed until the alerts fire, started
-again, then run with tail sampling for a while.
+again, then run with tail sampling for a while. Natively only: programs, rules and the labels of what is
+scraped are the same in containers, and tests/stack/test_stack.py asks both for them.
 """
 
 import json
@@ -14,13 +15,13 @@ from typing import Any
 
 import httpx
 import pytest
-from running_stack import Stack
+from running_stack import NATIVELY, Stack
 
 from loadtest.activity import Activity
 from loadtest.load.generator import Generator, Load, prometheus_at
 from stack.settings import ROOT
 
-pytestmark = pytest.mark.timeout(3600)
+pytestmark = [pytest.mark.timeout(3600), NATIVELY]
 
 ALERTS = {
     ("TelemetryBreakerOpen", "storefront"),

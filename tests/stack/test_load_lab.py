@@ -1,13 +1,18 @@
-"""The load lab on the real programs, each run in its quick form; and defects planted, which it must find."""
+"""The load lab on the real programs, each run in its quick form; and defects planted, which it must find.
+
+Natively all of it; in containers one whole outage, for the lab does nothing with a container but what
+test_restart.py and test_containers.py do: end, freeze, start, and restart it with variables.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from rich.console import Console
-from running_stack import Stack
+from running_stack import NATIVELY, Stack
 
 from loadtest.lab import Lab
+from loadtest.outage import experiment
 from loadtest.outage.data import OutageRun
 from loadtest.outage.experiment import Outage
 from loadtest.outage.faults import FAULTS, Promise
@@ -27,12 +32,11 @@ NEVER_OPENS = {
     "TELEMETRY_BREAKER_FAILURE_THRESHOLD": "1000000",
     "TELEMETRY_BREAKER_MINIMUM_CALLS": "1000000",
 }
+SHORT_SECONDS = 3.0
 FORGETS = {"TELEMETRY_SPOOL_MAX_AGE_SECONDS": "2"}
 
 
-def outage(
-    stack: Stack, folder: Path, fault: str, variables: Mapping[str, str], seconds: float = 8
-) -> OutageRun:
+def outage(stack: Stack, folder: Path, fault: str, variables: Mapping[str, str]) -> OutageRun:
     """A short outage at a low rate."""
     lab = Lab(stack.settings, stack.runtime, {**SOON, **variables})
     console = Console(quiet=True)
@@ -45,7 +49,13 @@ def judged(run: OutageRun) -> dict[Promise, Verdict]:
     return dict(zip(promises, judge_outage(run), strict=True))
 
 
-@pytest.mark.parametrize("fault", sorted(FAULTS))
+FAULT_BY_RUNTIME = [
+    *(pytest.param("native", fault, marks=pytest.mark.stack) for fault in sorted(FAULTS)),
+    pytest.param("compose", "kill", marks=pytest.mark.compose),
+]
+
+
+@pytest.mark.parametrize(("stack", "fault"), FAULT_BY_RUNTIME, indirect=["stack"])
 def test_what_is_promised_of_an_outage_is_kept(fault: str, stack: Stack, tmp_path: Path) -> None:
     """In every fault; of latency only that it was measured, for this machine does more at once."""
     run = outage(stack, tmp_path, fault, {})
@@ -53,11 +63,21 @@ def test_what_is_promised_of_an_outage_is_kept(fault: str, stack: Stack, tmp_pat
     latency = verdicts.pop(Promise.LATENCY)
     assert latency.judgement != "INVALID", latency
     assert {it.judgement for it in verdicts.values()} == {"PASS"}, verdicts
+    assert run.load.script_errors == []
+    assert run.load.requests > 500
     page = write_report(run, [*verdicts.values(), latency], tmp_path)
     assert page.stat().st_size > 10_000
     assert stack.health()["circuit_breaker"]["opened_total"] == 0, "the services were not put back"
 
 
+@pytest.fixture
+def short_phases(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little load before the fault and after it, where latencies are not compared."""
+    monkeypatch.setattr(experiment, "SHORTEST_PHASE_SECONDS", SHORT_SECONDS)
+
+
+@NATIVELY
+@pytest.mark.usefixtures("short_phases")
 def test_breaker_that_never_opens_is_found(stack: Stack, tmp_path: Path) -> None:
     """Planted by configuration: the one promise that it breaks is told as broken."""
     verdicts = judged(outage(stack, tmp_path, "kill", NEVER_OPENS))
@@ -66,6 +86,8 @@ def test_breaker_that_never_opens_is_found(stack: Stack, tmp_path: Path) -> None
     assert verdicts[Promise.NO_FAILURE].judgement == "PASS"
 
 
+@NATIVELY
+@pytest.mark.usefixtures("short_phases")
 def test_spool_that_loses_records_is_found(stack: Stack, tmp_path: Path) -> None:
     """Planted by configuration: it gives up what is two seconds old."""
     run = outage(stack, tmp_path, "kill", FORGETS)
@@ -97,6 +119,7 @@ def sweep(stack: Stack, folder: Path, *cells: Cell, rate: float, users: int) -> 
         lab.put_back()
 
 
+@NATIVELY
 def test_cells_are_measured(stack: Stack, tmp_path: Path) -> None:
     """A longer delay makes larger batches that arrive later; the ledger is whole in both."""
     quick = Cell(batch=512, delay_ms=100, compression="gzip")
@@ -113,6 +136,7 @@ def test_cells_are_measured(stack: Stack, tmp_path: Path) -> None:
         assert run.rss_bytes > 2**20
 
 
+@NATIVELY
 def test_generator_that_is_too_slow_makes_its_cell_invalid(stack: Stack, tmp_path: Path) -> None:
     """Planted: two shoppers are to make thousands of requests a second."""
     cell = Cell(batch=512, delay_ms=1000, compression="none")
@@ -121,6 +145,7 @@ def test_generator_that_is_too_slow_makes_its_cell_invalid(stack: Stack, tmp_pat
     assert any("of the intended requests" in reason for reason in run.invalid_because)
 
 
+@NATIVELY
 def test_what_is_promised_of_sampling_is_kept(stack: Stack, tmp_path: Path) -> None:
     """Head, rate-limited and tail, read back from Jaeger and Prometheus."""
     lab = SamplingLab(
