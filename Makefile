@@ -15,6 +15,8 @@ RATE ?= 50
 SECONDS ?= 30
 FOLLOW ?=
 TESTS ?=
+# Most tests wait for a process or a socket: two run on each core.
+TEST_PROCESSES ?= $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
 
 ##@ The stack: in containers where they can be had, else natively; RUNTIME=compose or native decides
 .PHONY: up down status doctor logs kill pause resume start
@@ -62,7 +64,7 @@ sampling: $(READY) ## head and tail sampling against what they promise: make sam
 .PHONY: test soak bench-export test-stack test-compose lint format lock dashboards clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -m "not stack and not compose and not soak" --cov --cov-report=term
+	@$(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
 soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 	@$(BIN)/pytest -m soak
 bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory

@@ -1,7 +1,6 @@
 """Fixtures of all tests: a clean environment, and an OTLP receiver on a real socket."""
 
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 import grpc
 import pytest
 from export.misbehaving import make_certificate
+from free_ports import free_port as next_free_port
 from hypothesis import settings
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
@@ -46,7 +46,7 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
     """An OTLP/gRPC server on loopback that keeps what it accepts and misbehaves on demand."""
 
     def __init__(self) -> None:
-        self.port = _free_port()
+        self.port = next_free_port()
         self.answer: Answer = accept
         self.push_answer: Answer | None = None
         self.calls = 0
@@ -171,11 +171,4 @@ def until() -> Callable[[str, Callable[[], object]], None]:
 @pytest.fixture
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on."""
-    return _free_port()
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    return next_free_port()

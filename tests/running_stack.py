@@ -1,14 +1,13 @@
 """The running stack as a fixture, in each runtime: natively, and in the containers of compose.yaml."""
 
 import os
-import socket
 from collections.abc import Callable, Iterator
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from free_ports import free_ports
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rich.console import Console
 
@@ -153,29 +152,3 @@ def _compose() -> Iterator[Stack]:
     finally:
         runtime.clean()
         stand_ins.remove(engine)
-
-
-_FIRST_PORT, _PORTS_EACH, _RANGES = 20_000, 500, 24
-"""Below those that the kernel gives to whoever connects (from 32,768 on): a part that was killed must find
-its own port free again, and who tries to reach it meanwhile must not reach itself."""
-_next_ports = cycle(
-    range(
-        _FIRST_PORT + os.getpid() % _RANGES * _PORTS_EACH,
-        _FIRST_PORT + (os.getpid() % _RANGES + 1) * _PORTS_EACH,
-    )
-)
-"""Another range for each of the processes that run tests at once."""
-
-
-def free_ports() -> dict[str, int]:
-    """A free port for every one of the stack's settings; none of those that were given last."""
-    names_of_ports = [name for name in StackSettings.model_fields if name.endswith("_port")]
-    return {name: next(port for port in _next_ports if _is_free(port)) for name in names_of_ports}
-
-
-def _is_free(port: int) -> bool:
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError:
-        return False
-    return True

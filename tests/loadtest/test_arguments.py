@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from typer.testing import CliRunner
 
 from loadtest.__main__ import commands
@@ -12,7 +13,7 @@ from loadtest.load.arguments import http_url, positive_number, trace_template
 from loadtest.load.generator import Load
 from loadtest.load.shapes import Shape
 from tests.loadtest.running import run_load
-from tests.service.processes import Shop, find_free_port
+from tests.service.processes import Shop
 
 
 @pytest.mark.parametrize(
@@ -94,7 +95,7 @@ def test_workers_meet_on_this_machine_only() -> None:
 def test_shape_is_followed_and_absent_prometheus_warned_of_once(busy_shop: Shop, tmp_path: Path) -> None:
     """A run in five stairs makes three fifths of the requests; nobody listening costs one line."""
     arguments = ("--users", "5", "--rate", "60", "--seconds", "3", "--shape", Shape.STEP.value)
-    url = f"http://127.0.0.1:{find_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     run = run_load(busy_shop, tmp_path / "step.json", *arguments, "--prometheus-url", url)
 
     assert run.exit_status == 0, run.output

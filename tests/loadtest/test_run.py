@@ -7,11 +7,12 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
+from free_ports import free_port
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from loadtest.load.report import LoadResult
 from tests.loadtest.running import load, run_load
-from tests.service.processes import Shop, find_free_port, run_process, wait_for
+from tests.service.processes import Shop, run_process, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_interrupted_run_sums_up_what_it_did(busy_shop: Shop, tmp_path: Path) ->
 
 def test_no_storefront_is_told_at_once() -> None:
     """Instead of a thousand refused connections, the reason and the remedy."""
-    with load("--seconds", "1", port=find_free_port()) as process:
+    with load("--seconds", "1", port=free_port()) as process:
         output, _ = process.communicate(timeout=20)
 
     assert process.returncode == 2
@@ -96,7 +97,7 @@ def test_no_storefront_is_told_at_once() -> None:
 
 def test_page_is_for_this_machine_only(tmp_path: Path) -> None:
     """Locust's own page listens on loopback."""
-    port = find_free_port()
+    port = free_port()
     with run_process(
         ["-m", "loadtest", "ui", "--locust-port", str(port)], tmp_path / "ui.log", PYTHONUNBUFFERED="1"
     ) as process:

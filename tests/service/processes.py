@@ -1,7 +1,6 @@
 """The shop as real processes on free ports, and a receiver that keeps the spans they send."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+from free_ports import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -87,14 +87,6 @@ def _unpack(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
         )
         for scope_spans in resource_spans.scope_spans:
             yield from (ReceivedSpan(service, span) for span in scope_spans.spans)
-
-
-def find_free_port() -> int:
-    """Returns a port that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def wait_for(what: str, look: Callable[[], T | None], *, seconds: float = 20.0) -> T:
@@ -180,7 +172,7 @@ def run_shop(folder: Path) -> Iterator[Shop]:
     """Runs the shop with its databases in `folder/shop` and its logs beside."""
     database_dir = folder / "shop"
     receiver = Receiver()
-    inventory_port = find_free_port()
+    inventory_port = free_port()
     settings = {
         "ENVIRONMENT": "development",
         "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
@@ -193,7 +185,7 @@ def run_shop(folder: Path) -> Iterator[Shop]:
     try:
         with (
             run_service("inventory", database_dir, port=inventory_port, **settings) as inventory,
-            run_service("storefront", database_dir, port=find_free_port(), **settings) as storefront,
+            run_service("storefront", database_dir, port=free_port(), **settings) as storefront,
         ):
             wait_until_alive(inventory)
             wait_until_alive(storefront)

@@ -3,9 +3,10 @@
 import socket
 
 import pytest
+from free_ports import free_port
 
 from service.inventory_client import InventoryClient, InventoryUnavailableError
-from tests.service.processes import Shop, find_free_port
+from tests.service.processes import Shop
 
 
 def test_reserves_what_is_there(shop: Shop) -> None:
@@ -32,7 +33,7 @@ def test_other_answers_mean_unavailable(shop: Shop) -> None:
 def test_refused_connection_means_unavailable() -> None:
     """Nobody there."""
     with (
-        InventoryClient(f"http://127.0.0.1:{find_free_port()}", timeout_seconds=5) as inventory,
+        InventoryClient(f"http://127.0.0.1:{free_port()}", timeout_seconds=5) as inventory,
         pytest.raises(InventoryUnavailableError, match="ConnectError"),
     ):
         inventory.reserve(1, 1)

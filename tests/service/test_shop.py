@@ -9,13 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from free_ports import free_port
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.service.processes import (
     ReceivedSpan,
     Shop,
     clean_environment,
-    find_free_port,
     run_service,
     wait_for,
     wait_until_alive,
@@ -31,10 +31,10 @@ def lonely_storefront(tmp_path_factory: pytest.TempPathFactory) -> Iterator[http
     with run_service(
         "storefront",
         folder / "shop",
-        port=find_free_port(),
+        port=free_port(),
         arguments=("--workers", "2"),
         ENVIRONMENT="production",
-        INVENTORY_URL=f"http://127.0.0.1:{find_free_port()}",
+        INVENTORY_URL=f"http://127.0.0.1:{free_port()}",
         OTEL_TRACES_EXPORTER="none",
     ) as client:
         wait_until_alive(client)
@@ -240,7 +240,7 @@ def test_production_has_no_faults(lonely_storefront: httpx.Client, method: str) 
 def test_malformed_setting_stops_the_start(tmp_path: Path) -> None:
     """The last words of a service that cannot start name the variable."""
     failed = subprocess.run(
-        [sys.executable, "-m", "uvicorn", "service.storefront:app", "--port", str(find_free_port())],
+        [sys.executable, "-m", "uvicorn", "service.storefront:app", "--port", str(free_port())],
         env=clean_environment(INVENTORY_URL="inventory:8001", SHOP_DATABASE_DIR=str(tmp_path)),
         capture_output=True,
         text=True,

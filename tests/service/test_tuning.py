@@ -6,10 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
+from free_ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
 
 from telemetry import names
-from tests.service.processes import find_free_port, run_service, wait_for, wait_until_alive
+from tests.service.processes import run_service, wait_for, wait_until_alive
 
 DEVELOPMENT = {"ENVIRONMENT": "development", "OTEL_TRACES_EXPORTER": "none"}
 
@@ -22,7 +23,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clie
     with run_service(
         "inventory",
         folder / "shop",
-        port=find_free_port(),
+        port=free_port(),
         arguments=("--workers", "2"),
         PROMETHEUS_MULTIPROC_DIR=str(folder / "sockets"),
         **DEVELOPMENT,
@@ -97,7 +98,7 @@ def test_impossible_wish_is_refused_and_changes_nothing(
 def test_a_wish_ends_with_its_service(tmp_path: Path) -> None:
     """A restart brings the configuration back, though the service was killed."""
     for _ in range(2):
-        with run_service("inventory", tmp_path / "shop", port=find_free_port(), **DEVELOPMENT) as client:
+        with run_service("inventory", tmp_path / "shop", port=free_port(), **DEVELOPMENT) as client:
             wait_until_alive(client)
             assert client.get("/tuning").json()["batch_size"] == 512
             client.put("/tuning", json={"batch_size": 9}).raise_for_status()
@@ -110,7 +111,7 @@ def test_production_has_no_such_route(tmp_path: Path) -> None:
     with run_service(
         "inventory",
         tmp_path / "shop",
-        port=find_free_port(),
+        port=free_port(),
         ENVIRONMENT="production",
         OTEL_TRACES_EXPORTER="none",
     ) as client:
