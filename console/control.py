@@ -4,6 +4,7 @@ Only what `make` can do as well, through the same Runtime. Calls that take their
 """
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -38,6 +39,7 @@ class Control:
 
     def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
         self._ports = {"storefront": settings.storefront_port, "inventory": settings.inventory_port}
+        self._environment = {**os.environ, **settings.variables()}
         self._runtime = runtime
         self._one_at_a_time = asyncio.Lock()
         self._one_wish = asyncio.Lock()
@@ -151,6 +153,7 @@ class Control:
         self._burst = burst = await asyncio.create_subprocess_exec(
             *command,
             cwd=ROOT,
+            env=self._environment,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -162,7 +165,7 @@ class Control:
             self._burst = None
         return await burst.wait(), words.decode(errors="replace")
 
-    async def _do(self, act: Callable[[str], None], part: str) -> None:
+    async def _do(self, act: Callable[[str], bool], part: str) -> None:
         async with self._one_at_a_time:
             try:
                 await asyncio.to_thread(act, part)

@@ -2,23 +2,22 @@
 
 import shutil
 import sys
-from contextlib import suppress
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
+from rich.console import Console
 
-from stack.errors import StackError
-from stack.health import get, health_of, wait_for
+from stack.digests import digests
+from stack.lock import locked
 from stack.native.commands import Command
+from stack.native.processes import PartProcesses
 from stack.native.supervisor import Supervisor
 from stack.parts import HOST, Part
 from stack.ports import check_ports
-from stack.runtime import PartState, PartStatus
+from stack.runtime import PartStatus
 from stack.settings import StackSettings
 
 _NAME = "console"
-_START_SECONDS = 30.0
-_LINES_SHOWN = 15
 
 
 class ConsolePage:
@@ -27,13 +26,19 @@ class ConsolePage:
     Args:
         settings: of the stack that it shows.
         kind: of the runtime that the stack is in.
+        console: where it is told why it is started anew.
     """
 
-    def __init__(self, settings: StackSettings, kind: str) -> None:
+    def __init__(self, settings: StackSettings, kind: str, console: Console) -> None:
+        self._settings = settings
+        self._console = console
         self._folder = settings.stack_run_dir.absolute().with_name(f"{settings.stack_run_dir.name}-console")
         self._supervisor = Supervisor(self._folder)
         self._command = Command(
-            _NAME, (sys.executable, "-m", "console"), {**settings.variables(), "RUNTIME": kind}
+            _NAME,
+            (sys.executable, "-m", "console"),
+            {**settings.variables(), "RUNTIME": kind},
+            digests("console", "stack", "grafana/dashboards", "requirements/dev.txt"),
         )
         self.part = Part(
             _NAME,
@@ -42,6 +47,8 @@ class ConsolePage:
             f"http://{HOST}:{settings.console_port}/healthz",
             {"CONSOLE_PORT": settings.console_port},
         )
+        self.processes = PartProcesses(self._supervisor, {_NAME: self.part}, settings, console)
+        """To end, freeze, and start it alone, and for its log."""
 
     def check_port(self) -> None:
         """Whether its port is free, or its own.
@@ -57,23 +64,33 @@ class ConsolePage:
         Raises:
             StackError: its port is taken, or it does not come up.
         """
-        self.check_port()
-        if self._supervisor.is_running and not self._supervisor.is_configured_as([self._command]):
-            self._supervisor.shut_down()
-        if not self._supervisor.is_running:
-            self._supervisor.end_orphans()
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._supervisor.launch([self._command])
-        self._supervisor.start(_NAME)
-        try:
-            wait_for(lambda: get(self.part.health_url), seconds=_START_SECONDS)
-        except StackError as error:
-            raise StackError(f"the console does not become well: {error}{self._last_lines()}") from None
+        with locked(self._settings, self._console):
+            self.check_port()
+            if self._supervisor.is_running:
+                for reason in self._supervisor.configure([self._command]).values():
+                    self._console.print(f"restarting the console: {reason}", highlight=False)
+            else:
+                self._supervisor.end_orphans()
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._supervisor.launch([self._command])
+            self._supervisor.start(_NAME)
+            self._supervisor.thaw()  # a frozen one would never become well
+            self.processes.wait_until_well(_NAME)
+
+    def as_it_is(self) -> Callable[[], None]:
+        """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
+        existed, bring_back = self._folder.exists(), self._supervisor.as_it_is()
+
+        def undo() -> None:
+            bring_back()
+            if not existed:
+                shutil.rmtree(self._folder, ignore_errors=True)
+
+        return undo
 
     def stop(self) -> None:
         """Ends it."""
-        self._supervisor.shut_down()
-        self._supervisor.end_orphans()
+        self._supervisor.end()
 
     def clean(self) -> list[Path]:
         """Ends it and removes its log; returns what was removed."""
@@ -85,25 +102,4 @@ class ConsolePage:
 
     def status(self) -> PartStatus:
         """How it is."""
-        pid = self._supervisor.pids().get(_NAME)
-        if pid is None:
-            return PartStatus(self.part, PartState.STOPPED)
-        state, detail = health_of(self.part)
-        memory = None
-        with suppress(psutil.Error):
-            memory = psutil.Process(pid).memory_info().rss
-        return PartStatus(self.part, state, pid, memory, detail=detail)
-
-    def logs(self, lines: int) -> list[str]:
-        """The last lines of its log.
-
-        Raises:
-            StackError: it was never started.
-        """
-        log = self._supervisor.log_of(_NAME)
-        if not log.exists():
-            raise StackError("the console has no log yet; `make up` starts it")
-        return log.read_text(errors="replace").splitlines()[-lines:]
-
-    def _last_lines(self) -> str:
-        return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in self.logs(_LINES_SHOWN))
+        return self.processes.status(_NAME)

@@ -1,6 +1,6 @@
 """The one interface to the stack, whatever it runs in, and the choice between the kinds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -56,6 +56,10 @@ class Runtime(Protocol):
         """Starts what does not run and waits until every part is well."""
         ...
 
+    def as_it_is(self) -> Callable[[], None]:
+        """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
+        ...
+
     def down(self) -> None:
         """Stops everything; the data stays."""
         ...
@@ -80,20 +84,20 @@ class Runtime(Protocol):
         """The part's last lines, then, when following, each new one."""
         ...
 
-    def kill(self, name: str) -> None:
-        """Ends the part at once (SIGKILL); it stays dead until started."""
+    def kill(self, name: str) -> bool:
+        """Ends the part at once (SIGKILL); it stays dead until started. False: it was dead."""
         ...
 
-    def pause(self, name: str) -> None:
-        """Freezes the part (SIGSTOP): it accepts connections and never answers."""
+    def pause(self, name: str) -> bool:
+        """Freezes the part (SIGSTOP): it accepts connections, never answers. False: it was frozen."""
         ...
 
-    def resume(self, name: str) -> None:
-        """Ends a pause."""
+    def resume(self, name: str) -> bool:
+        """Ends a pause. False: there was none."""
         ...
 
-    def start(self, name: str) -> None:
-        """Starts the part and waits until it is well."""
+    def start(self, name: str) -> bool:
+        """Starts the part and waits until it is well. False: it was up."""
         ...
 
     def restart(self, name: str, variables: Mapping[str, str]) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal, Self
 from dotenv import dotenv_values
 from pydantic import Field, FilePath, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from stack.errors import StackError
+from stack.port_offset import HIGHEST_PORT, PortOffsetSource
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
@@ -37,7 +38,7 @@ _SET_BY_THE_STACK = frozenset(
 )
 """Where spans go and in whose name is the stack's to say, not the shell's that starts it."""
 
-Port = Annotated[int, Field(ge=1, le=65535)]
+Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 
 
 class StackSettings(BaseSettings):
@@ -47,6 +48,9 @@ class StackSettings(BaseSettings):
 
     runtime: Literal["", "compose", "native"] = ""
     """Empty: whichever can be had, containers first."""
+    port_offset: Annotated[int, Field(ge=0, le=HIGHEST_PORT)] = 0
+    """How much higher than in `.env` every port is that is not set itself; run folder and project then have
+    names of their own."""
     stack_run_dir: Path = ROOT / ".stack"
     compose_project_name: str = "fastapi-telemetry"
 
@@ -88,6 +92,19 @@ class StackSettings(BaseSettings):
 
     telemetry_env: FilePath | None = None
     """A file with settings of the services, such as `make tune` recommends; the environment wins over it."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Who wins: the caller, the environment, what PORT_OFFSET moves, `.env`."""
+        del file_secret_settings
+        return init_settings, env_settings, PortOffsetSource(settings_cls), dotenv_settings
 
     def variables(self) -> dict[str, str]:
         """The settings as the environment variables that they were, or would have been, read from."""
@@ -160,12 +177,16 @@ def service_variables(settings: StackSettings) -> dict[str, str]:
     Raises:
         StackError: the file named by `TELEMETRY_ENV` sets what is no setting of the services.
     """
-    in_file = {name: value for name, value in dotenv_values(ENV_FILE).items() if value is not None}
+    in_file = {
+        name: value
+        for name, value in dotenv_values(ENV_FILE).items()
+        if value is not None and is_service_variable(name)
+    }
     in_file |= recommended_variables(settings)
     overriding = {
         name: value
         for name, value in os.environ.items()
-        if (name in in_file or is_service_variable(name)) and name not in _SET_BY_THE_STACK
+        if is_service_variable(name) and name not in _SET_BY_THE_STACK
     }
     return {**in_file, **overriding}
 

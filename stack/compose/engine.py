@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic import ByteSize, TypeAdapter
 
+from stack import child
+from stack.compose.containers import file_variables
 from stack.errors import StackError
 from stack.settings import ROOT, StackSettings, recommended_variables
 
@@ -37,7 +39,12 @@ class Engine:
 
     def __init__(self, settings: StackSettings) -> None:
         self._project = settings.compose_project_name
-        self._environment = {**recommended_variables(settings), **os.environ, **settings.variables()}
+        self._environment = {
+            **recommended_variables(settings),
+            **os.environ,
+            **settings.variables(),
+            **file_variables(),
+        }
 
     def obstacle(self) -> str | None:
         """Why containers cannot be had here; None when an engine with compose answers."""
@@ -92,7 +99,7 @@ class Engine:
         Raises:
             StackError: it cannot be had.
         """
-        if subprocess.run(("docker", "pull", image), env=self._environment, check=False).returncode != 0:
+        if child.run(("docker", "pull", image), environment=self._environment, captures=False).returncode:
             raise StackError(f"{image} could not be pulled whole; docker's words are above")
 
     def docker(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
@@ -210,15 +217,10 @@ class Engine:
         timeout_seconds: float | None = None,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        return child.run(
             ("docker", *arguments),
-            env={**self._environment, **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=timeout_seconds,
+            environment={**self._environment, **environment},
+            timeout_seconds=timeout_seconds,
         )
 
 

@@ -1,13 +1,13 @@
 """The compose runtime: `compose.yaml`, started health-gated and judged from outside."""
 
 import stat
-from collections.abc import Collection, Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from stack.compose.containers import is_running, status_of, why_replaced
 from stack.compose.engine import Engine
 from stack.compose.stand_ins import LABEL
 from stack.errors import StackError
@@ -88,21 +88,32 @@ class ComposeRuntime:
             raise StackError(f"{obstacle}.{_NATIVE_WAY}")
         _check_files_are_readable()
         check_service_settings(self._settings)
-        with locked(self._settings):
+        with locked(self._settings, self._console):
             containers = self._engine.containers()
             self._check_they_are_ours(containers)
-            stopped = [
-                part for part in self._parts.values() if not _is_running(containers.get(part.name, {}))
-            ]
+            stopped = [part for part in self._parts.values() if not is_running(containers.get(part.name, {}))]
             check_ports(stopped, ours=())
             try:
                 self._start(containers)
             except StackError as error:
                 raise StackError(f"{error}{_NATIVE_WAY}") from None
 
+    def as_it_is(self) -> Callable[[], None]:
+        """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
+        before = self._engine.containers() if self._engine.obstacle() is None else {}
+
+        def undo() -> None:
+            with locked(self._settings, self._console):
+                if before:
+                    self._bring_back(before)
+                elif self._engine.obstacle() is None:
+                    self._engine.compose("--profile", "*", "down", "--remove-orphans")
+
+        return undo
+
     def down(self) -> None:
         """Stops and removes the containers; the volumes with their data stay."""
-        with locked(self._settings), self._console.status("stopping"):
+        with locked(self._settings, self._console), self._console.status("stopping"):
             containers = self._engine.containers()
             self._check_they_are_ours(containers)
             self._unpause(containers)
@@ -113,7 +124,7 @@ class ComposeRuntime:
         if self._engine.obstacle() is not None:
             return []
         self.down()
-        with locked(self._settings):
+        with locked(self._settings, self._console):
             volumes = self._engine.volumes()
             if volumes:
                 self._engine.docker("volume", "rm", *volumes)
@@ -125,43 +136,48 @@ class ComposeRuntime:
     def status(self) -> list[PartStatus]:
         """Every part, as it is now."""
         containers = self._engine.containers()
-        running = [each["Id"] for each in containers.values() if _is_running(each)]
+        running = [each["Id"] for each in containers.values() if is_running(each)]
         memory = self._engine.memory_bytes(running)
-        return [_status_of(part, containers.get(part.name), memory) for part in self._parts.values()]
+        return [status_of(part, containers.get(part.name), memory) for part in self._parts.values()]
 
     def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
         """The part's last lines, then, when following, each new one."""
-        self._container(name, "has no log yet")
+        self._container(name)
         arguments = ["logs", "--no-log-prefix", "--no-color", "--tail", str(lines)]
         yield from self._engine.follow(*arguments, *(["--follow"] if follow else []), name)
 
-    def kill(self, name: str) -> None:
+    def kill(self, name: str) -> bool:
         """Ends the part at once (SIGKILL); it stays dead until started."""
-        if self._running(name)["State"]["Paused"]:
+        container = self._container(name)
+        if not is_running(container):
+            return False
+        if container["State"]["Paused"]:
             self._engine.compose("unpause", name)  # the engine kills no frozen container
         self._engine.compose("kill", "--signal", "SIGKILL", name)
+        return True
 
-    def pause(self, name: str) -> None:
+    def pause(self, name: str) -> bool:
         """Freezes the part: it accepts connections and never answers."""
-        if not self._running(name)["State"]["Paused"]:
-            self._engine.compose("pause", name)
+        return self._freeze(name, freezes=True)
 
-    def resume(self, name: str) -> None:
+    def resume(self, name: str) -> bool:
         """Ends a pause."""
-        if self._running(name)["State"]["Paused"]:
-            self._engine.compose("unpause", name)
+        return self._freeze(name, freezes=False)
 
-    def start(self, name: str) -> None:
+    def start(self, name: str) -> bool:
         """Starts the part and waits until it is well."""
         part = self._check_name(name)
-        with locked(self._settings):
+        with locked(self._settings, self._console):
             containers = self._engine.containers()
             container = containers.get(name, {})
             if not containers or (not container and name in self._parts):
                 raise StackError("the stack is not up; `make up` starts it")
             if container and container["State"]["Paused"]:
                 raise StackError(f"the {name} runs but is frozen; `make resume PART={name}` lets it go on")
-            if not _is_running(container):
+            if is_running(container):
+                if health_of(part)[0] is PartState.UP:
+                    return False
+            else:
                 check_ports([part], ours=())
             if container:
                 self._engine.compose("start", name)
@@ -169,11 +185,12 @@ class ComposeRuntime:
                 # Of a profile: it has no container before it is asked for by name.
                 self._engine.compose("up", "--detach", "--no-deps", name)
             self._wait_until_well(part)
+        return True
 
     def restart(self, name: str, variables: Mapping[str, str]) -> None:
         """Stops the part as a user would and starts it with these variables over its own."""
         part = self._check_name(name)
-        with locked(self._settings):
+        with locked(self._settings, self._console):
             if name not in self._engine.containers():
                 raise StackError("the stack is not up; `make up` starts it")
             self._engine.recreate(name, variables)
@@ -217,6 +234,27 @@ class ComposeRuntime:
                 raise StackError(f"{error}{self._words_of_the_sick()}") from None
             for part in self._parts.values():
                 self._wait_until_well(part)
+
+        after = self._engine.containers()
+        for name in containers.keys() & after.keys() & self._parts.keys():
+            reason = why_replaced(containers[name], after[name])
+            if reason:
+                self._console.print(f"restarted the {name}: {reason}", highlight=False, soft_wrap=True)
+
+    def _bring_back(self, before: Mapping[str, dict[str, Any]]) -> None:
+        """What did not run does not; what ran does, with what it has now."""
+        now = self._engine.containers()
+        added = sorted(now.keys() - before.keys())
+        if added:
+            self._engine.compose("rm", "--stop", "--force", *added)
+        stopped = sorted(
+            name for name in now.keys() & before.keys() if is_running(now[name]) > is_running(before[name])
+        )
+        if stopped:
+            self._engine.compose("stop", *stopped)
+        ran = sorted(name for name in before if is_running(before[name]) > is_running(now.get(name, {})))
+        if ran:
+            self._engine.compose("up", "--detach", "--no-build", "--no-deps", *ran)
 
     def _wait_until_well(self, part: Part) -> None:
         try:
@@ -263,35 +301,28 @@ class ComposeRuntime:
             raise StackError(f"there is no part {name!r}; PART is one of {', '.join(self._parts)}")
         return self._named[name]
 
-    def _container(self, name: str, what: str) -> dict[str, Any]:
+    def _container(self, name: str) -> dict[str, Any]:
+        """The part's container.
+
+        Raises:
+            StackError: there is none.
+        """
         self._check_name(name)
-        container = self._engine.containers().get(name)
-        if container is None:
-            raise StackError(f"the {name} {what}; start it with `make start PART={name}` or `make up`")
-        return container
+        containers = self._engine.containers()
+        if not containers:
+            raise StackError("the stack is not up; `make up` starts it")
+        if name not in containers:
+            raise StackError(f"the {name} was never started; `make start PART={name}` or `make up` starts it")
+        return containers[name]
 
-    def _running(self, name: str) -> dict[str, Any]:
-        container = self._container(name, "does not run")
-        if not _is_running(container):
+    def _freeze(self, name: str, *, freezes: bool) -> bool:
+        container = self._container(name)
+        if not is_running(container):
             raise StackError(f"the {name} does not run; `make start PART={name}` or `make up` starts it")
-        return container
-
-
-def _status_of(part: Part, container: dict[str, Any] | None, memory: Mapping[str, int]) -> PartStatus:
-    if container is None:
-        return PartStatus(part, PartState.STOPPED)
-    state = container["State"]
-    if not _is_running(container):
-        why = "out of memory" if state["OOMKilled"] else f"exit status {state['ExitCode']}"
-        return PartStatus(part, PartState.STOPPED, detail=why)
-    started = datetime.fromisoformat(state["StartedAt"])
-    uptime = (datetime.now(UTC) - started).total_seconds()
-    found, detail = (PartState.PAUSED, "") if state["Paused"] else health_of(part)
-    return PartStatus(part, found, state["Pid"], memory.get(container["Id"]), uptime, detail)
-
-
-def _is_running(container: Mapping[str, Any]) -> bool:
-    return bool(container) and bool(container["State"]["Running"])
+        if container["State"]["Paused"] == freezes:
+            return False
+        self._engine.compose("pause" if freezes else "unpause", name)
+        return True
 
 
 def _check_files_are_readable() -> None:

@@ -1,15 +1,17 @@
 """How each part is run without containers: its command, and the environment that the shared files read."""
 
+import os
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from stack.digests import digests
 from stack.native.sockets import socket_folder
 from stack.parts import HOST, SlowLink
 from stack.settings import ROOT, StackSettings, service_variables
 
-_TAIL_SAMPLING = ("--config", str(ROOT / "collector/tail_sampling.yaml"))
+_TAIL_SAMPLING = "collector/tail_sampling.yaml"
 """Laid over the first file."""
 _LONGEST_WORKER_SOCKET = "00000000-999.sock"
 
@@ -21,6 +23,8 @@ class Command:
     name: str
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what it reads when it starts, by path: edited, it is to be started anew."""
 
 
 def commands_of(
@@ -28,6 +32,7 @@ def commands_of(
 ) -> tuple[Command, ...]:
     """What to run, in the order in which it is started."""
     data = run_folder / "data"
+    samples_tails = settings.tail_sampling_percentage is not None
     return (
         Command(
             "jaeger",
@@ -43,14 +48,16 @@ def commands_of(
                 "PROMETHEUS_URL": f"http://{HOST}:{settings.prometheus_port}",
                 "JAEGER_MAX_TRACES": str(settings.jaeger_max_traces),
             },
+            digests("jaeger/config.yaml"),
         ),
         Command(
             "collector",
             (
                 *(str(programs["otelcol-contrib"]), "--config", str(ROOT / "collector/config.yaml")),
-                *(() if settings.tail_sampling_percentage is None else _TAIL_SAMPLING),
+                *(("--config", str(ROOT / _TAIL_SAMPLING)) if samples_tails else ()),
             ),
             {
+                **_of_the_shell("COLLECTOR_MEMORY_LIMIT_MIB", "COLLECTOR_QUEUE_SPANS"),
                 **_tail_variables(settings),
                 "COLLECTOR_OTLP_GRPC_ENDPOINT": f"{HOST}:{settings.otlp_grpc_port}",
                 "COLLECTOR_OTLP_HTTP_ENDPOINT": f"{HOST}:{settings.otlp_http_port}",
@@ -61,6 +68,7 @@ def commands_of(
                 "SPAN_METRICS_ENDPOINT": f"{HOST}:{settings.span_metrics_port}",
                 "JAEGER_OTLP_HTTP_URL": f"http://{HOST}:{settings.jaeger_otlp_http_port}",
             },
+            digests("collector/config.yaml", *((_TAIL_SAMPLING,) if samples_tails else ())),
         ),
         Command(
             "prometheus",
@@ -74,6 +82,7 @@ def commands_of(
                 "--web.cors.origin=none",  # see compose.yaml
             ),
             {},
+            digests("prometheus/prometheus.yml", "prometheus/rules"),
         ),
         _service("inventory", settings.inventory_port, settings, run_folder, workers=1),
         _service(
@@ -104,6 +113,11 @@ def slow_link(settings: StackSettings) -> SlowLink:
 def _tail_variables(settings: StackSettings) -> dict[str, str]:
     share = settings.tail_sampling_percentage
     return {} if share is None else {"TAIL_SAMPLING_PERCENTAGE": f"{share:g}"}
+
+
+def _of_the_shell(*names: str) -> dict[str, str]:
+    """What the shared file has a default for."""
+    return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def prometheus_folder(run_folder: Path) -> Path:
@@ -144,4 +158,6 @@ def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *,
                 socket_folder(run_folder, name, longest_file=_LONGEST_WORKER_SOCKET)
             ),
         },
+        # Its code, the library's, and what is installed beside them.
+        digests("service", "telemetry", "requirements/dev.txt"),
     )

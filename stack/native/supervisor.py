@@ -4,10 +4,11 @@ It restarts nothing: what was killed stays dead until it is started.
 """
 
 import os
-import shlex
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
@@ -18,14 +19,21 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
+from stack.interruption import shielded
 from stack.native.commands import Command
+from stack.native.configuration import (
+    MARK,
+    STOP_SECONDS,
+    head_of,
+    logs_in,
+    render,
+    render_part,
+    sections_of,
+    why_changed,
+)
 from stack.native.sockets import socket_folder
-from stack.settings import ROOT, is_service_variable
+from stack.settings import is_service_variable
 
-MARK = "FASTAPI_TELEMETRY_STACK_RUN"
-"""Each process of a run carries its folder in this variable: known as ours even without its parent."""
-
-_STOP_SECONDS = 15
 _START_SECONDS = 10.0
 
 
@@ -50,11 +58,7 @@ class Supervisor:
 
     def log_of(self, name: str) -> Path:
         """Where a part's output goes."""
-        return self._folder / "logs" / f"{name}.log"
-
-    def is_configured_as(self, commands: Iterable[Command]) -> bool:
-        """Whether the running supervisord was started with exactly these commands."""
-        return self._configuration.exists() and self._configuration.read_text() == self._render(commands)
+        return logs_in(self._folder) / f"{name}.log"
 
     def launch(self, commands: Iterable[Command]) -> None:
         """Starts supervisord, with none of the commands running yet.
@@ -62,27 +66,33 @@ class Supervisor:
         Raises:
             StackError: it does not come up.
         """
-        for folder in (self.log_of("supervisord").parent, self._socket.parent):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._configuration.touch(mode=0o600)  # headers of an exporter may be secrets
-        self._configuration.write_text(self._render(commands))
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(self._configuration)],
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            # Parts inherit supervisord's environment: what the services read is each command's to say.
-            env={name: value for name, value in os.environ.items() if not is_service_variable(name)},
-        )
-        if done.returncode != 0:
-            raise StackError(f"supervisord did not start:\n{done.stderr or done.stdout}")
+        self._launch(self._render(commands))
 
-        def answers() -> None:
-            if not self.is_running:
-                raise NotYetError("supervisord does not answer on its socket")
+    def configure(self, commands: Iterable[Command]) -> Mapping[str, str]:
+        """Gives the running supervisord these commands: a part whose command is another one is stopped.
 
-        wait_for(answers, seconds=_START_SECONDS)
+        Returns:
+            Why, by the part's name, for each that was stopped.
+        """
+        return self._apply(self._render(commands))
+
+    def as_it_is(self) -> Callable[[], None]:
+        """Notes what runs, and with what; what it returns brings that back, without waiting for it."""
+        if not self.is_running:
+            return self.end
+        text, running = self._configuration.read_text(), set(self.pids())
+
+        def bring_back() -> None:
+            if self.is_running:
+                self._apply(text)
+            else:
+                self.end_orphans()
+                self._launch(text)
+            self._stop(set(self.pids()) - running)
+            for name in sorted(running):
+                self.start(name)
+
+        return bring_back
 
     def pids(self) -> Mapping[str, int]:
         """The process of each part that runs."""
@@ -111,16 +121,22 @@ class Supervisor:
             if fault.faultCode != Faults.ALREADY_STARTED:
                 raise StackError(f"the {name} cannot be started: {fault.faultString}") from fault
 
-    def replace(self, command: Command, commands: Iterable[Command]) -> None:
-        """Stops a part and makes this its command from now on; `commands` are all, it among them."""
-        name = command.name
-        self._configuration.write_text(self._render(commands))
-        self._call("supervisor.reloadConfig")
-        if name in self.pids():
-            self._call("supervisor.stopProcess", name)
-        # Only by being taken out does it get its new command.
-        self._call("supervisor.removeProcessGroup", name)
-        self._call("supervisor.addProcessGroup", name)
+    def thaw(self) -> None:
+        """Lets every frozen part go on."""
+        for pid in self.pids().values():
+            with suppress(ProcessLookupError):  # it ended at once
+                os.killpg(pid, signal.SIGCONT)
+
+    def replace(self, command: Command) -> None:
+        """Stops a part and makes this its command from now on."""
+        before = self._configuration.read_text()
+        sections = {**sections_of(before), command.name: render_part(command, self._folder)}
+        self._apply(head_of(before) + "\n".join(section.rstrip("\n") + "\n" for section in sections.values()))
+
+    def end(self) -> None:
+        """Stops everything, whatever its supervisord can still do about it."""
+        self.shut_down()
+        self.end_orphans()
 
     def shut_down(self) -> None:
         """Stops every part, then supervisord itself, and waits for its end."""
@@ -131,20 +147,20 @@ class Supervisor:
             # A frozen process would not see the request to stop.
             child.resume()
         self._call("supervisor.shutdown")
-        psutil.wait_procs([daemon], timeout=2 * _STOP_SECONDS)
+        psutil.wait_procs([daemon], timeout=2 * STOP_SECONDS)
 
     def end_orphans(self) -> None:
         """Ends what a supervisord of this folder left behind when it was killed itself."""
         orphans = []
         for process in psutil.process_iter():
             try:
-                if process.environ().get(MARK) == str(self._folder):
+                if process.environ().get(MARK) == str(self._folder) and process.pid != os.getpid():
                     orphans.append(process)
             except psutil.Error:
                 continue  # gone meanwhile, or somebody else's
         for process in orphans:
             process.kill()
-        psutil.wait_procs(orphans, timeout=_STOP_SECONDS)
+        psutil.wait_procs(orphans, timeout=STOP_SECONDS)
 
     def _call(self, method: str, *arguments: object) -> object:
         # ServerProxy wants a host; the transport goes to the socket.
@@ -156,49 +172,81 @@ class Supervisor:
             return cast("object", target(*arguments))
 
     def _render(self, commands: Iterable[Command]) -> str:
-        logs = self.log_of("supervisord").parent
-        sections = [
-            f"""\
-[unix_http_server]
-file={_literal(self._socket)}
-chmod=0600
+        return render(commands, folder=self._folder, socket=self._socket, pid_file=self._pid_file)
 
-[supervisord]
-directory={_literal(ROOT)}
-logfile={_literal(logs / "supervisord.log")}
-logfile_maxbytes=1MB
-logfile_backups=1
-pidfile={_literal(self._pid_file)}
-childlogdir={_literal(logs)}
-silent=true
+    def _write(self, text: str) -> None:
+        """Whole or not at all, and for its owner alone: headers of an exporter may be secrets."""
+        unfinished = self._configuration.with_suffix(".new")
+        unfinished.unlink(missing_ok=True)
+        unfinished.touch(mode=0o600)
+        unfinished.write_text(text)
+        unfinished.replace(self._configuration)
 
-[rpcinterface:supervisor]
-supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
-"""
-        ]
-        sections += [self._render_part(command) for command in commands]
-        return "\n".join(sections)
+    def _launch(self, text: str) -> None:
+        for folder in (logs_in(self._folder), self._socket.parent):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._write(text)
+        foreign = {name: value for name, value in os.environ.items() if not is_service_variable(name)}
+        with shielded():  # half started, nobody would know it
+            done = subprocess.run(
+                [
+                    *(sys.executable, "-W", "ignore", "-m", "supervisor.supervisord"),
+                    "-c",
+                    str(self._configuration),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                # Parts inherit supervisord's environment: what the services read is each command's to say.
+                env={**foreign, MARK: str(self._folder)},
+                start_new_session=True,  # Ctrl-C is not meant for it
+            )
+            if done.returncode != 0:
+                raise StackError(f"supervisord did not start:\n{done.stderr or done.stdout}")
 
-    def _render_part(self, command: Command) -> str:
-        # Through env(1): supervisord's own `environment` cannot hold a quotation mark.
-        variables = [f"{name}={value}" for name, value in {**command.environment, MARK: self._folder}.items()]
-        words = shlex.join(["/usr/bin/env", *variables, *command.arguments])
-        return f"""\
-[program:{command.name}]
-command={_literal(words)}
-autostart=false
-autorestart=false
-startsecs=0
-stopwaitsecs={_STOP_SECONDS}
-stopasgroup=true
-killasgroup=true
-redirect_stderr=true
-stdout_logfile={_literal(self.log_of(command.name))}
-stdout_logfile_maxbytes=10MB
-stdout_logfile_backups=2
-"""
+            def answers() -> None:
+                if not self.is_running:
+                    raise NotYetError("supervisord does not answer on its socket")
 
+            wait_for(answers, seconds=_START_SECONDS)
 
-def _literal(value: object) -> str:
-    # supervisord expands %(names)s.
-    return str(value).replace("%", "%%")
+    def _apply(self, text: str) -> Mapping[str, str]:
+        """Makes the running supervisord one of this configuration; cut off, it the next goes on with it."""
+        before = self._configuration.read_text() if self._configuration.exists() else ""
+        if head_of(before) != head_of(text):
+            self.end()
+            self._launch(text)
+            return dict.fromkeys(sections_of(text), "the run was moved")
+        self._write(text)
+        # Compared with what it has in memory, whatever was in the file before.
+        ((added, changed, removed),) = cast(
+            "list[tuple[list[str], list[str], list[str]]]", self._call("supervisor.reloadConfig")
+        )
+        self._stop({*changed, *removed})
+        # Only by being taken out does a part get another command.
+        for name in (*changed, *removed):
+            self._call("supervisor.removeProcessGroup", name)
+        for name in (*changed, *added):
+            self._call("supervisor.addProcessGroup", name)
+        old, new = sections_of(before), sections_of(text)
+        return {name: why_changed(old.get(name, ""), new[name]) for name in new if name in changed}
+
+    def _stop(self, names: AbstractSet[str]) -> None:
+        """Stops parts as a user would, all at once, and waits for their end."""
+        pids = {name: pid for name, pid in self.pids().items() if name in names}
+        processes = []
+        for name, pid in pids.items():
+            with suppress(psutil.NoSuchProcess):
+                process = psutil.Process(pid)
+                process.resume()  # a frozen one would not see the request to stop
+                processes.append(process)
+            with suppress(Fault):  # it ended meanwhile
+                self._call("supervisor.stopProcess", name, False)
+        psutil.wait_procs(processes, timeout=2 * STOP_SECONDS)
+
+        def are_gone() -> None:
+            if names & self.pids().keys():
+                raise NotYetError(f"supervisord does not stop {', '.join(names & self.pids().keys())}")
+
+        wait_for(are_gone, seconds=STOP_SECONDS)

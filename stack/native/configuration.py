@@ -1,0 +1,114 @@
+"""supervisord's configuration: written from commands, and read back to say what changed."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from stack.digests import edited, written
+from stack.native.commands import Command
+from stack.settings import ROOT
+
+MARK = "FASTAPI_TELEMETRY_STACK_RUN"
+"""Each process of a run carries its folder in this variable: known as ours even without its parent."""
+_FILES = "FASTAPI_TELEMETRY_STACK_FILES"
+"""And in this one the digests of what it read: an edited file makes another command of it."""
+
+STOP_SECONDS = 15
+_PART = re.compile(r"^\[program:(.+)\]$", re.MULTILINE)
+
+
+def render(commands: Iterable[Command], *, folder: Path, socket: Path, pid_file: Path) -> str:
+    """The whole file, for a run in this folder."""
+    logs = logs_in(folder)
+    sections = [
+        f"""\
+[unix_http_server]
+file={_literal(socket)}
+chmod=0600
+
+[supervisord]
+directory={_literal(ROOT)}
+logfile={_literal(logs / "supervisord.log")}
+logfile_maxbytes=1MB
+logfile_backups=1
+pidfile={_literal(pid_file)}
+childlogdir={_literal(logs)}
+silent=true
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+"""
+    ]
+    sections += [render_part(command, folder) for command in commands]
+    return "\n".join(sections)
+
+
+def render_part(command: Command, folder: Path) -> str:
+    """One part's section."""
+    own = {MARK: str(folder), **({_FILES: written(command.files)} if command.files else {})}
+    # Through env(1): supervisord's own `environment` cannot hold a quotation mark.
+    variables = [f"{name}={value}" for name, value in {**command.environment, **own}.items()]
+    words = shlex.join(["/usr/bin/env", *variables, *command.arguments])
+    return f"""\
+[program:{command.name}]
+command={_literal(words)}
+autostart=false
+autorestart=false
+startsecs=0
+stopwaitsecs={STOP_SECONDS}
+stopasgroup=true
+killasgroup=true
+redirect_stderr=true
+stdout_logfile={_literal(logs_in(folder) / f"{command.name}.log")}
+stdout_logfile_maxbytes=10MB
+stdout_logfile_backups=2
+"""
+
+
+def logs_in(folder: Path) -> Path:
+    """Where the output of a run's parts goes."""
+    return folder / "logs"
+
+
+def head_of(text: str) -> str:
+    """What stands above the parts."""
+    first = _PART.search(text)
+    return text[: first.start()] if first else text
+
+
+def sections_of(text: str) -> dict[str, str]:
+    """Each part's section, by its name."""
+    found = list(_PART.finditer(text))
+    ends = [each.start() for each in found[1:]] + [len(text)]
+    return {each[1]: text[each.start() : end] for each, end in zip(found, ends, strict=True)}
+
+
+def why_changed(before: str, after: str) -> str:
+    """What differs between two sections of a part; no values, for they may be secrets."""
+    (old_variables, old_arguments), (variables, arguments) = _command_in(before), _command_in(after)
+    files = edited(old_variables.pop(_FILES, ""), variables.pop(_FILES, ""))
+    names = sorted(
+        name
+        for name in old_variables | variables
+        if old_variables.get(name) != variables.get(name) and name != MARK
+    )
+    reasons = [f"{path} was edited" for path in files]
+    if names:
+        reasons.append(f"{', '.join(names)} changed")
+    if old_arguments != arguments and not reasons:
+        reasons.append("its command changed")
+    return " and ".join(reasons) or "it still ran with older settings"
+
+
+def _command_in(section: str) -> tuple[dict[str, str], list[str]]:
+    found = re.search(r"^command=(.*)$", section, re.MULTILINE)
+    words = shlex.split(found[1].replace("%%", "%"))[1:] if found else []
+    arguments = next((n for n, word in enumerate(words) if not re.match(r"\w+=", word)), len(words))
+    pairs = (word.partition("=") for word in words[:arguments])
+    return {name: value for name, _, value in pairs}, words[arguments:]
+
+
+def _literal(value: object) -> str:
+    # supervisord expands %(names)s.
+    return str(value).replace("%", "%%")

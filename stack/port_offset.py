@@ -1,0 +1,55 @@
+"""`PORT_OFFSET=1000`: a second stack beside the first, every port of `.env` so much higher."""
+
+from typing import Any
+
+from dotenv import dotenv_values
+from pydantic.fields import FieldInfo
+from pydantic_settings import PydanticBaseSettingsSource
+
+from stack.errors import StackError
+
+HIGHEST_PORT = 65535
+
+
+class PortOffsetSource(PydanticBaseSettingsSource):
+    """Moves what only `.env` or a default says; whatever is said elsewhere wins over it."""
+
+    def get_field_value(
+        self,
+        field: FieldInfo,  # noqa: ARG002 - as the base class has it
+        field_name: str,
+    ) -> tuple[Any, str, bool]:
+        """Nothing field by field: see `__call__`."""
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The ports, the run folder and the project's name of the moved stack.
+
+        Raises:
+            StackError: a port would lie above 65535.
+        """
+        file = self.config["env_file"]
+        in_file = {name.lower(): value for name, value in dotenv_values(str(file)).items()}
+        try:
+            offset = int(self.current_state.get("port_offset") or in_file.get("port_offset") or 0)
+        except ValueError:
+            return {}  # the field's own check says it better
+        if offset <= 0:
+            return {}
+        fields = self.settings_cls.model_fields
+        moved: dict[str, Any] = {
+            name: f"{in_file.get(name) or fields[name].default}-{offset}"
+            for name in ("stack_run_dir", "compose_project_name")
+        }
+        ports = {name: value for name, value in in_file.items() if name.endswith("_port") and name in fields}
+        for name, value in ports.items():
+            if value is None or not value.isdecimal():
+                continue
+            moved[name] = int(value) + offset
+            if moved[name] > HIGHEST_PORT and not self.current_state.get(name):
+                highest = max(int(each) for each in ports.values() if each and each.isdecimal())
+                raise StackError(
+                    f"PORT_OFFSET={offset} moves {name.upper()} from {value} to {moved[name]}, above "
+                    f"{HIGHEST_PORT}: {HIGHEST_PORT - highest} is the largest offset that fits them all"
+                )
+        return moved
