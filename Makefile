@@ -99,7 +99,7 @@ clean: ## stop the stack; remove its data, the virtual environment and every too
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger, prometheus or grafana)))
+part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger, prometheus, console or grafana)))
 
 # The stamp is written last: an interrupted set-up goes on.
 $(READY): requirements/dev.txt requirements/uv.txt requirements/install.py pyproject.toml

@@ -5,12 +5,12 @@ import sys
 from importlib import import_module
 
 import typer
-from dotenv import dotenv_values
 from rich.markup import escape
 
-from loadtest.load.generator import PROJECT
 from loadtest.options import console
 from stack.errors import StackError
+from stack.records import recall
+from stack.settings import load_settings
 from telemetry.errors import TelemetryError
 
 COMMANDS = {
@@ -37,12 +37,12 @@ def commands(asked: str) -> typer.Typer:
 
 
 def main() -> None:
-    """Runs a command, with the ports of `.env` unless the environment has its own."""
-    for name, value in dotenv_values(PROJECT / ".env").items():
-        # No more of it: settings of the services have their own order of who wins.
-        if name.endswith("_PORT") and value is not None:
-            os.environ.setdefault(name, value)
+    """Runs a command on the run that was started, or would be: with its ports."""
     try:
+        recall(console)
+        # No more of them: settings of the services have their own order of who wins.
+        ports = {name: value for name, value in load_settings().variables().items() if name.endswith("_PORT")}
+        os.environ.update(ports)
         commands(sys.argv[1] if len(sys.argv) > 1 else "")()
     except (StackError, TelemetryError) as error:
         console.print(f"[bold red]failed[/] {escape(str(error))}", highlight=False)

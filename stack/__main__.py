@@ -1,7 +1,8 @@
 """`python -m stack …`: what the Makefile's targets call."""
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Protocol
 
 import typer
 from rich.console import Console
@@ -13,11 +14,15 @@ from stack.console_page import ConsolePage
 from stack.current import current_stack
 from stack.doctor import Judgement, examine
 from stack.errors import StackError
+from stack.interruption import Interrupted, raise_on_signals, undone_when_interrupted
+from stack.lock import locked
 from stack.native.programs import ensure_programs
 from stack.native.runtime import NativeRuntime
+from stack.parts import toxiproxy_part
+from stack.records import recall, record_of
 from stack.report import print_findings, print_missing, print_parts
 from stack.runtime import PartState
-from stack.settings import load_settings
+from stack.settings import load_settings, load_settings_anyway
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
 # Nobody folds a log: what is not a terminal gets lines as long as they are.
@@ -26,21 +31,36 @@ console = Console(width=None if sys.stdout.isatty() else 160)
 PartName = Annotated[str, typer.Argument(help="A part's name, as `make status` shows it.")]
 
 
+class _Parts(Protocol):
+    """What can be done to a part by its name, whether the runtime or the console's own supervisor has it."""
+
+    def kill(self, name: str) -> bool: ...
+    def pause(self, name: str) -> bool: ...
+    def resume(self, name: str) -> bool: ...
+    def start(self, name: str) -> bool: ...
+
+
 @cli.command()
 def up() -> None:
     """Starts the stack and proves that it works."""
     settings, runtime, reason = current_stack(console, to_start=True)
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
-    page = ConsolePage(settings, runtime.kind)
-    page.check_port()  # before anything is started, like the others
-    runtime.up()
-    with console.status("sending a canary order and reading its trace and metrics back"):
-        canary = send_canary(settings)
-    console.print(
-        f"canary: an order went through both services; its trace {canary} is in Jaeger, "
-        "with spans of both, and Prometheus counted it"
-    )
-    page.start()
+    page = ConsolePage(settings, runtime.kind, console)
+    record = record_of(settings)
+    with locked(settings, console):
+        was_known = record.file.exists()
+        undo_record = (lambda: None) if was_known else record.forget
+        with undone_when_interrupted(console, undo_record, runtime.as_it_is(), page.as_it_is()):
+            page.check_port()  # before anything is started, like the others
+            record.keep()
+            runtime.up()
+            with console.status("sending a canary order and reading its trace and metrics back"):
+                canary = send_canary(settings)
+            console.print(
+                f"canary: an order went through both services; its trace {canary} is in Jaeger, "
+                "with spans of both, and Prometheus counted it"
+            )
+            page.start()
     parts = [*runtime.status(), page.status()]
     print_parts(console, parts)
     print_missing(console, runtime.missing)
@@ -58,29 +78,34 @@ def build() -> None:
 @cli.command()
 def down() -> None:
     """Stops the stack; its data stays."""
-    settings, runtime, _ = current_stack(console)
-    ConsolePage(settings, runtime.kind).stop()
+    recall(console)
+    settings, runtime, _ = current_stack(console, settings=load_settings_anyway(console))
+    ConsolePage(settings, runtime.kind, console).stop()
     runtime.down()
+    record_of(settings).forget()
     console.print(f"the stack ({runtime.kind}) is down; its data stays until `make clean`")
 
 
 @cli.command()
 def clean() -> None:
     """Stops the stack in every runtime and removes its data."""
-    settings = load_settings()
-    for folder in ConsolePage(settings, "").clean():
+    recall(console)
+    settings = load_settings_anyway(console)
+    for folder in ConsolePage(settings, "", console).clean():
         console.print(f"removed folder {folder}", soft_wrap=True, highlight=False)
     for runtime in (ComposeRuntime(settings, console), NativeRuntime(settings, console)):
         for removed in runtime.clean():
             console.print(f"removed {removed}", soft_wrap=True, highlight=False)
+    record_of(settings).forget()
 
 
 @cli.command()
 def status() -> None:
     """Shows every part, with its process; fails when one is not up."""
-    settings, runtime, reason = current_stack(console)
+    recall(console)
+    settings, runtime, reason = current_stack(console, settings=load_settings_anyway(console))
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
-    parts = [*runtime.status(), ConsolePage(settings, runtime.kind).status()]
+    parts = [*runtime.status(), ConsolePage(settings, runtime.kind, console).status()]
     print_parts(console, parts, with_processes=True)
     print_missing(console, runtime.missing)
     if any(part.state is not PartState.UP for part in parts):
@@ -90,8 +115,9 @@ def status() -> None:
 @cli.command()
 def doctor() -> None:
     """Says what is up, what is not, why, and what to do; fails when something is ill."""
+    recall(console)
     settings, runtime, reason = current_stack(console)
-    findings = examine(settings, runtime, reason, ConsolePage(settings, runtime.kind))
+    findings = examine(settings, runtime, reason, ConsolePage(settings, runtime.kind, console))
     print_findings(console, findings)
     if any(finding.judgement is Judgement.ILL for finding in findings):
         raise typer.Exit(1)
@@ -105,48 +131,72 @@ def logs(
     follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Shows a part's log."""
-    settings, runtime, _ = current_stack(console)
-    page = ConsolePage(settings, runtime.kind)
-    is_page = name == page.part.name
-    for line in page.logs(lines) if is_page else runtime.logs(name, lines=lines, follow=follow):
+    recall(console)
+    settings, runtime, _ = current_stack(console, settings=load_settings_anyway(console))
+    page = ConsolePage(settings, runtime.kind, console)
+    owner = page.processes if name == page.part.name else runtime
+    for line in owner.logs(name, lines=lines, follow=follow):
         print(line)  # noqa: T201 - a log is shown as it is, without markup
 
 
 @cli.command()
 def kill(name: PartName) -> None:
     """Ends a part at once (SIGKILL); it stays dead until started."""
-    current_stack(console)[1].kill(name)
-    console.print(f"the {name} is dead; `make start PART={name}` brings it back")
+    _act(
+        name,
+        lambda parts: parts.kill(name),
+        "is dead",
+        "was dead already",
+        f"`make start PART={name}` brings it back",
+    )
 
 
 @cli.command()
 def pause(name: PartName) -> None:
     """Freezes a part (SIGSTOP)."""
-    current_stack(console)[1].pause(name)
-    console.print(f"the {name} is frozen; `make resume PART={name}` goes on")
+    _act(
+        name,
+        lambda parts: parts.pause(name),
+        "is frozen",
+        "was frozen already",
+        f"`make resume PART={name}` goes on",
+    )
 
 
 @cli.command()
 def resume(name: PartName) -> None:
     """Lets a frozen part go on."""
-    current_stack(console)[1].resume(name)
-    console.print(f"the {name} goes on")
+    _act(name, lambda parts: parts.resume(name), "goes on", "was not frozen: there was nothing to do")
 
 
 @cli.command()
 def start(name: PartName) -> None:
     """Starts a part and waits until it is well."""
-    current_stack(console)[1].start(name)
-    console.print(f"the {name} is up")
+    _act(name, lambda parts: parts.start(name), "is up", "was up already: there was nothing to do")
+
+
+def _act(name: str, act: Callable[[_Parts], bool], done: str, nothing: str, then: str = "") -> None:
+    """Does something to a part, and says what was done, or that there was nothing to do."""
+    recall(console)
+    settings, runtime, _ = current_stack(console)
+    page = ConsolePage(settings, runtime.kind, console)
+    known = [*runtime.endpoints, page.part.name]
+    if name not in (*known, toxiproxy_part(settings).name):
+        raise StackError(f"there is no part {name!r}; PART is one of {', '.join(known)}")
+    has_acted = act(page.processes if name == page.part.name else runtime)
+    console.print(f"the {name} {done if has_acted else nothing}{'; ' if then else ''}{then}")
 
 
 def main() -> None:
     """Runs a command; what went wrong is told in words, with exit status 1."""
+    raise_on_signals()
     try:
         cli()
     except StackError as error:
         console.print(f"[bold red]failed[/] {escape(str(error))}", highlight=False)
         sys.exit(1)
+    except Interrupted as interrupted:
+        sys.exit(interrupted.exit_status)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,20 @@ from stack.runtime import Runtime, choose_runtime
 from stack.settings import StackSettings, load_settings
 
 
-def current_stack(console: Console, *, to_start: bool = False) -> tuple[StackSettings, Runtime, str]:
+def current_stack(
+    console: Console, *, to_start: bool = False, settings: StackSettings | None = None
+) -> tuple[StackSettings, Runtime, str]:
     """Its settings, the runtime that it is or would be in, and why that one.
+
+    Args:
+        console: where the runtimes tell what they do.
+        to_start: whether the stack is about to be started.
+        settings: where they are known already.
 
     Raises:
         StackError: a setting is malformed, or another runtime holds the ports.
     """
-    settings = load_settings()
+    settings = settings or load_settings()
     runtimes = (ComposeRuntime(settings, console), NativeRuntime(settings, console))
     runtime, reason = choose_runtime(settings, runtimes, to_start=to_start)
     return settings, runtime, reason

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 
-class Interrupted(BaseException):  # noqa: N818 - like KeyboardInterrupt, no error
+class Interrupted(BaseException):
     """The command is to end."""
 
     def __init__(self, number: int) -> None:

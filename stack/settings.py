@@ -9,6 +9,7 @@ from dotenv import dotenv_values
 from pydantic import Field, FilePath, FiniteFloat, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from rich.console import Console
 
 from stack.errors import StackError
 from stack.port_offset import HIGHEST_PORT, PortOffsetSource
@@ -153,6 +154,39 @@ def load_settings(**values: Any) -> StackSettings:
     except ValidationError as error:
         lines = [_explain(details) for details in error.errors(include_url=False)]
         raise StackError(f"{ENV_FILE.name} or the environment has a bad value: {'; '.join(lines)}") from None
+
+
+def load_settings_anyway(console: Console) -> StackSettings:
+    """Reads what `load_settings` reads, for commands that must work whatever is said there.
+
+    A variable that is malformed is told and passed over: `.env` holds then, else a value of no consequence.
+    """
+    in_file = {name.lower(): value for name, value in dotenv_values(ENV_FILE).items()}
+    values: dict[str, Any] = {}
+    while True:
+        try:
+            settings = StackSettings(**values)
+        except StackError as error:  # of PORT_OFFSET
+            complaints = {"port_offset": str(error)}
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            complaints = {str(each["loc"][0]): _explain(each) for each in found if each["loc"]}
+            if not complaints:
+                said = [name for name in StackSettings.model_fields if os.environ.get(name.upper())]
+                complaints = dict.fromkeys(set(said) - values.keys(), _explain(found[0]))
+        else:
+            try:
+                recommended_variables(settings)
+            except StackError as error:
+                complaints = {"telemetry_env": str(error)}
+            else:
+                return settings
+        for position, (name, complaint) in enumerate(complaints.items(), start=1):
+            console.print(f"passed over: {complaint}", highlight=False, markup=False, soft_wrap=True)
+            field = StackSettings.model_fields[name]
+            harmless = position if field.annotation is int else "0"
+            usual = in_file.get(name) or (harmless if field.is_required() else field.get_default())
+            values[name] = harmless if name in values else usual
 
 
 def _explain(details: ErrorDetails) -> str:
