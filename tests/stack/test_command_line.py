@@ -52,7 +52,8 @@ def test_down_is_harmless_when_nothing_is_up(settings: StackSettings) -> None:
     ("arguments", "words"),
     [
         (("kill", "nonsense"), "there is no part 'nonsense'"),
-        (("kill", "collector"), "the collector does not run"),
+        (("kill", "collector"), "`make up` starts it"),
+        (("pause", "console"), "`make up` starts it"),
         (("start", "collector"), "`make up` starts it"),
         (("logs", "collector"), "has no log yet"),
         (("logs", "console"), "has no log yet"),
@@ -80,10 +81,38 @@ def test_taken_port_of_the_console_is_told_before_anything_is_started(settings: 
 
 
 def test_bad_port_is_told(settings: StackSettings) -> None:
-    """The variable and its value."""
-    done = stack("status", settings=settings, STOREFRONT_PORT="web")
+    """The variable and its value, before anything is started."""
+    done = stack("up", settings=settings, STOREFRONT_PORT="web", RUNTIME="native")
     assert done.returncode == 1
     assert "STOREFRONT_PORT='web'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "variable", "value"),
+    [
+        ("status", "STOREFRONT_PORT", "web"),
+        ("down", "STOREFRONT_PORT", "web"),
+        ("clean", "STOREFRONT_PORT", "web"),
+        ("logs", "STOREFRONT_PORT", "web"),
+        ("down", "WEB_CONCURRENCY", "-1"),
+        ("down", "PORT_OFFSET", "99999"),
+        ("down", "TELEMETRY_ENV", "/nowhere/recommended.env"),
+        ("down", "JAEGER_PORT", "8000"),
+    ],
+)
+def test_malformed_variable_stops_no_way_to_look_or_to_stop(
+    command: str, variable: str, value: str, settings: StackSettings
+) -> None:
+    """It is named, with its value, and passed over."""
+    others = {"STOREFRONT_PORT": "8000"} if variable == "JAEGER_PORT" else {}  # two of the same
+    part = ("collector",) if command == "logs" else ()
+    done = stack(command, *part, settings=settings, **others, **{variable: value})
+    assert f"passed over: {variable}" in done.stdout or (others and "are both 8000" in done.stdout)
+    assert value in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+    expected = {"status": "stopped", "logs": "has no log yet"}.get(command)
+    assert done.returncode == (0 if expected is None else 1)
+    assert expected is None or expected in done.stdout
 
 
 def test_make_lists_its_targets_and_asks_for_the_part(settings: StackSettings) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+from rich.console import Console
 from running_stack import NATIVELY, Stack
 
 from console.charts import bands
@@ -44,7 +45,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def console(stack: Stack) -> Iterator[str]:
     """The console beside the stack; ended unless it ran before."""
-    page = ConsolePage(stack.settings, stack.runtime.kind)
+    page = ConsolePage(stack.settings, stack.runtime.kind, Console())
     was_up = page.status().pid is not None
     page.start()
     yield page.part.address

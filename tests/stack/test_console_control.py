@@ -48,7 +48,7 @@ def test_parts_are_ended_frozen_and_started(control: Control, runtime: NativeRun
 
 def test_what_cannot_be_done_is_said(control: Control) -> None:
     """In the runtime's words."""
-    with pytest.raises(ControlError, match="collector"):
+    with pytest.raises(ControlError, match="the stack is not up"):
         asyncio.run(control.kill("collector"))
     with pytest.raises(ControlError, match="the storefront does not answer"):
         asyncio.run(control.tune(batch_size=64))

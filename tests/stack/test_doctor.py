@@ -50,7 +50,7 @@ def test_port_that_is_taken_is_told_with_its_holder_and_its_variable(
 
 def test_console_is_a_part_too(settings: StackSettings, runtime: NativeRuntime) -> None:
     """Dead beside a stack that is up, and its port, taken, where all is down."""
-    page = ConsolePage(settings, "native")
+    page = ConsolePage(settings, "native", Console(quiet=True))
     with socket.create_server(("127.0.0.1", settings.console_port)):
         found = of(examine(settings, runtime, "nothing is up", page), "ports")
     assert found.judgement is Judgement.ILL

@@ -1,0 +1,131 @@
+"""What a run was started with, and which run a command without variables speaks to."""
+
+import io
+import stat
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from stack import records
+from stack.errors import StackError
+from stack.records import recall, record_of
+from stack.settings import StackSettings, load_settings, service_variables
+
+USUAL = {
+    "WEB_CONCURRENCY": "2",
+    "STOREFRONT_PORT": "9100",
+    "OTEL_EXPORTER_OTLP_HEADERS": "authorization=secret",
+}
+MOVED = {"PORT_OFFSET": "1000", "TAIL_SAMPLING_PERCENTAGE": "10"}
+
+
+@pytest.fixture(autouse=True)
+def kept_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the records of these tests are, and a shell that says nothing of the stack."""
+    for name in StackSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(records, "RECORDS", tmp_path / "runs")
+    return tmp_path / "runs"
+
+
+def start(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """As `make up` with these variables keeps it."""
+    with monkeypatch.context() as shell:
+        for name, value in variables.items():
+            shell.setenv(name, value)
+        record_of(load_settings()).keep()
+
+
+def settings_of_a_later_shell(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[StackSettings, str]:
+    """What a command finds in a shell with these variables, and what it said."""
+    said = io.StringIO()
+    with monkeypatch.context() as shell:
+        environment: dict[str, str] = {**records.os.environ, **variables}
+        shell.setattr(records.os, "environ", environment)
+        recall(Console(file=said, width=200))
+        found = {name: environment[name] for name in environment if name in USUAL | MOVED}
+    with monkeypatch.context() as shell:
+        for name, value in found.items():
+            shell.setenv(name, value)
+        return load_settings(), said.getvalue()
+
+
+def test_later_shell_speaks_to_the_run(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
+    """With its ports and workers; the line that says so has no secrets, and nobody else reads the file."""
+    start(monkeypatch, USUAL)
+    settings, said = settings_of_a_later_shell(monkeypatch)
+    assert (settings.web_concurrency, settings.storefront_port) == (2, 9100)
+    assert "STOREFRONT_PORT=9100 WEB_CONCURRENCY=2" in said
+    assert "secret" not in said
+    (file,) = kept_in.iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_variable_of_the_shell_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is said on purpose."""
+    start(monkeypatch, USUAL)
+    settings, said = settings_of_a_later_shell(monkeypatch, WEB_CONCURRENCY="4")
+    assert (settings.web_concurrency, settings.storefront_port) == (4, 9100)
+    assert "WEB_CONCURRENCY" not in said
+
+
+def test_several_runs_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a word the usual one is meant; the other by what moved it."""
+    start(monkeypatch, USUAL)
+    start(monkeypatch, MOVED)
+    assert settings_of_a_later_shell(monkeypatch)[0].storefront_port == 9100
+    moved, _ = settings_of_a_later_shell(monkeypatch, PORT_OFFSET="1000")
+    assert (moved.storefront_port, moved.tail_sampling_percentage) == (9000, 10)
+    unknown, said = settings_of_a_later_shell(monkeypatch, PORT_OFFSET="2000")
+    assert (unknown.storefront_port, said) == (10000, "")
+
+
+def test_several_moved_runs_want_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None of them is more usual than the other."""
+    start(monkeypatch, MOVED)
+    start(monkeypatch, {"PORT_OFFSET": "2000"})
+    with pytest.raises(StackError, match=r"several runs .* PORT_OFFSET=[12]000; PORT_OFFSET=[12]000"):
+        settings_of_a_later_shell(monkeypatch)
+
+
+def test_forgotten_run_is_spoken_to_no_more(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
+    """After `make down`; and the folder goes with the last one."""
+    start(monkeypatch, USUAL)
+    record_of(load_settings()).forget()
+    assert not kept_in.exists()
+    assert settings_of_a_later_shell(monkeypatch) == (load_settings(), "")
+
+
+def test_damaged_record_is_told_and_passed_over(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
+    """It stops nothing."""
+    start(monkeypatch, USUAL)
+    (kept_in / "broken.json").write_text("{")
+    settings, said = settings_of_a_later_shell(monkeypatch)
+    assert settings.storefront_port == 9100
+    assert "no record of a run" in said
+
+
+def test_offset_moves_a_whole_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every port, the folder and the containers' project; what is said itself stays."""
+    usual = load_settings()
+    monkeypatch.setenv("PORT_OFFSET", "1000")
+    monkeypatch.setenv("GRAFANA_PORT", "3001")
+    moved = load_settings()
+    ports = {name for name in StackSettings.model_fields if name.endswith("_port")}
+    assert len(ports) == 19
+    for name in ports - {"grafana_port"}:
+        assert getattr(moved, name) == getattr(usual, name) + 1000
+    assert moved.grafana_port == 3001
+    assert moved.stack_run_dir.name == ".stack-1000"
+    assert moved.compose_project_name == "fastapi-telemetry-1000"
+    assert not {"STOREFRONT_PORT", "COLLECTOR_VERSION"} & service_variables(moved).keys()
+
+
+def test_offset_that_is_too_large_names_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ports end at 65535."""
+    monkeypatch.setenv("PORT_OFFSET", "60000")
+    with pytest.raises(
+        StackError, match=r"PORT_OFFSET=60000 moves .* is the largest offset that fits them all"
+    ):
+        load_settings()
