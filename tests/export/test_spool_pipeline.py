@@ -232,7 +232,8 @@ def test_half_of_a_spooled_batch_that_fails_is_not_sent_whole_again(
 ) -> None:
     """The half that arrived is delivered once; the other waits as a record of its own."""
     receiver.stop()
-    rig = make(max_export_batch_size=500, max_in_flight=1)
+    # One batch, however long it takes to end its spans.
+    rig = make(max_export_batch_size=500, max_in_flight=1, schedule_delay_ms=600_000)
     rig.end_spans(*names(500), text="x" * 10_000)
     until("all on disk", lambda: rig.ledger.spooled == 500)
     accepted = iter([None])
