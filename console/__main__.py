@@ -20,8 +20,8 @@ def main() -> None:
         sys.exit(f"failed: {error}")
     terminal.print(f"http://{HOST}:{settings.console_port}", highlight=False)
     app = make_app(settings, runtime)
-    # The loop of the tests and of the services; NiceGUI brings another.
-    uvicorn.run(app, host=HOST, port=settings.console_port, log_level="warning", loop="asyncio")
+    # The loop of the tests and of the services (NiceGUI brings another), whose alone WEB_CONCURRENCY is.
+    uvicorn.run(app, host=HOST, port=settings.console_port, log_level="warning", loop="asyncio", workers=1)
 
 
 if __name__ == "__main__":
