@@ -32,6 +32,7 @@ settings = load_settings(**values)
 console = Console(width=200)
 runtime = NativeRuntime(settings, console, lambda *_: {name: Path(path) for name, path in programs.items()})
 print("begins", flush=True)
+sys.stdin.readline()
 try:
     with locked(settings, console), undone_when_interrupted(console, runtime.as_it_is()):
         runtime.up()
@@ -50,6 +51,7 @@ def begin_up(settings: StackSettings, programs: dict[str, Path]) -> Callable[[],
         process = subprocess.Popen(
             [sys.executable, "-c", UP, values, paths],
             cwd=ROOT,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -59,6 +61,13 @@ def begin_up(settings: StackSettings, programs: dict[str, Path]) -> Callable[[],
         return process
 
     return begin
+
+
+def let_go(process: "subprocess.Popen[str]") -> None:
+    """Lets it do what it was begun for."""
+    assert process.stdin
+    process.stdin.write("\n")
+    process.stdin.flush()
 
 
 def processes_of(settings: StackSettings) -> list[psutil.Process]:
@@ -84,6 +93,7 @@ def test_interrupted_first_start_leaves_nothing(
     draw = random.Random(int(number))
     for _ in range(4):
         process = begin_up()
+        let_go(process)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(draw.uniform(0.0, 1.2))
         process.send_signal(number)
@@ -108,6 +118,7 @@ def test_interrupted_second_start_leaves_the_first_as_it_was(
     before = {status.part.name: status.pid for status in runtime.status()}
     monkeypatch.setenv("SERVICE_VERSION", "9")  # would restart the services
     process = begin_up()
+    let_go(process)
     until(
         "the dead part to be started",
         lambda: any("prometheus" in s.part.name and s.pid for s in runtime.status()),
@@ -129,6 +140,8 @@ def test_two_cold_starts_at_once_make_one_stack(
 ) -> None:
     """The second waits, says so, and finds the first one's."""
     both = [begin_up() for _ in range(2)]
+    for each in both:
+        let_go(each)
     said = [process.communicate(timeout=100)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("waiting for its end" in each for each in said) == 1, said
