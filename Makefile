@@ -61,10 +61,12 @@ sampling: $(READY) ## head and tail sampling against what they promise: make sam
 	@$(BIN)/python -m loadtest sampling
 
 ##@ Development
-.PHONY: test soak bench-export test-stack test-compose lint format lock dashboards clean help
+.PHONY: test test-pythons soak bench-export test-stack test-compose lint format lock dashboards clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
 	@$(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
+test-pythons: $(READY) ## the library's tests on Python 3.12, 3.13 and 3.14, those that are there
+	@$(BIN)/python -m requirements.pythons
 soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 	@$(BIN)/pytest -m soak
 bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory
@@ -95,7 +97,7 @@ dashboards: $(READY) ## write grafana/dashboards from their Python
 	$(BIN)/python -m grafana.generate
 clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
 	@if [ -x $(BIN)/python ] || [ -e .stack ]; then $(MAKE) $(READY) && $(BIN)/python -m stack clean; fi
-	rm -rf .venv .uv .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
+	rm -rf .venv .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

@@ -1,0 +1,64 @@
+"""`python -m requirements.pythons`: the library's tests on each newer Python that this machine has.
+
+Found on PATH or among pyenv's; one that is not there is skipped, and said so. Each gets what
+requirements/dev.txt pins, in an environment of its own below `.pythons/`.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from uv import find_uv_bin
+
+from requirements.install import PINS, ROOT
+
+VERSIONS = ("3.12", "3.13", "3.14")
+ENVIRONMENTS = ROOT / ".pythons"
+LIBRARY = ("tests/export", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/test_*.py")))
+
+
+def main() -> int:
+    """Runs them one after another; fails when one of them does."""
+    failed = []
+    for version in VERSIONS:
+        python = find(version)
+        if python is None:
+            print(f"SKIPPED Python {version}: neither on PATH nor among pyenv's")
+            continue
+        print(f"Python {version}: {python}", flush=True)
+        if not passes(version, python):
+            failed.append(version)
+    print(f"failed: {', '.join(failed)}" if failed else "no Python that was found failed")
+    return 1 if failed else 0
+
+
+def find(version: str) -> Path | None:
+    """A Python of this version that runs: a shim of pyenv's may not."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    on_path = shutil.which(f"python{version}")
+    candidates = [*([Path(on_path)] if on_path else []), *pyenv.glob(f"versions/{version}.*/bin/python")]
+    for candidate in candidates:
+        if subprocess.run((candidate, "-c", ""), capture_output=True, check=False).returncode == 0:
+            return candidate
+    return None
+
+
+def passes(version: str, python: Path) -> bool:
+    """Whether the tests pass with it."""
+    environment = ENVIRONMENTS / version
+    interpreter = environment / "bin" / "python"
+    pip = (find_uv_bin(), "pip")
+    into = ("--quiet", "--python", interpreter)
+    if not interpreter.exists():
+        subprocess.run((find_uv_bin(), "venv", "--quiet", "--python", python, environment), check=True)
+    subprocess.run((*pip, "sync", *into, "--require-hashes", PINS), check=True)
+    here = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
+    subprocess.run((*pip, "install", *into, *here), check=True)
+    tests = ("-q", "-n", "4", "--dist", "worksteal", "-m", "not stack and not compose and not soak", *LIBRARY)
+    return subprocess.run((interpreter, "-m", "pytest", *tests), cwd=ROOT, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
