@@ -40,6 +40,7 @@ _SAID_TO_PIP = {
 """What a user told pip about the way to packages, and the variable that tells uv the same."""
 _FOREIGN = frozenset(
     {
+        *("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT", "PIP_NO_BINARY"),
         *(
             "UV_SYSTEM_PYTHON",
             "UV_PYTHON",
@@ -99,8 +100,10 @@ def install(uv: Path) -> None:
     print(f"setting up .venv from {PINS.relative_to(ROOT)} with {uv}", flush=True)
     # In place when it was whole; from nothing when a set-up was cut off: what it left may lack files.
     if not (READY.exists() and _is_of_this_python()):
+        # In an activated `.venv` this very Python is its own, and goes with it: the one behind it stays.
+        base = os.path.realpath(sys.executable) if Path(sys.prefix) == ENVIRONMENT else sys.executable
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        _run(uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT)
+        _run(uv, "venv", "--quiet", "--python", base, ENVIRONMENT)
     READY.unlink(missing_ok=True)
     # Its list of what it did is for logs; a terminal gets its bars.
     quiet = () if sys.stderr.isatty() else ("--quiet",)
@@ -118,7 +121,9 @@ def find_uv() -> Path:
         CannotInstallError: it cannot be had.
     """
     on_path = shutil.which("uv")
-    if on_path is not None and _version_of(on_path) >= OLDEST_UV:
+    # One in `.venv` goes with it.
+    is_own = on_path is not None and Path(on_path).is_relative_to(ENVIRONMENT)
+    if on_path is not None and not is_own and _version_of(on_path) >= OLDEST_UV:
         return Path(on_path)
     folder = UV_FOLDER / hashlib.sha256(PIN_OF_UV.read_bytes()).hexdigest()[:12]
     if not folder.exists():
@@ -198,6 +203,7 @@ def _run(*command: str | Path) -> None:
         environment = {**_said_to_pip(), **environment}
     else:
         environment |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
+        environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}  # into a folder of its own, wherever
     subprocess.run(command, env=environment, cwd=ROOT, check=True)
 
 

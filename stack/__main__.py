@@ -48,12 +48,16 @@ def up() -> None:
     page = ConsolePage(settings, runtime.kind, console)
     record = record_of(settings)
     with locked(settings, console):
-        was_known = record.file.exists()
-        undo_record = (lambda: None) if was_known else record.forget
+        was_up, undo_record = runtime.is_up(), record.as_it_is()
         with undone_when_interrupted(console, undo_record, runtime.as_it_is(), page.as_it_is()):
             page.check_port()  # before anything is started, like the others
             record.keep()
-            runtime.up()
+            try:
+                runtime.up()
+            except StackError:
+                if was_up or not runtime.is_up():
+                    undo_record()
+                raise
             with console.status("sending a canary order and reading its trace and metrics back"):
                 canary = send_canary(settings)
             console.print(

@@ -6,7 +6,7 @@ variable of the shell itself always wins. `make down` forgets the run.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +19,6 @@ from stack.settings import ROOT, StackSettings, is_service_variable
 RECORDS = ROOT / ".stack-runs"
 _WHICH = ("PORT_OFFSET", "STACK_RUN_DIR", "COMPOSE_PROJECT_NAME")
 """The variables that say which of several runs is meant."""
-_SECRETS = ("HEADERS", "KEY", "TOKEN", "PASSWORD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +44,18 @@ class RunRecord:
         )
         unfinished.replace(self.file)
 
+    def as_it_is(self) -> Callable[[], None]:
+        """Notes what is kept of this run; what it returns brings that back."""
+        before = self.file.read_bytes() if self.file.exists() else None
+
+        def undo() -> None:
+            if before is None:
+                self.forget()
+            else:
+                self.file.write_bytes(before)
+
+        return undo
+
     def forget(self) -> None:
         """Removes it; harmless when it is not kept."""
         self.file.unlink(missing_ok=True)
@@ -52,11 +63,9 @@ class RunRecord:
             RECORDS.rmdir()
 
     def __str__(self) -> str:
-        """Its variables in words, without secrets."""
-        pairs = (
-            f"{name}={'…' if any(word in name for word in _SECRETS) else value}"
-            for name, value in sorted(self.variables.items())
-        )
+        """Its variables in words; of the services' only the names, for endpoints and headers hold secrets."""
+        own = {name.upper() for name in StackSettings.model_fields}
+        pairs = (f"{name}={value if name in own else '…'}" for name, value in sorted(self.variables.items()))
         return " ".join(pairs)
 
 

@@ -1,6 +1,7 @@
 """Versions and ports: `.env` at the root, which a variable of the environment overrides."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -22,6 +23,7 @@ _SERVICE_NAMES = (
     *("ENVIRONMENT", "SERVICE_NAME", "SERVICE_VERSION", "ENABLE_PROMETHEUS"),
     *("WEB_CONCURRENCY", "PROMETHEUS_MULTIPROC_DIR", "INVENTORY_URL"),
 )
+_WHICH_STACK = frozenset({"port_offset", "stack_run_dir", "compose_project_name"})
 _SET_BY_THE_STACK = frozenset(
     {
         "OTEL_SERVICE_NAME",
@@ -159,34 +161,52 @@ def load_settings(**values: Any) -> StackSettings:
 def load_settings_anyway(console: Console) -> StackSettings:
     """Reads what `load_settings` reads, for commands that must work whatever is said there.
 
-    A variable that is malformed is told and passed over: `.env` holds then, else a value of no consequence.
+    A variable that is malformed is told and passed over: `.env` holds then, else the default, else a value of
+    no consequence.
+
+    Raises:
+        StackError: one that says which stack is meant is malformed: another one is not to be stopped for it.
     """
     in_file = {name.lower(): value for name, value in dotenv_values(ENV_FILE).items()}
     values: dict[str, Any] = {}
+    tries: Counter[str] = Counter()
     while True:
-        try:
-            settings = StackSettings(**values)
-        except StackError as error:  # of PORT_OFFSET
-            complaints = {"port_offset": str(error)}
-        except ValidationError as error:
-            found = error.errors(include_url=False)
-            complaints = {str(each["loc"][0]): _explain(each) for each in found if each["loc"]}
-            if not complaints:
-                said = [name for name in StackSettings.model_fields if os.environ.get(name.upper())]
-                complaints = dict.fromkeys(set(said) - values.keys(), _explain(found[0]))
-        else:
-            try:
-                recommended_variables(settings)
-            except StackError as error:
-                complaints = {"telemetry_env": str(error)}
-            else:
-                return settings
+        complaints = _complaints(values)
+        if isinstance(complaints, StackSettings):
+            return complaints
         for position, (name, complaint) in enumerate(complaints.items(), start=1):
+            if name in _WHICH_STACK or tries[name] > 1:
+                raise StackError(complaint)
             console.print(f"passed over: {complaint}", highlight=False, markup=False, soft_wrap=True)
             field = StackSettings.model_fields[name]
-            harmless = position if field.annotation is int else "0"
-            usual = in_file.get(name) or (harmless if field.is_required() else field.get_default())
-            values[name] = harmless if name in values else usual
+            harmless = (
+                (position if field.annotation is int else "0") if field.is_required() else field.default
+            )
+            values[name] = harmless if tries[name] else in_file.get(name) or harmless
+            tries[name] += 1
+
+
+def _complaints(values: Mapping[str, Any]) -> "StackSettings | dict[str, str]":
+    """The settings with these values over what is said elsewhere; else what is wrong, by the field's name."""
+    try:
+        settings = StackSettings(**values)
+    except StackError as error:
+        return {"port_offset": str(error)}
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        of_fields = {str(each["loc"][0]): _explain(each) for each in found if each["loc"]}
+        if of_fields:
+            return of_fields
+        words = _explain(found[0])
+        if words.startswith("STACK_RUN_DIR"):
+            return {"stack_run_dir": words}
+        # Two ports are the same: whichever was said, each falls back.
+        return {name: words for name in StackSettings.model_fields if name.endswith("_port")}
+    try:
+        recommended_variables(settings)
+    except StackError as error:
+        return {"telemetry_env": str(error)}
+    return settings
 
 
 def _explain(details: ErrorDetails) -> str:

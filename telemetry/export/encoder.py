@@ -241,7 +241,10 @@ class Encoder:
         """Appends each attribute as a field with this tag, of a byte; returns how many had to be left out."""
         if not attributes:
             return 0
-        encoded = self._known_attributes(attributes)
+        try:
+            encoded = self._known_attributes(attributes)
+        except Exception:  # noqa: BLE001 - a class may refuse to be hashed: written one by one, it costs itself
+            encoded = [None] * len(attributes)
         lost = 0
         if None in encoded:
             pairs = list(attributes.items())

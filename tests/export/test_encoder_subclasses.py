@@ -133,6 +133,19 @@ class Faceless:
         raise RuntimeError("ask me not")
 
 
+class Unhashable(type):
+    """A class of such classes cannot even be looked up."""
+
+    def __eq__(cls, other: object) -> bool:
+        return False
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class OfUnhashable(metaclass=Unhashable):
+    """A value of one."""
+
+
 class Sulky(Sequence[int]):
     """A sequence that cannot be read."""
 
@@ -156,7 +169,9 @@ class SulkyMapping(Mapping[str, int]):
         return 1
 
 
-@pytest.mark.parametrize("make", [Faceless, Sulky, SulkyMapping, lambda: np.int64(5), lambda: Decimal(5)])
+@pytest.mark.parametrize(
+    "make", [Faceless, OfUnhashable, Sulky, SulkyMapping, lambda: np.int64(5), lambda: Decimal(5)]
+)
 def test_value_that_raises_or_has_no_type_costs_itself(make: Callable[[], Any]) -> None:
     """Whatever it raises: its neighbours are written. The SDK's own containers make text of the last two."""
     encoder, span = encode(attributes={"bad": make(), "good": 1})

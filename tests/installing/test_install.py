@@ -232,6 +232,20 @@ def test_changed_pins_are_installed_in_place(project: Project, index: str, tmp_p
     assert marker.exists()
 
 
+def test_activated_environment_that_was_cut_off_is_made_again(
+    project: Project, index: str, tmp_path: Path
+) -> None:
+    """Its own Python and uv come first on the path, and go with it."""
+    status, said = project.set_up(make_python(tmp_path / "python"), index)
+    assert status == 0, said
+    own = project.folder / ".venv" / "bin"
+    (own / "uv").symlink_to(find_uv_bin())
+    (project.folder / ".venv" / ".ready").unlink()
+    status, said = project.set_up(own / "python", index, path=f"{own}:/usr/bin:/bin")
+    assert status == 0, said
+    assert project.installed() == EXPECTED
+
+
 def test_two_at_once_install_once(project: Project, index: str, tmp_path: Path) -> None:
     """The second waits, says so, and finds everything done."""
     python = make_python(tmp_path / "python")

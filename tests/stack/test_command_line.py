@@ -1,5 +1,6 @@
 """`python -m stack` and the Makefile, as a user calls them: words and exit status."""
 
+import io
 import os
 import socket
 import subprocess
@@ -7,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from stack.settings import ROOT, StackSettings
+from stack import settings as settings_module
+from stack.settings import ENV_FILE, ROOT, StackSettings, load_settings_anyway
 
 
 def call(*arguments: str, settings: StackSettings, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -95,7 +98,6 @@ def test_bad_port_is_told(settings: StackSettings) -> None:
         ("clean", "STOREFRONT_PORT", "web"),
         ("logs", "STOREFRONT_PORT", "web"),
         ("down", "WEB_CONCURRENCY", "-1"),
-        ("down", "PORT_OFFSET", "99999"),
         ("down", "TELEMETRY_ENV", "/nowhere/recommended.env"),
         ("down", "JAEGER_PORT", "8000"),
     ],
@@ -113,6 +115,45 @@ def test_malformed_variable_stops_no_way_to_look_or_to_stop(
     expected = {"status": "stopped", "logs": "has no log yet"}.get(command)
     assert done.returncode == (0 if expected is None else 1)
     assert expected is None or expected in done.stdout
+
+
+@pytest.mark.parametrize("command", ["down", "clean"])
+@pytest.mark.parametrize("value", ["1OOO", "99999"])
+def test_no_other_stack_is_stopped_where_the_meant_one_is_malformed(
+    command: str, value: str, settings: StackSettings
+) -> None:
+    """It says what is wrong instead."""
+    done = stack(command, settings=settings, PORT_OFFSET=value)
+    assert done.returncode == 1
+    assert f"PORT_OFFSET='{value}'" in done.stdout
+    assert "removed" not in done.stdout
+    assert "is down" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "expected"),
+    [
+        ("JAEGER_PORT=9090", "storefront_port", None),  # Prometheus's
+        ("RUNTIME=foo", "runtime", ""),
+        ("TELEMETRY_ENV=/nowhere", "telemetry_env", None),
+        ("WEB_CONCURRENCY=-1", "web_concurrency", 1),
+        ("STOREFRONT_PORT=web", "storefront_port", None),
+    ],
+)
+def test_malformed_line_of_the_env_file_is_passed_over_too(
+    line: str, field: str, expected: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The search for something better ends, with the same run folder as ever."""
+    file = tmp_path / "env"
+    file.write_text(ENV_FILE.read_text() + line + "\n")
+    monkeypatch.setitem(StackSettings.model_config, "env_file", file)
+    monkeypatch.setattr(settings_module, "ENV_FILE", file)
+    said = io.StringIO()
+    found = load_settings_anyway(Console(file=said, width=200))
+    assert "passed over" in said.getvalue()
+    assert found.stack_run_dir == ROOT / ".stack"
+    assert expected is None or getattr(found, field) == expected
+    assert field != "telemetry_env" or found.telemetry_env is None
 
 
 def test_make_lists_its_targets_and_asks_for_the_part(settings: StackSettings) -> None:

@@ -36,6 +36,7 @@ sys.stdin.readline()
 try:
     with locked(settings, console), undone_when_interrupted(console, runtime.as_it_is()):
         runtime.up()
+        sys.stdin.readline()
 except Interrupted as interrupted:
     sys.exit(interrupted.exit_status)
 """
@@ -63,10 +64,10 @@ def begin_up(settings: StackSettings, programs: dict[str, Path]) -> Callable[[],
     return begin
 
 
-def let_go(process: "subprocess.Popen[str]") -> None:
-    """Lets it do what it was begun for."""
+def let_go(process: "subprocess.Popen[str]", *, to_the_end: bool = False) -> None:
+    """Lets it do what it was begun for; unless it is let go to the end, it does not end by itself."""
     assert process.stdin
-    process.stdin.write("\n")
+    process.stdin.write("\n\n" if to_the_end else "\n")
     process.stdin.flush()
 
 
@@ -141,7 +142,7 @@ def test_two_cold_starts_at_once_make_one_stack(
     """The second waits, says so, and finds the first one's."""
     both = [begin_up() for _ in range(2)]
     for each in both:
-        let_go(each)
+        let_go(each, to_the_end=True)
     said = [process.communicate(timeout=100)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
     assert sum("waiting for its end" in each for each in said) == 1, said

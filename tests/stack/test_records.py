@@ -56,7 +56,7 @@ def test_later_shell_speaks_to_the_run(monkeypatch: pytest.MonkeyPatch, kept_in:
     start(monkeypatch, USUAL)
     settings, said = settings_of_a_later_shell(monkeypatch)
     assert (settings.web_concurrency, settings.storefront_port) == (2, 9100)
-    assert "STOREFRONT_PORT=9100 WEB_CONCURRENCY=2" in said
+    assert "OTEL_EXPORTER_OTLP_HEADERS=… STOREFRONT_PORT=9100 WEB_CONCURRENCY=2" in said
     assert "secret" not in said
     (file,) = kept_in.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -95,6 +95,20 @@ def test_forgotten_run_is_spoken_to_no_more(monkeypatch: pytest.MonkeyPatch, kep
     record_of(load_settings()).forget()
     assert not kept_in.exists()
     assert settings_of_a_later_shell(monkeypatch) == (load_settings(), "")
+
+
+def test_record_is_brought_back_as_it_was(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
+    """After an `up` that was cut off: what runs is what it describes."""
+    start(monkeypatch, USUAL)
+    undo = record_of(load_settings()).as_it_is()
+    start(monkeypatch, {"STOREFRONT_PORT": "9500"})
+    undo()
+    assert settings_of_a_later_shell(monkeypatch)[0].storefront_port == 9100
+    record_of(load_settings()).forget()
+    undo_first = record_of(load_settings()).as_it_is()
+    start(monkeypatch, USUAL)
+    undo_first()
+    assert not kept_in.exists()
 
 
 def test_damaged_record_is_told_and_passed_over(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
