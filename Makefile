@@ -72,10 +72,10 @@ soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory
 	@$(BIN)/python -m benchmarks.export
 test-stack: $(READY) ## the tests on the real programs, beside a stack that runs: make test-stack [TESTS=tests/stack/test_stack.py]
-	@$(BIN)/python -m stack build
+	@PROGRAMS_FROM=build $(BIN)/python -m stack build
 	@$(BIN)/pytest -m stack $(TESTS)
 test-compose: $(READY) ## what containers change, on compose.yaml's; needs a Docker engine
-	@$(BIN)/python -m stack build
+	@PROGRAMS_FROM=build $(BIN)/python -m stack build
 	@$(BIN)/pytest -m compose $(TESTS)
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check

@@ -2,6 +2,8 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Protocol
 
 import typer
@@ -17,6 +19,7 @@ from stack.errors import StackError
 from stack.interruption import Interrupted, raise_on_signals, undone_when_interrupted
 from stack.lock import locked
 from stack.native.programs import ensure_programs
+from stack.native.releases import RECORDS, ReleaseError, fetch, sha256_of
 from stack.native.runtime import NativeRuntime
 from stack.parts import toxiproxy_part
 from stack.records import recall, record_of
@@ -74,9 +77,32 @@ def up() -> None:
 
 @cli.command()
 def build() -> None:
-    """Builds the programs that the cache lacks, as `up` would."""
-    for name, path in ensure_programs(load_settings(), console).items():
-        console.print(f"{name}: {path}")
+    """Gets the programs that `up` would need, as it would."""
+    programs = ensure_programs(load_settings(), console)
+    for name, path in programs.paths.items():
+        console.print(f"{name}: {path}", soft_wrap=True, highlight=False)
+    print_missing(console, programs.missing)
+
+
+@cli.command()
+def checksum(
+    address: Annotated[str, typer.Argument(help="A release archive's address, as its publisher names it.")],
+) -> None:
+    """Records a release archive: downloads it, and adds its checksum to those that are taken."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "archive")
+        try:
+            fetch(address, file, address, console)
+        except ReleaseError as error:
+            raise StackError(str(error)) from error
+        line = f"{sha256_of(file)}  {address}"
+    others = [each for each in RECORDS.read_text().splitlines() if each.split()[-1:] != [address]]
+    RECORDS.write_text("\n".join([*others, line]) + "\n")
+    console.print(
+        f"{line}\nrecorded in {RECORDS.name}: compare it with what the publisher says",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 @cli.command()

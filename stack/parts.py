@@ -1,5 +1,6 @@
 """The parts of the stack: what each is for, where it listens, and how it says that it is well."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from stack.settings import StackSettings
@@ -29,14 +30,15 @@ class MissingPart:
     why: str
 
 
-def parts_of(settings: StackSettings, *, have_pages: bool) -> tuple[Part, ...]:
+def parts_of(settings: StackSettings, *, with_pages: Collection[str]) -> tuple[Part, ...]:
     """All parts that every runtime has, in the order in which they are told.
 
     Args:
         settings: their ports.
-        have_pages: whether Jaeger and Prometheus have their web pages; else their APIs are named.
+        with_pages: which of Jaeger and Prometheus have their web pages; the others' APIs are named.
     """
-    jaeger, prometheus = ("", "") if have_pages else ("/api/v3/services", "/api/v1/targets")
+    jaeger = "" if "jaeger" in with_pages else "/api/v3/services"
+    prometheus = "" if "prometheus" in with_pages else "/api/v1/targets"
     return (
         Part(
             "storefront",
@@ -115,7 +117,7 @@ def toxiproxy_part(settings: StackSettings) -> Part:
 
 
 def grafana_part(settings: StackSettings) -> Part:
-    """Grafana, where there is an image of it."""
+    """Grafana, where there is an image of it, or a release for this machine."""
     return Part(
         "grafana",
         "dashboards over both, with links to traces",

@@ -65,7 +65,16 @@ class StackSettings(BaseSettings):
     jaeger_native_version: str
     prometheus_version: str
     toxiproxy_version: str
+    grafana_version: str
     python_image: str
+
+    programs_from: Annotated[str, Field(pattern=r"^(path|release|build)(,(path|release|build))*$")] = (
+        "path,release,build"
+    )
+    """The ways by which the native runtime may get its programs; what is in the cache already needs none."""
+    github_url: str = "https://github.com"
+    grafana_downloads_url: str = "https://dl.grafana.com"
+    """Where release archives come from; a mirror has the same paths below its address."""
 
     storefront_port: Port
     inventory_port: Port

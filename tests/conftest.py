@@ -17,6 +17,9 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metric
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+# What a machine has on its PATH, and what can be downloaded this day, is not what the tests are about.
+os.environ["PROGRAMS_FROM"] = "build"
+
 pytest_plugins = ["running_stack"]
 # A busy machine is no defect: no example is judged by its time.
 settings.register_profile("project", deadline=None)

@@ -144,7 +144,7 @@ def _compose() -> Iterator[Stack]:
         return ComposeRuntime(changed, console, without=("grafana",), accepts_stand_ins=True)
 
     runtime = runtime_of(settings)
-    stand_ins.build_missing(settings, engine, ensure_programs(settings, console), console)
+    stand_ins.build_missing(settings, engine, ensure_programs(settings, console).paths, console)
     try:
         runtime.up()
         send_canary(settings)

@@ -53,7 +53,7 @@ class ComposeRuntime:
         self._accepts_stand_ins = accepts_stand_ins
         self._engine = Engine(settings)
         self._without = without
-        parts = (*parts_of(settings, have_pages=True), grafana_part(settings))
+        parts = (*parts_of(settings, with_pages=("jaeger", "prometheus")), grafana_part(settings))
         self._parts = {part.name: part for part in parts if part.name not in without}
         proxy = toxiproxy_part(settings)
         self._named = {**self._parts, proxy.name: proxy}

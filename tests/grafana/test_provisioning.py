@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from stack.settings import ROOT
+from stack.native.commands import commands_of
+from stack.native.programs import Programs
+from stack.settings import ROOT, load_settings
 
 PROVISIONING = ROOT / "grafana" / "provisioning"
 DATASOURCES_FILE = PROVISIONING / "datasources" / "datasources.yaml"
@@ -210,11 +212,52 @@ def test_dashboards_are_read_only_and_lie_where_compose_mounts_them(container: M
     mounts = {target: source for source, target, *_ in (volume.split(":") for volume in container["volumes"])}
     assert mounts["/etc/grafana/provisioning"] == "./grafana/provisioning"
     (provider,) = DASHBOARDS["providers"]
-    assert mounts[provider["options"]["path"]] == "./grafana/dashboards"
+    folder = container["environment"]["GRAFANA_DASHBOARDS_DIR"]
+    assert provider["options"]["path"] == "$GRAFANA_DASHBOARDS_DIR"
+    assert mounts[folder] == "./grafana/dashboards"
     assert provider["allowUiUpdates"] is False
     assert provider["disableDeletion"] is True
     home = SETTINGS["dashboards"]["default_home_dashboard_path"]
-    assert home == f"{provider['options']['path']}/service.json"
+    assert home == f"{folder}/service.json"
+
+
+def test_natively_grafana_reads_the_same_files_on_loopback(tmp_path: Path) -> None:
+    """Every variable that a provisioning file or the container has is set, to places on this machine."""
+    home = tmp_path / "grafana-13"
+    (home / "conf").mkdir(parents=True)
+    (home / "conf" / "defaults.ini").touch()
+    names = ("otelcol-contrib", "jaeger", "prometheus", "toxiproxy-server")
+    programs = Programs({**dict.fromkeys(names, Path("program")), "grafana": home / "bin" / "grafana"})
+    settings = load_settings(stack_run_dir=tmp_path / "run")
+    (command,) = [it for it in commands_of(settings, programs, tmp_path / "run") if it.name == "grafana"]
+    assert command.arguments == (
+        *(str(home / "bin" / "grafana"), "server", "--homepath", str(home)),
+        *("--config", str(ROOT / "grafana" / "grafana.ini")),
+    )
+    environment = command.environment
+    text = yaml.safe_dump([DATASOURCES, DASHBOARDS])
+    read = set(re.findall(r"(?<!\$)\$([A-Z]\w+)", text))
+    assert read == {"PROMETHEUS_URL", "JAEGER_URL", "JAEGER_PAGE_URL", "GRAFANA_DASHBOARDS_DIR"}
+    assert read <= environment.keys()
+    assert environment["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
+    assert environment["GF_PATHS_PROVISIONING"] == str(PROVISIONING)
+    assert Path(environment["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]).is_file()
+    assert Path(environment["GRAFANA_DASHBOARDS_DIR"], "service.json").is_file()
+    for name in ("GF_PATHS_DATA", "GF_PATHS_LOGS", "GF_PATHS_PLUGINS"):
+        assert Path(environment[name]).is_relative_to(tmp_path / "run")
+    assert not any(name.startswith("GF_SECURITY") for name in environment), "no admin without a password"
+
+
+def test_natively_too_a_password_makes_an_admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variables that the container has."""
+    monkeypatch.setenv("GRAFANA_ADMIN_PASSWORD", "a secret")
+    names = ("otelcol-contrib", "jaeger", "prometheus", "toxiproxy-server", "grafana")
+    found = Programs(dict.fromkeys(names, Path("/opt/bin/program")))
+    commands = commands_of(load_settings(stack_run_dir=tmp_path), found, tmp_path)
+    (environment,) = [each.environment for each in commands if each.name == "grafana"]
+    assert environment["GF_SECURITY_ADMIN_PASSWORD"] == "a secret"  # noqa: S105 - of the test
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "false"
+    assert environment["GF_AUTH_DISABLE_LOGIN_FORM"] == "false"
 
 
 def test_nobody_is_admin_unless_a_password_is_given(container: Mapping[str, Any]) -> None:

@@ -34,7 +34,7 @@ NEVER, ALWAYS = "vector(1) > 2", "vector(1)"
 @pytest.fixture(scope="module")
 def promtool() -> Path:
     """The real program."""
-    return ensure_programs(load_settings(), Console())["promtool"]
+    return ensure_programs(load_settings(), Console()).paths["promtool"]
 
 
 def file_testing(alert: str) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from free_ports import free_ports
 from rich.console import Console
 
+from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime
 from stack.settings import StackSettings, load_settings
 
@@ -27,6 +28,8 @@ class Ok(BaseHTTPRequestHandler):
 
 addresses = [value for name, value in os.environ.items() if name.endswith("_HEALTH_ENDPOINT")]
 addresses += [word.split("=")[1] for word in sys.argv if word.startswith("--web.listen-address=")]
+if "GF_SERVER_HTTP_PORT" in os.environ:
+    addresses.append(os.environ["GF_SERVER_HTTP_ADDR"] + ":" + os.environ["GF_SERVER_HTTP_PORT"])
 print("listening on", addresses, flush=True)
 for address in addresses:
     host, port = address.split(":")
@@ -47,7 +50,7 @@ def programs(tmp_path: Path) -> dict[str, Path]:
     folder = tmp_path / "programs"
     folder.mkdir()
     found = {}
-    for name in ("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server"):
+    for name in ("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server", "grafana"):
         found[name] = folder / name
         found[name].write_text(textwrap.dedent(STAND_IN.format(python=sys.executable)))
         found[name].chmod(found[name].stat().st_mode | stat.S_IXUSR)
@@ -61,6 +64,6 @@ def runtime(
     """A native runtime on free ports, removed at the end."""
     # Nobody takes the services' spans here, and there is no need to wait for that.
     monkeypatch.setenv("TELEMETRY_SHUTDOWN_SECONDS", "0.2")
-    made = NativeRuntime(settings, Console(quiet=True), lambda *_: programs)
+    made = NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs))
     yield made
     made.clean()

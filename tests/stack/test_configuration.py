@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from stack.native.commands import commands_of, scrape_targets
-from stack.native.programs import ensure_programs
+from stack.native.programs import Programs, ensure_programs
 from stack.settings import ROOT, StackSettings, load_settings
 
 YAML_FILES = ("collector/config.yaml", "jaeger/config.yaml", "prometheus/prometheus.yml")
@@ -20,14 +20,13 @@ YAML_FILES = ("collector/config.yaml", "jaeger/config.yaml", "prometheus/prometh
 @pytest.fixture(scope="module")
 def built() -> dict[str, Path]:
     """The real programs."""
-    return ensure_programs(load_settings(), Console())
+    return ensure_programs(load_settings(), Console()).paths
 
 
 def environment_of(name: str, settings: StackSettings) -> dict[str, str]:
     """What the native runtime sets for a part."""
-    fake = dict.fromkeys(
-        ("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server"), Path("program")
-    )
+    names = ("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server", "grafana")
+    fake = Programs(dict.fromkeys(names, Path("/opt/bin/program")))
     (command,) = [each for each in commands_of(settings, fake, settings.stack_run_dir) if each.name == name]
     return dict(command.environment)
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from stack.interruption import Interrupted, raise_on_signals, undone_when_interrupted
 from stack.lock import locked
+from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime
 from stack.settings import load_settings
 
@@ -30,7 +31,8 @@ raise_on_signals()
 values, programs = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 settings = load_settings(**values)
 console = Console(width=200)
-runtime = NativeRuntime(settings, console, lambda *_: {name: Path(path) for name, path in programs.items()})
+found = Programs({name: Path(path) for name, path in programs.items()})
+runtime = NativeRuntime(settings, console, lambda *_: found)
 print("begins", flush=True)
 sys.stdin.readline()
 try:

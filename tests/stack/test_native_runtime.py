@@ -15,8 +15,9 @@ from rich.console import Console
 from stack.digests import digests
 from stack.errors import StackError
 from stack.native import commands
+from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime
-from stack.runtime import PartState
+from stack.parts import MissingPart
 from stack.settings import StackSettings
 
 pytestmark = pytest.mark.timeout(120)
@@ -62,7 +63,7 @@ def test_life_of_a_run(
     assert not runtime.kill("collector"), "it was dead already"
     with pytest.raises(StackError, match="make start PART=collector"):
         runtime.pause("collector")
-    another = NativeRuntime(settings, Console(quiet=True), lambda *_: programs)
+    another = NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs))
     another.start("collector")
     assert set(states(runtime).values()) == {"up"}
     assert pid_of(runtime, "collector") != before["collector"]
@@ -165,7 +166,7 @@ def test_changed_settings_restart_the_parts_that_read_them(
     others = {name: pid_of(runtime, name) for name in ("jaeger", "collector", "prometheus")}
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")
     monkeypatch.setenv("SERVICE_VERSION", '100%25 "new"')  # as it is, past supervisord's own expansions
-    NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
+    NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs)).up()
     assert pid_of(runtime, "storefront") != before
     health = httpx.get(
         f"http://127.0.0.1:{settings.storefront_port}/health/telemetry", trust_env=False
@@ -177,13 +178,13 @@ def test_changed_settings_restart_the_parts_that_read_them(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         moved = settings.model_copy(update={"jaeger_port": taken.getsockname()[1]})
         with pytest.raises(StackError, match="JAEGER_PORT"):
-            NativeRuntime(moved, Console(quiet=True), lambda *_: programs).up()
+            NativeRuntime(moved, Console(quiet=True), lambda *_: Programs(programs)).up()
     assert set(states(runtime).values()) == {"up"}
 
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "many")
     before = pid_of(runtime, "storefront")
     with pytest.raises(StackError, match="OTEL_BSP_MAX_QUEUE_SIZE='many'"):
-        NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
+        NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs)).up()
     assert pid_of(runtime, "storefront") == before
 
 
@@ -217,7 +218,7 @@ def test_one_part_restarts_with_variables_of_its_own(
     runtime.restart("collector", {})
     assert "COLLECTOR_QUEUE_SPANS" not in environment("collector")
     assert not any("tail_sampling.yaml" in word for word in arguments())
-    NativeRuntime(settings, Console(quiet=True), lambda *_: programs).up()
+    NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs)).up()
     assert "OTEL_BSP_MAX_QUEUE_SIZE" not in environment("storefront")
 
 
@@ -239,7 +240,7 @@ def test_number_of_workers_can_change(
         return len(psutil.Process(pid_of(runtime, "storefront")).children())
 
     several = settings.model_copy(update={"web_concurrency": 2})
-    NativeRuntime(several, Console(quiet=True), lambda *_: programs).up()
+    NativeRuntime(several, Console(quiet=True), lambda *_: Programs(programs)).up()
     assert children() >= 2
     runtime.up()
     assert children() == 0
@@ -260,7 +261,7 @@ def test_edited_file_restarts_the_part_that_reads_it(
         return {**digests(*paths), **({COLLECTOR_FILE: "edited"} if COLLECTOR_FILE in paths else {})}
 
     monkeypatch.setattr(commands, "digests", edited)
-    NativeRuntime(settings, Console(width=200), lambda *_: programs).up()
+    NativeRuntime(settings, Console(width=200), lambda *_: Programs(programs)).up()
     after = {name: pid_of(runtime, name) for name in runtime.endpoints}
     assert [name for name in before if before[name] != after[name]] == ["collector"]
     assert f"restarting the collector: {COLLECTOR_FILE} was edited" in capsys.readouterr().out
@@ -275,7 +276,34 @@ def test_unknown_part_is_refused_with_the_known_ones(call: str, runtime: NativeR
         getattr(runtime, call)("colector")
 
 
-def test_missing_parts_are_told_with_the_reason() -> None:
-    """What the native runtime cannot give is no secret."""
-    assert {part.name for part in NativeRuntime.missing} == {"grafana", "Jaeger's and Prometheus's web pages"}
-    assert PartState.UP == "up"
+def test_grafana_is_a_part_where_there_is_one(
+    settings: StackSettings, programs: dict[str, Path], until: Callable[..., None]
+) -> None:
+    """As the others are, in every command; gone at the next `up`, it is told as missing and stopped."""
+    complete = Programs(programs, frozenset({"jaeger", "prometheus"}))
+    lacking = MissingPart("grafana", "no network")
+    without = Programs({name: programs[name] for name in programs if name != "grafana"}, missing=(lacking,))
+
+    def runtime_with(found: Programs) -> NativeRuntime:
+        return NativeRuntime(settings, Console(quiet=True), lambda *_: found)
+
+    runtime = runtime_with(complete)
+    try:
+        runtime.up()
+        again = runtime_with(without)  # another command, before it has looked for programs
+        assert states(again)["grafana"] == "up"
+        assert again.missing == ()
+        assert again.endpoints["jaeger"].address.endswith(str(settings.jaeger_port))
+        assert again.kill("grafana")
+        assert states(again)["grafana"] == "stopped"
+        runtime.up()
+        grafana = pid_of(runtime, "grafana")
+        again.up()
+        until("Grafana's end", lambda: not psutil.pid_exists(grafana))
+        assert again.missing == (lacking,)
+        assert "grafana" not in states(again)
+        with pytest.raises(StackError, match="no part 'grafana'"):
+            again.start("grafana")
+        assert again.endpoints["jaeger"].address.endswith("/api/v3/services")
+    finally:
+        runtime.clean()

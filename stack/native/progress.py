@@ -1,0 +1,52 @@
+"""How far a long piece of work is and how long it still takes: a bar, or lines where nobody sees a bar."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+SECONDS_BETWEEN_LINES = 20.0
+
+
+@contextmanager
+def progress_of(
+    console: Console, what: str, total: float, *, seconds_between_lines: float = SECONDS_BETWEEN_LINES
+) -> Iterator[Callable[[float], None]]:
+    """Shows one piece of work; call what it gives with how much of `total` is done, as often as you like.
+
+    The time left is reckoned from the pace of the last half minute, so it is rough where the pieces differ.
+    """
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("left"),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal, speed_estimate_period=30
+    ) as progress:
+        progress.add_task(what, total=total)
+        (task,) = progress.tasks
+        told = progress.get_time()
+
+        def is_at(done: float) -> None:
+            nonlocal told
+            progress.update(task.id, completed=min(done, total))
+            if console.is_terminal or progress.get_time() - told < seconds_between_lines:
+                return
+            told = progress.get_time()
+            left = task.time_remaining
+            remaining = "" if left is None else f", about {left:.0f} s left"
+            console.print(f"  {what}: {task.percentage:.0f} %{remaining}", highlight=False, soft_wrap=True)
+
+        yield is_at
