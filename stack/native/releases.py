@@ -114,7 +114,7 @@ class Downloads:
             ReleaseError: it cannot be had.
         """
         url = self._address(archive)
-        host = httpx.URL(url).host
+        host = url.partition("://")[2].partition("/")[0]
         if host in self._unreachable:
             raise ReleaseError(self._unreachable[host])
         try:
@@ -193,9 +193,8 @@ def _fetch_the_rest(url: str, file: Path, what: str, console: Console) -> None:
             file.open("ab" if goes_on else "wb") as output,
             progress_of(console, f"downloading {what}", total or 1) as is_at,
         ):
-            for (
-                piece
-            ) in answer.iter_raw():  # as it comes: what waits for more would be lost with the connection
+            # As they come: what waits to be a larger piece would be lost with the connection.
+            for piece in answer.iter_raw():
                 output.write(piece)
                 done += len(piece)
                 is_at(done)

@@ -10,10 +10,10 @@ from rich.console import Console
 from stack.errors import StackError
 from stack.lock import locked
 from stack.native.commands import Command, commands_of, prometheus_folder, scrape_targets, slow_link
-from stack.native.equipment import Equipment, equipment_of, read_equipment, write_equipment
 from stack.native.processes import PartProcesses
 from stack.native.programs import Programs, ensure_programs
 from stack.native.sockets import socket_folders
+from stack.native.started_with import read_programs, write_programs
 from stack.native.supervisor import Supervisor
 from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
 from stack.ports import check_ports
@@ -50,7 +50,7 @@ class NativeRuntime:
     @property
     def missing(self) -> tuple[MissingPart, ...]:
         """What the run cannot give; nothing is known before the first `up`."""
-        return read_equipment(self._folder).missing
+        return read_programs(self._folder).missing
 
     @property
     def endpoints(self) -> Mapping[str, Part]:
@@ -60,9 +60,11 @@ class NativeRuntime:
     @property
     def _parts(self) -> dict[str, Part]:
         """What the run was started with; before that, what every machine has."""
-        equipment = read_equipment(self._folder)
-        parts = parts_of(self._settings, with_pages=equipment.with_pages)
-        grafana = (grafana_part(self._settings),) if equipment.has_grafana else ()
+        return self._parts_with(read_programs(self._folder))
+
+    def _parts_with(self, programs: Programs) -> dict[str, Part]:
+        parts = parts_of(self._settings, with_pages=programs.with_pages)
+        grafana = (grafana_part(self._settings),) if programs.have_grafana else ()
         return {part.name: part for part in (*parts, *grafana)}
 
     @property
@@ -81,7 +83,7 @@ class NativeRuntime:
         commands = commands_of(self._settings, programs, self._folder)
         check_service_settings(self._settings)
         with locked(self._settings, self._console):
-            self._prepare(commands, equipment_of(programs))
+            self._prepare(commands, programs)
             for name in self._parts_in_order(commands):
                 self._supervisor.start(name)
             self._supervisor.thaw()  # a frozen one would never become well
@@ -92,13 +94,13 @@ class NativeRuntime:
     def as_it_is(self) -> Callable[[], None]:
         """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
         existed, bring_back = self._folder.exists(), self._supervisor.as_it_is()
-        equipment = read_equipment(self._folder)
+        programs = read_programs(self._folder)
 
         def undo() -> None:
             with locked(self._settings, self._console):
                 bring_back()
                 if existed:
-                    write_equipment(self._folder, equipment)
+                    write_programs(self._folder, programs)
                 else:
                     self._remove_folders()
 
@@ -156,7 +158,8 @@ class NativeRuntime:
         with locked(self._settings, self._console):
             if not self._supervisor.is_running:
                 raise StackError("the stack is not up; `make up` starts it")
-            programs = self._programs(self._settings, self._console)
+            # Those of the run: nothing is looked for, let alone downloaded, to start a part again.
+            programs = read_programs(self._folder)
             commands = commands_of(self._settings.with_variables(variables), programs, self._folder)
             (command,) = [each for each in commands if each.name == name]
             command = replace(command, environment={**command.environment, **variables})
@@ -182,7 +185,7 @@ class NativeRuntime:
             shutil.rmtree(folder, ignore_errors=folder != self._folder)
         return [f"folder {folder}" for folder in folders if folder.parent != self._folder]
 
-    def _prepare(self, commands: tuple[Command, ...], equipment: Equipment) -> None:
+    def _prepare(self, commands: tuple[Command, ...], programs: Programs) -> None:
         """Leaves a supervisord running with exactly these commands, or raises with nothing changed."""
         self._check_folder()
         is_running = self._supervisor.is_running
@@ -190,12 +193,10 @@ class NativeRuntime:
             # Of a run whose supervisord was killed; they would hold the ports.
             self._supervisor.end_orphans()
         # Before anything is stopped: what our own parts hold now will be free then.
-        grafana = (grafana_part(self._settings),) if equipment.has_grafana else ()
-        needed = (*parts_of(self._settings, with_pages=()), *grafana)
-        check_ports(needed, ours=self._supervisor.processes())
+        check_ports(self._parts_with(programs).values(), ours=self._supervisor.processes())
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / _MARKER).write_text("a run of the stack: `make clean` removes this folder\n")
-        write_equipment(self._folder, equipment)
+        write_programs(self._folder, programs)
         targets = prometheus_folder(self._folder) / "targets"
         targets.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / "prometheus" / "prometheus.yml", targets.parent)

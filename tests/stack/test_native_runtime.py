@@ -276,6 +276,19 @@ def test_unknown_part_is_refused_with_the_known_ones(call: str, runtime: NativeR
         getattr(runtime, call)("colector")
 
 
+def test_restart_of_a_part_looks_for_no_program(runtime: NativeRuntime, settings: StackSettings) -> None:
+    """It runs the run's own again: a lab that restarts parts must not wait for a network, or meet another one."""
+
+    def search(*_: object) -> Programs:
+        pytest.fail("programs were looked for")
+
+    runtime.up()
+    before = pid_of(runtime, "collector")
+    NativeRuntime(settings, Console(quiet=True), search).restart("collector", {})
+    assert pid_of(runtime, "collector") != before
+    assert set(states(runtime).values()) == {"up"}
+
+
 def test_grafana_is_a_part_where_there_is_one(
     settings: StackSettings, programs: dict[str, Path], until: Callable[..., None]
 ) -> None:

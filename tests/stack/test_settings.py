@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stack.errors import StackError
-from stack.parts import parts_of, toxiproxy_part
+from stack.parts import grafana_part, parts_of, toxiproxy_part
 from stack.settings import load_settings, service_variables
 
 
@@ -42,7 +42,7 @@ def test_run_folder_that_supervisord_cannot_take_is_refused() -> None:
 def test_no_port_is_given_twice() -> None:
     """The parts of `.env` do not get in each other's way, and each port's variable is a setting."""
     settings = load_settings()
-    parts = (*parts_of(settings, have_pages=True), toxiproxy_part(settings))
+    parts = (*parts_of(settings, with_pages=()), grafana_part(settings), toxiproxy_part(settings))
     ports = [(variable, port) for part in parts for variable, port in part.ports.items()]
     assert len({port for _, port in ports}) == len(ports)
     assert all(getattr(settings, variable.lower()) == port for variable, port in ports)

@@ -1,0 +1,23 @@
+"""The programs that a run was started with; kept in its folder, for the commands that follow `up`."""
+
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from stack.native.programs import Programs
+
+_FILE = "programs.json"
+_ADAPTER = TypeAdapter(Programs)
+
+
+def read_programs(run_folder: Path) -> Programs:
+    """As they were written; none where they were not, or the file is damaged."""
+    try:
+        return _ADAPTER.validate_json((run_folder / _FILE).read_bytes())
+    except (OSError, ValidationError):
+        return Programs({})
+
+
+def write_programs(run_folder: Path, programs: Programs) -> None:
+    """Keeps them with the run."""
+    (run_folder / _FILE).write_bytes(_ADAPTER.dump_json(programs, indent=2))
