@@ -10,6 +10,8 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Programs are found below this folder, whatever the shell's other projects ask of Python.
+unexport PYTHONSAFEPATH
 USERS ?= 20
 RATE ?= 50
 SECONDS ?= 30
@@ -103,8 +105,16 @@ help: ## this list
 
 part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger, prometheus, console or grafana)))
 
+# A finished `.venv` is looked at again where PYTHON was asked for, its Python is gone, or the folder was moved.
+IS_WHOLE := $(shell [ -x $(BIN)/python ] && [ "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)" ] && echo yes)
+ifneq ($(origin PYTHON) $(IS_WHOLE),file yes)
+LOOK_AGAIN := look-again
+endif
+.PHONY: look-again
+look-again:
+
 # The stamp is written last: an interrupted set-up goes on.
-$(READY): requirements/dev.txt requirements/uv.txt requirements/install.py pyproject.toml
+$(READY): requirements/dev.txt requirements/uv.txt requirements/install.py pyproject.toml $(LOOK_AGAIN)
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older or absent: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m requirements.install

@@ -8,6 +8,7 @@ one waits, and finds everything done.
 It runs before anything is installed: the standard library is all it has.
 """
 
+import ast
 import fcntl
 import hashlib
 import os
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from typing import IO, NoReturn
 
@@ -32,35 +34,23 @@ PIN_OF_UV = ROOT / "requirements" / "uv.txt"
 _SOURCES = (PINS, ROOT / "pyproject.toml")
 
 _SAID_TO_PIP = {
-    "index-url": "UV_DEFAULT_INDEX",
-    "extra-index-url": "UV_INDEX",
-    "proxy": "ALL_PROXY",
-    "cert": "SSL_CERT_FILE",
+    "index-url": ("UV_DEFAULT_INDEX", " "),
+    "extra-index-url": ("UV_INDEX", " "),
+    "find-links": ("UV_FIND_LINKS", ","),
+    "trusted-host": ("UV_INSECURE_HOST", " "),
+    "proxy": ("ALL_PROXY", " "),
+    "cert": ("SSL_CERT_FILE", " "),
 }
-"""What a user told pip about the way to packages, and the variable that tells uv the same."""
-_FOREIGN = frozenset(
-    {
-        *("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT", "PIP_NO_BINARY"),
-        *(
-            "UV_SYSTEM_PYTHON",
-            "UV_PYTHON",
-            "UV_TARGET",
-            "UV_PREFIX",
-            "VIRTUAL_ENV",
-            "CONDA_PREFIX",
-            "PYTHONPATH",
-        ),
-        *(
-            "UV_CONSTRAINT",
-            "UV_OVERRIDE",
-            "UV_EXCLUDE_NEWER",
-            "UV_NO_BINARY",
-            "UV_RESOLUTION",
-            "UV_REQUIRE_HASHES",
-        ),
-    }
+"""What a user told pip about the way to packages; the variable that tells uv, and what parts its values."""
+_WAYS_TO_PACKAGES = re.compile(
+    r"UV_(DEFAULT_INDEX|INDEX|EXTRA_INDEX_URL|FIND_LINKS|INSECURE_HOST|KEYRING|NATIVE_TLS|SYSTEM_CERTS|OFFLINE"
+    r"|HTTP|REQUEST|CONCURRENT|CACHE_DIR|NO_CACHE|LINK_MODE|CONFIG_FILE)"
+    r"|PIP_(INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|TRUSTED_HOST|PROXY|CERT|CLIENT_CERT|KEYRING"
+    r"|TIMEOUT|DEFAULT_TIMEOUT|RETRIES|CACHE_DIR|NO_CACHE_DIR|CONFIG_FILE)"
 )
-"""Variables of the shell's other projects, which would change what is installed, or where."""
+"""Variables of uv and pip that say where packages come from. All others are of the shell's other projects,
+and would change what is installed, or where."""
+_OF_OTHER_PROJECTS = frozenset({"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME"})
 
 
 class CannotInstallError(Exception):
@@ -69,10 +59,13 @@ class CannotInstallError(Exception):
 
 def main() -> int:
     """Installs what is not installed yet; says in words what it cannot."""
-    signal.signal(signal.SIGTERM, _end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, _end)
     try:
         with (ROOT / ".venv.lock").open("w") as lock:
             _wait_for(lock)
+            os.set_inheritable(lock.fileno(), True)  # what this starts holds it too, should this be killed
             if _is_ready():
                 READY.touch()  # make may have asked for a change that needs nothing
             else:
@@ -96,10 +89,10 @@ def install(uv: Path) -> None:
     Raises:
         subprocess.CalledProcessError: uv failed, and said why.
     """
-    started = time.monotonic()
+    started, noted_at = time.monotonic(), time.time()
     print(f"setting up .venv from {PINS.relative_to(ROOT)} with {uv}", flush=True)
     # In place when it was whole; from nothing when a set-up was cut off: what it left may lack files.
-    if not (READY.exists() and _is_of_this_python()):
+    if not (_was_finished_here() and _is_of_this_python()):
         # In an activated `.venv` this very Python is its own, and goes with it: the one behind it stays.
         base = os.path.realpath(sys.executable) if Path(sys.prefix) == ENVIRONMENT else sys.executable
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
@@ -107,10 +100,13 @@ def install(uv: Path) -> None:
     READY.unlink(missing_ok=True)
     # Its list of what it did is for logs; a terminal gets its bars.
     quiet = () if sys.stderr.isatty() else ("--quiet",)
-    _run(uv, "pip", "sync", *quiet, "--python", PYTHON, "--require-hashes", PINS)
+    # Hashes say what is meant, so each index may be asked for it.
+    ways = ("--index-strategy", "unsafe-best-match", *(("--no-index",) if _pip_has_no_index() else ()))
+    _run(uv, "pip", "sync", *quiet, *ways, "--python", PYTHON, "--require-hashes", PINS)
     here = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
     _run(uv, "pip", "install", "--quiet", "--python", PYTHON, *here)
-    READY.touch()
+    READY.write_text(str(ROOT))
+    os.utime(READY, (noted_at, noted_at))  # pins that were changed meanwhile are newer
     print(f"set up in {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -126,7 +122,7 @@ def find_uv() -> Path:
     if on_path is not None and not is_own and _version_of(on_path) >= OLDEST_UV:
         return Path(on_path)
     folder = UV_FOLDER / hashlib.sha256(PIN_OF_UV.read_bytes()).hexdigest()[:12]
-    if not folder.exists():
+    if not _version_of(folder / "bin" / "uv"):
         print("uv is not on PATH: fetching its wheel", flush=True)
         _fetch_uv(folder)
     return folder / "bin" / "uv"
@@ -173,7 +169,16 @@ def _wait_for(lock: IO[str]) -> None:
 
 
 def _is_ready() -> bool:
-    return READY.exists() and all(READY.stat().st_mtime >= each.stat().st_mtime for each in _SOURCES)
+    return (
+        _was_finished_here()
+        and all(READY.stat().st_mtime >= each.stat().st_mtime for each in _SOURCES)
+        and _is_of_this_python()
+    )
+
+
+def _was_finished_here() -> bool:
+    """Whether a set-up came to its end, and its folder was not moved since: its scripts name the folder."""
+    return READY.exists() and READY.read_text() == str(ROOT)
 
 
 def _is_of_this_python() -> bool:
@@ -183,7 +188,7 @@ def _is_of_this_python() -> bool:
     )
 
 
-def _version_of(uv: str) -> tuple[int, ...]:
+def _version_of(uv: str | Path) -> tuple[int, ...]:
     found = re.match(r"uv (\d+)\.(\d+)", _answer_of(uv, "--version"))
     return tuple(map(int, found.groups())) if found else ()
 
@@ -198,26 +203,49 @@ def _answer_of(*command: str | Path) -> str:
 
 def _run(*command: str | Path) -> None:
     """Runs a command to its end, with its words on the terminal; ends it where this is ended."""
-    environment = {name: value for name, value in os.environ.items() if name not in _FOREIGN}
+    environment = {name: value for name, value in os.environ.items() if _says_no_more_than_the_way(name)}
     if Path(command[0]).name == "uv":
         environment = {**_said_to_pip(), **environment}
     else:
         environment |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}  # into a folder of its own, wherever
-    subprocess.run(command, env=environment, cwd=ROOT, check=True)
+    subprocess.run(command, env=environment, cwd=ROOT, check=True, close_fds=False)
+
+
+def _says_no_more_than_the_way(variable: str) -> bool:
+    if variable.startswith(("UV_", "PIP_")):
+        return _WAYS_TO_PACKAGES.match(variable) is not None
+    return variable not in _OF_OTHER_PROJECTS
 
 
 def _said_to_pip() -> dict[str, str]:
-    """Pip's settings as uv's variables: from its own variables, which need no pip, else from its files."""
+    """Pip's settings as uv's variables."""
+    return {
+        variable: between.join(values)
+        for name, (variable, between) in _SAID_TO_PIP.items()
+        if (values := _setting_of_pip(name))
+    }
+
+
+def _pip_has_no_index() -> bool:
+    return _setting_of_pip("no-index") in (["1"], ["true"], ["yes"], ["on"])
+
+
+def _setting_of_pip(name: str) -> list[str]:
+    """Its values: from its variable, which needs no pip, else from its files."""
+    of_variable = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
+    return (of_variable or _files_of_pip().get(name, "")).split()
+
+
+@cache
+def _files_of_pip() -> dict[str, str]:
     answer = _answer_of(sys.executable, "-m", "pip", "config", "list")
-    found = dict(re.findall(r"^(?:global|install)\.([\w-]+)='(.*)'$", answer, re.MULTILINE))
-    for name in _SAID_TO_PIP:
-        found[name] = os.environ.get(f"PIP_{name.upper().replace('-', '_')}") or found.get(name, "")
-    return {variable: found[name] for name, variable in _SAID_TO_PIP.items() if found[name]}
+    found = re.findall(r"^(?:global|install)\.([\w-]+)=('.*'|\".*\")$", answer, re.MULTILINE)
+    return {name: str(ast.literal_eval(value)) for name, value in found}
 
 
-def _end(*_: object) -> NoReturn:
-    sys.exit(143)
+def _end(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Fixtures of all tests: a clean environment, and an OTLP receiver on a real socket."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,10 @@ from hypothesis import settings
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # So starts what a shell puts in the background; the tests' children are to take Ctrl-C as in a terminal.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What a machine has on its PATH, and what can be downloaded this day, is not what the tests are about.
 os.environ["PROGRAMS_FROM"] = "build"

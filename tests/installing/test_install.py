@@ -72,15 +72,18 @@ class Project:
         (folder / "pyproject.toml").write_text(textwrap.dedent(PYPROJECT))
         (folder / "backend.py").write_text(textwrap.dedent(BACKEND))
 
-    def start(self, python: Path, index: str, path: str = "/usr/bin:/bin") -> "subprocess.Popen[str]":
-        """Begins to set it up."""
+    def start(
+        self, python: Path, index: str, path: str = "/usr/bin:/bin", **more: str
+    ) -> "subprocess.Popen[str]":
+        """Begins to set it up, in a shell with more variables; without an index where none is given."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
         variables = {
             "PATH": path,
-            "PIP_INDEX_URL": index,
+            **({"PIP_INDEX_URL": index} if index else {}),
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_CACHE_DIR": "1",
             "UV_CACHE_DIR": str(self.folder.with_name("uv-cache")),
+            **more,
         }
         return subprocess.Popen(
             [python, "-m", "requirements.install"],
@@ -91,9 +94,9 @@ class Project:
             text=True,
         )
 
-    def set_up(self, python: Path, index: str, path: str = "/usr/bin:/bin") -> tuple[int, str]:
+    def set_up(self, python: Path, index: str, path: str = "/usr/bin:/bin", **more: str) -> tuple[int, str]:
         """Sets it up; the exit status, and what was said."""
-        process = self.start(python, index, path)
+        process = self.start(python, index, path, **more)
         said, _ = process.communicate(timeout=100)
         return process.returncode, said
 
@@ -153,10 +156,8 @@ EXPECTED = {**PINNED, "project": "1.0"}
 
 def test_uv_of_the_path_is_used(project: Project, index: str, tmp_path: Path) -> None:
     """Nothing else is fetched to install with."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "uv").symlink_to(find_uv_bin())
     python = make_python(tmp_path / "python", lacks=("venv",))
-    status, said = project.set_up(python, index, path=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    status, said = project.set_up(python, index, _path_with_uv(tmp_path))
     assert status == 0, said
     assert project.installed() == EXPECTED
     assert not (project.folder / ".uv").exists()
@@ -246,6 +247,154 @@ def test_activated_environment_that_was_cut_off_is_made_again(
     assert project.installed() == EXPECTED
 
 
+def test_pins_changed_meanwhile_are_not_taken_for_installed(
+    project: Project, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    """A file of pins that an editor saves while an index is slow to answer."""
+    python = make_python(tmp_path / "python", pip=NEWEST_PIP)
+    pins = project.folder / "requirements" / "dev.txt"
+    both = pins.read_text().splitlines(keepends=True)
+    pins.write_text(both[0])
+    path = _path_with_uv(tmp_path)
+    asked, answers = threading.Event(), threading.Event()
+
+    def wait_for_leave() -> None:
+        asked.set()
+        answers.wait(timeout=50)
+
+    with serve(project.wheels, wait_for_leave) as index:
+        process = project.start(python, index, path)
+        assert asked.wait(timeout=50)
+        noted = pins.stat().st_mtime
+        until("a save is newer", lambda: _save(pins, "".join(both)) > noted)
+        answers.set()
+        said, _ = process.communicate(timeout=50)
+        assert process.returncode == 0, said
+        assert "second" not in project.installed()
+        status, said = project.set_up(python, index, path)
+    assert status == 0, said
+    assert project.installed() == EXPECTED
+
+
+def _path_with_uv(folder: Path) -> str:
+    (folder / "bin").mkdir()
+    (folder / "bin" / "uv").symlink_to(find_uv_bin())
+    return f"{folder / 'bin'}:/usr/bin:/bin"
+
+
+def _save(file: Path, content: str) -> float:
+    file.write_text(content)
+    return file.stat().st_mtime
+
+
+def test_finished_environment_whose_python_is_gone_is_made_again(
+    project: Project, index: str, tmp_path: Path
+) -> None:
+    """As after an upgrade of the system's Python."""
+    python = make_python(tmp_path / "python", pip=NEWEST_PIP)
+    assert project.set_up(python, index)[0] == 0
+    own = project.folder / ".venv" / "bin" / "python"
+    own.unlink()
+    own.symlink_to("/nowhere/python")
+    status, said = project.set_up(python, index)
+    assert status == 0, said
+    assert _version_of(own) == _version_of(Path(sys.executable))
+    assert project.installed() == EXPECTED
+
+
+def test_moved_project_is_set_up_again(project: Project, index: str, tmp_path: Path) -> None:
+    """The scripts of its environment named the old folder."""
+    python = make_python(tmp_path / "python", pip=NEWEST_PIP)
+    assert project.set_up(python, index)[0] == 0
+    project.folder = project.folder.rename(tmp_path / "elsewhere")
+    status, said = project.set_up(python, index)
+    assert status == 0, said
+    assert "set up in" in said
+    activate = (project.folder / ".venv" / "bin" / "activate").read_text()
+    assert str(project.folder) in activate
+    assert str(tmp_path / "project") not in activate
+
+
+def test_uv_that_does_not_run_is_fetched_again(project: Project, index: str, tmp_path: Path) -> None:
+    """A folder copied without the right to run what is in it."""
+    python = make_python(tmp_path / "python", pip=NEWEST_PIP)
+    assert project.set_up(python, index)[0] == 0
+    (program,) = project.folder.glob(".uv/*/bin/uv")
+    program.chmod(0o644)
+    (project.folder / ".venv" / ".ready").unlink()
+    status, said = project.set_up(python, index)
+    assert status == 0, said
+    assert project.installed() == EXPECTED
+
+
+def _version_of(python: Path) -> str:
+    return subprocess.run([python, "-V"], capture_output=True, text=True, check=True).stdout
+
+
+@pytest.mark.parametrize("places", ["indexes", "folders"])
+def test_all_places_that_pip_was_told_are_asked(
+    places: str, project: Project, wheel_of_uv: Wheel, tmp_path: Path
+) -> None:
+    """Several further indexes, of which the first offers other versions only; or folders and no index."""
+    python = make_python(tmp_path / "python", pip=NEWEST_PIP)
+    config = tmp_path / "pip.conf"
+    if places == "folders":
+        folders = [tmp_path / "wheels-1", tmp_path / "wheels-2"]
+        for position, wheel in enumerate(project.wheels):
+            folders[position % 2].mkdir(exist_ok=True)
+            (folders[position % 2] / wheel.file_name).write_bytes(wheel.content)
+        lines = "".join(f"    {folder}\n" for folder in folders)
+        config.write_text(f"[global]\nno-index = true\nfind-links =\n{lines}")
+        status, said = project.set_up(python, "", PIP_CONFIG_FILE=str(config))
+    else:
+        newer = [wheel for wheel in project.wheels if wheel.version not in PINNED.values()]
+        first, *others = [wheel for wheel in project.wheels if wheel.version in PINNED.values()]
+        with (
+            serve([*newer, wheel_of_uv]) as main,
+            serve([newer_than(first), first]) as one,
+            serve(others) as another,
+        ):
+            config.write_text(
+                f"[global]\nindex-url = {main}\nextra-index-url =\n    {one}\n    {another}\n"
+                "trusted-host =\n    127.0.0.1\n    localhost\n"
+            )
+            status, said = project.set_up(python, "", PIP_CONFIG_FILE=str(config))
+    assert status == 0, said
+    assert project.installed() == EXPECTED
+
+
+def test_variables_of_other_projects_change_nothing(project: Project, index: str, tmp_path: Path) -> None:
+    """Pip's and uv's settings of the shell, but for those that say where packages come from."""
+    python = make_python(tmp_path / "python", pip=NEWEST_PIP)
+    constraint = tmp_path / "constraint.txt"
+    constraint.write_text("first==0.1\n")
+    elsewhere = str(tmp_path / "elsewhere")
+    status, said = project.set_up(
+        python,
+        index,
+        PIP_USER="1",
+        PIP_REQUIRE_VIRTUALENV="1",
+        PIP_TARGET=elsewhere,
+        PIP_PREFIX=elsewhere,
+        PIP_CONSTRAINT=str(constraint),
+        PIP_NO_BINARY=":all:",
+        UV_CONSTRAINT=str(constraint),
+        UV_OVERRIDE=str(constraint),
+        UV_TARGET=elsewhere,
+        UV_NO_BINARY="1",
+        UV_EXCLUDE_NEWER="2001-01-01",
+        UV_SYSTEM_PYTHON="1",
+        UV_DRY_RUN="1",
+        UV_PROJECT="/nowhere",
+        UV_WORKING_DIR="/nowhere",
+        VIRTUAL_ENV=elsewhere,
+        PYTHONPATH=elsewhere,
+    )
+    assert status == 0, said
+    assert project.installed() == EXPECTED
+    assert not Path(elsewhere).exists()
+
+
 def test_two_at_once_install_once(project: Project, index: str, tmp_path: Path) -> None:
     """The second waits, says so, and finds everything done."""
     python = make_python(tmp_path / "python")
@@ -256,14 +405,44 @@ def test_two_at_once_install_once(project: Project, index: str, tmp_path: Path) 
     assert project.installed() == EXPECTED
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_next_one_waits_for_what_a_killed_one_left_running(
+    project: Project, tmp_path: Path, until: Callable[..., None]
+) -> None:
+    """Nothing can end its children then: while they write, nobody else does."""
+    python, path = make_python(tmp_path / "python"), _path_with_uv(tmp_path)
+    asked, answers = threading.Event(), threading.Event()
+
+    def wait_for_leave() -> None:
+        asked.set()
+        answers.wait(timeout=50)
+
+    with serve(project.wheels, wait_for_leave) as index:
+        process = project.start(python, index, path)
+        assert asked.wait(timeout=50)
+        left = psutil.Process(process.pid).children(recursive=True)
+        assert [each.name() for each in left] == ["uv"]
+        process.kill()
+        process.wait(timeout=50)
+        following = project.start(python, index, path)
+        assert following.stdout is not None
+        assert "waiting for it" in following.stdout.readline()
+        assert all(map(psutil.Process.is_running, left))
+        answers.set()
+        said, _ = following.communicate(timeout=100)
+        process.communicate(timeout=50)
+    assert following.returncode == 0, said
+    assert project.installed() == EXPECTED
+    until("its processes have ended", lambda: not any(map(psutil.Process.is_running, left)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_anywhere_it_leaves_no_process_and_goes_on(
     number: signal.Signals, project: Project, tmp_path: Path, until: Callable[..., None]
 ) -> None:
-    """Five times, at the answer of the index that a seeded draw names; then it is let through."""
+    """Four times, at the answer of the index that a seeded draw names; then it is let through."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
-    draw = random.Random(7)
-    for _ in range(5):
+    draw = random.Random(number)
+    for _ in range(4):
         asked, answers = threading.Semaphore(0), threading.Semaphore(0)
 
         def wait_for_leave(
@@ -282,7 +461,7 @@ def test_interrupted_anywhere_it_leaves_no_process_and_goes_on(
             process.send_signal(number)
             said, _ = process.communicate(timeout=50)
             answers.release(10)
-        assert process.returncode == (130 if number is signal.SIGINT else 143), said
+        assert process.returncode == 128 + number, said
         assert "Traceback" not in said
         until(
             "its processes have ended", lambda family=family: not any(map(psutil.Process.is_running, family))
