@@ -22,10 +22,10 @@ from stack.native.programs import ensure_programs
 from stack.native.releases import RECORDS, ReleaseError, fetch, sha256_of
 from stack.native.runtime import NativeRuntime
 from stack.parts import toxiproxy_part
-from stack.records import recall, record_of
+from stack.records import all_records, is_run_named, recall, record_of
 from stack.report import print_findings, print_missing, print_parts
-from stack.runtime import PartState
-from stack.settings import load_settings, load_settings_anyway
+from stack.runtime import PartState, Runtime
+from stack.settings import StackSettings, load_settings, load_settings_anyway
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
 # Nobody folds a log: what is not a terminal gets lines as long as they are.
@@ -41,6 +41,11 @@ class _Parts(Protocol):
     def pause(self, name: str) -> bool: ...
     def resume(self, name: str) -> bool: ...
     def start(self, name: str) -> bool: ...
+
+
+def _started_stack() -> tuple[StackSettings, Runtime, str]:
+    """The run that is meant, whatever this shell says wrong; see `current_stack`."""
+    return current_stack(console, settings=load_settings_anyway(console, recall(console)))
 
 
 @cli.command()
@@ -108,8 +113,7 @@ def checksum(
 @cli.command()
 def down() -> None:
     """Stops the stack; its data stays."""
-    recall(console)
-    settings, runtime, _ = current_stack(console, settings=load_settings_anyway(console))
+    settings, runtime, _ = _started_stack()
     ConsolePage(settings, runtime.kind, console).stop()
     runtime.down()
     record_of(settings).forget()
@@ -118,8 +122,17 @@ def down() -> None:
 
 @cli.command()
 def clean() -> None:
-    """Stops the stack in every runtime and removes its data."""
-    recall(console)
+    """Stops a run in every runtime and removes its data: the one that is named, else every one."""
+    if is_run_named():
+        recall(console)
+    else:
+        for record in all_records(console):
+            with record.as_environment():
+                _clean()
+    _clean()
+
+
+def _clean() -> None:
     settings = load_settings_anyway(console)
     for folder in ConsolePage(settings, "", console).clean():
         console.print(f"removed folder {folder}", soft_wrap=True, highlight=False)
@@ -132,8 +145,9 @@ def clean() -> None:
 @cli.command()
 def status() -> None:
     """Shows every part, with its process; fails when one is not up."""
-    recall(console)
-    settings, runtime, reason = current_stack(console, settings=load_settings_anyway(console))
+    settings, runtime, reason = current_stack(
+        console, settings=load_settings_anyway(console, recall(console))
+    )
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
     parts = [*runtime.status(), ConsolePage(settings, runtime.kind, console).status()]
     print_parts(console, parts, with_processes=True)
@@ -145,8 +159,9 @@ def status() -> None:
 @cli.command()
 def doctor() -> None:
     """Says what is up, what is not, why, and what to do; fails when something is ill."""
-    recall(console)
-    settings, runtime, reason = current_stack(console)
+    settings, runtime, reason = current_stack(
+        console, settings=load_settings_anyway(console, recall(console))
+    )
     findings = examine(settings, runtime, reason, ConsolePage(settings, runtime.kind, console))
     print_findings(console, findings)
     if any(finding.judgement is Judgement.ILL for finding in findings):
@@ -161,8 +176,7 @@ def logs(
     follow: Annotated[bool, typer.Option(help="Go on until Ctrl-C.")] = False,
 ) -> None:
     """Shows a part's log."""
-    recall(console)
-    settings, runtime, _ = current_stack(console, settings=load_settings_anyway(console))
+    settings, runtime, _ = _started_stack()
     page = ConsolePage(settings, runtime.kind, console)
     owner = page.processes if name == page.part.name else runtime
     for line in owner.logs(name, lines=lines, follow=follow):
@@ -207,8 +221,7 @@ def start(name: PartName) -> None:
 
 def _act(name: str, act: Callable[[_Parts], bool], done: str, nothing: str, then: str = "") -> None:
     """Does something to a part, and says what was done, or that there was nothing to do."""
-    recall(console)
-    settings, runtime, _ = current_stack(console)
+    settings, runtime, _ = _started_stack()
     page = ConsolePage(settings, runtime.kind, console)
     known = [*runtime.endpoints, page.part.name]
     if name not in (*known, toxiproxy_part(settings).name):

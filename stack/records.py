@@ -1,31 +1,36 @@
 """What each run of this checkout was started with, so that later commands speak to it.
 
 `make up` notes the variables that it was given; a command in a shell without them takes them from there. A
-variable of the shell itself always wins. `make down` forgets the run.
+variable of the shell itself wins, unless it is malformed. `make down` forgets the run.
 """
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+from dotenv import dotenv_values
 from rich.console import Console
 
 from stack.errors import StackError
-from stack.settings import ROOT, StackSettings, is_service_variable
+from stack.settings import ENV_FILE, ROOT, StackSettings, is_service_variable, load_settings_anyway
 
 RECORDS = ROOT / ".stack-runs"
 _WHICH = ("PORT_OFFSET", "STACK_RUN_DIR", "COMPOSE_PROJECT_NAME")
 """The variables that say which of several runs is meant."""
+_OF_COMPOSE_ALONE = "GRAFANA_ADMIN_PASSWORD"
+"""Read by compose.yaml, and in neither `.env` nor the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run: where it is, and the variables that it was started with."""
+    """One run: its folder and its project's name, and the variables that it was started with."""
 
     run_dir: str
+    project: str
     variables: Mapping[str, str]
 
     @property
@@ -39,9 +44,8 @@ class RunRecord:
         unfinished = self.file.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
         unfinished.touch(mode=0o600)
-        unfinished.write_text(
-            json.dumps({"run_dir": self.run_dir, "variables": dict(self.variables)}, indent=2)
-        )
+        content = {"run_dir": self.run_dir, "project": self.project, "variables": dict(self.variables)}
+        unfinished.write_text(json.dumps(content, indent=2))
         unfinished.replace(self.file)
 
     def as_it_is(self) -> Callable[[], None]:
@@ -68,65 +72,106 @@ class RunRecord:
         pairs = (f"{name}={value if name in own else '…'}" for name, value in sorted(self.variables.items()))
         return " ".join(pairs)
 
+    @contextmanager
+    def as_environment(self) -> Iterator[None]:
+        """Has the environment say of the stack what the run was started with, and nothing else."""
+        names = _names_of(os.environ)
+        others = {name: value for name, value in os.environ.items() if name not in names}
+        with _environment(others | dict(self.variables)):
+            yield
+
 
 def record_of(settings: StackSettings) -> RunRecord:
     """The run with these settings, and what of the environment it is started with."""
-    names = {name.upper() for name in StackSettings.model_fields}
-    variables = {
-        name: value
-        for name, value in os.environ.items()
-        if value and (name in names or is_service_variable(name)) and name != "RUNTIME"
-    }
+    variables = {name: os.environ[name] for name in _names_of(os.environ) if os.environ[name]}
+    variables.pop("RUNTIME", None)
     for name in ("STACK_RUN_DIR", "TELEMETRY_ENV"):  # the next shell may stand elsewhere
         if name in variables:
             variables[name] = str(Path(variables[name]).absolute())
-    return RunRecord(str(settings.stack_run_dir.absolute()), variables)
+    return RunRecord(str(settings.stack_run_dir.absolute()), settings.compose_project_name, variables)
 
 
-def recall(console: Console) -> None:
+def recall(console: Console) -> Mapping[str, str]:
     """Lets the environment have what the run that is meant was started with; a line says so.
+
+    Returns:
+        All that it was started with, also where the shell says something else.
 
     Raises:
         StackError: there are several runs, and nothing says which one is meant.
     """
-    record = _meant(_records(console))
-    if record is None or not record.variables:
-        return
+    record = _meant(all_records(console))
+    if record is None:
+        return {}
     taken = {name: value for name, value in record.variables.items() if not os.environ.get(name)}
     os.environ.update(taken)
     if taken:
-        said = RunRecord(record.run_dir, taken)
+        said = RunRecord(record.run_dir, record.project, taken)
         console.print(f"the run that was started with {said}", soft_wrap=True, highlight=False, markup=False)
+    return record.variables
 
 
-def _records(console: Console) -> list[RunRecord]:
+def all_records(console: Console) -> list[RunRecord]:
+    """Every run that was started and not taken down; a file that is no record is told and passed over."""
     found = []
     for file in sorted(RECORDS.glob("*.json")):
         try:
             content = json.loads(file.read_text())
-            found.append(RunRecord(content["run_dir"], dict(content["variables"])))
+            found.append(RunRecord(content["run_dir"], content["project"], dict(content["variables"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            console.print(f"passed over {file}, which is no record of a run: {error}", markup=False)
+            console.print(f"passed over {file}, which is no record of a run: {error!r}", markup=False)
     return found
+
+
+def is_run_named() -> bool:
+    """Whether the environment says which of several runs is meant."""
+    return any(os.environ.get(name) for name in _WHICH)
 
 
 def _meant(records: list[RunRecord]) -> RunRecord | None:
     """The run that the environment means: by what says which, else the only one, else the usual one."""
-    asked = {name: value for name in _WHICH if (value := os.environ.get(name))}
-    if "STACK_RUN_DIR" in asked:
-        asked["STACK_RUN_DIR"] = str(Path(asked["STACK_RUN_DIR"]).absolute())
-    fitting = [
-        record
-        for record in records
-        if all(record.variables.get(name) == value for name, value in asked.items())
-    ]
-    if len(fitting) <= 1 or asked:
+    asked = {name for name in _WHICH if os.environ.get(name)}
+    if asked and records:
+        with _environment(os.environ):  # what is passed over here is told later
+            settings = load_settings_anyway(Console(quiet=True))
+        project, run_dir = settings.compose_project_name, str(settings.stack_run_dir.absolute())
+        fitting = [
+            record
+            for record in records
+            if (record.run_dir == run_dir or asked == {"COMPOSE_PROJECT_NAME"})
+            and (record.project == project or "COMPOSE_PROJECT_NAME" not in asked)
+        ]
         return fitting[0] if fitting else None
-    usual = [record for record in fitting if not any(name in record.variables for name in _WHICH)]
+    if len(records) <= 1:
+        return records[0] if records else None
+    usual = [record for record in records if not any(name in record.variables for name in _WHICH)]
     if len(usual) == 1:
         return usual[0]
     runs = "; ".join(
         " ".join(f"{name}={record.variables[name]}" for name in _WHICH if name in record.variables)
-        for record in fitting
+        for record in records
     )
     raise StackError(f"several runs were started: name one of them by its variables, {runs}")
+
+
+def _names_of(environment: Mapping[str, str]) -> list[str]:
+    """The variables in it that the stack reads."""
+    of_stack = {name.upper() for name in StackSettings.model_fields}
+    of_stack |= {*dotenv_values(ENV_FILE), _OF_COMPOSE_ALONE}
+    return [name for name in environment if name in of_stack or is_service_variable(name)]
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Has the environment be this, for a while."""
+    before = dict(os.environ)
+    try:
+        _set_environment(dict(variables))
+        yield
+    finally:
+        _set_environment(before)
+
+
+def _set_environment(environment: Mapping[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)

@@ -1,9 +1,9 @@
 """Versions and ports: `.env` at the root, which a variable of the environment overrides."""
 
 import os
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 from dotenv import dotenv_values
@@ -167,32 +167,41 @@ def load_settings(**values: Any) -> StackSettings:
         raise StackError(f"{ENV_FILE.name} or the environment has a bad value: {'; '.join(lines)}") from None
 
 
-def load_settings_anyway(console: Console) -> StackSettings:
+def load_settings_anyway(
+    console: Console, recorded: Mapping[str, str] = MappingProxyType({})
+) -> StackSettings:
     """Reads what `load_settings` reads, for commands that must work whatever is said there.
 
-    A variable that is malformed is told and passed over: `.env` holds then, else the default, else a value of
-    no consequence.
+    A variable that is malformed is told and taken out of the environment: what the run was started with holds
+    then, else `.env`, else a default or a value of no consequence.
+
+    Args:
+        console: is told what is passed over.
+        recorded: what the run was started with.
 
     Raises:
         StackError: one that says which stack is meant is malformed: another one is not to be stopped for it.
     """
-    in_file = {name.lower(): value for name, value in dotenv_values(ENV_FILE).items()}
     values: dict[str, Any] = {}
-    tries: Counter[str] = Counter()
+    told: set[str] = set()
     while True:
         complaints = _complaints(values)
         if isinstance(complaints, StackSettings):
             return complaints
         for position, (name, complaint) in enumerate(complaints.items(), start=1):
-            if name in _WHICH_STACK or tries[name] > 1:
+            if name in _WHICH_STACK or name in values:
                 raise StackError(complaint)
-            console.print(f"passed over: {complaint}", highlight=False, markup=False, soft_wrap=True)
-            field = StackSettings.model_fields[name]
-            harmless = (
-                (position if field.annotation is int else "0") if field.is_required() else field.default
-            )
-            values[name] = harmless if tries[name] else in_file.get(name) or harmless
-            tries[name] += 1
+            if complaint not in told:
+                console.print(f"passed over: {complaint}", highlight=False, markup=False, soft_wrap=True)
+                told.add(complaint)
+            said = {key: os.environ.pop(key) for key in list(os.environ) if key.lower() == name}
+            known = recorded.get(name.upper())
+            if known is not None and known not in said.values():
+                os.environ[name.upper()] = known
+            elif not said:
+                field = StackSettings.model_fields[name]
+                of_no_consequence = position if field.annotation is int else "0"
+                values[name] = of_no_consequence if field.is_required() else field.default
 
 
 def _complaints(values: Mapping[str, Any]) -> "StackSettings | dict[str, str]":

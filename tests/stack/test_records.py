@@ -1,16 +1,21 @@
 """What a run was started with, and which run a command without variables speaks to."""
 
 import io
+import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
 from stack import records
+from stack import settings as settings_module
+from stack.__main__ import cli
 from stack.errors import StackError
-from stack.records import recall, record_of
-from stack.settings import StackSettings, load_settings, service_variables
+from stack.records import all_records, recall, record_of
+from stack.settings import ENV_FILE, StackSettings, load_settings, load_settings_anyway, service_variables
 
 USUAL = {
     "WEB_CONCURRENCY": "2",
@@ -21,12 +26,15 @@ MOVED = {"PORT_OFFSET": "1000", "TAIL_SAMPLING_PERCENTAGE": "10"}
 
 
 @pytest.fixture(autouse=True)
-def kept_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def kept_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Where the records of these tests are, and a shell that says nothing of the stack."""
+    before = dict(os.environ)
     for name in StackSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setattr(records, "RECORDS", tmp_path / "runs")
-    return tmp_path / "runs"
+    yield tmp_path / "runs"
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def start(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
@@ -87,6 +95,84 @@ def test_several_moved_runs_want_a_name(monkeypatch: pytest.MonkeyPatch) -> None
     start(monkeypatch, {"PORT_OFFSET": "2000"})
     with pytest.raises(StackError, match=r"several runs .* PORT_OFFSET=[12]000; PORT_OFFSET=[12]000"):
         settings_of_a_later_shell(monkeypatch)
+
+
+def test_run_is_found_however_its_folder_or_project_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What it was started with says one thing, the shell another, and both mean the same."""
+    start(monkeypatch, USUAL)
+    usual = str(load_settings().stack_run_dir)
+    assert settings_of_a_later_shell(monkeypatch, STACK_RUN_DIR=usual)[0].storefront_port == 9100
+    assert settings_of_a_later_shell(monkeypatch, STACK_RUN_DIR=f"{usual}-1000")[1] == ""
+    start(monkeypatch, {**MOVED, "COMPOSE_PROJECT_NAME": "shop"})
+    moved, _ = settings_of_a_later_shell(monkeypatch, COMPOSE_PROJECT_NAME="shop")
+    assert moved.tail_sampling_percentage == 10
+    moved, _ = settings_of_a_later_shell(monkeypatch, STACK_RUN_DIR=f"{usual}-1000")
+    assert moved.tail_sampling_percentage == 10
+    start(monkeypatch, {"STACK_RUN_DIR": str(tmp_path / "run"), "STOREFRONT_PORT": "9200"})
+    monkeypatch.chdir(tmp_path)
+    assert settings_of_a_later_shell(monkeypatch, STACK_RUN_DIR="run")[0].storefront_port == 9200
+
+
+def test_recorded_value_holds_where_the_shell_says_a_malformed_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of `.env`, where the run is not."""
+    start(monkeypatch, {**USUAL, "PORT_OFFSET": "1000"})
+    for name, value in {"STOREFRONT_PORT": "web", "INVENTORY_PORT": "x", "PORT_OFFSET": "1000"}.items():
+        monkeypatch.setenv(name, value)
+    said = io.StringIO()
+    found = load_settings_anyway(Console(file=said, width=200), recall(Console(quiet=True)))
+    assert (found.storefront_port, found.inventory_port, found.web_concurrency) == (9100, 9001, 2)
+    assert "passed over: STOREFRONT_PORT='web'" in said.getvalue()
+    assert "passed over: INVENTORY_PORT='x'" in said.getvalue()
+
+
+def test_limits_of_containers_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that is started again has the memory that it had."""
+    start(monkeypatch, {"COLLECTOR_MEMORY": "1g", "GRAFANA_ADMIN_PASSWORD": "secret", "UNRELATED": "1"})
+    said = io.StringIO()
+    assert recall(Console(file=said, width=200)) == {
+        "COLLECTOR_MEMORY": "1g",
+        "GRAFANA_ADMIN_PASSWORD": "secret",
+    }
+    assert "secret" not in said.getvalue()
+
+
+def test_environment_of_a_run_is_that_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of this shell's own stack comes into it, and it has its own back afterwards."""
+    start(monkeypatch, MOVED)
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    monkeypatch.setenv("UNRELATED", "1")
+    (record,) = all_records(Console(quiet=True))
+    with record.as_environment():
+        inside = load_settings()
+        assert (inside.port_offset, inside.web_concurrency) == (1000, 1)
+        assert os.environ["UNRELATED"] == "1"
+    assert load_settings().web_concurrency == 3
+    assert "PORT_OFFSET" not in os.environ
+
+
+@pytest.mark.parametrize("is_named", [False, True])
+def test_clean_without_a_name_cleans_every_run(
+    is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two moved ones and the usual one; with a name, that one alone."""
+    usual = tmp_path / "stack"
+    file = tmp_path / "env"
+    file.write_text(f"{ENV_FILE.read_text()}\nSTACK_RUN_DIR={usual}\nCOMPOSE_PROJECT_NAME=test-of-records\n")
+    monkeypatch.setitem(StackSettings.model_config, "env_file", file)
+    monkeypatch.setattr(settings_module, "ENV_FILE", file)
+    folders = [usual, *(usual.with_name(f"stack-{offset}") for offset in (1000, 2000))]
+    for offset in (1000, 2000):
+        start(monkeypatch, {"PORT_OFFSET": str(offset)})
+    for folder in folders:
+        folder.mkdir()
+    if is_named:
+        monkeypatch.setenv("PORT_OFFSET", "2000")
+    done = CliRunner().invoke(cli, ["clean"])
+    assert done.exit_code == 0, done.output
+    assert [folder.exists() for folder in folders] == ([True, True, False] if is_named else [False] * 3)
+    assert len(all_records(Console(quiet=True))) == (1 if is_named else 0)
 
 
 def test_forgotten_run_is_spoken_to_no_more(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
