@@ -100,9 +100,7 @@ def install(uv: Path) -> None:
     READY.unlink(missing_ok=True)
     # Its list of what it did is for logs; a terminal gets its bars.
     quiet = () if sys.stderr.isatty() else ("--quiet",)
-    # Hashes say what is meant, so each index may be asked for it.
-    ways = ("--index-strategy", "unsafe-best-match", *(("--no-index",) if _pip_has_no_index() else ()))
-    _run(uv, "pip", "sync", *quiet, *ways, "--python", PYTHON, "--require-hashes", PINS)
+    _run(uv, "pip", "sync", *quiet, *ways_to_packages(), "--python", PYTHON, "--require-hashes", PINS)
     here = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
     _run(uv, "pip", "install", "--quiet", "--python", PYTHON, *here)
     READY.write_text(str(ROOT))
@@ -201,34 +199,43 @@ def _answer_of(*command: str | Path) -> str:
         return ""
 
 
+def ways_to_packages() -> tuple[str, ...]:
+    """What `uv pip sync` and `uv pip install` are told of indexes, for files of pins with hashes.
+
+    Hashes say what is meant, so each index may be asked for it.
+    """
+    no_index = _setting_of_pip("no-index") in (["1"], ["true"], ["yes"], ["on"])
+    return ("--index-strategy", "unsafe-best-match", *(("--no-index",) if no_index else ()))
+
+
+def environment_of_uv() -> dict[str, str]:
+    """The environment, with what pip was told of the way to packages in uv's words; uv's own of no more."""
+    said_to_pip = {
+        variable: between.join(values)
+        for name, (variable, between) in _SAID_TO_PIP.items()
+        if (values := _setting_of_pip(name))
+    }
+    return {**said_to_pip, **_environment()}
+
+
 def _run(*command: str | Path) -> None:
     """Runs a command to its end, with its words on the terminal; ends it where this is ended."""
-    environment = {name: value for name, value in os.environ.items() if _says_no_more_than_the_way(name)}
     if Path(command[0]).name == "uv":
-        environment = {**_said_to_pip(), **environment}
+        environment = environment_of_uv()
     else:
+        environment = _environment()
         environment |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
         environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}  # into a folder of its own, wherever
     subprocess.run(command, env=environment, cwd=ROOT, check=True, close_fds=False)
 
 
-def _says_no_more_than_the_way(variable: str) -> bool:
-    if variable.startswith(("UV_", "PIP_")):
-        return _WAYS_TO_PACKAGES.match(variable) is not None
-    return variable not in _OF_OTHER_PROJECTS
-
-
-def _said_to_pip() -> dict[str, str]:
-    """Pip's settings as uv's variables."""
+def _environment() -> dict[str, str]:
     return {
-        variable: between.join(values)
-        for name, (variable, between) in _SAID_TO_PIP.items()
-        if (values := _setting_of_pip(name))
+        name: value
+        for name, value in os.environ.items()
+        if name not in _OF_OTHER_PROJECTS
+        and (not name.startswith(("UV_", "PIP_")) or _WAYS_TO_PACKAGES.match(name))
     }
-
-
-def _pip_has_no_index() -> bool:
-    return _setting_of_pip("no-index") in (["1"], ["true"], ["yes"], ["on"])
 
 
 def _setting_of_pip(name: str) -> list[str]:

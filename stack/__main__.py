@@ -11,16 +11,14 @@ from rich.console import Console
 from rich.markup import escape
 
 from stack.canary import send_canary
-from stack.compose.runtime import ComposeRuntime
 from stack.console_page import ConsolePage
-from stack.current import current_stack
+from stack.current import current_stack, runtimes_of
 from stack.doctor import Judgement, examine
 from stack.errors import StackError
 from stack.interruption import Interrupted, raise_on_signals, undone_when_interrupted
 from stack.lock import locked
 from stack.native.programs import ensure_programs
 from stack.native.releases import RECORDS, ReleaseError, fetch, sha256_of
-from stack.native.runtime import NativeRuntime
 from stack.parts import toxiproxy_part
 from stack.records import all_records, is_run_named, recall, record_of
 from stack.report import print_findings, print_missing, print_parts
@@ -56,14 +54,13 @@ def up() -> None:
     page = ConsolePage(settings, runtime.kind, console)
     record = record_of(settings)
     with locked(settings, console):
-        was_up, undo_record = runtime.is_up(), record.as_it_is()
+        undo_record = record.as_it_is()
         with undone_when_interrupted(console, undo_record, runtime.as_it_is(), page.as_it_is()):
             page.check_port()  # before anything is started, like the others
-            record.keep()
             try:
-                runtime.up()
+                runtime.up(record.keep)
             except StackError:
-                if was_up or not runtime.is_up():
+                if not runtime.is_up():
                     undo_record()
                 raise
             with console.status("sending a canary order and reading its trace and metrics back"):
@@ -114,10 +111,14 @@ def checksum(
 def down() -> None:
     """Stops the stack; its data stays."""
     settings, runtime, _ = _started_stack()
-    ConsolePage(settings, runtime.kind, console).stop()
     runtime.down()
-    record_of(settings).forget()
     console.print(f"the stack ({runtime.kind}) is down; its data stays until `make clean`")
+    others = [each.kind for each in runtimes_of(settings, console) if each.is_up()]
+    if others:
+        console.print(f"it is still up in the {others[0]} runtime: `make down RUNTIME={others[0]}` stops it")
+        return
+    ConsolePage(settings, runtime.kind, console).stop()
+    record_of(settings).forget()
 
 
 @cli.command()
@@ -136,7 +137,7 @@ def _clean() -> None:
     settings = load_settings_anyway(console)
     for folder in ConsolePage(settings, "", console).clean():
         console.print(f"removed folder {folder}", soft_wrap=True, highlight=False)
-    for runtime in (ComposeRuntime(settings, console), NativeRuntime(settings, console)):
+    for runtime in runtimes_of(settings, console):
         for removed in runtime.clean():
             console.print(f"removed {removed}", soft_wrap=True, highlight=False)
     record_of(settings).forget()

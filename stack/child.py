@@ -30,22 +30,25 @@ def run(
         subprocess.TimeoutExpired: it took longer, and was ended.
     """
     output = subprocess.PIPE if captures else None
-    with subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        try:
-            words, complaints = process.communicate(timeout=timeout_seconds)
-        except BaseException:
+    process = None
+    try:
+        with shielded():  # half started, nobody would know it
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        words, complaints = process.communicate(timeout=timeout_seconds)
+    except BaseException:
+        if process is not None:
             with shielded():
                 _end(process)
-            raise
+        raise
     return subprocess.CompletedProcess(command, process.returncode, words, complaints)
 
 

@@ -22,6 +22,10 @@ def current_stack(
         StackError: a setting is malformed, or another runtime holds the ports.
     """
     settings = settings or load_settings()
-    runtimes = (ComposeRuntime(settings, console), NativeRuntime(settings, console))
-    runtime, reason = choose_runtime(settings, runtimes, to_start=to_start)
+    runtime, reason = choose_runtime(settings, runtimes_of(settings, console), to_start=to_start)
     return settings, runtime, reason
+
+
+def runtimes_of(settings: StackSettings, console: Console) -> tuple[Runtime, ...]:
+    """Every runtime that it could be in, the preferred one first."""
+    return ComposeRuntime(settings, console), NativeRuntime(settings, console)

@@ -3,12 +3,14 @@
 from typing import Any
 
 from dotenv import dotenv_values
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import PydanticBaseSettingsSource
 
 from stack.errors import StackError
 
 HIGHEST_PORT = 65535
+_NUMBER = TypeAdapter(int)
 
 
 class PortOffsetSource(PydanticBaseSettingsSource):
@@ -30,9 +32,10 @@ class PortOffsetSource(PydanticBaseSettingsSource):
         """
         file = self.config["env_file"]
         in_file = {name.lower(): value for name, value in dotenv_values(str(file)).items()}
+        said = self.current_state.get("port_offset") or in_file.get("port_offset") or 0
         try:
-            offset = int(self.current_state.get("port_offset") or in_file.get("port_offset") or 0)
-        except ValueError:
+            offset = _NUMBER.validate_python(said)  # as the field itself reads it
+        except ValidationError:
             return {}  # the field's own check says it better
         if offset <= 0:
             return {}

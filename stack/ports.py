@@ -18,11 +18,9 @@ def check_ports(parts: Iterable[Part], *, ours: Collection[int]) -> None:
     taken = []
     for part in parts:
         for variable, port in part.ports.items():
-            if _is_free(port):
+            if _is_free(port) or any(_listens(pid, port) for pid in ours):
                 continue
             holder = _holder(port)
-            if holder is not None and holder.pid in ours:
-                continue
             by = "" if holder is None else f" by {holder.name()} (pid {holder.pid})"
             taken.append(
                 f"port {port} is in use{by}, and {part.name} needs it: "
@@ -41,6 +39,15 @@ def _is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _listens(pid: int, port: int) -> bool:
+    # Of one's own processes: to look at everybody's, macOS wants root.
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
+        return False
+    return any(each.status == psutil.CONN_LISTEN and each.laddr.port == port for each in connections)
 
 
 def _holder(port: int) -> psutil.Process | None:

@@ -21,8 +21,8 @@ from stack.settings import ENV_FILE, ROOT, StackSettings, is_service_variable, l
 RECORDS = ROOT / ".stack-runs"
 _WHICH = ("PORT_OFFSET", "STACK_RUN_DIR", "COMPOSE_PROJECT_NAME")
 """The variables that say which of several runs is meant."""
-_OF_COMPOSE_ALONE = "GRAFANA_ADMIN_PASSWORD"
-"""Read by compose.yaml, and in neither `.env` nor the settings."""
+_OF_PARTS = ("COLLECTOR_QUEUE_SPANS", "GRAFANA_ADMIN_PASSWORD")
+"""Read by a part, and in neither `.env` nor the settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +135,11 @@ def _meant(records: list[RunRecord]) -> RunRecord | None:
         with _environment(os.environ):  # what is passed over here is told later
             settings = load_settings_anyway(Console(quiet=True))
         project, run_dir = settings.compose_project_name, str(settings.stack_run_dir.absolute())
-        fitting = [
-            record
-            for record in records
-            if (record.run_dir == run_dir or asked == {"COMPOSE_PROJECT_NAME"})
-            and (record.project == project or "COMPOSE_PROJECT_NAME" not in asked)
-        ]
-        return fitting[0] if fitting else None
+        if "COMPOSE_PROJECT_NAME" in asked:
+            records = [record for record in records if record.project == project]
+        here = [record for record in records if record.run_dir == run_dir]
+        if here or asked != {"COMPOSE_PROJECT_NAME"}:
+            return here[0] if here else None
     if len(records) <= 1:
         return records[0] if records else None
     usual = [record for record in records if not any(name in record.variables for name in _WHICH)]
@@ -157,7 +155,7 @@ def _meant(records: list[RunRecord]) -> RunRecord | None:
 def _names_of(environment: Mapping[str, str]) -> list[str]:
     """The variables in it that the stack reads."""
     of_stack = {name.upper() for name in StackSettings.model_fields}
-    of_stack |= {*dotenv_values(ENV_FILE), _OF_COMPOSE_ALONE}
+    of_stack |= {*dotenv_values(ENV_FILE), *_OF_PARTS}
     return [name for name in environment if name in of_stack or is_service_variable(name)]
 
 

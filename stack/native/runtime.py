@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
@@ -73,17 +74,21 @@ class NativeRuntime:
         parts = {**self._parts, proxy.name: proxy}
         return PartProcesses(self._supervisor, parts, self._settings, self._console)
 
-    def up(self) -> None:
+    def up(self, before_change: Callable[[], None] = lambda: None) -> None:
         """Builds what is missing, starts what does not run, and waits until every part is well.
+
+        Args:
+            before_change: called once all is checked, before the first thing is changed.
 
         Raises:
             StackError: a program cannot be built, a port is taken, or a part does not become well.
         """
+        self._check_folder()
         programs = self._programs(self._settings, self._console)
         commands = commands_of(self._settings, programs, self._folder)
         check_service_settings(self._settings)
         with locked(self._settings, self._console):
-            self._prepare(commands, programs)
+            self._prepare(commands, programs, before_change)
             for name in self._parts_in_order(commands):
                 self._supervisor.start(name)
             self._supervisor.thaw()  # a frozen one would never become well
@@ -93,16 +98,23 @@ class NativeRuntime:
 
     def as_it_is(self) -> Callable[[], None]:
         """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
-        existed, bring_back = self._folder.exists(), self._supervisor.as_it_is()
+        existed, was_run, bring_back = self._folder.exists(), self._is_run, self._supervisor.as_it_is()
         programs = read_programs(self._folder)
+        read_by_prometheus = _contents(prometheus_folder(self._folder))
 
         def undo() -> None:
             with locked(self._settings, self._console):
-                bring_back()
-                if existed:
+                if not self._is_run:
+                    return  # nothing was changed
+                if was_run:
+                    for file, content in read_by_prometheus.items():
+                        file.write_bytes(content)
                     write_programs(self._folder, programs)
-                else:
+                bring_back()
+                if not was_run:
                     self._remove_folders()
+                    if existed:
+                        self._folder.mkdir()
 
         return undo
 
@@ -160,6 +172,8 @@ class NativeRuntime:
                 raise StackError("the stack is not up; `make up` starts it")
             # Those of the run: nothing is looked for, let alone downloaded, to start a part again.
             programs = read_programs(self._folder)
+            if not programs.paths:
+                raise StackError("what the run was started with is not known any more: `make up` first")
             commands = commands_of(self._settings.with_variables(variables), programs, self._folder)
             (command,) = [each for each in commands if each.name == name]
             command = replace(command, environment={**command.environment, **variables})
@@ -185,7 +199,9 @@ class NativeRuntime:
             shutil.rmtree(folder, ignore_errors=folder != self._folder)
         return [f"folder {folder}" for folder in folders if folder.parent != self._folder]
 
-    def _prepare(self, commands: tuple[Command, ...], programs: Programs) -> None:
+    def _prepare(
+        self, commands: tuple[Command, ...], programs: Programs, before_change: Callable[[], None]
+    ) -> None:
         """Leaves a supervisord running with exactly these commands, or raises with nothing changed."""
         self._check_folder()
         is_running = self._supervisor.is_running
@@ -194,6 +210,7 @@ class NativeRuntime:
             self._supervisor.end_orphans()
         # Before anything is stopped: what our own parts hold now will be free then.
         check_ports(self._parts_with(programs).values(), ours=self._supervisor.processes())
+        before_change()
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / _MARKER).write_text("a run of the stack: `make clean` removes this folder\n")
         write_programs(self._folder, programs)
@@ -211,9 +228,18 @@ class NativeRuntime:
         for name, reason in self._supervisor.configure(commands).items():
             self._console.print(f"restarting the {name}: {reason}", highlight=False, soft_wrap=True)
 
+    @property
+    def _is_run(self) -> bool:
+        """Whether the folder is that of a run."""
+        return (self._folder / _MARKER).exists()
+
     def _check_folder(self) -> None:
         """Refuses a folder that holds anything but a run: `clean` removes it whole."""
-        if self._folder.exists() and any(self._folder.iterdir()) and not (self._folder / _MARKER).exists():
+        if self._folder.exists() and any(self._folder.iterdir()) and not self._is_run:
             raise StackError(
                 f"{self._folder} is not empty and is no run of the stack; set STACK_RUN_DIR to a new folder"
             )
+
+
+def _contents(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}

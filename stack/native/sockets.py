@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 _LONGEST_PATH = 100
+_TEMPORARY = Path("/tmp")  # noqa: S108 - the name below it is of this user and this folder
 
 
 def socket_folder(run_folder: Path, name: str, *, longest_file: str) -> Path:
@@ -23,4 +24,6 @@ def socket_folders(run_folder: Path) -> tuple[Path, ...]:
 
 def _elsewhere(run_folder: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(run_folder)).hexdigest()[:16]
-    return Path(tempfile.gettempdir()) / f"stack-{os.getuid()}-{digest}"
+    # Not TMPDIR: the next shell may have another one.
+    temporary = _TEMPORARY if os.access(_TEMPORARY, os.W_OK) else Path(tempfile.gettempdir())
+    return temporary / f"stack-{os.getuid()}-{digest}"

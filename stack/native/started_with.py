@@ -19,5 +19,7 @@ def read_programs(run_folder: Path) -> Programs:
 
 
 def write_programs(run_folder: Path, programs: Programs) -> None:
-    """Keeps them with the run."""
-    (run_folder / _FILE).write_bytes(_ADAPTER.dump_json(programs, indent=2))
+    """Keeps them with the run, whole or not at all."""
+    unfinished = run_folder / f"{_FILE}.new"
+    unfinished.write_bytes(_ADAPTER.dump_json(programs, indent=2))
+    unfinished.replace(run_folder / _FILE)

@@ -5,17 +5,19 @@ It restarts nothing: what was killed stays dead until it is started.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
-from xmlrpc.client import Fault, ServerProxy
+from xmlrpc.client import Fault, ServerProxy, Transport
 
 import psutil
-from supervisor.xmlrpc import Faults, SupervisorTransport
+from supervisor.xmlrpc import Faults, getFaultDescription
 
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
@@ -35,6 +37,35 @@ from stack.native.sockets import socket_folder
 from stack.settings import is_service_variable
 
 _START_SECONDS = 10.0
+_ANSWER_SECONDS = 15.0
+
+
+class _SocketConnection(HTTPConnection):
+    """HTTP over a Unix socket; a supervisord that is frozen is not waited for for ever."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_ANSWER_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """To the socket instead of a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(_ANSWER_SECONDS)
+        self.sock.connect(str(self._path))
+
+
+class _SocketTransport(Transport):
+    """XML-RPC over such a connection."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> HTTPConnection:
+        """A new one, kept where the base class closes it."""
+        connection = _SocketConnection(self._path)
+        self._connection = host, connection
+        return connection
 
 
 class Supervisor:
@@ -119,7 +150,9 @@ class Supervisor:
             self._call("supervisor.startProcess", name, False)
         except Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
-                raise StackError(f"the {name} cannot be started: {fault.faultString}") from fault
+                # Not supervisord's own words: they may hold the command, with the secrets in its variables.
+                why = getFaultDescription(fault.faultCode)
+                raise StackError(f"the {name} cannot be started: supervisord answers {why}") from None
 
     def thaw(self) -> None:
         """Lets every frozen part go on."""
@@ -164,7 +197,7 @@ class Supervisor:
 
     def _call(self, method: str, *arguments: object) -> object:
         # ServerProxy wants a host; the transport goes to the socket.
-        proxy = ServerProxy("http://localhost", SupervisorTransport(serverurl=f"unix://{self._socket}"))
+        proxy = ServerProxy("http://localhost", _SocketTransport(self._socket))
         target: Any = proxy
         for name in method.split("."):
             target = getattr(target, name)
@@ -199,7 +232,7 @@ class Supervisor:
                 check=False,
                 stdin=subprocess.DEVNULL,
                 # Parts inherit supervisord's environment: what the services read is each command's to say.
-                env={**foreign, MARK: str(self._folder)},
+                env={**foreign, **_no_proxy(foreign), MARK: str(self._folder)},
                 start_new_session=True,  # Ctrl-C is not meant for it
             )
             if done.returncode != 0:
@@ -250,3 +283,10 @@ class Supervisor:
                 raise NotYetError(f"supervisord does not stop {', '.join(names & self.pids().keys())}")
 
         wait_for(are_gone, seconds=STOP_SECONDS)
+
+
+def _no_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """The parts speak to one another on this machine, whatever proxy leads out of it: gRPC would take it."""
+    names = ("no_proxy", "NO_PROXY")
+    said = next((environment[name] for name in names if environment.get(name)), "")
+    return dict.fromkeys(names, ",".join(filter(None, [said, "127.0.0.1", "localhost"])))

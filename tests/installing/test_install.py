@@ -72,9 +72,7 @@ class Project:
         (folder / "pyproject.toml").write_text(textwrap.dedent(PYPROJECT))
         (folder / "backend.py").write_text(textwrap.dedent(BACKEND))
 
-    def start(
-        self, python: Path, index: str, path: str = "/usr/bin:/bin", **more: str
-    ) -> "subprocess.Popen[str]":
+    def start(self, python: Path, index: str, path: str = "/nothing", **more: str) -> "subprocess.Popen[str]":
         """Begins to set it up, in a shell with more variables; without an index where none is given."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
         variables = {
@@ -94,7 +92,7 @@ class Project:
             text=True,
         )
 
-    def set_up(self, python: Path, index: str, path: str = "/usr/bin:/bin", **more: str) -> tuple[int, str]:
+    def set_up(self, python: Path, index: str, path: str = "/nothing", **more: str) -> tuple[int, str]:
         """Sets it up; the exit status, and what was said."""
         process = self.start(python, index, path, **more)
         said, _ = process.communicate(timeout=100)
@@ -200,7 +198,7 @@ def test_old_or_broken_uv_of_the_path_is_passed_over(project: Project, index: st
     old.write_text("#!/bin/sh\necho 'uv 0.1.2'\n")
     old.chmod(0o755)
     python = make_python(tmp_path / "python")
-    status, said = project.set_up(python, index, path=f"{tmp_path / 'bin'}:/usr/bin:/bin")
+    status, said = project.set_up(python, index, path=f"{tmp_path / 'bin'}:/nothing")
     assert status == 0, said
     assert project.installed() == EXPECTED
 
@@ -242,7 +240,7 @@ def test_activated_environment_that_was_cut_off_is_made_again(
     own = project.folder / ".venv" / "bin"
     (own / "uv").symlink_to(find_uv_bin())
     (project.folder / ".venv" / ".ready").unlink()
-    status, said = project.set_up(own / "python", index, path=f"{own}:/usr/bin:/bin")
+    status, said = project.set_up(own / "python", index, path=f"{own}:/nothing")
     assert status == 0, said
     assert project.installed() == EXPECTED
 
@@ -279,7 +277,7 @@ def test_pins_changed_meanwhile_are_not_taken_for_installed(
 def _path_with_uv(folder: Path) -> str:
     (folder / "bin").mkdir()
     (folder / "bin" / "uv").symlink_to(find_uv_bin())
-    return f"{folder / 'bin'}:/usr/bin:/bin"
+    return f"{folder / 'bin'}:/nothing"
 
 
 def _save(file: Path, content: str) -> float:

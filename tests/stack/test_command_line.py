@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -114,6 +115,54 @@ def test_malformed_variable_stops_no_way_to_look_or_to_stop(
     expected = {"status": "stopped", "logs": "has no log yet"}.get(command)
     assert done.returncode == (0 if expected is None else 1)
     assert expected is None or expected in done.stdout
+
+
+DOCKER = """\
+#!/bin/sh
+echo "$@" >>{calls}
+case "$1 $2" in
+"ps --all") [ -n "$OTHERS" ] && echo 1 ;;
+"inspect 1") echo '[{{"Id": "1", "State": {{"Running": true, "Paused": false}}, "Config": {{"Labels": {{
+"com.docker.compose.container-number": "1", "com.docker.compose.service": "jaeger",
+"com.docker.compose.project.working_dir": "/elsewhere"}}}}}}]' ;;
+esac
+exit 0
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A docker that notes what it is asked to do, and has nothing; with OTHERS set, another checkout's."""
+    calls, program = tmp_path / "calls", tmp_path / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(DOCKER.format(calls=calls))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return calls
+
+
+@pytest.mark.parametrize("command", ["down", "clean", "status"])
+def test_no_test_speaks_to_the_users_own_project(command: str, docker: Path, settings: StackSettings) -> None:
+    """A stack that runs while its checkout is tested goes on."""
+    stack(command, settings=settings)
+    calls = docker.read_text()
+    assert f"project={os.environ['COMPOSE_PROJECT_NAME']}" in calls
+    assert not re.search(r"fastapi-telemetry(?!-test-)", calls)
+
+
+def test_same_name_in_another_checkout_hides_nothing_of_this_one(
+    docker: Path, settings: StackSettings
+) -> None:
+    """Its containers are let be, and this one's own run is cleaned."""
+    settings.stack_run_dir.mkdir()
+    (settings.stack_run_dir / "stack-run").touch()
+    status = stack("status", settings=settings, OTHERS="1")
+    assert "runtime: native" in status.stdout
+    done = stack("clean", settings=settings, OTHERS="1")
+    assert done.returncode == 0, done.stdout
+    assert "were started from /elsewhere: they stay" in done.stdout
+    assert not settings.stack_run_dir.exists()
+    assert not re.search(r"^(volume rm|image rm|compose .* down)", docker.read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", ["down", "clean"])

@@ -3,14 +3,20 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rich.console import Console
+from supervisor.options import UnhosedConfigParser
 
-from stack.native.commands import commands_of, scrape_targets
+from stack.errors import StackError
+from stack.native.commands import Command, commands_of, scrape_targets
+from stack.native.configuration import render_part, why_changed
 from stack.native.programs import Programs, ensure_programs
 from stack.settings import ROOT, StackSettings, load_settings
 
@@ -50,6 +56,36 @@ def test_native_runtime_binds_every_address_to_loopback(
     assert listening
     for name in listening:
         assert environment[name].startswith("127.0.0.1"), name
+
+
+@given(
+    value=st.text(
+        st.characters(
+            exclude_categories=["Cs"], exclude_characters="\r\n\0\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+        )
+    )
+)
+@example("1 #2")
+@example("a ;b")
+@example("100 %(here)s")
+@example('it\'s "quoted" \\')
+def test_supervisord_gives_a_part_every_value_as_it_is(value: str) -> None:
+    """Comments, quotation marks and percent signs of its own configuration in it."""
+    section = render_part(Command("part", ("program", value), {"NAME": value}), Path("/run"))
+    parser = UnhosedConfigParser()
+    parser.read_string(section)
+    words = shlex.split(parser.get("program:part", "command") % {})
+    assert words[0] == "/usr/bin/env"
+    assert f"NAME={value}" in words
+    assert words[-2:] == ["program", value]
+    assert why_changed(section, section) == "it still ran with older settings"
+
+
+def test_line_break_in_a_variable_is_refused_by_name() -> None:
+    """The configuration has one line for it; its value may be a secret."""
+    with pytest.raises(StackError, match=r"^TOKEN has a line break in it") as caught:
+        render_part(Command("part", ("program",), {"TOKEN": "secret\nline"}), Path("/run"))
+    assert "secret" not in str(caught.value)
 
 
 def test_no_variable_is_set_that_no_file_reads(settings: StackSettings) -> None:

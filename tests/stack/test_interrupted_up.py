@@ -92,9 +92,11 @@ def test_interrupted_first_start_leaves_nothing(
     settings: StackSettings,
     runtime: NativeRuntime,
 ) -> None:
-    """Four times, after a seeded while each; then it is let be."""
+    """Four times, after a seeded while each; then it is let be. An empty folder stays, and stays empty."""
     draw = random.Random(int(number))
-    for _ in range(4):
+    for existed in (False, True, False, True):
+        if existed:
+            settings.stack_run_dir.mkdir()
         process = begin_up()
         let_go(process)
         with pytest.raises(subprocess.TimeoutExpired):
@@ -104,19 +106,25 @@ def test_interrupted_first_start_leaves_nothing(
         assert process.returncode == 128 + number, said
         assert "Traceback" not in said
         assert processes_of(settings) == []
-        assert not settings.stack_run_dir.exists()
+        assert settings.stack_run_dir.exists() == existed
+        if existed:
+            settings.stack_run_dir.rmdir()
     runtime.up()
     assert {status.state for status in runtime.status()} == {PartState.UP}
 
 
 def test_interrupted_second_start_leaves_the_first_as_it_was(
     begin_up: Callable[[], "subprocess.Popen[str]"],
+    settings: StackSettings,
     runtime: NativeRuntime,
     monkeypatch: pytest.MonkeyPatch,
     until: Callable[..., None],
 ) -> None:
-    """What ran goes on, what was dead is dead again."""
+    """What ran goes on, what was dead is dead again, and Prometheus asks at the ports where it was."""
     runtime.up()
+    (targets,) = settings.stack_run_dir.rglob("targets/native.json")
+    asked = targets.read_text() + "\n"
+    targets.write_text(asked)
     runtime.kill("prometheus")
     before = {status.part.name: status.pid for status in runtime.status()}
     monkeypatch.setenv("SERVICE_VERSION", "9")  # would restart the services
@@ -129,6 +137,7 @@ def test_interrupted_second_start_leaves_the_first_as_it_was(
     process.send_signal(signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert process.returncode == 143, said
+    assert targets.read_text() == asked
     after = {status.part.name: status.pid for status in runtime.status()}
     assert {name for name in before if before[name] is None} == {
         name for name in after if after[name] is None

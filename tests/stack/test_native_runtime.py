@@ -14,7 +14,7 @@ from rich.console import Console
 
 from stack.digests import digests
 from stack.errors import StackError
-from stack.native import commands
+from stack.native import commands, supervisor
 from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime
 from stack.parts import MissingPart
@@ -48,7 +48,9 @@ def test_life_of_a_run(
 ) -> None:
     """Up, up again, kill, start, pause, resume, down: each does what it says and no more."""
     assert set(states(runtime).values()) == {"stopped"}
-    runtime.up()
+    changes: list[str] = []
+    runtime.up(lambda: changes.append("begins"))
+    assert changes == ["begins"]
     assert set(states(runtime).values()) == {"up"}
     assert (
         httpx.get(f"http://127.0.0.1:{settings.storefront_port}/healthz", trust_env=False).status_code == 200
@@ -86,6 +88,35 @@ def test_life_of_a_run(
     assert not any(psutil.pid_exists(pid) for pid in before.values())
 
 
+def test_parts_speak_to_one_another_past_any_proxy(
+    runtime: NativeRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GRPC would take the shell's for this machine's own addresses too; what else is said stays."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "internal.example")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    runtime.up()
+    environment = psutil.Process(pid_of(runtime, "storefront")).environ()
+    assert environment["no_proxy"] == environment["NO_PROXY"] == "internal.example,127.0.0.1,localhost"
+    (settings_file,) = runtime._folder.glob("programs.json")
+    settings_file.write_text("{")
+    with pytest.raises(StackError, match="`make up` first"):
+        runtime.restart("collector", {})
+
+
+def test_frozen_supervisord_is_ended_all_the_same(
+    runtime: NativeRuntime, until: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection and never answers."""
+    monkeypatch.setattr(supervisor, "_ANSWER_SECONDS", 1.0)
+    runtime.up()
+    supervisord, part = supervisord_of(runtime), pid_of(runtime, "storefront")
+    supervisord.suspend()
+    assert not runtime.is_up()
+    runtime.down()
+    until("all to be gone", lambda: not (psutil.pid_exists(supervisord.pid) or psutil.pid_exists(part)))
+
+
 def test_clean_removes_what_down_leaves_and_says_so(runtime: NativeRuntime, settings: StackSettings) -> None:
     """The data is gone, and nothing is said of what was not there."""
     runtime.up()
@@ -121,7 +152,7 @@ def test_taken_port_is_named_with_its_variable_and_nothing_is_started(
 ) -> None:
     """One message for every port that is taken, and no process of ours."""
     with socket.create_server(("127.0.0.1", settings.jaeger_port)), pytest.raises(StackError) as caught:
-        runtime.up()
+        runtime.up(lambda: pytest.fail("nothing is to be changed"))
     message = str(caught.value)
     assert f"port {settings.jaeger_port} is in use" in message
     assert "JAEGER_PORT" in message

@@ -90,11 +90,14 @@ def test_several_runs_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_moved_runs_want_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of them is more usual than the other."""
+    """None of them is more usual than the other, though the project's name fits both."""
+    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "mine")
     start(monkeypatch, MOVED)
     start(monkeypatch, {"PORT_OFFSET": "2000"})
-    with pytest.raises(StackError, match=r"several runs .* PORT_OFFSET=[12]000; PORT_OFFSET=[12]000"):
+    with pytest.raises(StackError, match=r"several runs .* PORT_OFFSET=[12]000.*; PORT_OFFSET=[12]000"):
         settings_of_a_later_shell(monkeypatch)
+    start(monkeypatch, USUAL)
+    assert settings_of_a_later_shell(monkeypatch)[0].storefront_port == 9100
 
 
 def test_run_is_found_however_its_folder_or_project_is_named(
@@ -220,6 +223,14 @@ def test_offset_moves_a_whole_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     assert moved.stack_run_dir.name == ".stack-1000"
     assert moved.compose_project_name == "fastapi-telemetry-1000"
     assert not {"STOREFRONT_PORT", "COLLECTOR_VERSION"} & service_variables(moved).keys()
+
+
+@pytest.mark.parametrize("value", ["1000.0", " 1000", "1_000"])
+def test_offset_is_one_number_however_it_is_written(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never the ports of one stack and the folder of another."""
+    monkeypatch.setenv("PORT_OFFSET", value)
+    moved = load_settings()
+    assert (moved.port_offset, moved.storefront_port, moved.stack_run_dir.name) == (1000, 9000, ".stack-1000")
 
 
 def test_offset_that_is_too_large_names_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:

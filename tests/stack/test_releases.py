@@ -1,5 +1,6 @@
 """Release archives, from a server with the publishers' layout that gives them well, badly or not at all."""
 
+import errno
 import hashlib
 import io
 import os
@@ -161,8 +162,13 @@ def left_over() -> list[str]:
     ]
 
 
-def test_complete_programs_come_from_the_archives_once(publisher: Publisher) -> None:
+@pytest.mark.parametrize("has_filter", [True, False], ids=["filter", "no filter"])
+def test_complete_programs_come_from_the_archives_once(
+    has_filter: bool, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With pages and Grafana; the second time nobody is asked."""
+    if not has_filter:  # as in Python 3.11.2, Debian 12's
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
     programs, told = ensured()
     assert set(programs.paths) == {
         *("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server", "grafana")
@@ -187,14 +193,21 @@ def test_complete_programs_come_from_the_archives_once(publisher: Publisher) -> 
 
 
 def test_wrong_checksum_is_not_taken(publisher: Publisher) -> None:
-    """Neither run nor kept; both sums and the address are told."""
-    wrong = archive(*CONTENTS[JAEGER], "something else")
+    """Neither run nor kept; both sums and the address are told, and it is not downloaded at each try."""
+    right, wrong = publisher.files[JAEGER], archive(*CONTENTS[JAEGER], "something else")
     publisher.files[JAEGER] = wrong
     said = refused()
     assert f"{publisher.url}{JAEGER} gives is not what was recorded" in said
     assert hashlib.sha256(wrong).hexdigest() in said
-    assert not list(cache_folder().glob("jaeger*"))
+    assert [path.suffix for path in cache_folder().glob("jaeger*")] == [".refused"]
     assert left_over() == []
+    asked = sum(path == JAEGER for path, _ in publisher.asked)
+    assert hashlib.sha256(wrong).hexdigest() in refused()
+    assert sum(path == JAEGER for path, _ in publisher.asked) == asked
+    publisher.files[JAEGER] = right
+    (refusal,) = cache_folder().glob("*.refused")
+    refusal.unlink()
+    assert ensured()[0].paths["jaeger"].exists()
 
 
 def test_cut_off_download_goes_on_where_it_was(publisher: Publisher) -> None:
@@ -245,14 +258,62 @@ def test_without_network_each_host_is_asked_once(publisher: Publisher) -> None:
     assert ensured()[0] == programs
     (cache_folder() / programs.paths["jaeger"].parent.name / "jaeger").unlink()
     assert re.search(r"127\.0\.0\.1:\d+ cannot be reached", refused())
-    for url in ("http://nowhere.invalid", "http://[::", "nowhere"):
+    for url in ("http://nowhere.invalid", "http://[::", "nowhere", f"http://{'long' * 20}.invalid"):
         said = refused(github_url=url)
         assert "cannot be reached" in said
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "socks5://127.0.0.1:9"),
+        ("ALL_PROXY", "socks://127.0.0.1:9"),
+        ("SSL_CERT_FILE", "/nowhere/certificates.pem"),
+        ("SSL_CERT_FILE", __file__),
+    ],
+)
+def test_shell_that_cannot_download_takes_the_next_way(
+    variable: str, value: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even a client can be made with such a proxy, or such certificates; the reason is told."""
+    monkeypatch.delenv("no_proxy")
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.setenv(variable, value)
+    if variable == "SSL_CERT_FILE":
+        monkeypatch.setenv("GITHUB_URL", publisher.url.replace("http:", "https:"))
+    assert "cannot be reached" in refused()
+
+
+def test_cache_that_cannot_be_written_is_named(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the variable that moves it."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    assert "set XDG_CACHE_HOME" in refused()
+    assert publisher.asked == []
+
+
+def test_full_disk_is_a_reason_for_the_next_way(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told as such; nothing half stays, and the next try downloads."""
+
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(releases, "_fetch_the_rest", write)
+        assert "No space left on device" in refused()
+    assert left_over() == []
+    assert ensured()[0].have_grafana
+
+
+@pytest.mark.parametrize("has_filter", [True, False], ids=["filter", "no filter"])
 @pytest.mark.parametrize("kind", ["outside", "absolute", "link"])
-def test_archive_cannot_write_outside_its_folder(kind: str, publisher: Publisher, tmp_path: Path) -> None:
+def test_archive_cannot_write_outside_its_folder(
+    kind: str, has_filter: bool, publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither a whole tree, whose checksum was recorded for all that, nor where single programs are taken."""
+    if not has_filter:  # as in Python 3.11.2, Debian 12's
+        monkeypatch.delattr(tarfile, "data_filter", raising=False)
     victim = tmp_path / "victim"
     evil = tarfile.TarInfo(
         {"outside": "../../../victim", "absolute": str(victim), "link": "grafana-13.2.3/l"}[kind]
@@ -266,7 +327,7 @@ def test_archive_cannot_write_outside_its_folder(kind: str, publisher: Publisher
     assert programs.paths["jaeger"].exists()
     assert not victim.exists()
     assert not [path for path in cache_folder().rglob("*") if path.is_symlink()]
-    if kind != "absolute":  # an absolute path is made a relative one
+    if kind != "absolute" or not has_filter:  # the filter makes a relative path of it
         assert not programs.have_grafana
         assert "cannot be unpacked" in told
 

@@ -32,7 +32,12 @@ def later(settings: StackSettings) -> Iterator[Call]:
         return subprocess.run(
             [sys.executable, "-m", "stack", *arguments],
             cwd=ROOT,
-            env={**kept, "STACK_RUN_DIR": str(settings.stack_run_dir), **variables},
+            env={
+                **kept,
+                "STACK_RUN_DIR": str(settings.stack_run_dir),
+                "COMPOSE_PROJECT_NAME": os.environ["COMPOSE_PROJECT_NAME"],  # nobody's containers
+                **variables,
+            },
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -33,10 +33,11 @@ def test_port_given_twice_is_named_with_both_variables(monkeypatch: pytest.Monke
         load_settings()
 
 
-def test_run_folder_that_supervisord_cannot_take_is_refused() -> None:
-    """A % in a path is expanded by supervisord."""
-    with pytest.raises(StackError, match="has a % in it"):
-        load_settings(stack_run_dir="run%d")
+@pytest.mark.parametrize("name", ["run%d", "my #1 run", "one ;two", "two\nlines"])
+def test_run_folder_that_supervisord_cannot_take_is_refused(name: str) -> None:
+    """It expands a %, and takes for a comment what follows a space and # or ;."""
+    with pytest.raises(StackError, match="which supervisord cannot take"):
+        load_settings(stack_run_dir=name)
 
 
 def test_no_port_is_given_twice() -> None:

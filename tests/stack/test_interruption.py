@@ -1,0 +1,55 @@
+"""A signal at any moment of a child's start: no child is left that nobody knows."""
+
+import subprocess
+import sys
+
+import pytest
+
+from stack.settings import ROOT
+
+ROUNDS = """
+import os, random, signal, sys
+from pathlib import Path
+import psutil
+from stack import child
+from stack.interruption import Interrupted, _signals, raise_on_signals
+from stack.native import go_build
+from stack.native.go_build import Module
+
+raise_on_signals()
+signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
+module, log = Module("none", "1", (), (), "", 1), Path(sys.argv[2])
+os.environ["PATH"] = "/usr/bin:/bin"
+run = {
+    "child": lambda: child.run(["/bin/sleep", "1000"], environment=os.environ),
+    "build": lambda: go_build._run(["/bin/sleep", "1000"], module, log, lambda: None),
+}[sys.argv[1]]
+Module.folder = property(lambda _: Path("/"))
+draw = random.Random(7)
+interrupted = 0
+for _ in range(60):
+    signal.setitimer(signal.ITIMER_REAL, draw.uniform(0.0001, 0.01))
+    try:
+        run()
+    except Interrupted:
+        interrupted += 1
+    _signals.number = None
+left = [each for each in psutil.Process().children(recursive=True) if each.status() != "zombie"]
+print(interrupted, len(left))
+for each in left:
+    each.kill()
+"""
+
+
+@pytest.mark.parametrize("way", ["child", "build"])
+def test_interrupted_start_of_a_child_leaves_none(way: str, tmp_path: object) -> None:
+    """Sixty times, after a seeded while each, in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", ROUNDS, way, f"{tmp_path}/log"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert done.stdout == "60 0\n", done.stderr
