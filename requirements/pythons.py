@@ -12,7 +12,7 @@ from pathlib import Path
 
 from uv import find_uv_bin
 
-from requirements.install import PINS, ROOT
+from requirements.install import PINS, ROOT, environment_of_uv, ways_to_packages
 
 VERSIONS = ("3.12", "3.13", "3.14")
 ENVIRONMENTS = ROOT / ".pythons"
@@ -51,11 +51,14 @@ def passes(version: str, python: Path) -> bool:
     interpreter = environment / "bin" / "python"
     pip = (find_uv_bin(), "pip")
     into = ("--quiet", "--python", interpreter)
+    variables = environment_of_uv()
     if not interpreter.exists():
         subprocess.run((find_uv_bin(), "venv", "--quiet", "--python", python, environment), check=True)
-    subprocess.run((*pip, "sync", *into, "--require-hashes", PINS), check=True)
+    subprocess.run(
+        (*pip, "sync", *into, *ways_to_packages(), "--require-hashes", PINS), env=variables, check=True
+    )
     here = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
-    subprocess.run((*pip, "install", *into, *here), check=True)
+    subprocess.run((*pip, "install", *into, *here), env=variables, check=True)
     tests = ("-q", "-n", "4", "--dist", "worksteal", "-m", "not stack and not compose and not soak", *LIBRARY)
     return subprocess.run((interpreter, "-m", "pytest", *tests), cwd=ROOT, check=False).returncode == 0
 

@@ -168,7 +168,8 @@ def register_health_check(
 
     A check passes when it returns, unless it returns False. One that raises or takes too long is
     reported, not raised. A synchronous check runs in a thread of its own; while it hangs it is not
-    started again. Instrumentations are suppressed in it: what is asked every few seconds is no trace.
+    started again. Instrumentations are suppressed in it, for what is asked every few seconds is no trace;
+    and in tasks that it starts, also those that outlive it: open a pool that keeps tasks of its own before.
 
     Args:
         name: its name in the report; registering the name again replaces the check.

@@ -11,4 +11,5 @@ import os
 # As a module: each OTEL_ name of this one would become an option of the launcher's command line.
 from opentelemetry.instrumentation import environment_variables as _variables
 
-os.environ.setdefault(_variables.OTEL_PYTHON_DISTRO, "telemetry")
+if not os.environ.get(_variables.OTEL_PYTHON_DISTRO):  # empty is unset, as the specification has it
+    os.environ[_variables.OTEL_PYTHON_DISTRO] = "telemetry"

@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from uv import find_uv_bin
 
+from requirements.install import environment_of_uv, ways_to_packages
+
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 OFFICIAL_DISTRO = (
@@ -305,7 +307,7 @@ def official_distro(tmp_path_factory: pytest.TempPathFactory) -> str:
     pin = folder / "pin.txt"
     pin.write_text(OFFICIAL_DISTRO)
     install = ["pip", "install", "--quiet", "--no-deps", "--require-hashes", "--target", folder, "-r", pin]
-    subprocess.run([find_uv_bin(), *install], check=True)
+    subprocess.run([find_uv_bin(), *install, *ways_to_packages()], env=environment_of_uv(), check=True)
     return str(folder)
 
 
@@ -314,7 +316,12 @@ def test_launcher_uses_our_distribution_beside_the_official_one(
 ) -> None:
     """Our providers, health and metrics; and nothing that the other one would have set."""
     path = os.pathsep.join((official_distro, str(tmp_path), str(ROOT)))
-    server = serve(WITHOUT_A_LINE, launcher=(str(BIN / "opentelemetry-instrument"),), PYTHONPATH=path)
+    server = serve(
+        WITHOUT_A_LINE,
+        launcher=(str(BIN / "opentelemetry-instrument"),),
+        PYTHONPATH=path,
+        OTEL_PYTHON_DISTRO="",
+    )
     assert '"name":"program"' in str(server.get("/health/telemetry")).replace(" ", "")
     assert 'route="/hello/{name}"' in str(server.get("/metrics"))
     output = server.terminate()

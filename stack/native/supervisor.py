@@ -157,11 +157,11 @@ class Supervisor:
     def thaw(self) -> None:
         """Lets every frozen part go on."""
         for pid in self.pids().values():
-            with suppress(ProcessLookupError):  # it ended at once
-                os.killpg(pid, signal.SIGCONT)
+            _thaw(pid)
 
     def replace(self, command: Command) -> None:
         """Stops a part and makes this its command from now on."""
+        self._stop({command.name})  # also where it is the same
         before = self._configuration.read_text()
         sections = {**sections_of(before), command.name: render_part(command, self._folder)}
         self._apply(head_of(before) + "\n".join(section.rstrip("\n") + "\n" for section in sections.values()))
@@ -176,9 +176,7 @@ class Supervisor:
         if not self.is_running:
             return
         daemon = psutil.Process(cast("int", self._call("supervisor.getPID")))
-        for child in daemon.children():
-            # A frozen process would not see the request to stop.
-            child.resume()
+        self.thaw()  # a frozen process would not see the request to stop
         self._call("supervisor.shutdown")
         psutil.wait_procs([daemon], timeout=2 * STOP_SECONDS)
 
@@ -271,9 +269,8 @@ class Supervisor:
         processes = []
         for name, pid in pids.items():
             with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(pid)
-                process.resume()  # a frozen one would not see the request to stop
-                processes.append(process)
+                processes.append(psutil.Process(pid))
+                _thaw(pid)  # a frozen one would not see the request to stop
             with suppress(Fault):  # it ended meanwhile
                 self._call("supervisor.stopProcess", name, False)
         psutil.wait_procs(processes, timeout=2 * STOP_SECONDS)
@@ -283,6 +280,12 @@ class Supervisor:
                 raise NotYetError(f"supervisord does not stop {', '.join(names & self.pids().keys())}")
 
         wait_for(are_gone, seconds=STOP_SECONDS)
+
+
+def _thaw(pid: int) -> None:
+    """Lets a part go on, its workers included."""
+    with suppress(ProcessLookupError):  # it ended at once
+        os.killpg(pid, signal.SIGCONT)
 
 
 def _no_proxy(environment: Mapping[str, str]) -> dict[str, str]:

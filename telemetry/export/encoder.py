@@ -173,7 +173,7 @@ class Encoder:
         _, _, context, parent, name, kind, start_time, end_time, status, attributes, events, links = found
         trace_id, span_id, _, _, trace_state, _ = context
         if type(name) is not str:
-            name = str.__str__(name)
+            name = _name(name)
         parts = [_TRACE_ID, trace_id.to_bytes(16), _SPAN_ID, span_id.to_bytes(8)]
         if trace_state is not _NO_TRACE_STATE and trace_state:
             parts.append(
@@ -215,7 +215,8 @@ class Encoder:
         return encoded
 
     def _encode_event(self, event: Event) -> bytes:
-        parts = [_PACK_EVENT_TIME(_EVENT_TIME_TAG, event.timestamp), delimited(2, _text(event.name))]
+        name = event.name if type(event.name) is str else _name(event.name)
+        parts = [_PACK_EVENT_TIME(_EVENT_TIME_TAG, event.timestamp), delimited(2, _text(name))]
         lost = self._append_attributes(parts, event.attributes, b"\x1a") + event.dropped_attributes
         if lost:
             parts.append(b"\x20" + varint(lost))
@@ -472,6 +473,11 @@ def _choose_reader() -> Callable[[ReadableSpan], _Found]:
 
 
 _read = _choose_reader()
+
+
+def _name(given: object) -> str:
+    """A name that is no plain text: its base type's own text, else its type; the span is worth keeping."""
+    return str.__str__(given) if isinstance(given, str) else f"<{type(given).__name__}>"
 
 
 def _text(text: str) -> bytes:

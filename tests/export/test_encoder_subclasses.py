@@ -187,6 +187,14 @@ def test_text_of_a_subclass_is_written_wherever_a_span_holds_text(name: str) -> 
     assert (span.name, span.events[0].name) == (expected, expected)
 
 
+@pytest.mark.parametrize("name", [404, None, b"bytes", object()])
+def test_name_that_is_no_text_does_not_cost_the_span(name: Any) -> None:
+    """The application's mistake shows in the trace, by its type."""
+    _, span = encode(name=name, events=[Event(name, {"key": 1}, 1)])
+    assert (span.name, span.events[0].name) == (f"<{type(name).__name__}>",) * 2
+    assert span.events[0].attributes[0].value.int_value == 1
+
+
 def test_key_of_a_subclass_leaves_nothing_in_the_caches_for_others() -> None:
     """One that equals everything would else answer for the keys that share its hash."""
     encoder = Encoder()

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from opentelemetry.instrumentation.grpc import GrpcInstrumentorClient
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -96,6 +98,35 @@ def page() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
+
+
+def test_exports_by_http_are_not_traced_either(
+    monkeypatch: pytest.MonkeyPatch, page: str, until: Until
+) -> None:
+    """Whatever is instrumented of the standard library's client finds itself suppressed."""
+    enabled: list[tuple[str, bool]] = []
+    put_request = HTTPConnection.putrequest
+
+    def noted(connection: HTTPConnection, method: str, url: str, **options: Any) -> None:
+        enabled.append((url, is_instrumentation_enabled()))
+        put_request(connection, method, url, **options)
+
+    monkeypatch.setattr(HTTPConnection, "putrequest", noted)
+    client = TelemetryClient(
+        service_name="shop",
+        endpoint=page,
+        protocol="http/protobuf",
+        sampler="always_on",
+        schedule_delay_ms=20,
+        metrics_exporter="otlp",
+        metric_export_interval_ms=50,
+    )
+    client.meter.create_counter("orders").add(1)
+    with client.start_span("one"):
+        pass
+    until("a request of each kind", lambda: {url for url, _ in enabled} == {"/v1/traces", "/v1/metrics"})
+    client.shutdown(0.2)
+    assert not any(is_enabled for _, is_enabled in enabled)
 
 
 def test_checks_are_not_traced(traced: InMemorySpanExporter, page: str) -> None:

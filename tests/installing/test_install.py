@@ -18,6 +18,8 @@ from installing.package_index import Wheel, make_wheel, newer_than, serve
 from installing.test_pins import NEWEST_PIP, OLDEST_PIP
 from uv import find_uv_bin
 
+from requirements.install import environment_of_uv, ways_to_packages
+
 ROOT = Path(__file__).parents[2]
 PINNED = {"first": "1.0", "second": "2.3", "third": "0.1"}
 # Of the same names and build backend as the real one's steps ask for, with nothing to fetch.
@@ -137,11 +139,12 @@ def make_python(folder: Path, *, pip: tuple[str, str] | None = None, lacks: tupl
             "--quiet",
             "--python",
             python,
+            *ways_to_packages(),
             "--require-hashes",
             "-r",
             pin,
         ]
-        subprocess.run(command, check=True)
+        subprocess.run(command, env=environment_of_uv(), check=True)
     (packages,) = folder.glob("lib/*/site-packages")
     (packages / "lacking.pth").write_text(
         "".join(f"import sys; sys.modules[{name!r}] = None\n" for name in lacks)

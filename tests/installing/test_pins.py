@@ -17,6 +17,8 @@ import pytest
 from installing.package_index import newer_than, pinned, serve, stand_in, with_hashes_of
 from uv import find_uv_bin
 
+from requirements.install import environment_of_uv, ways_to_packages
+
 ROOT = Path(__file__).parents[2]
 FOR_PIP = ["service.txt", "loadtest.txt", "go.txt", "uv.txt"]
 # The one that each Python first came with, and the newest when this was written, with the hash of the wheel.
@@ -67,13 +69,14 @@ def fetch_pip(folder: Path, version: str, digest: str) -> Path:
         "pip",
         "install",
         "--quiet",
+        *ways_to_packages(),
         "--require-hashes",
         "--target",
         folder / version,
         "-r",
         pin,
     ]
-    subprocess.run(command, check=True)
+    subprocess.run(command, env=environment_of_uv(), check=True)
     return folder / version
 
 

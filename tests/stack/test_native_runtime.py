@@ -248,6 +248,9 @@ def test_one_part_restarts_with_variables_of_its_own(
     assert environment("collector")["COLLECTOR_QUEUE_SPANS"] == "100"
     runtime.restart("collector", {})
     assert "COLLECTOR_QUEUE_SPANS" not in environment("collector")
+    before_same = pid_of(runtime, "collector")
+    runtime.restart("collector", {})
+    assert pid_of(runtime, "collector") != before_same, "what changes nothing is a restart too"
     assert not any("tail_sampling.yaml" in word for word in arguments())
     NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs)).up()
     assert "OTEL_BSP_MAX_QUEUE_SIZE" not in environment("storefront")
@@ -273,8 +276,11 @@ def test_number_of_workers_can_change(
     several = settings.model_copy(update={"web_concurrency": 2})
     NativeRuntime(several, Console(quiet=True), lambda *_: Programs(programs)).up()
     assert children() >= 2
+    runtime.pause("storefront")
     runtime.up()
     assert children() == 0
+    log = "\n".join(runtime.logs("storefront", lines=1_000, follow=False))
+    assert log.count("Finished server process") == 2, "frozen workers, too, saw the request to stop"
 
 
 def test_edited_file_restarts_the_part_that_reads_it(
