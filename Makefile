@@ -98,7 +98,8 @@ lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from t
 dashboards: $(READY) ## write grafana/dashboards from their Python
 	$(BIN)/python -m grafana.generate
 clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
-	@if [ -x $(BIN)/python ] || [ -e .stack ] || [ -e .stack-runs ]; then $(MAKE) $(READY) && $(BIN)/python -m stack clean; fi
+	@if [ -x $(BIN)/python ] || [ -e .stack ] || [ -e .stack-runs ]; then $(MAKE) --silent $(READY) && $(BIN)/python -m stack clean; fi
+	@if [ -e .stack-runs ]; then echo "another run is left, which needs .venv: it stays"; exit; fi; set -x; \
 	rm -rf .venv .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

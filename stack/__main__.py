@@ -20,7 +20,7 @@ from stack.lock import locked
 from stack.native.programs import ensure_programs
 from stack.native.releases import RECORDS, ReleaseError, fetch, sha256_of
 from stack.parts import toxiproxy_part
-from stack.records import all_records, is_run_named, recall, record_of
+from stack.records import all_records, forget_all, is_run_named, recall, record_of
 from stack.report import print_findings, print_missing, print_parts
 from stack.runtime import PartState, Runtime
 from stack.settings import StackSettings, load_settings, load_settings_anyway
@@ -130,6 +130,7 @@ def clean() -> None:
         for record in all_records(console):
             with record.as_environment():
                 _clean()
+        forget_all()
     _clean()
 
 

@@ -6,6 +6,7 @@ variable of the shell itself wins, unless it is malformed. `make down` forgets t
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,6 +122,11 @@ def all_records(console: Console) -> list[RunRecord]:
         except (OSError, ValueError, KeyError, TypeError) as error:
             console.print(f"passed over {file}, which is no record of a run: {error!r}", markup=False)
     return found
+
+
+def forget_all() -> None:
+    """Removes every record, and what is none."""
+    shutil.rmtree(RECORDS, ignore_errors=True)
 
 
 def is_run_named() -> bool:

@@ -157,7 +157,7 @@ def test_environment_of_a_run_is_that_of_its_start(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("is_named", [False, True])
 def test_clean_without_a_name_cleans_every_run(
-    is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    is_named: bool, tmp_path: Path, kept_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two moved ones and the usual one; with a name, that one alone."""
     usual = tmp_path / "stack"
@@ -170,12 +170,14 @@ def test_clean_without_a_name_cleans_every_run(
         start(monkeypatch, {"PORT_OFFSET": str(offset)})
     for folder in folders:
         folder.mkdir()
+    (kept_in / "broken.json").write_text("{")
     if is_named:
         monkeypatch.setenv("PORT_OFFSET", "2000")
     done = CliRunner().invoke(cli, ["clean"])
     assert done.exit_code == 0, done.output
     assert [folder.exists() for folder in folders] == ([True, True, False] if is_named else [False] * 3)
     assert len(all_records(Console(quiet=True))) == (1 if is_named else 0)
+    assert kept_in.exists() == is_named
 
 
 def test_forgotten_run_is_spoken_to_no_more(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
