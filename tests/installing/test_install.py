@@ -436,6 +436,15 @@ def test_next_one_waits_for_what_a_killed_one_left_running(
     until("its processes have ended", lambda: not any(map(psutil.Process.is_running, left)))
 
 
+@pytest.fixture
+def hears_hangups() -> Iterator[None]:
+    """Children hear of a closed terminal, though the tests may run under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hears_hangups")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_anywhere_it_leaves_no_process_and_goes_on(
     number: signal.Signals, project: Project, tmp_path: Path, until: Callable[..., None]
