@@ -1,7 +1,7 @@
 # The project's commands; `make` alone lists them. CI calls the same targets.
+# Each recipe is one simple command, or ends with `exec`: no shell stands between make, which passes SIGTERM on,
+# and the command.
 
-SHELL := sh
-.SHELLFLAGS := -eu -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -66,18 +66,19 @@ sampling: $(READY) ## head and tail sampling against what they promise: make sam
 .PHONY: test test-pythons soak bench-export test-stack test-compose lint format lock dashboards clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
-	@$(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
+	@exec $(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
 test-pythons: $(READY) ## the library's tests on Python 3.12, 3.13 and 3.14, those that are there
 	@$(BIN)/python -m requirements.pythons
 soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 	@$(BIN)/pytest -m soak
 bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory
 	@$(BIN)/python -m benchmarks.export
+test-stack test-compose: export PROGRAMS_FROM = build
 test-stack: $(READY) ## the tests on the real programs, beside a stack that runs: make test-stack [TESTS=tests/stack/test_stack.py]
-	@PROGRAMS_FROM=build $(BIN)/python -m stack build
+	@$(BIN)/python -m stack build
 	@$(BIN)/pytest -m stack $(TESTS)
 test-compose: $(READY) ## what containers change, on compose.yaml's; needs a Docker engine
-	@PROGRAMS_FROM=build $(BIN)/python -m stack build
+	@$(BIN)/python -m stack build
 	@$(BIN)/pytest -m compose $(TESTS)
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check
@@ -98,7 +99,8 @@ lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from t
 dashboards: $(READY) ## write grafana/dashboards from their Python
 	$(BIN)/python -m grafana.generate
 clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
-	@if [ -x $(BIN)/python ] || [ -e .stack ] || [ -e .stack-runs ]; then $(MAKE) --silent $(READY) && $(BIN)/python -m stack clean; fi
+	@if [ -x $(BIN)/python ] || [ -e .stack ] || [ -e .stack-runs ]; then \
+		$(MAKE) --silent $(READY) && exec $(BIN)/python -m stack clean; fi
 	@if [ -e .stack-runs ]; then echo "another run is left, which needs .venv: it stays"; exit; fi; set -x; \
 	rm -rf .venv .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
 help: ## this list

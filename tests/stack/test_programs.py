@@ -143,6 +143,37 @@ def test_interrupted_command_leaves_no_compiler_and_nothing_half_made(
     assert ensure_programs(load_settings(), quiet).paths["jaeger"].read_text() == "built"
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_make_leaves_no_process(
+    number: signal.Signals, calls: Path, settings: StackSettings, until: Callable[..., None]
+) -> None:
+    """SIGTERM is make's alone, as of a process manager; Ctrl-C is the whole group's, as in a terminal."""
+    ports = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
+    run = {"RUNTIME": "native", "STACK_RUN_DIR": str(settings.stack_run_dir), "STAND_IN_GO_COMPILES": "1"}
+    make = ["make", "up"]
+    process = subprocess.Popen(
+        make,
+        cwd=ROOT,
+        env={**os.environ, **ports, **run},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    compilers = calls.with_name("compilers")
+    until("a compiler", lambda: compilers.exists() and compilers.read_text(), seconds=60)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert int(compilers.read_text()) in {each.pid for each in family}
+    if number is signal.SIGINT:
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode != 0, said
+    until("the end of all", lambda: not any(map(psutil.Process.is_running, family)))
+    assert not settings.stack_run_dir.exists()
+
+
 def test_second_build_waits_for_the_first_and_builds_nothing(calls: Path, quiet: Console) -> None:
     """Two `make up` at once build once."""
     cache_folder().mkdir(parents=True)
