@@ -75,6 +75,23 @@ class Engine:
         pulled = {service["image"] for service in services} - built
         return tuple(Image(name, is_built=name in built) for name in sorted(built | bases | pulled))
 
+    def build(self) -> None:
+        """Builds each image once, by the first of the services that have it; profiles left out.
+
+        Compose labels an image with the service that it is built for. Built for several at once, it would be
+        another one each time, whichever comes last, and `up` would start all of them anew.
+
+        Raises:
+            StackError: a build failed.
+        """
+        services = self._configuration["services"]
+        first = {
+            services[name]["image"]: name
+            for name in sorted(services, reverse=True)
+            if "build" in services[name]
+        }
+        self.compose("build", "--quiet", *sorted(first.values()))
+
     @property
     def services(self) -> tuple[str, ...]:
         """The names of the compose file's services; profiles left out."""

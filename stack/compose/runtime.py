@@ -231,7 +231,7 @@ class ComposeRuntime:
             self._console.print(f"pulling {image}", highlight=False)
             self._engine.pull(image)
         with self._console.status("building the services' image"):
-            self._engine.compose("build", "--quiet")
+            self._engine.build()
         before_change()
         self._unpause(containers)
         services = [name for name in self._engine.services if name not in self._without]

@@ -12,10 +12,13 @@ from pydantic import ByteSize, TypeAdapter
 from rich.console import Console
 from running_stack import IN_CONTAINERS, Stack
 
+from stack.compose import engine as engine_module
 from stack.compose import runtime as runtime_module
+from stack.compose.containers import file_variables, is_running
 from stack.compose.engine import Engine
 from stack.compose.runtime import ComposeRuntime
 from stack.compose.stand_ins import LABEL
+from stack.digests import written
 from stack.errors import StackError
 from stack.runtime import PartState
 from stack.settings import load_settings
@@ -256,9 +259,11 @@ def test_containers_of_another_checkout_are_left_alone(
     for folder in ("collector", "jaeger", "prometheus", "grafana"):
         (tmp_path / folder).mkdir()
     before = Engine(stack.settings).containers().keys()
-    for command in (stack.runtime.up, stack.runtime.down, stack.runtime.clean):
+    for command in (stack.runtime.up, stack.runtime.down):
         with pytest.raises(StackError, match=f"were started from {started_from}: `make down` there"):
             command()
+    assert not stack.runtime.is_up()
+    assert stack.runtime.clean() == []
     assert Engine(stack.settings).containers().keys() == before
 
 
@@ -269,6 +274,49 @@ def test_image_that_cannot_be_had_is_named_with_the_native_way(stack: Stack) -> 
         load_settings(**values), Console(quiet=True), without=("grafana",), accepts_stand_ins=True
     )
     assert "prom/prometheus:v0.0.1 is not here and cannot be pulled" in (runtime.obstacle() or "")
+
+
+def test_edited_file_restarts_the_part_that_reads_it(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And says why; every other part goes on."""
+    stack.runtime.up()  # others may have built the image
+    before = {part: container_of(stack, part)["Id"] for part in PARTS}
+    edited = {**file_variables(), "PROMETHEUS_FILES": written({"prometheus/rules": "edited"})}
+    with monkeypatch.context() as patch:
+        patch.setattr(engine_module, "file_variables", lambda: edited)
+        stack.runtime_of(stack.settings).up()
+    after = {part: container_of(stack, part)["Id"] for part in PARTS}
+    assert [part for part in PARTS if before[part] != after[part]] == ["prometheus"]
+    assert "restarted the prometheus: prometheus/prometheus.yml was edited and" in capsys.readouterr().out
+    stack.runtime_of(stack.settings).up()
+
+
+def test_up_that_is_undone_leaves_what_ran_before(stack: Stack) -> None:
+    """What it started is dead again, and what ran goes on in the same container."""
+    stack.runtime.kill("prometheus")
+    before = Engine(stack.settings).containers()
+    undo = stack.runtime.as_it_is()
+    stack.runtime.up()
+    stack.runtime.kill("jaeger")  # as if it were replaced
+    undo()
+    after = Engine(stack.settings).containers()
+    assert {part: is_running(after[part]) for part in PARTS} == {part: part != "prometheus" for part in PARTS}
+    assert {part: after[part]["Id"] for part in PARTS} == {part: before[part]["Id"] for part in PARTS}
+    stack.runtime.up()
+    assert all_up(stack)
+
+
+def test_first_up_that_is_undone_leaves_nothing(stack: Stack) -> None:
+    """No container, and no network; the data of an earlier run stays."""
+    stack.runtime.down()
+    volumes = Engine(stack.settings).volumes()
+    undo = stack.runtime.as_it_is()
+    stack.runtime.up()
+    undo()
+    assert Engine(stack.settings).containers() == {}
+    assert Engine(stack.settings).volumes() == volumes
+    stack.runtime.up()
 
 
 def test_part_that_does_not_become_well_is_told_with_its_words(
