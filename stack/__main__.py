@@ -147,9 +147,7 @@ def _clean() -> None:
 @cli.command()
 def status() -> None:
     """Shows every part, with its process; fails when one is not up."""
-    settings, runtime, reason = current_stack(
-        console, settings=load_settings_anyway(console, recall(console))
-    )
+    settings, runtime, reason = _started_stack()
     console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
     parts = [*runtime.status(), ConsolePage(settings, runtime.kind, console).status()]
     print_parts(console, parts, with_processes=True)
@@ -161,9 +159,7 @@ def status() -> None:
 @cli.command()
 def doctor() -> None:
     """Says what is up, what is not, why, and what to do; fails when something is ill."""
-    settings, runtime, reason = current_stack(
-        console, settings=load_settings_anyway(console, recall(console))
-    )
+    settings, runtime, reason = _started_stack()
     findings = examine(settings, runtime, reason, ConsolePage(settings, runtime.kind, console))
     print_findings(console, findings)
     if any(finding.judgement is Judgement.ILL for finding in findings):
