@@ -99,7 +99,7 @@ lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from t
 dashboards: $(READY) ## write grafana/dashboards from their Python
 	$(BIN)/python -m grafana.generate
 clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
-	@if [ -x $(BIN)/python ] || [ -e .stack ] || [ -e .stack-runs ]; then \
+	@if [ -x $(BIN)/python ] || ls -d .stack .stack-* >/dev/null 2>&1; then \
 		$(MAKE) --silent $(READY) && exec $(BIN)/python -m stack clean; fi
 	@if [ -e .stack-runs ]; then echo "another run is left, which needs .venv: it stays"; exit; fi; set -x; \
 	rm -rf .venv .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock

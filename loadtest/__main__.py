@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from loadtest.options import console
 from stack.errors import StackError
-from stack.records import recall
-from stack.settings import load_settings
+from stack.records import naming_the_run, recall
+from stack.settings import load_settings_anyway
 from telemetry.errors import TelemetryError
 
 COMMANDS = {
@@ -39,13 +39,13 @@ def commands(asked: str) -> typer.Typer:
 def main() -> None:
     """Runs a command on the run that was started, or would be: with its ports."""
     try:
-        recall(console)
+        settings = load_settings_anyway(console, recall(console))
         # No more of them: settings of the services have their own order of who wins.
-        ports = {name: value for name, value in load_settings().variables().items() if name.endswith("_PORT")}
+        ports = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
         os.environ.update(ports)
         commands(sys.argv[1] if len(sys.argv) > 1 else "")()
     except (StackError, TelemetryError) as error:
-        console.print(f"[bold red]failed[/] {escape(str(error))}", highlight=False)
+        console.print(f"[bold red]failed[/] {escape(naming_the_run(str(error)))}", highlight=False)
         sys.exit(1)
     except KeyboardInterrupt:
         console.print("interrupted")

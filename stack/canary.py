@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any
 
 import httpx
@@ -101,7 +102,8 @@ def send_canary(settings: StackSettings) -> str:
     since = time.time()
     _wait_until_scraped(backends, since)
     before = {what: backends.total(query, since=since) for what, query in _COUNTERS.items()}
-    trace_id = order_one(settings)
+    # Where the Collector keeps a share alone, it knows this one by its `tracestate`.
+    trace_id = order_one(settings, marked=settings.tail_sampling_percentage is not None)
 
     def find_trace() -> None:
         spans = backends.trace(trace_id)
@@ -132,16 +134,23 @@ def _wait_until_scraped(backends: Backends, since: float) -> None:
     wait_for(find_scrapes, seconds=_METRICS_SECONDS)
 
 
-def order_one(settings: StackSettings) -> str:
+def order_one(settings: StackSettings, *, marked: bool = False) -> str:
     """Places orders until one is sampled; returns its trace id.
+
+    Args:
+        settings: say where the storefront is.
+        marked: whether it comes with a trace context that says that it is to be kept.
 
     Raises:
         StackError: the storefront refuses the order, or samples none.
     """
     url = f"http://127.0.0.1:{settings.storefront_port}/orders"
+    context = {"traceparent": f"00-{token_hex(16)}-{token_hex(8)}-01", "tracestate": "stack=canary"}
+    headers = context if marked else {}
+    order = {"product_id": 1, "quantity": 1}
     for _ in range(_ORDERS_TRIED):
         try:
-            answer = httpx.post(url, json={"product_id": 1, "quantity": 1}, timeout=10, trust_env=False)
+            answer = httpx.post(url, json=order, headers=headers, timeout=10, trust_env=False)
         except httpx.HTTPError as error:
             raise StackError(
                 f"the canary's order got no answer from {url} ({type(error).__name__})"

@@ -20,9 +20,9 @@ def written(files: Mapping[str, str]) -> str:
 
 
 def edited(before: str, after: str) -> list[str]:
-    """The paths whose digests differ between two such words."""
+    """The paths in both of two such words whose digests differ; what is read in one alone was not edited."""
     pairs = [dict(_pairs(word)) for word in (before, after)]
-    return sorted(path for path in pairs[0] | pairs[1] if pairs[0].get(path) != pairs[1].get(path))
+    return sorted(path for path in pairs[0].keys() & pairs[1].keys() if pairs[0][path] != pairs[1][path])
 
 
 def _pairs(word: str) -> Iterable[tuple[str, str]]:

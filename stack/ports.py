@@ -24,7 +24,7 @@ def check_ports(parts: Iterable[Part], *, ours: Collection[int]) -> None:
             by = "" if holder is None else f" by {holder.name()} (pid {holder.pid})"
             taken.append(
                 f"port {port} is in use{by}, and {part.name} needs it: "
-                f"free it, or set {variable} in .env or the environment"
+                f"free it, or set {variable} in .env or the environment (PORT_OFFSET moves all of them)"
             )
     if taken:
         raise StackError("\n".join([*taken, "Nothing was started."]))

@@ -6,6 +6,8 @@ variable of the shell itself wins, unless it is malformed. `make down` forgets t
 
 import json
 import os
+import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,14 +32,19 @@ _OF_PARTS = ("COLLECTOR_QUEUE_SPANS", "GRAFANA_ADMIN_PASSWORD")
 class RunRecord:
     """One run: its folder and its project's name, and the variables that it was started with."""
 
-    run_dir: str
+    run_dir: Path
     project: str
     variables: Mapping[str, str]
 
     @property
     def file(self) -> Path:
         """Where it is kept: readable by its owner alone, for headers of an exporter may be secrets."""
-        return RECORDS / f"{sha256(self.run_dir.encode()).hexdigest()[:12]}.json"
+        return RECORDS / f"{sha256(str(self._place).encode()).hexdigest()[:12]}.json"
+
+    @property
+    def _place(self) -> Path:
+        """The folder, from the root where it lies below it: it is moved with that."""
+        return self.run_dir.relative_to(ROOT) if self.run_dir.is_relative_to(ROOT) else self.run_dir
 
     def keep(self) -> None:
         """Writes it, whole or not at all."""
@@ -45,7 +52,7 @@ class RunRecord:
         unfinished = self.file.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
         unfinished.touch(mode=0o600)
-        content = {"run_dir": self.run_dir, "project": self.project, "variables": dict(self.variables)}
+        content = {"run_dir": str(self._place), "project": self.project, "variables": dict(self.variables)}
         unfinished.write_text(json.dumps(content, indent=2))
         unfinished.replace(self.file)
 
@@ -73,13 +80,14 @@ class RunRecord:
         pairs = (f"{name}={value if name in own else '…'}" for name, value in sorted(self.variables.items()))
         return " ".join(pairs)
 
-    @contextmanager
-    def as_environment(self) -> Iterator[None]:
-        """Has the environment say of the stack what the run was started with, and nothing else."""
-        names = _names_of(os.environ)
-        others = {name: value for name, value in os.environ.items() if name not in names}
-        with _environment(others | dict(self.variables)):
-            yield
+
+@contextmanager
+def environment_of_run(variables: Mapping[str, str]) -> Iterator[None]:
+    """Has the environment say of the stack what a run was started with, and nothing else."""
+    names = _names_of(os.environ)
+    others = {name: value for name, value in os.environ.items() if name not in names}
+    with _environment(others | dict(variables)):
+        yield
 
 
 def record_of(settings: StackSettings) -> RunRecord:
@@ -89,7 +97,7 @@ def record_of(settings: StackSettings) -> RunRecord:
     for name in ("STACK_RUN_DIR", "TELEMETRY_ENV"):  # the next shell may stand elsewhere
         if name in variables:
             variables[name] = str(Path(variables[name]).absolute())
-    return RunRecord(str(settings.stack_run_dir.absolute()), settings.compose_project_name, variables)
+    return RunRecord(settings.stack_run_dir.absolute(), settings.compose_project_name, variables)
 
 
 def recall(console: Console) -> Mapping[str, str]:
@@ -106,9 +114,18 @@ def recall(console: Console) -> Mapping[str, str]:
         return {}
     taken = {name: value for name, value in record.variables.items() if not os.environ.get(name)}
     os.environ.update(taken)
-    if taken:
-        said = RunRecord(record.run_dir, record.project, taken)
-        console.print(f"the run that was started with {said}", soft_wrap=True, highlight=False, markup=False)
+    others = {
+        name: value
+        for name, value in record.variables.items()
+        if os.environ[name] != value and name not in _WHICH
+    }
+    for words, variables in (
+        ("the run that was started with", taken),
+        ("this shell says otherwise, but the run was started with", others),
+    ):
+        if variables:
+            said = RunRecord(record.run_dir, record.project, variables)
+            console.print(f"{words} {said}", soft_wrap=True, highlight=False, markup=False)
     return record.variables
 
 
@@ -118,10 +135,24 @@ def all_records(console: Console) -> list[RunRecord]:
     for file in sorted(RECORDS.glob("*.json")):
         try:
             content = json.loads(file.read_text())
-            found.append(RunRecord(content["run_dir"], content["project"], dict(content["variables"])))
+            found.append(RunRecord(ROOT / content["run_dir"], content["project"], dict(content["variables"])))
         except (OSError, ValueError, KeyError, TypeError) as error:
             console.print(f"passed over {file}, which is no record of a run: {error!r}", markup=False)
     return found
+
+
+def naming_the_run(words: str) -> str:
+    """The same, with the variables in each command that say which run is meant; else it acts on another."""
+    which = "".join(f" {name}={shlex.quote(os.environ[name])}" for name in _WHICH if os.environ.get(name))
+    return re.sub(r"`make [^`]+(?=`)", lambda command: command[0] + which, words)
+
+
+def moved_runs() -> list[str]:
+    """The offsets of runs that left a folder beside the usual one, whether they are up or not."""
+    usual = StackSettings.model_fields["stack_run_dir"].default
+    pattern = re.compile(rf"{re.escape(usual.name)}-(\d+)(-console)?")
+    found = (pattern.fullmatch(each.name) for each in usual.parent.iterdir())
+    return sorted({each[1] for each in found if each})
 
 
 def forget_all() -> None:
@@ -140,7 +171,7 @@ def _meant(records: list[RunRecord]) -> RunRecord | None:
     if asked and records:
         with _environment(os.environ):  # what is passed over here is told later
             settings = load_settings_anyway(Console(quiet=True))
-        project, run_dir = settings.compose_project_name, str(settings.stack_run_dir.absolute())
+        project, run_dir = settings.compose_project_name, settings.stack_run_dir.absolute()
         if "COMPOSE_PROJECT_NAME" in asked:
             records = [record for record in records if record.project == project]
         here = [record for record in records if record.run_dir == run_dir]

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from stack.doctor import Finding, Judgement
 from stack.parts import MissingPart
+from stack.records import naming_the_run
 from stack.runtime import PartState, PartStatus
 
 _COLOURS = {
@@ -18,6 +19,7 @@ _COLOURS = {
 }
 _JUDGEMENT_COLOURS = {Judgement.WELL: "green", Judgement.WARNING: "yellow", Judgement.ILL: "red"}
 _MEBIBYTE = 2**20
+_WIDTH_FOR_ALL = 120
 
 
 def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes: bool = False) -> None:
@@ -25,14 +27,17 @@ def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes
     table = Table(box=None, pad_edge=False)
     for heading in ("part", "address", "state"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("what it is for")
+    # With the processes there is no room for it in a narrow terminal.
+    has_purpose = not with_processes or console.width >= _WIDTH_FOR_ALL
+    if has_purpose:
+        table.add_column("what it is for")
     if with_processes:
         for heading in ("pid", "memory", "up for"):
             table.add_column(heading, justify="right")
     for status in parts:
         colour = _COLOURS[status.state]
-        state = f"[{colour}]{status.state}[/]" + (f" ({status.detail})" if status.detail else "")
-        row = [status.part.name, status.part.address, state, status.part.purpose]
+        state = f"[{colour}]{status.state}[/]"
+        row = [status.part.name, status.part.address, state, *([status.part.purpose] if has_purpose else [])]
         if with_processes:
             row += [
                 "" if status.pid is None else str(status.pid),
@@ -41,6 +46,9 @@ def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes
             ]
         table.add_row(*row)
     console.print(table)
+    for status in parts:
+        if status.detail:  # below: in the table it would leave no room for the rest
+            console.print(f"{status.part.name}: {escape(status.detail)}", soft_wrap=True, highlight=False)
 
 
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:
@@ -50,7 +58,8 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
         told = f"[{colour}]{finding.judgement:<8}[/] {finding.subject}: {escape(finding.what)}"
         console.print(told, soft_wrap=True, highlight=False)
         if finding.remedy:
-            console.print(f"{'':<9}[bold]->[/] {escape(finding.remedy)}", soft_wrap=True, highlight=False)
+            remedy = escape(naming_the_run(finding.remedy))
+            console.print(f"{'':<9}[bold]->[/] {remedy}", soft_wrap=True, highlight=False)
 
 
 def print_missing(console: Console, missing: Sequence[MissingPart]) -> None:

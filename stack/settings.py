@@ -193,11 +193,12 @@ def load_settings_anyway(
         for position, (name, complaint) in enumerate(complaints.items(), start=1):
             if name in _WHICH_STACK or name in values:
                 raise StackError(complaint)
+            known = recorded.get(name.upper())
             if complaint not in told:
-                console.print(f"passed over: {complaint}", highlight=False, markup=False, soft_wrap=True)
+                words = f"passed over: {complaint}" + (f"; the run was started with {known}" if known else "")
+                console.print(words, highlight=False, markup=False, soft_wrap=True)
                 told.add(complaint)
             said = {key: os.environ.pop(key) for key in list(os.environ) if key.lower() == name}
-            known = recorded.get(name.upper())
             if known is not None and known not in said.values():
                 os.environ[name.upper()] = known
             elif not said:

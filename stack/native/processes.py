@@ -162,8 +162,7 @@ class PartProcesses:
         raise StackError(f"the {name} does not run; `make start PART={name}` or `make up` starts it")
 
     def _last_lines(self, name: str) -> str:
-        log = self._supervisor.log_of(name)
-        lines = log.read_text(errors="replace").splitlines()[-_LINES_SHOWN:] if log.exists() else []
+        lines = self._supervisor.log_since_start(name).splitlines()[-_LINES_SHOWN:]
         return "\nLast lines of its log:\n" + "\n".join(f"  {line}" for line in lines)
 
 

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,9 @@ class NativeRuntime:
                         file.write_bytes(content)
                     write_programs(self._folder, programs)
                 bring_back()
+                for name in self._supervisor.pids():  # "how it was" is well
+                    with suppress(StackError):
+                        self._processes.wait_until_well(name)
                 if not was_run:
                     self._remove_folders()
                     if existed:

@@ -75,6 +75,7 @@ class Supervisor:
         self._folder = run_folder
         self._configuration = run_folder / "supervisord.conf"
         self._pid_file = run_folder / "supervisord.pid"
+        self._log_sizes: dict[str, int] = {}
         name = "supervisord.sock"
         self._socket = socket_folder(run_folder, "supervisord", longest_file=name) / name
 
@@ -90,6 +91,16 @@ class Supervisor:
     def log_of(self, name: str) -> Path:
         """Where a part's output goes."""
         return logs_in(self._folder) / f"{name}.log"
+
+    def log_since_start(self, name: str) -> str:
+        """A part's output since it was started here; all of it, where that was elsewhere or it began anew."""
+        log = self.log_of(name)
+        if not log.exists():
+            return ""
+        known = self._log_sizes.get(name, 0)
+        with log.open("rb") as file:
+            file.seek(known if known <= log.stat().st_size else 0)
+            return file.read().decode(errors="replace")
 
     def launch(self, commands: Iterable[Command]) -> None:
         """Starts supervisord, with none of the commands running yet.
@@ -146,6 +157,8 @@ class Supervisor:
         Raises:
             StackError: its program cannot be run.
         """
+        log = self.log_of(name)
+        self._log_sizes[name] = log.stat().st_size if log.exists() else 0
         try:
             self._call("supervisor.startProcess", name, False)
         except Fault as fault:

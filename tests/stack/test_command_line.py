@@ -55,9 +55,9 @@ def test_down_is_harmless_when_nothing_is_up(settings: StackSettings) -> None:
     ("arguments", "words"),
     [
         (("kill", "nonsense"), "there is no part 'nonsense'"),
-        (("kill", "collector"), "`make up` starts it"),
-        (("pause", "console"), "`make up` starts it"),
-        (("start", "collector"), "`make up` starts it"),
+        (("kill", "collector"), "`make up STACK_RUN_DIR={run} COMPOSE_PROJECT_NAME={project}` starts it"),
+        (("pause", "console"), "`make up STACK_RUN_DIR={run} COMPOSE_PROJECT_NAME={project}` starts it"),
+        (("start", "collector"), "`make up STACK_RUN_DIR={run} COMPOSE_PROJECT_NAME={project}` starts it"),
         (("logs", "collector"), "has no log yet"),
         (("logs", "console"), "has no log yet"),
     ],
@@ -68,7 +68,8 @@ def test_failure_is_told_in_words_without_a_stack_trace(
     """What is wrong and what to do, exit status 1."""
     done = stack(*arguments, settings=settings)
     assert done.returncode == 1
-    assert words in done.stdout
+    run = {"run": settings.stack_run_dir, "project": os.environ["COMPOSE_PROJECT_NAME"]}
+    assert words.format(**run) in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -1,5 +1,6 @@
 """A signal at any moment of a child's start: no child is left that nobody knows."""
 
+import signal
 import subprocess
 import sys
 
@@ -39,6 +40,28 @@ print(interrupted, len(left))
 for each in left:
     each.kill()
 """
+
+
+WHILE_IT_LOADS = """
+import os, runpy, signal, sys
+
+class Interrupt:
+    def find_spec(self, name, *_):
+        if name == "stack.cli":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a terminal
+sys.meta_path.insert(0, Interrupt())
+runpy.run_module("stack", run_name="__main__")
+"""
+
+
+def test_interruption_while_commands_load_says_nothing() -> None:
+    """It ends as any program does that Ctrl-C ends, without a traceback."""
+    done = subprocess.run(
+        [sys.executable, "-c", WHILE_IT_LOADS], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
 @pytest.mark.parametrize("way", ["child", "build"])

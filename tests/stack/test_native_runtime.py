@@ -265,6 +265,17 @@ def test_slow_link_runs_only_while_it_is_asked_for(runtime: NativeRuntime) -> No
     assert not runtime.kill("toxiproxy")
 
 
+def test_part_that_ends_at_once_is_told_with_its_own_last_words(runtime: NativeRuntime) -> None:
+    """Not with those of the run before, which stand in the same log."""
+    runtime.up()
+    (before,) = runtime.logs("collector", lines=1, follow=False)
+    assert "listening on" in before
+    with pytest.raises(StackError, match="ended as soon as it was started") as caught:
+        runtime.restart("collector", {"COLLECTOR_HEALTH_ENDPOINT": "nowhere"})
+    assert "listening on ['nowhere']" in str(caught.value)
+    assert before not in str(caught.value)
+
+
 def test_number_of_workers_can_change(
     runtime: NativeRuntime, settings: StackSettings, programs: dict[str, Path]
 ) -> None:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from stack import records
 from stack import settings as settings_module
-from stack.__main__ import cli
+from stack.cli import cli
 from stack.errors import StackError
-from stack.records import all_records, recall, record_of
+from stack.records import all_records, environment_of_run, naming_the_run, recall, record_of
 from stack.settings import ENV_FILE, StackSettings, load_settings, load_settings_anyway, service_variables
 
 USUAL = {
@@ -75,7 +75,7 @@ def test_variable_of_the_shell_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, USUAL)
     settings, said = settings_of_a_later_shell(monkeypatch, WEB_CONCURRENCY="4")
     assert (settings.web_concurrency, settings.storefront_port) == (4, 9100)
-    assert "WEB_CONCURRENCY" not in said
+    assert "this shell says otherwise, but the run was started with WEB_CONCURRENCY=2\n" in said
 
 
 def test_several_runs_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,6 +128,34 @@ def test_recorded_value_holds_where_the_shell_says_a_malformed_one(monkeypatch: 
     assert (found.storefront_port, found.inventory_port, found.web_concurrency) == (9100, 9001, 2)
     assert "passed over: STOREFRONT_PORT='web'" in said.getvalue()
     assert "passed over: INVENTORY_PORT='x'" in said.getvalue()
+    assert "; the run was started with 9100" in said.getvalue()
+
+
+def test_run_of_a_moved_folder_is_the_same_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kept_in: Path
+) -> None:
+    """Its record is moved with it, and there is no second one."""
+    start(monkeypatch, USUAL)
+    elsewhere = tmp_path / "elsewhere"
+    monkeypatch.setattr(records, "ROOT", elsewhere)
+    moved = load_settings(stack_run_dir=elsewhere / ".stack")
+    assert [record.run_dir for record in all_records(Console(quiet=True))] == [elsewhere / ".stack"]
+    with monkeypatch.context() as shell:
+        for name, value in USUAL.items():
+            shell.setenv(name, value)
+        record_of(moved).keep()
+    assert len(list(kept_in.iterdir())) == 1
+
+
+def test_commands_that_are_told_name_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Followed as they stand, they act on the run that they were told of."""
+    words = "the collector is dead; `make start PART=collector` brings it back, `make up` too"
+    assert naming_the_run(words) == words
+    monkeypatch.setenv("PORT_OFFSET", "2000")
+    assert naming_the_run(words) == (
+        "the collector is dead; `make start PART=collector PORT_OFFSET=2000` brings it back, "
+        "`make up PORT_OFFSET=2000` too"
+    )
 
 
 def test_limits_of_containers_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +175,7 @@ def test_environment_of_a_run_is_that_of_its_start(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
     monkeypatch.setenv("UNRELATED", "1")
     (record,) = all_records(Console(quiet=True))
-    with record.as_environment():
+    with environment_of_run(record.variables):
         inside = load_settings()
         assert (inside.port_offset, inside.web_concurrency) == (1000, 1)
         assert os.environ["UNRELATED"] == "1"
@@ -165,7 +193,8 @@ def test_clean_without_a_name_cleans_every_run(
     file.write_text(f"{ENV_FILE.read_text()}\nSTACK_RUN_DIR={usual}\nCOMPOSE_PROJECT_NAME=test-of-records\n")
     monkeypatch.setitem(StackSettings.model_config, "env_file", file)
     monkeypatch.setattr(settings_module, "ENV_FILE", file)
-    folders = [usual, *(usual.with_name(f"stack-{offset}") for offset in (1000, 2000))]
+    monkeypatch.setattr(StackSettings.model_fields["stack_run_dir"], "default", usual)
+    folders = [usual, *(usual.with_name(f"stack-{offset}") for offset in (1000, 2000, 3000))]
     for offset in (1000, 2000):
         start(monkeypatch, {"PORT_OFFSET": str(offset)})
     for folder in folders:
@@ -175,7 +204,8 @@ def test_clean_without_a_name_cleans_every_run(
         monkeypatch.setenv("PORT_OFFSET", "2000")
     done = CliRunner().invoke(cli, ["clean"])
     assert done.exit_code == 0, done.output
-    assert [folder.exists() for folder in folders] == ([True, True, False] if is_named else [False] * 3)
+    expected = [True, True, False, True] if is_named else [False] * 4  # of the last one nothing is recorded
+    assert [folder.exists() for folder in folders] == expected
     assert len(all_records(Console(quiet=True))) == (1 if is_named else 0)
     assert kept_in.exists() == is_named
 
@@ -233,6 +263,18 @@ def test_offset_is_one_number_however_it_is_written(value: str, monkeypatch: pyt
     monkeypatch.setenv("PORT_OFFSET", value)
     moved = load_settings()
     assert (moved.port_offset, moved.storefront_port, moved.stack_run_dir.name) == (1000, 9000, ".stack-1000")
+
+
+@pytest.mark.parametrize("offset", range(1000, 5000, 1000))
+def test_moved_stack_stands_beside_the_usual_one(offset: int) -> None:
+    """No port of the one is a port of the other."""
+    stacks = load_settings(), load_settings(port_offset=offset)
+    ports = [
+        {getattr(each, name) for name in StackSettings.model_fields if name.endswith("_port")}
+        for each in stacks
+    ]
+    assert ports[1] == {port + offset for port in ports[0]}
+    assert not ports[0] & ports[1]
 
 
 def test_offset_that_is_too_large_names_the_largest(monkeypatch: pytest.MonkeyPatch) -> None:

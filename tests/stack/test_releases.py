@@ -440,7 +440,7 @@ def test_another_version_on_path_is_not_used_and_that_is_told(
 def test_checksum_command_records_what_it_downloaded(publisher: Publisher, tmp_path: Path) -> None:
     """A line once more takes the old one's place; what cannot be had changes nothing."""
     command = (
-        "import sys\nfrom pathlib import Path\nfrom stack import __main__ as stack\n"
+        "import sys\nfrom pathlib import Path\nfrom stack import cli as stack\n"
         "stack.RECORDS = Path(sys.argv.pop(1))\nstack.main()"
     )
     file = tmp_path / "own records"

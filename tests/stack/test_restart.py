@@ -6,7 +6,7 @@ import httpx
 import pytest
 from running_stack import Stack
 
-from stack.canary import order_one
+from stack.canary import order_one, send_canary
 from stack.health import NotYetError
 
 pytestmark = pytest.mark.timeout(300)
@@ -50,8 +50,12 @@ def test_slow_link_delays_what_is_exported(stack: Stack) -> None:
 
 
 def test_tail_sampling_keeps_errors_and_drops_the_rest(stack: Stack) -> None:
-    """Its file is laid over the Collector's own: with a share of nothing, only the failed order stays."""
+    """Its file is laid over the Collector's own: with a share of nothing, only the failed order stays.
+
+    And the canary's: `make up` with tail sampling finds its trace.
+    """
     stack.runtime.restart("collector", {"TAIL_SAMPLING_PERCENTAGE": "0"})
+    assert send_canary(stack.settings.model_copy(update={"tail_sampling_percentage": 0.0}))
     ordinary = order_one(stack.settings)
     faults = f"{stack.storefront}/faults"
     httpx.put(faults, json={"error_rate": 1}, trust_env=False).raise_for_status()
