@@ -335,21 +335,22 @@ def test_living_child_does_not_keep_what_its_dead_parent_left(
     pid = os.fork()
     if pid == 0:
         os.close(write_end)
-        os.write(
-            says_so, b"."
-        )  # only now has it closed its own: whoever looks earlier looks again in half a minute
+        # Only now has it closed its own: who looks earlier looks again in half a minute.
+        os.write(says_so, b".")
         os.read(read_end, 1)
         os._exit(0)
-    os.read(lives, 1)
-    rig.pipeline.stop(1)
-    rig.pipeline._spool.forget_after_fork()  # type: ignore[union-attr] # the parent ends
-    receiver.start()
-    heir = make()
-    heir.pipeline.replay()
-    until("all delivered by the heir", lambda: heir.ledger.delivered == 5)
-    for descriptor in (write_end, read_end, lives, says_so):
-        os.close(descriptor)
-    os.waitpid(pid, 0)
+    try:
+        os.read(lives, 1)
+        rig.pipeline.stop(1)
+        rig.pipeline._spool.forget_after_fork()  # type: ignore[union-attr] # the parent ends
+        receiver.start()
+        heir = make()
+        heir.pipeline.replay()
+        until("all delivered by the heir", lambda: heir.ledger.delivered == 5)
+    finally:
+        for descriptor in (write_end, read_end, lives, says_so):
+            os.close(descriptor)
+        os.waitpid(pid, 0)
 
 
 VICTIM = """

@@ -39,7 +39,10 @@ def frozen(port: int) -> Iterator[None]:
 def test_hang_shows_in_the_percentiles(
     busy_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four requests were under way; the forty due meanwhile count as well, in Locust's own table too."""
+    """Four requests were under way; the forty due meanwhile count as well, in Locust's own table too.
+
+    Compared with one another, for a busy machine makes other requests late too.
+    """
     monkeypatch.setenv("LOCUST_CSV", str(tmp_path / "locust"))
     load = Load(users=USERS, rate=40, storefront_port=busy_shop.storefront_port)
     with watched_load(load, seconds=LOAD_SECONDS, folder=tmp_path) as watched:
@@ -51,13 +54,15 @@ def test_hang_shows_in_the_percentiles(
     requests = watched.requests
     late = [each for each in requests if each.latency_seconds > HANG_SECONDS / 4]
     answered_late = [each for each in requests if each.ended - each.started > HANG_SECONDS / 4]
-    assert len(answered_late) <= 2 * USERS
-    assert len(late) > 4 * USERS
+    assert len(answered_late) >= USERS
+    assert len(late) > 2 * len(answered_late)
     # Nothing was left out: what could not be sent in time was sent later.
     dues = [each.due for each in requests]
     assert len(dues) == pytest.approx((max(dues) - min(dues)) * 40, abs=2 * USERS)
     assert result.requests == len(dues)
-    assert result.p99_ms == pytest.approx(HANG_SECONDS * 1000, rel=0.4)
+    latencies = sorted(each.latency_seconds * 1000 for each in requests)
+    assert latencies[-len(latencies) // 100 - 1] > HANG_SECONDS * 600
+    assert result.p99_ms == pytest.approx(latencies[-len(latencies) // 100 - 1], rel=0.2)
     assert result.late_p99_ms > HANG_SECONDS * 500
     with (tmp_path / "locust_stats.csv").open() as table:
         total = list(csv.DictReader(table))[-1]

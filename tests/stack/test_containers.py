@@ -282,13 +282,13 @@ def test_edited_file_restarts_the_part_that_reads_it(
     """And says why; every other part goes on."""
     stack.runtime.up()  # others may have built the image
     before = {part: container_of(stack, part)["Id"] for part in PARTS}
-    edited = {**file_variables(), "PROMETHEUS_FILES": written({"prometheus/rules": "edited"})}
+    edited = {**file_variables(), "PROMETHEUS_FILES": written({"prometheus/rules": "another"})}
     with monkeypatch.context() as patch:
         patch.setattr(engine_module, "file_variables", lambda: edited)
         stack.runtime_of(stack.settings).up()
     after = {part: container_of(stack, part)["Id"] for part in PARTS}
     assert [part for part in PARTS if before[part] != after[part]] == ["prometheus"]
-    assert "restarted the prometheus: prometheus/prometheus.yml was edited and" in capsys.readouterr().out
+    assert "restarted the prometheus: prometheus/rules was edited\n" in capsys.readouterr().out
     stack.runtime_of(stack.settings).up()
 
 
