@@ -35,6 +35,9 @@ class RunRecord:
     run_dir: Path
     project: str
     variables: Mapping[str, str]
+    """What its shell said."""
+    places: Mapping[str, str]
+    """Where it is, whoever said it: its ports."""
 
     @property
     def file(self) -> Path:
@@ -52,7 +55,12 @@ class RunRecord:
         unfinished = self.file.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
         unfinished.touch(mode=0o600)
-        content = {"run_dir": str(self._place), "project": self.project, "variables": dict(self.variables)}
+        content = {
+            "run_dir": str(self._place),
+            "project": self.project,
+            "variables": dict(self.variables),
+            "places": dict(self.places),
+        }
         unfinished.write_text(json.dumps(content, indent=2))
         unfinished.replace(self.file)
 
@@ -74,12 +82,6 @@ class RunRecord:
         if RECORDS.is_dir() and not any(RECORDS.iterdir()):
             RECORDS.rmdir()
 
-    def __str__(self) -> str:
-        """Its variables in words; of the services' only the names, for endpoints and headers hold secrets."""
-        own = {name.upper() for name in StackSettings.model_fields}
-        pairs = (f"{name}={value if name in own else '…'}" for name, value in sorted(self.variables.items()))
-        return " ".join(pairs)
-
 
 @contextmanager
 def environment_of_run(variables: Mapping[str, str]) -> Iterator[None]:
@@ -97,14 +99,15 @@ def record_of(settings: StackSettings) -> RunRecord:
     for name in ("STACK_RUN_DIR", "TELEMETRY_ENV"):  # the next shell may stand elsewhere
         if name in variables:
             variables[name] = str(Path(variables[name]).absolute())
-    return RunRecord(settings.stack_run_dir.absolute(), settings.compose_project_name, variables)
+    places = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
+    return RunRecord(settings.stack_run_dir.absolute(), settings.compose_project_name, variables, places)
 
 
 def recall(console: Console) -> Mapping[str, str]:
     """Lets the environment have what the run that is meant was started with; a line says so.
 
     Returns:
-        All that it was started with, also where the shell says something else.
+        All that it was started with and where it is, also where the shell says something else.
 
     Raises:
         StackError: there are several runs, and nothing says which one is meant.
@@ -114,19 +117,19 @@ def recall(console: Console) -> Mapping[str, str]:
         return {}
     taken = {name: value for name, value in record.variables.items() if not os.environ.get(name)}
     os.environ.update(taken)
+    known = {**record.places, **record.variables}
     others = {
         name: value
-        for name, value in record.variables.items()
-        if os.environ[name] != value and name not in _WHICH
+        for name, value in known.items()
+        if os.environ.get(name, value) != value and name not in _WHICH
     }
     for words, variables in (
         ("the run that was started with", taken),
         ("this shell says otherwise, but the run was started with", others),
     ):
         if variables:
-            said = RunRecord(record.run_dir, record.project, variables)
-            console.print(f"{words} {said}", soft_wrap=True, highlight=False, markup=False)
-    return record.variables
+            console.print(f"{words} {_told(variables)}", soft_wrap=True, highlight=False, markup=False)
+    return known
 
 
 def all_records(console: Console) -> list[RunRecord]:
@@ -135,7 +138,8 @@ def all_records(console: Console) -> list[RunRecord]:
     for file in sorted(RECORDS.glob("*.json")):
         try:
             content = json.loads(file.read_text())
-            found.append(RunRecord(ROOT / content["run_dir"], content["project"], dict(content["variables"])))
+            variables, places = dict(content["variables"]), dict(content["places"])
+            found.append(RunRecord(ROOT / content["run_dir"], content["project"], variables, places))
         except (OSError, ValueError, KeyError, TypeError) as error:
             console.print(f"passed over {file}, which is no record of a run: {error!r}", markup=False)
     return found
@@ -163,6 +167,12 @@ def forget_all() -> None:
 def is_run_named() -> bool:
     """Whether the environment says which of several runs is meant."""
     return any(os.environ.get(name) for name in _WHICH)
+
+
+def _told(variables: Mapping[str, str]) -> str:
+    """In words; of the services' only the names, for endpoints and headers hold secrets."""
+    own = {name.upper() for name in StackSettings.model_fields}
+    return " ".join(f"{name}={value if name in own else '…'}" for name, value in sorted(variables.items()))
 
 
 def _meant(records: list[RunRecord]) -> RunRecord | None:

@@ -78,6 +78,18 @@ def test_variable_of_the_shell_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "this shell says otherwise, but the run was started with WEB_CONCURRENCY=2\n" in said
 
 
+@pytest.mark.parametrize("recorded", [{}, {"STOREFRONT_PORT": "9100"}])
+def test_shell_that_looks_elsewhere_is_told_where_the_run_is(
+    recorded: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where nothing but `.env` said it."""
+    start(monkeypatch, recorded)
+    settings, said = settings_of_a_later_shell(monkeypatch, STOREFRONT_PORT="8999")
+    assert settings.storefront_port == 8999
+    port = recorded.get("STOREFRONT_PORT", "8000")
+    assert f"this shell says otherwise, but the run was started with STOREFRONT_PORT={port}\n" in said
+
+
 def test_several_runs_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a word the usual one is meant; the other by what moved it."""
     start(monkeypatch, USUAL)
@@ -162,10 +174,10 @@ def test_limits_of_containers_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> N
     """A part that is started again has the memory that it had."""
     start(monkeypatch, {"COLLECTOR_MEMORY": "1g", "GRAFANA_ADMIN_PASSWORD": "secret", "UNRELATED": "1"})
     said = io.StringIO()
-    assert recall(Console(file=said, width=200)) == {
-        "COLLECTOR_MEMORY": "1g",
-        "GRAFANA_ADMIN_PASSWORD": "secret",
-    }
+    (record,) = all_records(Console(quiet=True))
+    assert record.variables == {"COLLECTOR_MEMORY": "1g", "GRAFANA_ADMIN_PASSWORD": "secret"}
+    assert recall(Console(file=said, width=200)) == {**record.places, **record.variables}
+    assert os.environ["COLLECTOR_MEMORY"] == "1g"
     assert "secret" not in said.getvalue()
 
 
