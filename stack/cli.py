@@ -188,6 +188,7 @@ def logs(
     """Shows a part's log."""
     settings, runtime, _ = _started_stack()
     page = ConsolePage(settings, runtime.kind, console)
+    _check_name(name, settings, runtime, page)
     owner = page.processes if name == page.part.name else runtime
     for line in owner.logs(name, lines=lines, follow=follow):
         print(line)  # noqa: T201 - a log is shown as it is, without markup
@@ -233,11 +234,16 @@ def _act(name: str, act: Callable[[_Parts], bool], done: str, nothing: str, then
     """Does something to a part, and says what was done, or that there was nothing to do."""
     settings, runtime, _ = _started_stack()
     page = ConsolePage(settings, runtime.kind, console)
-    known = [*runtime.endpoints, page.part.name]
-    if name not in (*known, toxiproxy_part(settings).name):
-        raise StackError(f"there is no part {name!r}; PART is one of {', '.join(known)}")
+    _check_name(name, settings, runtime, page)
     has_acted = act(page.processes if name == page.part.name else runtime)
     console.print(naming_the_run(f"the {name} {done if has_acted else nothing}{'; ' if then else ''}{then}"))
+
+
+def _check_name(name: str, settings: StackSettings, runtime: Runtime, page: ConsolePage) -> None:
+    known = [*runtime.endpoints, page.part.name]
+    if name not in (*known, toxiproxy_part(settings).name):
+        lacking = next((f": it is missing, {part.why}" for part in runtime.missing if part.name == name), "")
+        raise StackError(f"there is no part {name!r}{lacking}; PART is one of {', '.join(known)}")
 
 
 def main() -> None:

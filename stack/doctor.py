@@ -241,9 +241,9 @@ def _targets(settings: StackSettings) -> Iterator[Finding]:
 
 def _alerts(settings: StackSettings) -> Iterator[Finding]:
     firing = [alert for alert in _prometheus(settings, "alerts")["alerts"] if alert["state"] == "firing"]
-    for alert in firing:
-        annotations = alert["annotations"]
-        yield Finding("alerts", Judgement.WARNING, annotations["summary"], annotations["runbook_url"])
+    told = ((alert["annotations"]["summary"], alert["annotations"]["runbook_url"]) for alert in firing)
+    for summary, runbook in dict.fromkeys(told):  # a budget that burns fast and for long has two
+        yield Finding("alerts", Judgement.WARNING, summary, runbook)
     if not firing:
         yield Finding("alerts", Judgement.WELL, "no alert fires")
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from stack.health import NotYetError, wait_for
 from stack.native.programs import ensure_compose_plugin, ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.runtime import Runtime
-from stack.settings import StackSettings, load_settings
+from stack.settings import ROOT, StackSettings, load_settings
 from telemetry import names
 
 NATIVELY = pytest.mark.parametrize("stack", [pytest.param("native", marks=pytest.mark.stack)], indirect=True)
@@ -131,7 +132,9 @@ def _compose() -> Iterator[Stack]:
     Grafana is left out, for it has no stand-in.
     """
     console = Console(width=200)
-    settings = load_settings(compose_project_name="fastapi-telemetry-test", **free_ports())
+    # Of this checkout alone: what a run that was killed left in another one is not in the way.
+    checkout = sha256(str(ROOT).encode()).hexdigest()[:8]
+    settings = load_settings(compose_project_name=f"fastapi-telemetry-test-{checkout}", **free_ports())
     engine = Engine(settings)
     if engine.obstacle() == "docker has no compose plugin":
         os.environ["DOCKER_CONFIG"] = str(ensure_compose_plugin(console))

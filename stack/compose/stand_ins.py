@@ -9,6 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,13 +87,19 @@ def build_missing(
 
 
 def remove(engine: Engine) -> list[str]:
-    """Removes every image that carries the label, those built on one included; returns their names."""
+    """Removes every image that carries the label, those built on one included; returns their names.
+
+    One that another checkout's containers use stays.
+    """
     names = engine.docker(
         "image", "ls", "--filter", f"label={LABEL}", "--format", "{{.Repository}}:{{.Tag}}"
     ).split()
-    named = [name for name in names if "<none>" not in name]
-    if named:
-        engine.docker("image", "rm", *named)
+    named = []
+    for name in names:
+        if "<none>" not in name:
+            with suppress(StackError):  # it is in use
+                engine.docker("image", "rm", name)
+                named.append(name)
     # What they were built from has no name, and went with them unless something else was built on it.
     engine.docker("image", "prune", "--force", "--filter", f"label={LABEL}")
     return named

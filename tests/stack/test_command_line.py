@@ -58,6 +58,10 @@ def test_down_is_harmless_when_nothing_is_up(settings: StackSettings) -> None:
         (("kill", "collector"), "`make up STACK_RUN_DIR={run} COMPOSE_PROJECT_NAME={project}` starts it"),
         (("pause", "console"), "`make up STACK_RUN_DIR={run} COMPOSE_PROJECT_NAME={project}` starts it"),
         (("start", "collector"), "`make up STACK_RUN_DIR={run} COMPOSE_PROJECT_NAME={project}` starts it"),
+        (
+            ("logs", "nonsense"),
+            "PART is one of storefront, inventory, collector, jaeger, prometheus, console",
+        ),
         (("logs", "collector"), "has no log yet"),
         (("logs", "console"), "has no log yet"),
     ],
