@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -123,6 +124,19 @@ def index(project: Project) -> Iterator[str]:
     """Offers what it pins, and what is newer."""
     with serve(project.wheels) as address:
         yield address
+
+
+@contextmanager
+def waiting_index(wheels: list[Wheel]) -> Iterator[tuple[str, threading.Event, threading.Event]]:
+    """An index that answers nobody until it may: its address, whether it was asked, the leave to answer."""
+    asked, answers = threading.Event(), threading.Event()
+
+    def wait_for_leave() -> None:
+        asked.set()
+        answers.wait(timeout=50)
+
+    with serve(wheels, wait_for_leave) as index:
+        yield index, asked, answers
 
 
 def make_python(folder: Path, *, pip: tuple[str, str] | None = None, lacks: tuple[str, ...] = ()) -> Path:
@@ -257,13 +271,7 @@ def test_pins_changed_meanwhile_are_not_taken_for_installed(
     both = pins.read_text().splitlines(keepends=True)
     pins.write_text(both[0])
     path = _path_with_uv(tmp_path)
-    asked, answers = threading.Event(), threading.Event()
-
-    def wait_for_leave() -> None:
-        asked.set()
-        answers.wait(timeout=50)
-
-    with serve(project.wheels, wait_for_leave) as index:
+    with waiting_index(project.wheels) as (index, asked, answers):
         process = project.start(python, index, path)
         assert asked.wait(timeout=50)
         noted = pins.stat().st_mtime
@@ -411,13 +419,7 @@ def test_next_one_waits_for_what_a_killed_one_left_running(
 ) -> None:
     """Nothing can end its children then: while they write, nobody else does."""
     python, path = make_python(tmp_path / "python"), _path_with_uv(tmp_path)
-    asked, answers = threading.Event(), threading.Event()
-
-    def wait_for_leave() -> None:
-        asked.set()
-        answers.wait(timeout=50)
-
-    with serve(project.wheels, wait_for_leave) as index:
+    with waiting_index(project.wheels) as (index, asked, answers):
         process = project.start(python, index, path)
         assert asked.wait(timeout=50)
         left = psutil.Process(process.pid).children(recursive=True)
