@@ -3,12 +3,14 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from stack.interruption import shielded
 
 _GRACE_SECONDS = 10.0
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def run(
@@ -43,13 +45,29 @@ def run(
                 errors="replace",
                 start_new_session=True,
             )
-        words, complaints = process.communicate(timeout=timeout_seconds)
+        words, complaints = _answer_of(process, timeout_seconds)
     except BaseException:
         if process is not None:
             with shielded():
                 _end(process)
         raise
     return subprocess.CompletedProcess(command, process.returncode, words, complaints)
+
+
+def _answer_of(process: subprocess.Popen[str], timeout_seconds: float | None) -> tuple[str, str]:
+    """What it prints, at its end; a signal takes effect between two looks.
+
+    Cut off within `communicate`, the process could never be waited for again: its lock would stay taken.
+    """
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    while True:
+        with shielded():
+            left = _SECONDS_BETWEEN_LOOKS if deadline is None else deadline - time.monotonic()
+            try:
+                return process.communicate(timeout=max(0.0, min(_SECONDS_BETWEEN_LOOKS, left)))
+            except subprocess.TimeoutExpired:
+                if left <= 0:
+                    raise
 
 
 def _end(process: subprocess.Popen[str]) -> None:

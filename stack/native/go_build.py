@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ MODULES = Path(__file__).parent / "modules"
 OLDEST_GO = Version("1.26")
 _GO_REQUIREMENTS = ROOT / "requirements" / "go.txt"
 _LINES_SHOWN = 15
-_SECONDS_BETWEEN_LOOKS = 0.5
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ def _count_packages(module: Module, go: Path, arguments: list[str], log: Path, c
 
 
 def _run(command: list[str], module: Module, log: Path, look: Callable[[], None]) -> None:
-    process, status = None, None
+    process: subprocess.Popen[bytes] | None = None
+    status: int | None = None
     with log.open("w") as output:
         try:
             with shielded():  # half started, nobody would know it
@@ -152,12 +154,11 @@ def _run(command: list[str], module: Module, log: Path, look: Callable[[], None]
                     stderr=subprocess.STDOUT,
                     start_new_session=True,  # with its compilers: they end together
                 )
-            while True:
-                try:
+            while status is None:
+                # Cut off within `wait`, it could never be waited for again: its lock would stay taken.
+                with shielded(), suppress(subprocess.TimeoutExpired):
                     status = process.wait(timeout=_SECONDS_BETWEEN_LOOKS)
-                    break
-                except subprocess.TimeoutExpired:
-                    look()
+                look()
         finally:
             if process is not None:
                 _end(process)
@@ -171,8 +172,8 @@ def _run(command: list[str], module: Module, log: Path, look: Callable[[], None]
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends a build that is under way, its compilers included; harmless after its end."""
-    if process.poll() is None:
-        with shielded():
+    with shielded():
+        if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)  # what is half-made is thrown away
             process.wait()
 
