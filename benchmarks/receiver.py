@@ -14,7 +14,7 @@ from typing import Any
 import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from telemetry.export.otlp_grpc import TRACES_METHOD
+from telemetry.export.otlp.grpc import TRACES_METHOD
 
 
 class Count:

@@ -24,7 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import SpanKind, Tracer
 
 from telemetry.config import TelemetryConfig
-from telemetry.export.encoder import Encoder
+from telemetry.export.otlp.spans import Encoder
 from telemetry.export.pipeline import ExportPipeline
 
 QUEUE_SPANS, BATCH_SPANS, DELAY_MS = 8_192, 512, 1_000

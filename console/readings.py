@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from telemetry import names
 from telemetry.export.breaker import BreakerState
+from telemetry.metrics import names
 
 _FURTHEST_FIRST = (
     BreakerState.FORCED_OPEN,

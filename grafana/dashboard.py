@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from grafana.panels import PROMETHEUS, Panel
 from grafana.queries import ACTIVITY
-from telemetry import names
+from telemetry.metrics import names
 
 JAEGER_PAGE = "http://127.0.0.1:16686"
 """Of the ports in `.env`; who moved Jaeger's writes it into the field on the page."""

@@ -33,7 +33,7 @@ from grafana.queries import (
     rate,
     total,
 )
-from telemetry import names
+from telemetry.metrics import names
 
 _SHOP = 'job=~"storefront|inventory"'
 _STOREFRONT = 'job="storefront"'

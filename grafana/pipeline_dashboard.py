@@ -42,7 +42,7 @@ from grafana.queries import (
     rate,
     total,
 )
-from telemetry import names
+from telemetry.metrics import names
 
 _JOB = 'job=~"$job"'
 _ENDED, _ADOPTED, _SETTLED = (

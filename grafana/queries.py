@@ -6,7 +6,7 @@ label: every query therefore aggregates.
 
 from dataclasses import dataclass
 
-from telemetry import names
+from telemetry.metrics import names
 
 INTERVAL = "$__rate_interval"
 RANGE = "$__range"

@@ -18,7 +18,7 @@ from grafana.panels import (
     time_series,
 )
 from grafana.queries import BURN_RATE, CPU, RANGE, RSS, Query, label, quantile, rate, total
-from telemetry import names
+from telemetry.metrics import names
 
 _JOB = 'job="$job"'
 _CHOSEN = f'{_JOB},{names.ROUTE}=~"$route"'

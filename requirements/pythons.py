@@ -16,7 +16,12 @@ from requirements.install import PINS, ROOT, environment_of_uv, ways_to_packages
 
 VERSIONS = ("3.12", "3.13", "3.14")
 ENVIRONMENTS = ROOT / ".pythons"
-LIBRARY = ("tests/export", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("tests/test_*.py")))
+LIBRARY = sorted(
+    f"tests/{path.name}"
+    for path in (*ROOT.glob("telemetry/*/"), *ROOT.glob("tests/test_*.py"))
+    if (ROOT / "tests" / path.name).exists()
+)
+"""The tests of the library's rooms, and those beside them."""
 
 
 def main() -> int:

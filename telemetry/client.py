@@ -28,7 +28,7 @@ from .health_check import (
     TelemetryHealth,
     check_telemetry_health,
 )
-from .metrics import Metrics
+from .metrics.instruments import Metrics
 from .providers import SCOPE_NAME, providers_for
 
 

@@ -27,7 +27,9 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from .endpoint import (
+from .errors import ConfigurationError
+from .metrics.multiprocess import announced_workers
+from .settings.endpoint import (
     METRICS_PATH,
     TRACES_PATH,
     check_endpoint,
@@ -37,10 +39,8 @@ from .endpoint import (
     signal_endpoint,
     without_secrets,
 )
-from .errors import ConfigurationError
-from .headers import check_headers
-from .presets import PRESETS, preset_of
-from .workers import announced_workers
+from .settings.headers import check_headers
+from .settings.presets import PRESETS, preset_of
 
 logger = logging.getLogger(__name__)
 

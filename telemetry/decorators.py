@@ -24,8 +24,8 @@ from opentelemetry.semconv.attributes.code_attributes import CODE_FUNCTION_NAME
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes
 
-from .calls import Call, Decorator, Layer, wrap
 from .current import find_client
+from .tracing.calls import Call, Decorator, Layer, wrap
 
 __all__ = ["measure_performance", "trace_function", "track_errors"]
 

@@ -18,8 +18,8 @@ from wrapt import wrap_function_wrapper
 
 from .client import TelemetryClient
 from .current import offer_as_default
-from .instrumentation import LOGGING_OPTIONS
 from .telemetry import setup_telemetry
+from .tracing.instrumentation import LOGGING_OPTIONS
 
 
 class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped

@@ -25,20 +25,20 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from .config import MOST_DELAY_MS, TelemetryConfig
-from .endpoint import is_same_server
 from .export.breaker import CircuitBreaker
-from .export.metric_exporter import OtlpMetricExporter
-from .export.metric_pusher import MetricPusher, PushRun
-from .export.outcome import Outcome
+from .export.otlp.response import Outcome
+from .export.otlp.transport import build_metric_transport
 from .export.pipeline import ExportPipeline
+from .export.push.exporter import OtlpMetricExporter
+from .export.push.reader import MetricPusher, PushRun
 from .export.status import StatusBoard
-from .export.transport import build_metric_transport
 from .export.worker import Attempt, Batching
 from .fork import Lock, call_in_forked_child
-from .metrics import Metrics, PipelineCollector, collect_everything
-from .sampling import AdjustableSampler
-from .tracer import build_resource, build_tracer_provider
-from .workers import Worker, keep_values_in_process
+from .metrics.instruments import Metrics, PipelineCollector, collect_everything
+from .metrics.multiprocess import Worker, keep_values_in_process
+from .settings.endpoint import is_same_server
+from .tracing.provider import build_resource, build_tracer_provider
+from .tracing.sampling import AdjustableSampler
 
 logger = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from starlette.routing import Route
 from .client import TelemetryClient
 from .config import TelemetryConfig
 from .current import offer_as_default
-from .excluded import ExcludedPaths
-from .exposition import METRICS_PATH, metrics_response
 from .health_check import health_response
-from .instrumentation import instrument_libraries
-from .middleware import TelemetryMiddleware
+from .request.excluded import ExcludedPaths
+from .request.middleware import TelemetryMiddleware
+from .request.pages import METRICS_PATH, metrics_response
+from .tracing.instrumentation import instrument_libraries
 
 logger = logging.getLogger(__name__)
 

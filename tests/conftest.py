@@ -11,12 +11,12 @@ from typing import Any
 
 import grpc
 import pytest
-from export.misbehaving import make_certificate
 from free_ports import free_port as next_free_port
 from hypothesis import settings
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from support.misbehaving import make_certificate
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # So starts what a shell puts in the background; the tests' children are to take Ctrl-C as in a terminal.

@@ -21,7 +21,7 @@ from stack.native.programs import ensure_compose_plugin, ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.runtime import Runtime
 from stack.settings import ROOT, StackSettings, load_settings
-from telemetry import names
+from telemetry.metrics import names
 
 NATIVELY = pytest.mark.parametrize("stack", [pytest.param("native", marks=pytest.mark.stack)], indirect=True)
 """Of a test whose subject is the same code in containers; what containers change is tested in them too."""

@@ -7,7 +7,7 @@ import pytest
 
 from telemetry.config import TelemetryConfig
 from telemetry.errors import ConfigurationError
-from telemetry.presets import PRESETS
+from telemetry.settings.presets import PRESETS
 
 
 def test_argument_wins_over_standard_variable_over_short_name_over_preset(

@@ -24,11 +24,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from telemetry import names
 from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
 from telemetry.current import use_client
 from telemetry.decorators import measure_performance, trace_function, track_errors
+from telemetry.metrics import names
 
 ROOT = Path(__file__).parent.parent
 SLOW_CALL_MS = 300
@@ -692,7 +692,7 @@ def test_broken_metrics_are_harmless(
     monkeypatch.setattr(observed.client.metrics, "record_function", record)
     function = stack(ORDERS[0], make(kind, lambda: next(runs)))
     assert [run(function), run(function)] == [1, 2]
-    assert [record.name for record in caplog.records] == ["telemetry.calls"]
+    assert [record.name for record in caplog.records] == ["telemetry.tracing.calls"]
 
 
 # in use

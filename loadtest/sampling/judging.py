@@ -12,7 +12,7 @@ from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, TailRun
 from loadtest.statistics import Array, clopper_pearson
 from loadtest.traces import StoredTraces
 from loadtest.verdict import Judgement, Verdict, judge
-from telemetry.threshold import NONE, encode_threshold, threshold_of
+from telemetry.tracing.threshold import NONE, encode_threshold, threshold_of
 
 CONFIDENCE = 0.999
 """Of each interval: so many are judged that one in twenty would often be outside by chance."""

@@ -10,7 +10,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from loadtest.watch import Reading
-from telemetry import names
+from telemetry.metrics import names
 
 _BUSY = ("user", "nice", "system", "irq", "softirq")
 

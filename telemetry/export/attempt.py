@@ -6,8 +6,8 @@ import traceback
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .breaker import Permit
-from .outcome import Fate, Outcome
-from .transport import Transport
+from .otlp.response import Fate, Outcome
+from .otlp.transport import Transport
 
 logger = logging.getLogger(__name__)
 

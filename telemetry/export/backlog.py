@@ -7,10 +7,10 @@ first, the spool after it and at a bounded pace.
 For one thread, the worker's.
 """
 
-from .encoder import Batch
 from .ledger import ON_DISK, DropReason, Ledger
+from .otlp.response import Fate, Outcome
+from .otlp.spans import Batch
 from .outbox import Flush, Outbox, Parcel
-from .outcome import Fate, Outcome
 from .spool.pace import ReplayPace
 from .spool.spool import Spool
 

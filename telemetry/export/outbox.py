@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from .encoder import Batch
+from .otlp.spans import Batch
 from .spool.segment import Record
 
 

@@ -21,9 +21,9 @@ from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
 from .breaker import BreakerSettings, CircuitBreaker
 from .ledger import Ledger
+from .otlp.transport import Transport, build_transport
 from .spool.spool import Spool, SpoolSettings, SpoolStatus, destination_folder
 from .status import SenderStatus, StatusBoard
-from .transport import Transport, build_transport
 from .worker import Attempt, Batching, ExportWorker, Limits
 
 logger = logging.getLogger(__name__)

@@ -3,9 +3,9 @@
 import logging
 from dataclasses import dataclass
 
-from .answer import NO_OTLP
 from .ledger import Ledger
-from .outcome import Fate, Outcome
+from .otlp.answer import NO_OTLP
+from .otlp.response import Fate, Outcome
 
 logger = logging.getLogger(__name__)
 

@@ -21,15 +21,15 @@ from opentelemetry.sdk.trace import ReadableSpan
 from .attempt import attempt
 from .backlog import Backlog
 from .breaker import BreakerState, CircuitBreaker, Permit, Rejected
-from .encoder import Encoder
 from .ledger import DropReason, Ledger
+from .otlp.response import Fate, Outcome
+from .otlp.spans import Encoder
+from .otlp.transport import Transport
 from .outbox import Flush, Outbox, Parcel
-from .outcome import Fate, Outcome
 from .pool import SendPool
+from .reentrant_event import Wake
 from .spool.spool import Spool
 from .status import StatusBoard
-from .transport import Transport
-from .wake import Wake
 
 logger = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from export.misbehaving import Collector, GrpcCollector, HttpCollector, Wire
+from support.misbehaving import Collector, GrpcCollector, HttpCollector, Wire
 
 KINDS = {"grpc": GrpcCollector, "http": HttpCollector}
 

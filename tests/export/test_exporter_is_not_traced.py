@@ -16,7 +16,6 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from telemetry import names
 from telemetry.client import TelemetryClient
 from telemetry.health_check import (
     check_telemetry_health,
@@ -24,6 +23,7 @@ from telemetry.health_check import (
     register_health_check,
     unregister_health_check,
 )
+from telemetry.metrics import names
 
 Until = Callable[..., None]
 

@@ -25,7 +25,14 @@ from typing import Any
 
 import grpc
 import pytest
-from export.misbehaving import (
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanContext, TraceFlags
+from support.misbehaving import (
     ACCEPT,
     UNWELL,
     BlackHole,
@@ -36,21 +43,14 @@ from export.misbehaving import (
     Request,
     Wire,
 )
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
-from opentelemetry.trace import SpanContext, TraceFlags
 
 from telemetry.config import TelemetryConfig
 from telemetry.export import pipeline as pipeline_module
 from telemetry.export.breaker import BreakerState, CircuitBreaker
 from telemetry.export.ledger import DropReason, Ledger
-from telemetry.export.outcome import Outcome
+from telemetry.export.otlp.response import Outcome
+from telemetry.export.otlp.transport import Transport, build_transport
 from telemetry.export.pipeline import ExportPipeline
-from telemetry.export.transport import Transport, build_transport
 from telemetry.export.worker import ExportWorker
 
 Until = Callable[..., None]

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, Samp
 from telemetry.config import TelemetryConfig
 from telemetry.export.breaker import BreakerState
 from telemetry.export.ledger import DropReason
-from telemetry.export.outcome import Fate, Outcome
+from telemetry.export.otlp.response import Fate, Outcome
 from telemetry.export.pipeline import ExportPipeline
 from telemetry.export.worker import Batching, ExportWorker
 

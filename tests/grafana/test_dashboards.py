@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from stack.settings import ROOT, load_settings
-from telemetry import names
+from telemetry.metrics import names
 
 with warnings.catch_warnings():
     # The SDK's modules warn of one another while they are imported.

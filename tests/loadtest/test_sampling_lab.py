@@ -26,7 +26,7 @@ from loadtest.traces import StoredTraces, sampled
 from loadtest.verdict import Verdict, is_good
 from stack.errors import StackError
 from stack.settings import load_settings
-from telemetry.threshold import NONE, encode_threshold, threshold_of
+from telemetry.tracing.threshold import NONE, encode_threshold, threshold_of
 
 COUNT = 1_000
 

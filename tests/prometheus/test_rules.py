@@ -13,8 +13,8 @@ from rich.console import Console
 
 from stack.native.programs import ensure_programs
 from stack.settings import ROOT, load_settings
-from telemetry import names
 from telemetry.export.ledger import DropReason
+from telemetry.metrics import names
 
 FOLDER = ROOT / "prometheus"
 RULES = [

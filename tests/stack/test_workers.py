@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from running_stack import Stack
 
 from stack.canary import order_one
-from telemetry import names
+from telemetry.metrics import names
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .record import HEADER_BYTES, SETTLED, Header, find_header, pack, read_header, state_offset
+from .format import HEADER_BYTES, SETTLED, Header, find_header, pack, read_header, state_offset
 
 SUFFIX = ".seg"
 

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..ledger import ON_DISK, DropReason, Ledger
-from .folder import Folder
-from .record import HEADER_BYTES, Header
+from .directory import Folder
+from .format import HEADER_BYTES, Header
 from .segment import Record, Segment
 from .sweep import remove_expired
 

@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from .claim import PART, Claim
+from .lock import PART, Claim
 from .segment import SUFFIX
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""OTLP: spans as bytes, the two transports, and what an answer means."""

@@ -1,0 +1,93 @@
+"""Metrics over OTLP (`OTEL_METRICS_EXPORTER=otlp`): transports and deadlines are the spans' own."""
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+
+from ...fork import call_in_forked_child
+from ..attempt import attempt
+from ..breaker import CircuitBreaker, Rejected
+from ..otlp.response import Fate, Outcome
+from ..otlp.transport import Transport
+
+
+class OtlpMetricExporter(MetricExporter):
+    """Pushes what a reader collected. For the reader's thread; `is_sent` for any.
+
+    Metrics are cumulative, so each push repeats what an earlier one could not bring: one that fails is
+    neither kept nor sent again, and nothing stale ever arrives.
+
+    Args:
+        build: makes the transport, with the first push.
+        breaker: the spans' own where both go to one server: one that is down is found out once.
+        attempt_seconds: the deadline of a push.
+        tell: told of each outcome.
+    """
+
+    def __init__(
+        self,
+        build: Callable[[], Transport],
+        breaker: CircuitBreaker,
+        *,
+        attempt_seconds: float,
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        super().__init__()
+        self.is_sent = True
+        """Whether the latest push arrived."""
+        self._build = build
+        self._breaker = breaker
+        self._attempt_seconds = attempt_seconds
+        self._tell = tell
+        self._lock = threading.Lock()
+        self._transport: Transport | None = None
+        call_in_forked_child(self._reset_after_fork)
+
+    def export(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,
+        **_: Any,
+    ) -> MetricExportResult:
+        """Pushes once; never raises for a Collector."""
+        outcome = self._push(metrics_data, min(self._attempt_seconds, timeout_millis / 1000))
+        self.is_sent = outcome is not None and outcome.fate is Fate.DELIVERED and not outcome.rejected
+        if outcome is not None:
+            self._tell(outcome)
+        return MetricExportResult.SUCCESS if self.is_sent else MetricExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002 - the reader collects and exports
+        """Whether the latest push arrived: nothing is held here."""
+        return self.is_sent
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:  # noqa: ARG002 - nothing waits
+        """Closes the connection."""
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
+
+    def _push(self, metrics_data: MetricsData, seconds: float) -> Outcome | None:
+        """The outcome; None if the breaker let nothing through."""
+        payload = encode_metrics(metrics_data).SerializeToString()
+        permit = self._breaker.acquire()
+        if isinstance(permit, Rejected):
+            return None
+        try:
+            with self._lock:
+                if self._transport is None:
+                    self._transport = self._build()
+                transport = self._transport
+        except Exception as error:  # noqa: BLE001 - of a certificate, most likely: it may be mended
+            permit.failure()
+            return Outcome(Fate.RETRY, "configuration", f"{type(error).__name__}: {error}")
+        return attempt(transport, payload, permit, seconds)
+
+    def _reset_after_fork(self) -> None:
+        # The connection is the parent's.
+        self._lock = threading.Lock()
+        self._transport = None
+        self.is_sent = True

@@ -1,0 +1,185 @@
+"""When metrics are pushed: now and then, and for whoever flushes; by one thread, which alone can hang."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader, MetricsData
+
+from ...fork import call_in_forked_child
+from ..otlp.response import Fate, Outcome
+from .exporter import OtlpMetricExporter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, eq=False)
+class _Push:
+    deadline: float
+    done: threading.Event = field(default_factory=threading.Event)
+    is_sent: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class PushRun:
+    """What exists between a start and a stop: a thread, and what it is asked for."""
+
+    requests: SimpleQueue[_Push | None] = field(default_factory=SimpleQueue)
+    is_over: bool = False
+
+
+class MetricPusher(MetricReader):
+    """Collects and pushes while it is started, and can be started again. Thread-safe; never raises.
+
+    The SDK's own periodic reader waits without limit for a push under way, raises what a callback of the
+    application raised, and once stopped begins never again.
+
+    Args:
+        exporter: what sends; closed when the last run has ended.
+        interval_seconds: between two pushes.
+        timeout_seconds: the longest that one of these may take, collecting included.
+        tell: told when the metrics cannot be collected.
+    """
+
+    def __init__(
+        self,
+        exporter: OtlpMetricExporter,
+        *,
+        interval_seconds: float,
+        timeout_seconds: float,
+        tell: Callable[[Outcome], None],
+    ) -> None:
+        super().__init__()
+        self._exporter = exporter
+        self._interval_seconds = interval_seconds
+        self._timeout_seconds = timeout_seconds
+        self._tell = tell
+        self._run: PushRun | None = None
+        self._is_told = False
+        self._cannot_start = False
+        self._renew()
+        call_in_forked_child(self._reset_after_fork)
+
+    def _renew(self) -> None:
+        self._lock = threading.Lock()
+        self._push_lock = threading.Lock()
+        """Held while metrics are collected and sent: a run that hangs may outlive the next one's start."""
+        self._present: tuple[PushRun, _Push] | None = None
+
+    def start(self) -> None:
+        """Pushes now and then from now on; harmless when it does."""
+        failure = None
+        with self._lock:
+            if self._run is None:
+                try:
+                    self._run = self._begin()
+                except RuntimeError as error:
+                    # No thread starts while the interpreter exits; it does not get better.
+                    failure = None if self._cannot_start else error
+                    self._cannot_start = True
+        if failure is not None:
+            logger.warning("metrics cannot be pushed any more: %s", failure)
+
+    def push(self, seconds: float) -> bool:
+        """Pushes now; False if that did not arrive within the time, True where nothing is started."""
+        return self._ask(self._run, seconds)
+
+    def detach(self) -> PushRun | None:
+        """Ends the present run for all who come later; its last push is left to `drain()`."""
+        with self._lock:
+            run, self._run = self._run, None
+            return run
+
+    def drain(self, run: PushRun | None, seconds: float) -> bool:
+        """Pushes a detached run's last, and ends it: after that it pushes nothing more."""
+        is_sent = self._ask(run, seconds)
+        if run is not None:
+            run.is_over = True
+            run.requests.put(None)
+        return is_sent
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """The provider's way to `push()`."""
+        return self.push(timeout_millis / 1000)
+
+    def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
+        """The provider's way to stop."""
+        self.drain(self.detach(), timeout_millis / 1000)
+
+    def _receive_metrics(
+        self,
+        metrics_data: MetricsData,
+        timeout_millis: float = 10_000,  # noqa: ARG002 - the push has a deadline, of which some is spent
+        **_: Any,
+    ) -> None:
+        if self._present is None:  # collected by somebody else
+            return
+        run, push = self._present
+        left_seconds = push.deadline - time.monotonic()
+        if run.is_over or left_seconds <= 0:
+            push.is_sent = False
+            return
+        result = self._exporter.export(metrics_data, timeout_millis=left_seconds * 1000)
+        push.is_sent = result is MetricExportResult.SUCCESS
+
+    def _begin(self) -> PushRun:
+        run = PushRun()
+        threading.Thread(target=self._work, args=(run,), name="telemetry-metrics", daemon=True).start()
+        return run
+
+    def _ask(self, run: PushRun | None, seconds: float) -> bool:
+        if run is None:
+            return True
+        push = _Push(time.monotonic() + seconds)
+        run.requests.put(push)
+        if push.done.wait(seconds):
+            self._is_told = False
+            return push.is_sent
+        if not self._is_told:
+            self._is_told = True
+            logger.warning("the metrics were not pushed within their %g s of a flush", seconds)
+        return False
+
+    def _work(self, run: PushRun) -> None:
+        next_at = time.monotonic() + self._interval_seconds
+        while not run.is_over:
+            try:
+                push = run.requests.get(timeout=max(0.0, next_at - time.monotonic()))
+            except Empty:
+                push = _Push(time.monotonic() + self._timeout_seconds)
+                next_at = time.monotonic() + self._interval_seconds
+            if push is not None:
+                with self._push_lock:
+                    self._make(run, push)
+                push.done.set()
+        with self._push_lock:
+            if self._run is None:
+                self._exporter.shutdown()
+
+    def _make(self, run: PushRun, push: _Push) -> None:
+        left_seconds = push.deadline - time.monotonic()
+        if run.is_over or left_seconds <= 0:
+            return
+        self._present = run, push
+        push.is_sent = True  # unless there is something to send
+        try:
+            self.collect(timeout_millis=left_seconds * 1000)
+        except Exception as error:
+            push.is_sent = False
+            logger.debug("collecting metrics raised", exc_info=True)
+            kind = type(error).__name__
+            self._tell(Outcome(Fate.RETRY, "collection", f"they could not be collected in time: {kind}"))
+        finally:
+            self._present = None
+
+    def _reset_after_fork(self) -> None:
+        # The thread, and what it was asked for, are the parent's.
+        is_running = self._run is not None
+        self._renew()
+        self._run = None
+        if is_running:
+            self.start()

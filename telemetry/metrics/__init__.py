@@ -1,0 +1,1 @@
+"""Metrics: their names, the instruments, and one page for all workers."""

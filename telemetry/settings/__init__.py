@@ -1,0 +1,1 @@
+"""What `config.py` is made of: presets, endpoints, headers, and what it says of bad values."""

@@ -1,0 +1,1 @@
+"""Spans: their provider, sampling, and where they come from."""

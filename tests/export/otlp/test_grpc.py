@@ -1,0 +1,276 @@
+"""OTLP over gRPC against real servers, and raw sockets, that misbehave on purpose."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import DebugInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from telemetry.export.otlp.grpc import TRACES_METHOD, GrpcTransport
+from telemetry.export.otlp.response import Fate, Outcome
+
+PAYLOAD = b"\x0a\x02\x0a\x00" * 10
+
+
+class Server(grpc.GenericRpcHandler):
+    """A gRPC server of raw bytes; `answer` decides."""
+
+    def __init__(self, options: Sequence[tuple[str, int]] = ()) -> None:
+        self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _: b""
+        self.requests: list[tuple[str, dict[str, Any], bytes]] = []
+        self._options = options
+        self.port = 0
+        self._server: grpc.Server | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Listens, again on the same port after `stop()`."""
+        self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0), *self._options])
+        self._server.add_generic_rpc_handlers((self,))
+        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        self._server.start()
+
+    def stop(self) -> None:
+        """Ends every connection."""
+        if self._server is not None:
+            self._server.stop(grace=None).wait()
+            self._server = None
+
+    def service(self, details: grpc.HandlerCallDetails) -> Any:
+        """Any method will do."""
+
+        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
+            self.requests.append((details.method, dict(details.invocation_metadata), request))
+            return self.answer(context)
+
+        return grpc.unary_unary_rpc_method_handler(handle)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that accepts until it is told otherwise."""
+    running = Server()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def transport(server: Server) -> Iterator[GrpcTransport]:
+    """A transport to it."""
+    made = GrpcTransport(f"127.0.0.1:{server.port}", headers={"x-tenant": "shop"})
+    yield made
+    made.close()
+
+
+def send(transport: GrpcTransport, seconds: float = 5.0) -> Outcome:
+    """One export."""
+    return transport.send(PAYLOAD, seconds)
+
+
+def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, server: Server) -> None:
+    """Method, the user's headers, and the payload as it is."""
+    assert send(transport) == Outcome(Fate.DELIVERED)
+    ((method, metadata, request),) = server.requests
+    assert method == TRACES_METHOD
+    assert metadata["x-tenant"] == "shop"
+    assert request == PAYLOAD
+
+
+def test_compressed_request_arrives_whole(server: Server) -> None:
+    """And says that it was compressed."""
+    made = GrpcTransport(f"127.0.0.1:{server.port}", headers={}, is_compressed=True)
+    assert send(made).fate is Fate.DELIVERED
+    assert server.requests[0][2] == PAYLOAD
+    made.close()
+
+
+def details(*messages: Any, code: grpc.StatusCode, text: str = "no") -> bytes:
+    """`grpc-status-details-bin`, as Go servers send it."""
+    packed = []
+    for message in messages:
+        each = AnyMessage()
+        each.Pack(message)
+        packed.append(each)
+    return Status(code=code.value[0], message=text, details=packed).SerializeToString()
+
+
+def refuse(code: grpc.StatusCode, text: str = "no", status: bytes | None = None) -> Callable[..., bytes]:
+    """An answer that refuses."""
+
+    def answer(context: grpc.ServicerContext) -> bytes:
+        if status is not None:
+            context.set_trailing_metadata((("other", "x"), ("grpc-status-details-bin", status)))
+        context.abort(code, text)
+        return b""
+
+    return answer
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
+@pytest.mark.parametrize(("delay", "expected"), [(2.5, 2.5), (0, None)])
+def test_retry_info_is_read(
+    code: grpc.StatusCode, delay: float, expected: float | None, transport: GrpcTransport, server: Server
+) -> None:
+    """With it RESOURCE_EXHAUSTED only asks for patience; a delay of zero means the usual back-off."""
+    info = RetryInfo(retry_delay=Duration(seconds=int(delay), nanos=int(delay % 1 * 1e9)))
+    server.answer = refuse(code, "slower", details(DebugInfo(detail="x"), info, code=code))
+    outcome = send(transport)
+    assert outcome.retry_after_seconds == expected
+    is_throttle = code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert outcome.fate is (Fate.THROTTLE if is_throttle else Fate.RETRY)
+    assert "slower" in outcome.detail
+
+
+def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, server: Server) -> None:
+    """None forges a line of a log, or changes a terminal."""
+    server.answer = refuse(grpc.StatusCode.INVALID_ARGUMENT, "a\nERROR b\x1b[31m\u2028c")
+    assert send(transport).detail == "INVALID_ARGUMENT: a\\nERROR b\\x1b[31m\\u2028c"
+    answer = ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too\nold")
+    )
+    server.answer = lambda _: answer.SerializeToString()
+    assert send(transport).detail == "too\\nold"
+
+
+@pytest.mark.parametrize(
+    "status", [b"\xff\xff", details(code=grpc.StatusCode.UNAVAILABLE)], ids=["nonsense", "without"]
+)
+def test_details_without_retry_info_ask_for_nothing(
+    status: bytes, transport: GrpcTransport, server: Server
+) -> None:
+    """Whatever they hold."""
+    server.answer = refuse(grpc.StatusCode.UNAVAILABLE, status=status)
+    outcome = send(transport)
+    assert (outcome.fate, outcome.retry_after_seconds) == (Fate.RETRY, None)
+
+
+def test_servers_own_limit_asks_for_halves() -> None:
+    """A real server's refusal of a large message, by its words."""
+    server = Server([("grpc.max_receive_message_length", 1_000)])
+    made = GrpcTransport(f"127.0.0.1:{server.port}", headers={})
+    outcome = made.send(bytes(2_000), 5)
+    assert (outcome.fate, outcome.kind) == (Fate.SPLIT, "resource_exhausted")
+    assert "larger than max" in outcome.detail
+    made.close()
+    server.stop()
+
+
+def test_partial_success_is_read(transport: GrpcTransport, server: Server) -> None:
+    """What was rejected, and why."""
+    answer = ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
+    )
+    server.answer = lambda _: answer.SerializeToString()
+    assert send(transport) == Outcome(Fate.DELIVERED, detail="too old", rejected=2)
+
+
+def test_answer_over_the_limit_is_no_success(transport: GrpcTransport, server: Server) -> None:
+    """RESOURCE_EXHAUSTED here is the client's own word on the answer; the batch is not sent again."""
+    server.answer = lambda _: bytes(5 * 2**20)
+    outcome = send(transport)
+    assert (outcome.fate, outcome.kind) == (Fate.POISON, "answer_too_large")
+
+
+def test_nobody_listening_is_retryable(free_port: int) -> None:
+    """At once, and so is the next one, when somebody listens: no wait of the channel's own stands between."""
+    made = GrpcTransport(f"127.0.0.1:{free_port}", headers={})
+    for _ in range(3):
+        outcome = send(made)
+        assert (outcome.fate, outcome.kind) == (Fate.RETRY, "unavailable")
+    made.close()
+
+
+def test_restarted_server_is_found_at_once(transport: GrpcTransport, server: Server) -> None:
+    """GRPC's own back-off, which grows to two minutes, would still be waiting."""
+    assert send(transport).fate is Fate.DELIVERED
+    server.stop()
+    for _ in range(5):
+        assert send(transport).fate is Fate.RETRY
+    server.start()
+    assert send(transport).fate is Fate.DELIVERED
+
+
+def test_server_that_does_not_answer_costs_the_deadline(transport: GrpcTransport, server: Server) -> None:
+    """And no more."""
+    release = threading.Event()
+
+    def hold(_: grpc.ServicerContext) -> bytes:
+        release.wait(20)
+        return b""
+
+    server.answer = hold
+    started = time.monotonic()
+    outcome = send(transport, 0.2)
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "deadline_exceeded")
+    assert time.monotonic() - started < 5
+    release.set()
+
+
+@pytest.fixture
+def raw() -> Iterator[tuple[socket.socket, int]]:
+    """A socket that speaks no gRPC."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    yield listener, listener.getsockname()[1]
+    listener.close()
+
+
+def test_black_hole_costs_the_deadline(raw: tuple[socket.socket, int]) -> None:
+    """Accepted by the kernel, answered by nobody."""
+    made = GrpcTransport(f"127.0.0.1:{raw[1]}", headers={})
+    assert send(made, 0.2).fate is Fate.RETRY
+    made.close()
+
+
+def test_port_of_another_protocol_is_retryable_and_told(raw: tuple[socket.socket, int]) -> None:
+    """HTTP/1.1 answered to a gRPC call."""
+    listener, port = raw
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                peer, _ = listener.accept()
+                with peer:
+                    peer.recv(1000)
+                    peer.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+    threading.Thread(target=serve, daemon=True).start()
+    made = GrpcTransport(f"127.0.0.1:{port}", headers={})
+    outcome = send(made)
+    assert outcome.fate is Fate.RETRY
+    assert outcome.detail
+    made.close()
+
+
+def test_close_ends_an_export_that_is_under_way(transport: GrpcTransport, server: Server) -> None:
+    """At once, from another thread; and none begins afterwards."""
+    arrived, release = threading.Event(), threading.Event()
+
+    def hold(_: grpc.ServicerContext) -> bytes:
+        arrived.set()
+        release.wait(20)
+        return b""
+
+    server.answer = hold
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(send(transport, 20)))
+    thread.start()
+    assert arrived.wait(5)
+    transport.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert outcomes[0].fate is Fate.RETRY
+    assert send(transport).kind == "closed"
+    release.set()

@@ -1,0 +1,405 @@
+"""OTLP over HTTP against raw sockets that misbehave on purpose."""
+
+import gzip
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+from telemetry.export.otlp import http as otlp_http
+from telemetry.export.otlp.http import HttpTransport
+from telemetry.export.otlp.response import Fate, Outcome
+
+PAYLOAD = b"\x0a\x02\x0a\x00" * 100
+
+
+def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
+    """An HTTP answer, whole."""
+    kind = {"content-type": "application/x-protobuf", **{k.replace("_", "-"): v for k, v in headers.items()}}
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in kind.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Server:
+    """Accepts connections and lets a script deal with each request; keeps what was asked."""
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._context = context
+        self.port: int = self._listener.getsockname()[1]
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.connections = 0
+        self.script: Callable[[socket.socket], None] = lambda peer: peer.sendall(answer())
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                peer, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer: socket.socket) -> None:
+        if self._context is not None:
+            peer = self._context.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
+        with suppress(OSError), peer:
+            if isinstance(peer, ssl.SSLSocket):
+                peer.do_handshake()
+            while self._read_request(peer):
+                self.script(peer)
+
+    def _read_request(self, peer: socket.socket) -> bool:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            part = peer.recv(65536)
+            if not part:
+                return False
+            data += part
+        head, _, body = data.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines[1:])}
+        while len(body) < int(headers["content-length"]):
+            body += peer.recv(65536)
+        self.requests.append(({":line": lines[0], **headers}, body))
+        return True
+
+    def close(self) -> None:
+        """Stops listening."""
+        self._listener.close()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server that answers 200 until it is told otherwise."""
+    running = Server()
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def transport(server: Server) -> Iterator[HttpTransport]:
+    """A transport to it."""
+    made = HttpTransport(f"http://127.0.0.1:{server.port}/v1/traces", headers={"x-tenant": "shop"})
+    yield made
+    made.close()
+
+
+def send(transport: HttpTransport, seconds: float = 5.0) -> Outcome:
+    """One export."""
+    return transport.send(PAYLOAD, seconds)
+
+
+def test_request_is_what_the_specification_asks_for(transport: HttpTransport, server: Server) -> None:
+    """Method, path, type, the user's headers, and the payload as it is."""
+    assert send(transport) == Outcome(Fate.DELIVERED)
+    ((headers, body),) = server.requests
+    assert headers[":line"] == "POST /v1/traces HTTP/1.1"
+    assert headers["content-type"] == "application/x-protobuf"
+    assert headers["x-tenant"] == "shop"
+    assert "content-encoding" not in headers
+    assert body == PAYLOAD
+
+
+def test_connection_is_kept(transport: HttpTransport, server: Server) -> None:
+    """Three exports, one connection."""
+    for _ in range(3):
+        assert send(transport).fate is Fate.DELIVERED
+    assert server.connections == 1
+
+
+def test_compressed_request_unpacks_to_the_payload(server: Server) -> None:
+    """With the header that says so."""
+    made = HttpTransport(f"http://127.0.0.1:{server.port}/", headers={}, is_compressed=True)
+    assert send(made).fate is Fate.DELIVERED
+    ((headers, body),) = server.requests
+    assert headers["content-encoding"] == "gzip"
+    assert gzip.decompress(body) == PAYLOAD
+    assert len(body) < len(PAYLOAD)
+    made.close()
+
+
+def test_connection_that_the_server_closed_meanwhile_is_made_anew(
+    transport: HttpTransport, server: Server
+) -> None:
+    """A restart of the Collector between two exports costs nothing."""
+
+    def answer_and_hang_up(peer: socket.socket) -> None:
+        peer.sendall(answer())
+        peer.shutdown(socket.SHUT_RDWR)
+
+    server.script = answer_and_hang_up
+    for _ in range(3):
+        assert send(transport).fate is Fate.DELIVERED
+    assert server.connections == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "fate", "seconds"),
+    [
+        ("429 Too Many Requests", {}, Fate.THROTTLE, None),
+        ("429 Too Many Requests", {"Retry_After": "7"}, Fate.THROTTLE, 7),
+        ("503 Service Unavailable", {"Retry_After": "12"}, Fate.RETRY, 12),
+        ("503 Service Unavailable", {"Retry_After": "soon"}, Fate.RETRY, None),
+        ("502 Bad Gateway", {}, Fate.RETRY, None),
+        ("504 Gateway Timeout", {}, Fate.RETRY, None),
+        ("413 Content Too Large", {}, Fate.SPLIT, None),
+        *((f"{status} No", {}, Fate.POISON, None) for status in (400, 401, 403, 404, 408, 500, 501)),
+    ],
+)
+def test_status_has_its_fate(
+    status: str,
+    headers: dict[str, str],
+    fate: Fate,
+    seconds: float | None,
+    transport: HttpTransport,
+    server: Server,
+) -> None:
+    """The specification's table, with the wait that was asked for, and the body's words for people."""
+    server.script = lambda peer: peer.sendall(answer(status, b"because", **headers))
+    outcome = send(transport)
+    assert (outcome.fate, outcome.retry_after_seconds) == (fate, seconds)
+    assert outcome.kind == f"http_{status.split(maxsplit=1)[0]}"
+    assert "because" in outcome.detail
+
+
+def test_retry_after_may_be_a_date(transport: HttpTransport, server: Server) -> None:
+    """In the future it is a wait, in the past none."""
+    for offset, expected in ((100, range(90, 101)), (-100, range(1))):
+        at = format_datetime(datetime.now(UTC) + timedelta(seconds=offset), usegmt=True)
+        server.script = lambda peer, at=at: peer.sendall(answer("503 No", Retry_After=at))  # type: ignore[misc]
+        assert round(send(transport).retry_after_seconds or 0) in expected
+
+
+def test_collectors_own_words_for_too_large_split(transport: HttpTransport, server: Server) -> None:
+    """It answers 400, not 413."""
+    server.script = lambda peer: peer.sendall(answer("400 Bad Request", b"http: request body too large"))
+    assert send(transport).fate is Fate.SPLIT
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirect_is_an_error_that_names_where_to(
+    status: int, transport: HttpTransport, server: Server
+) -> None:
+    """Followed as a GET it would answer 200, and the spans be lost."""
+    server.script = lambda peer: peer.sendall(answer(f"{status} Moved", Location="https://other.example/"))
+    outcome = send(transport)
+    assert outcome.fate is Fate.POISON
+    assert "https://other.example/" in outcome.detail
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers", "detail"),
+    [
+        ("400 Bad\x1b[0m", b"a\nERROR b", {}, "HTTP 400: Bad\\x1b[0m a\\nERROR b"),
+        ("302 Found", b"", {"Location": "http://x/\x1b[31m"}, "redirects to http://x/\\x1b[31m:"),
+        ("200 OK", b"x", {"content_type": "text/\x1bx"}, "the answer is text/\\x1bx, no OTLP"),
+    ],
+)
+def test_control_characters_of_an_answer_are_escaped(
+    status: str, body: bytes, headers: dict[str, str], detail: str, transport: HttpTransport, server: Server
+) -> None:
+    """None forges a line of a log, or changes a terminal."""
+    kind = headers.pop("content_type", None)
+    made = answer(status, body, **headers)
+    if kind is not None:
+        made = made.replace(b"application/x-protobuf", kind.encode())
+    server.script = lambda peer: peer.sendall(made)
+    assert detail in send(transport).detail
+
+
+def partial(rejected: int, message: str) -> bytes:
+    """A partial success."""
+    return ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
+    ).SerializeToString()
+
+
+@pytest.mark.parametrize(("rejected", "message"), [(3, "too old"), (0, "be careful")])
+def test_partial_success_is_read(
+    rejected: int, message: str, transport: HttpTransport, server: Server
+) -> None:
+    """What was rejected, and what the Collector had to say."""
+    server.script = lambda peer: peer.sendall(answer(body=partial(rejected, message)))
+    assert send(transport) == Outcome(Fate.DELIVERED, detail=message, rejected=rejected)
+
+
+@pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
+def test_empty_body_is_success(status: str, transport: HttpTransport, server: Server) -> None:
+    """As many servers answer."""
+    server.script = lambda peer: peer.sendall(answer(status))
+    assert send(transport) == Outcome(Fate.DELIVERED)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("text/html; charset=utf-8", b"<html>"), ("application/x-protobuf", b"\xff\xff\xff")]
+)
+def test_answer_that_is_no_otlp_is_success_with_a_suspicion(
+    kind: str, body: bytes, transport: HttpTransport, server: Server
+) -> None:
+    """A proxy's own page, most likely."""
+    server.script = lambda peer: peer.sendall(answer(body=body, content_type=kind))
+    outcome = send(transport)
+    assert outcome.fate is Fate.DELIVERED
+    assert "is this endpoint a Collector?" in outcome.detail
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+def test_answer_without_end_is_cut_off(
+    is_packed: bool, transport: HttpTransport, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that is small until it is unpacked; the connection is not used again."""
+    monkeypatch.setattr(otlp_http, "LONGEST_ANSWER_BYTES", 10_000)
+    body = gzip.compress(bytes(10_000_000)) if is_packed else bytes(20_000)
+    headers = {"Content_Encoding": "gzip"} if is_packed else {}
+    server.script = lambda peer: peer.sendall(answer(body=body, **headers))
+    outcome = send(transport)
+    assert (outcome.fate, outcome.kind) == (Fate.POISON, "answer_too_large")
+    send(transport)
+    assert server.connections == 2
+
+
+def test_nobody_listening_is_retryable(free_port: int) -> None:
+    """Named with its address."""
+    outcome = send(HttpTransport(f"http://127.0.0.1:{free_port}/", headers={}))
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "connection")
+    assert str(free_port) in outcome.detail
+
+
+def test_name_that_does_not_exist_is_retryable() -> None:
+    """DNS may come back."""
+    outcome = send(HttpTransport("http://no-such-host.invalid:4318/", headers={}))
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "dns")
+    assert "no-such-host.invalid" in outcome.detail
+
+
+def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`getaddrinfo` has no time-out of its own."""
+    release = threading.Event()
+    monkeypatch.setattr(otlp_http.socket, "getaddrinfo", lambda *_, **__: release.wait(20) or [])
+    started = time.monotonic()
+    assert send(HttpTransport("http://slow.example:4318/", headers={}), 0.2).kind == "timeout"
+    release.set()
+    assert time.monotonic() - started < 10
+
+
+def drip(data: bytes) -> Callable[[socket.socket], None]:
+    """Sends a byte every 20 ms: faster than any time-out for one operation."""
+
+    def script(peer: socket.socket) -> None:
+        for position in range(len(data)):
+            peer.sendall(data[position : position + 1])
+            time.sleep(0.02)
+
+    return script
+
+
+@pytest.mark.parametrize("data", [answer(), answer(body=bytes(5_000)), b""], ids=["head", "body", "silence"])
+def test_deadline_is_the_whole_exchanges(data: bytes, transport: HttpTransport, server: Server) -> None:
+    """However slowly the answer drips in, and if none comes."""
+    server.script = drip(data * 10) if data else lambda _: time.sleep(20)
+    started = time.monotonic()
+    outcome = send(transport, 0.3)
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "timeout")
+    # Ten times the deadline and more is what each of these would take.
+    assert time.monotonic() - started < 3
+
+
+def test_server_that_never_reads_is_given_up(server: Server) -> None:
+    """The deadline covers sending."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    made = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}/", headers={})
+    outcome = made.send(bytes(50_000_000), 0.3)
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "timeout")
+    listener.close()
+
+
+def test_disconnect_before_the_answer_is_retryable(transport: HttpTransport, server: Server) -> None:
+    """A duplicate is allowed, a loss is not."""
+    server.script = lambda peer: peer.shutdown(socket.SHUT_RDWR)
+    outcome = send(transport)
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "connection")
+
+
+def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: Server) -> None:
+    """A gRPC port answers with a frame of HTTP/2."""
+    server.script = lambda peer: peer.sendall(
+        b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00\n"
+    )
+    outcome = send(transport)
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "protocol")
+    assert "port of another protocol" in outcome.detail
+
+
+def test_close_ends_an_export_that_is_under_way(transport: HttpTransport, server: Server) -> None:
+    """At once, from another thread; and none begins afterwards."""
+    arrived = threading.Event()
+
+    def hold(_: socket.socket) -> None:
+        arrived.set()
+        time.sleep(20)
+
+    server.script = hold
+    outcomes: list[Outcome] = []
+    thread = threading.Thread(target=lambda: outcomes.append(send(transport, 20)))
+    thread.start()
+    assert arrived.wait(5)
+    transport.close()
+    thread.join(5)
+    assert not thread.is_alive()
+    assert outcomes[0].fate is Fate.RETRY
+    assert send(transport).kind == "closed"
+
+
+@pytest.fixture
+def certificate(certificates: dict[str, tuple[Path, Path]]) -> tuple[Path, Path]:
+    """A certificate of localhost, and its key."""
+    return certificates["valid"]
+
+
+def tls_server(certificate: tuple[Path, Path]) -> Server:
+    """A server with that certificate, which asks for one."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*certificate)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(certificate[0])
+    return Server(context)
+
+
+def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]) -> None:
+    """Deadline included."""
+    server = tls_server(certificate)
+    context = ssl.create_default_context(cafile=str(certificate[0]))
+    context.load_cert_chain(*certificate)
+    made = HttpTransport(f"https://localhost:{server.port}/", context=context, headers={})
+    for _ in range(2):
+        assert send(made) == Outcome(Fate.DELIVERED)
+    server.script = drip(answer(body=bytes(1_000)))
+    assert send(made, 0.3).kind == "timeout"
+    made.close()
+    server.close()
+
+
+def test_certificate_of_a_stranger_is_told(certificate: tuple[Path, Path]) -> None:
+    """Retryable, for certificates are renewed; named as what it is."""
+    server = tls_server(certificate)
+    made = HttpTransport(
+        f"https://localhost:{server.port}/", context=ssl.create_default_context(), headers={}
+    )
+    outcome = send(made)
+    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "tls")
+    assert "certificate" in outcome.detail
+    server.close()

@@ -1,0 +1,228 @@
+"""Metrics over OTLP, behind the breaker of the spans."""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import grpc
+import pytest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2_grpc import (
+    MetricsServiceServicer,
+    add_MetricsServiceServicer_to_server,
+)
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
+
+from telemetry.config import TelemetryConfig
+from telemetry.export.breaker import BreakerSettings, BreakerState, CircuitBreaker
+from telemetry.export.otlp.response import Outcome
+from telemetry.export.otlp.transport import build_metric_transport
+from telemetry.export.push.exporter import OtlpMetricExporter
+
+
+@pytest.fixture
+def metrics_data() -> MetricsData:
+    """One counter, as a reader collects it."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    provider.get_meter("test").create_counter("requests").add(3)
+    data = reader.get_metrics_data()
+    assert data is not None
+    provider.shutdown()
+    return data
+
+
+class Rig:
+    """An exporter with a breaker of its own."""
+
+    def __init__(self, **settings: Any) -> None:
+        config = TelemetryConfig(metrics_exporter="otlp", **settings)
+        self.breaker = CircuitBreaker(BreakerSettings(failure_threshold=2, open_seconds=60))
+        self.told: list[Outcome] = []
+        self.exporter = OtlpMetricExporter(
+            lambda: build_metric_transport(config), self.breaker, attempt_seconds=1.0, tell=self.told.append
+        )
+
+
+@pytest.fixture
+def make() -> Iterator[Callable[..., Rig]]:
+    """Makes rigs and closes them."""
+    rigs: list[Rig] = []
+
+    def build(**settings: Any) -> Rig:
+        rigs.append(Rig(**settings))
+        return rigs[-1]
+
+    yield build
+    for rig in rigs:
+        rig.exporter.shutdown()
+
+
+def push(rig: Rig, data: MetricsData) -> bool:
+    """One push; whether the reader is told that it worked."""
+    is_success = rig.exporter.export(data).name == "SUCCESS"
+    assert is_success == rig.exporter.is_sent == rig.exporter.force_flush()
+    return is_success
+
+
+def test_metrics_arrive_over_grpc(make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData) -> None:
+    """In the metrics service, not the traces'."""
+    rig = make(endpoint=receiver.endpoint)
+    assert push(rig, metrics_data)
+    assert "requests" in str(receiver.metric_pushes)
+    assert receiver.calls == 0
+
+
+def test_metrics_arrive_over_http(make: Callable[..., Rig], metrics_data: MetricsData) -> None:
+    """At `/v1/metrics`, with the headers of the configuration."""
+    seen: list[tuple[str, str | None, str]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            """Answers one push."""
+            body = self.rfile.read(int(self.headers["content-length"]))
+            seen.append(
+                (self.path, self.headers["tenant"], str(ExportMetricsServiceRequest.FromString(body)))
+            )
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        rig = make(
+            endpoint=f"http://127.0.0.1:{server.server_port}",
+            protocol="http/protobuf",
+            headers={"tenant": "one"},
+        )
+        assert push(rig, metrics_data)
+        rig.exporter.shutdown()
+        server.shutdown()
+    ((path, tenant, text),) = seen
+    assert (path, tenant) == ("/v1/metrics", "one")
+    assert "requests" in text
+
+
+def test_dead_collector_opens_the_shared_breaker_and_nothing_more_is_tried(
+    make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData
+) -> None:
+    """Failures of metrics spare the spans theirs, and the other way round."""
+    receiver.stop()
+    rig = make(endpoint=receiver.endpoint)
+    assert not push(rig, metrics_data)
+    assert not push(rig, metrics_data)
+    assert rig.breaker.state is BreakerState.OPEN
+    assert not push(rig, metrics_data)
+    assert len(rig.told) == 2
+    receiver.start()
+    rig.breaker.reset()
+    assert push(rig, metrics_data)
+
+
+def test_refusal_is_no_failure_of_the_collector(
+    make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData
+) -> None:
+    """INVALID_ARGUMENT is told and never trips."""
+    receiver.answer = lambda context: context.abort(grpc.StatusCode.INVALID_ARGUMENT, "on purpose")
+    rig = make(endpoint=receiver.endpoint)
+    for _ in range(5):
+        assert not push(rig, metrics_data)
+    assert rig.breaker.state is BreakerState.CLOSED
+    assert "on purpose" in rig.told[0].detail
+
+
+def test_certificate_that_cannot_be_read_is_told(
+    make: Callable[..., Rig],
+    tmp_path: Path,
+    certificates: dict[str, tuple[Path, Path]],
+    metrics_data: MetricsData,
+) -> None:
+    """One that goes while the app runs: it names the file; nothing is raised."""
+    file = tmp_path / "gone.pem"
+    shutil.copy(certificates["valid"][0], file)
+    rig = make(endpoint="https://localhost:1", certificate=str(file))
+    file.unlink()
+    assert not push(rig, metrics_data)
+    assert "gone.pem" in rig.told[0].detail
+
+
+def test_forked_child_has_a_connection_of_its_own(
+    make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData
+) -> None:
+    """The parent's, warm when it forks, is the parent's alone."""
+    rig = make(endpoint=receiver.endpoint)
+    assert push(rig, metrics_data)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0 if rig.exporter._transport is None else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert push(rig, metrics_data)
+    assert len(receiver.metric_pushes) == 2
+
+
+def test_security_is_decided_from_the_metrics_own_endpoint(
+    make: Callable[..., Rig], certificates: dict[str, tuple[Path, Path]], metrics_data: MetricsData
+) -> None:
+    """Traces in the clear do not make metrics go in the clear: a server of TLS takes them."""
+    pushes: list[Any] = []
+
+    class Service(MetricsServiceServicer):
+        def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's name
+            """Takes one push."""
+            pushes.append(dict(context.invocation_metadata()))
+            return ExportMetricsServiceResponse()
+
+    file, key = certificates["valid"]
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_MetricsServiceServicer_to_server(Service(), server)
+    port = server.add_secure_port(
+        "localhost:0", grpc.ssl_server_credentials([(key.read_bytes(), file.read_bytes())])
+    )
+    server.start()
+    rig = make(
+        endpoint="http://localhost:1",
+        metrics_endpoint=f"https://localhost:{port}",
+        certificate=str(file),
+        headers={"key": "general"},
+        metrics_headers={"Key": "metrics"},
+    )
+    assert push(rig, metrics_data), rig.told
+    server.stop(None).wait()
+    (metadata,) = pushes
+    assert metadata["key"] == "metrics"
+
+
+def test_text_of_what_a_transport_raised_is_not_told(
+    metrics_data: MetricsData, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It may repeat a header: its type is enough."""
+    value = "hunter2"
+
+    class Raising:
+        def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+            """Raises, as http.client does for a header."""
+            raise ValueError(f"Invalid header value {value!r}")
+
+        def close(self) -> None:
+            """Nothing is held."""
+
+    told: list[Outcome] = []
+    exporter = OtlpMetricExporter(Raising, CircuitBreaker(), attempt_seconds=1, tell=told.append)
+    with caplog.at_level(logging.DEBUG):
+        assert exporter.export(metrics_data).name == "FAILURE"
+    assert (told[0].kind, told[0].detail) == ("transport_raised", "ValueError within the transport")
+    assert "ValueError" in caplog.text
+    assert value not in caplog.text

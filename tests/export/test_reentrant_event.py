@@ -1,0 +1,55 @@
+"""The worker's alarm clock."""
+
+import threading
+import time
+
+from telemetry.export.reentrant_event import Wake
+
+
+def test_ring_ends_the_present_wait_and_the_next_one_once() -> None:
+    """However often it was rung before."""
+    wake = Wake()
+    started = time.monotonic()
+    wake.ring()
+    wake.ring()
+    wake.wait(30)
+    timer = threading.Timer(0.05, wake.ring)
+    wake.clear()
+    timer.start()
+    wake.wait(30)
+    wake.clear()
+    wake.wait(0.01)
+    assert time.monotonic() - started < 10
+
+
+def test_no_ring_is_lost_to_a_clear() -> None:
+    """Whoever rings after the last clear is heard, whatever the threads' turns."""
+    wake, done = Wake(), threading.Event()
+    seen = noted = 0
+
+    def ring() -> None:
+        nonlocal noted
+        for _ in range(20_000):
+            noted += 1
+            wake.ring()
+        done.set()
+
+    thread = threading.Thread(target=ring)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not (done.is_set() and seen == noted):
+        assert time.monotonic() < deadline
+        wake.clear()
+        seen = noted
+        if not done.is_set():
+            wake.wait(5)
+    thread.join()
+    assert time.monotonic() < deadline - 20, "a ring was lost: somebody slept through it"
+
+
+def test_times_that_are_none_are_none() -> None:
+    """Past ones end at once; endless ones are no error."""
+    wake = Wake()
+    wake.wait(-1)
+    wake.ring()
+    wake.wait(float("inf"))
