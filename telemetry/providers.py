@@ -25,14 +25,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from .config import MOST_DELAY_MS, TelemetryConfig
+from .export.attempt import Attempt
 from .export.breaker import CircuitBreaker
-from .export.otlp.response import Outcome
+from .export.otlp.response import ExportResult
 from .export.otlp.transport import build_metric_transport
 from .export.pipeline import ExportPipeline
 from .export.push.exporter import OtlpMetricExporter
-from .export.push.reader import MetricPusher, PushRun
-from .export.status import StatusBoard
-from .export.worker import Attempt, Batching
+from .export.push.reader import PushMetricReader, PushRun
+from .export.status import ExportStatus
+from .export.worker import Batching
 from .fork import Lock, call_in_forked_child
 from .metrics.instruments import Metrics, PipelineCollector, collect_everything
 from .metrics.multiprocess import Worker, keep_values_in_process
@@ -65,8 +66,8 @@ class Providers:
             # Workers of another configuration measure something else.
             group = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
             self._worker = Worker(config.multiproc_dir, group, partial(collect_everything, self.registry))
-        self.pipeline = ExportPipeline(config, observe=self._record_export)
-        self._pusher: MetricPusher | None = None
+        self.pipeline = ExportPipeline(config, on_attempt=self._record_export)
+        self._pusher: PushMetricReader | None = None
         if config.metrics_exporter == "otlp" and not config.sdk_disabled:
             self._pusher = _metric_pusher(config, self.pipeline)
         self.meter_provider: MeterProvider = (
@@ -236,32 +237,32 @@ def _stop(providers: Providers, seconds: float) -> None:
         logger.exception("stopping the telemetry of %s failed", providers.config.service_name)
 
 
-def _metric_pusher(config: TelemetryConfig, pipeline: ExportPipeline) -> MetricPusher:
-    board = StatusBoard("metrics")
+def _metric_pusher(config: TelemetryConfig, pipeline: ExportPipeline) -> PushMetricReader:
+    status = ExportStatus("metrics")
     breaker = pipeline.breaker
     if not is_same_server(config.export_endpoint, config.metrics_export_endpoint, config.protocol):
         # One that is down says nothing of the other.
         breaker = CircuitBreaker(pipeline.breaker.settings)
         call_in_forked_child(breaker.reset_after_fork)
 
-    def tell(outcome: Outcome) -> None:
-        board.tell(outcome, time.monotonic())
+    def record(result: ExportResult) -> None:
+        status.record(result, time.monotonic())
 
     exporter = OtlpMetricExporter(
         partial(build_metric_transport, config),
         breaker,
         attempt_seconds=config.attempt_timeout_seconds,
-        tell=tell,
+        on_result=record,
     )
-    return MetricPusher(
+    return PushMetricReader(
         exporter,
         interval_seconds=config.metric_export_interval_ms / 1000,
         timeout_seconds=config.metric_export_timeout_ms / 1000,
-        tell=tell,
+        on_failure=record,
     )
 
 
-def _metric_readers(registry: CollectorRegistry, pusher: MetricPusher | None) -> list[MetricReader]:
+def _metric_readers(registry: CollectorRegistry, pusher: PushMetricReader | None) -> list[MetricReader]:
     readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
     if pusher is not None:
         readers.append(pusher)

@@ -2,20 +2,31 @@
 
 import logging
 import traceback
+from dataclasses import dataclass
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .breaker import Permit
-from .otlp.response import Fate, Outcome
+from .otlp.response import Disposition, ExportResult, from_request_size, no_answer
 from .otlp.transport import Transport
 
 logger = logging.getLogger(__name__)
 
-_LARGEST_REQUEST_BYTES = 64 * 2**20
-"""No more is ever sent at once (OTLP specification)."""
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to send a batch, as whoever observes is told."""
+
+    spans: int
+    payload_bytes: int
+    """Encoded, before compression."""
+    duration_seconds: float
+    result: ExportResult
+    age_seconds: float
+    """From the end of its first span until the answer; of what lay on disk from when it was written there."""
 
 
-def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_seconds: float) -> Outcome:
+def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_seconds: float) -> ExportResult:
     """Sends once and settles the permit; never raises. For any thread.
 
     Instrumentations of what the transport uses are suppressed: a traced export makes spans to export.
@@ -28,23 +39,20 @@ def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_second
     """
     with permit, suppress_instrumentation():
         try:
-            outcome = (
-                transport.send(payload, timeout_seconds)
-                if len(payload) <= _LARGEST_REQUEST_BYTES
-                else Outcome(Fate.SPLIT, "request_too_large", "a request over 64 MiB is never sent")
-            )
-        except Exception as error:  # noqa: BLE001 - told as the attempt's outcome
+            result = from_request_size(payload) or transport.send(payload, timeout_seconds)
+        except Exception as error:  # noqa: BLE001 - told as the attempt's result
             # Its text may repeat what was to be sent, headers included: only type and place are told.
             kind = type(error).__name__
             logger.debug(
                 "the transport raised %s\n%s", kind, "".join(traceback.format_tb(error.__traceback__))
             )
-            outcome = Outcome(Fate.RETRY, "transport_raised", f"{kind} within the transport")
-        if outcome.fate is Fate.DELIVERED:
+            detail = f"{kind} within the transport"
+            result = no_answer("transport_raised", detail)
+        if result.disposition is Disposition.DELIVERED:
             permit.success()
-        elif outcome.fate is Fate.RETRY:
-            permit.failure(retry_after_seconds=outcome.retry_after_seconds)
+        elif result.disposition is Disposition.RETRYABLE:
+            permit.failure(retry_after_seconds=result.retry_after_seconds)
         else:
             # The Collector answered: it is there, and is busy, or this request is the trouble.
             permit.ignore()
-    return outcome
+    return result

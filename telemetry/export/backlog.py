@@ -8,9 +8,9 @@ For one thread, the worker's.
 """
 
 from .ledger import ON_DISK, DropReason, Ledger
-from .otlp.response import Fate, Outcome
+from .otlp.response import Disposition, ExportResult
 from .otlp.spans import Batch
-from .outbox import Flush, Outbox, Parcel
+from .outbox import Flush, Outbox, QueuedBatch
 from .spool.pace import ReplayPace
 from .spool.spool import Spool
 
@@ -19,10 +19,10 @@ _TRY_SECONDS = 1.0
 
 
 class Backlog:
-    """Parcels on their way. For one thread.
+    """Batches on their way. For one thread.
 
     Args:
-        outbox: what waits in memory.
+        limit_bytes: of the payloads in memory.
         spool: what waits on disk; None for none.
         ledger: told of each move and each fate.
         generation: the run in the ledger.
@@ -30,15 +30,30 @@ class Backlog:
     """
 
     def __init__(
-        self, outbox: Outbox, spool: Spool | None, ledger: Ledger, generation: int, *, is_write_ahead: bool
+        self, limit_bytes: int, spool: Spool | None, ledger: Ledger, generation: int, *, is_write_ahead: bool
     ) -> None:
-        self.outbox = outbox
+        self._outbox = Outbox(limit_bytes)
         self.pace = ReplayPace()
         self._spool: Spool | None = None
         self._unopened = spool
         self._ledger = ledger
         self._generation = generation
         self._is_write_ahead = is_write_ahead
+
+    @property
+    def size_bytes(self) -> int:
+        """Payloads in memory, those in flight included; any thread may read it."""
+        return self._outbox.size_bytes
+
+    @property
+    def in_flight(self) -> int:
+        """Batches that were given out and have not come back."""
+        return self._outbox.in_flight
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether a batch waits in memory."""
+        return bool(self._outbox)
 
     @property
     def has_spooled(self) -> bool:
@@ -64,81 +79,81 @@ class Backlog:
         elif self._spool is not None:
             self._spool.maintain()
 
-    def add(self, batch: Batch, ended_at_ns: int, *, is_closed: bool) -> bool:
+    def add(self, batch: Batch, ended_at_ns: int, *, spill: bool) -> bool:
         """Takes a fresh batch; False if it fitted nowhere, and was dropped.
 
         Args:
             batch: just encoded.
             ended_at_ns: when its first span ended, on the wall clock.
-            is_closed: whether the breaker lets it be sent soon.
+            spill: whether it goes to the spool, where there is one, for it will not be sent soon.
         """
-        is_kept = self.outbox.fits(batch) and (is_closed or self._spool is None)
+        is_kept = self._outbox.fits(batch) and (self._spool is None or not spill)
         record = None
         if self._spool is not None and (self._is_write_ahead or not is_kept):
             record = self._spool.append(batch.payload, batch.spans, is_held=is_kept)
             if record is not None and not self._ledger.spool(batch.spans, self._generation):
-                self._spool.settle(record, batch.spans)  # the run was given up, and these spans with it
+                self._spool.acknowledge(record, batch.spans)  # the run was given up, and these spans with it
                 return False
-        if (record is not None and not is_kept) or self.outbox.put(Parcel(batch, ended_at_ns, record)):
+        if (record is not None and not is_kept) or self._outbox.put(QueuedBatch(batch, ended_at_ns, record)):
             return True
         reason = DropReason.BUFFER_FULL if self._spool is None else self._spool.refusal
         self._ledger.drop(batch.spans, reason, self._generation)
         return False
 
-    def stow(self) -> None:
+    def spill(self) -> None:
         """Moves what waits in memory to the spool, as far as that takes it."""
-        if self._spool is None or not self.outbox:
+        if self._spool is None or not self._outbox:
             return
-        parcels = self.outbox.take_all()
-        while parcels and self._stow(parcels[0], self._spool):
-            del parcels[0]
-        self.outbox.restore(parcels)
+        batches = self._outbox.take_all()
+        while batches and self._spill(batches[0], self._spool):
+            del batches[0]
+        self._outbox.restore(batches)
 
-    def next_fresh(self) -> Parcel | None:
-        """The next parcel that waits in memory; it is on its way now."""
-        return self.outbox.take() if self.outbox else None
+    def next_fresh(self) -> QueuedBatch | None:
+        """The next batch that waits in memory; it is on its way now."""
+        return self._outbox.take() if self._outbox else None
 
-    def next_spooled(self, now: float) -> Parcel | None:
+    def next_spooled(self, now: float) -> QueuedBatch | None:
         """The next batch of the spool; it is on its way now."""
         found = None if self._spool is None else self._spool.next()
         if found is None:
             return None
         record, payload = found
-        parcel = Parcel(Batch(payload, record.spans), record.written_at_ns, record)
-        self.outbox.send(parcel)
+        queued = QueuedBatch(Batch(payload, record.spans), record.written_at_ns, record)
+        self._outbox.mark_in_flight(queued)
         self.pace.sent(record.spans, now)
-        return parcel
+        return queued
 
-    def put_back(self, parcel: Parcel) -> None:
-        """A parcel is to be sent again, before all others."""
-        self.outbox.put_back(parcel)
+    def requeue(self, queued: QueuedBatch) -> None:
+        """A batch is to be sent again, before all others."""
+        self._outbox.requeue(queued)
 
-    def split(self, parcel: Parcel) -> None:
-        """A parcel is to be sent in halves.
+    def split(self, queued: QueuedBatch) -> None:
+        """A batch is to be sent in halves.
 
         Raises:
             ValueError: it cannot be taken apart.
         """
-        self.outbox.replace(parcel, parcel.batch.halves())
-        for flush in parcel.flushes:
-            flush.replace(parcel)
+        self._outbox.replace(queued, queued.batch.halves())
+        for flush in queued.flushes:
+            flush.replace(queued)
 
-    def settle(self, parcel: Parcel, outcome: Outcome) -> None:
-        """A parcel has its fate, delivered or not retryable."""
-        self.outbox.done(parcel)
-        is_delivered = outcome.fate is Fate.DELIVERED
-        place = self._generation if parcel.record is None else ON_DISK
-        spans = parcel.batch.spans
+    def settle(self, queued: QueuedBatch, result: ExportResult) -> None:
+        """A batch has its fate: delivered, or given up."""
+        self._outbox.done(queued)
+        is_delivered = result.disposition is Disposition.DELIVERED
+        place = self._generation if queued.record is None else ON_DISK
+        spans = queued.batch.spans
         if is_delivered:
-            rejected = min(outcome.rejected, spans)
+            rejected = min(result.rejected, spans)
             self._ledger.reject(rejected, place)
             self._ledger.deliver(spans - rejected, place)
         else:
             self._ledger.drop(spans, DropReason.NOT_RETRYABLE, place)
-        if parcel.record is not None and self._spool is not None:
-            self._spool.settle(parcel.record, spans)
-        for flush in parcel.flushes:
-            flush.settle(parcel, is_delivered=is_delivered and not outcome.rejected)
+        if queued.record is not None and self._spool is not None:
+            self._spool.acknowledge(queued.record, spans)
+        for flush in queued.flushes:
+            flush.settle(queued, is_delivered=is_delivered and not result.rejected)
 
     def watch(self, flush: Flush, *, is_whole: bool) -> None:
         """Has a flush wait for everything in memory; what waits on disk makes it a failure.
@@ -147,32 +162,32 @@ class Backlog:
             flush: begins now.
             is_whole: False if something of it is lost already.
         """
-        self.outbox.forget_abandoned()
-        flush.begin(self.outbox.parcels, is_whole=is_whole and not self.has_spooled)
+        self._outbox.forget_abandoned()
+        flush.begin(self._outbox.batches, is_whole=is_whole and not self.has_spooled)
 
     def end(self) -> None:
         """The run is over: everything goes to the spool, what was on its way too, for nobody waits for it."""
         if self._spool is not None:
-            for parcel in self.outbox.parcels:
-                if not self._stow(parcel, self._spool):
+            for queued in self._outbox.batches:
+                if not self._spill(queued, self._spool):
                     break
             self._spool.pause()
-        for parcel in self.outbox.parcels:
-            for flush in parcel.flushes:
+        for queued in self._outbox.batches:
+            for flush in queued.flushes:
                 flush.fail()
 
-    def _stow(self, parcel: Parcel, spool: Spool) -> bool:
-        record = parcel.record
-        if record is not None and record.spans == parcel.batch.spans:
-            spool.give_back(record)
+    def _spill(self, queued: QueuedBatch, spool: Spool) -> bool:
+        record = queued.record
+        if record is not None and record.spans == queued.batch.spans:
+            spool.requeue(record)
         else:
-            written = spool.append(parcel.batch.payload, parcel.batch.spans, is_held=False)
+            written = spool.append(queued.batch.payload, queued.batch.spans, is_held=False)
             if written is None:
                 return False
             if record is not None:  # half of a record, which is now one of its own
-                spool.settle(record, parcel.batch.spans)
-            elif not self._ledger.spool(parcel.batch.spans, self._generation):
-                spool.settle(written, parcel.batch.spans)
-        for flush in parcel.flushes:
-            flush.settle(parcel, is_delivered=False)
+                spool.acknowledge(record, queued.batch.spans)
+            elif not self._ledger.spool(queued.batch.spans, self._generation):
+                spool.acknowledge(written, queued.batch.spans)
+        for flush in queued.flushes:
+            flush.settle(queued, is_delivered=False)
         return True

@@ -12,7 +12,7 @@ from .spool.segment import Record
 
 
 @dataclass(slots=True, eq=False)
-class Parcel:
+class QueuedBatch:
     """A batch on its way, and the flushes that wait for its fate."""
 
     batch: Batch
@@ -24,10 +24,10 @@ class Parcel:
 
 
 class Flush:
-    """Waits for parcels. Made and awaited by any thread; everything else belongs to the worker."""
+    """Waits for batches. Made and awaited by any thread; everything else belongs to the worker."""
 
     def __init__(self) -> None:
-        self._pending: set[Parcel] = set()
+        self._pending: set[QueuedBatch] = set()
         self._is_over = threading.Event()
         self._is_whole = True
         self.is_abandoned = False
@@ -39,32 +39,32 @@ class Flush:
         self.is_abandoned = True
         return is_over and self._is_whole
 
-    def begin(self, parcels: tuple[Parcel, ...], *, is_whole: bool) -> None:
+    def begin(self, batches: tuple[QueuedBatch, ...], *, is_whole: bool) -> None:
         """Waits for these; over at once if there are none.
 
         Args:
-            parcels: what has no fate yet.
+            batches: what has no fate yet.
             is_whole: False if there is more that nobody waits for.
         """
         self._is_whole &= is_whole
-        for parcel in parcels:
-            self.add(parcel)
-            parcel.flushes.append(self)
+        for queued in batches:
+            self.add(queued)
+            queued.flushes.append(self)
         self._finish_if_empty()
 
-    def add(self, parcel: Parcel) -> None:
+    def add(self, queued: QueuedBatch) -> None:
         """Waits for one more."""
-        self._pending.add(parcel)
+        self._pending.add(queued)
 
-    def settle(self, parcel: Parcel, *, is_delivered: bool) -> None:
+    def settle(self, queued: QueuedBatch, *, is_delivered: bool) -> None:
         """One has its fate."""
         self._is_whole &= is_delivered
-        self._pending.discard(parcel)
+        self._pending.discard(queued)
         self._finish_if_empty()
 
-    def replace(self, parcel: Parcel) -> None:
+    def replace(self, queued: QueuedBatch) -> None:
         """One was split; its halves were added."""
-        self._pending.discard(parcel)
+        self._pending.discard(queued)
 
     def fail(self) -> None:
         """Nothing more will be sent."""
@@ -77,7 +77,7 @@ class Flush:
 
 
 class Outbox:
-    """Parcels in the order in which they are sent. What is in flight still counts against the bound.
+    """Batches in the order in which they are sent. What is in flight still counts against the bound.
 
     Args:
         limit_bytes: of all payloads together.
@@ -85,8 +85,8 @@ class Outbox:
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
-        self._waiting: deque[Parcel] = deque()
-        self._in_flight: set[Parcel] = set()
+        self._waiting: deque[QueuedBatch] = deque()
+        self._in_flight: set[QueuedBatch] = set()
         self.size_bytes = 0
         """Payloads held, those in flight included; any thread may read it."""
 
@@ -95,44 +95,44 @@ class Outbox:
 
     @property
     def in_flight(self) -> int:
-        """Parcels that were taken and have not come back."""
+        """Batches that were taken and have not come back."""
         return len(self._in_flight)
 
     @property
-    def parcels(self) -> tuple[Parcel, ...]:
+    def batches(self) -> tuple[QueuedBatch, ...]:
         """Everything held."""
         return (*self._in_flight, *self._waiting)
 
-    def put(self, parcel: Parcel) -> bool:
-        """Adds a parcel at the end; False if it does not fit."""
-        if not self.fits(parcel.batch):
+    def put(self, queued: QueuedBatch) -> bool:
+        """Adds a batch at the end; False if it does not fit."""
+        if not self.fits(queued.batch):
             return False
-        self.size_bytes += len(parcel.batch.payload)
-        self._waiting.append(parcel)
+        self.size_bytes += len(queued.batch.payload)
+        self._waiting.append(queued)
         return True
 
-    def take(self) -> Parcel:
-        """The next parcel; it is in flight until `done`, `put_back` or `replace`."""
-        parcel = self._waiting.popleft()
-        self._in_flight.add(parcel)
-        return parcel
+    def take(self) -> QueuedBatch:
+        """The next batch; it is in flight until `done`, `requeue` or `replace`."""
+        queued = self._waiting.popleft()
+        self._in_flight.add(queued)
+        return queued
 
-    def put_back(self, parcel: Parcel) -> None:
+    def requeue(self, queued: QueuedBatch) -> None:
         """It is to be sent again, before all others."""
-        self._in_flight.remove(parcel)
-        self._waiting.appendleft(parcel)
+        self._in_flight.remove(queued)
+        self._waiting.appendleft(queued)
 
-    def replace(self, parcel: Parcel, halves: tuple[Batch, Batch]) -> None:
+    def replace(self, queued: QueuedBatch, halves: tuple[Batch, Batch]) -> None:
         """It is to be sent as two, before all others; whoever waits for it waits for both.
 
         They may be over the bound by what the second one repeats of resource and scope.
         """
-        self.done(parcel)
-        if parcel.record is not None:
-            parcel.record.parts += 1
+        self.done(queued)
+        if queued.record is not None:
+            queued.record.split()
         for half in reversed(halves):
             self.size_bytes += len(half.payload)
-            other = Parcel(half, parcel.ended_at_ns, parcel.record, list(parcel.flushes))
+            other = QueuedBatch(half, queued.ended_at_ns, queued.record, list(queued.flushes))
             for flush in other.flushes:
                 flush.add(other)
             self._waiting.appendleft(other)
@@ -141,29 +141,29 @@ class Outbox:
         """Whether there is room for one more."""
         return self.size_bytes + len(batch.payload) <= self._limit_bytes
 
-    def send(self, parcel: Parcel) -> None:
+    def mark_in_flight(self, queued: QueuedBatch) -> None:
         """It is in flight at once: it was never among those that wait, and may be over the bound."""
-        self.size_bytes += len(parcel.batch.payload)
-        self._in_flight.add(parcel)
+        self.size_bytes += len(queued.batch.payload)
+        self._in_flight.add(queued)
 
-    def restore(self, parcels: list[Parcel]) -> None:
+    def restore(self, batches: list[QueuedBatch]) -> None:
         """What `take_all` gave and nobody wanted waits again, before all others."""
-        self._waiting.extendleft(reversed(parcels))
-        self.size_bytes += sum(len(parcel.batch.payload) for parcel in parcels)
+        self._waiting.extendleft(reversed(batches))
+        self.size_bytes += sum(len(queued.batch.payload) for queued in batches)
 
-    def take_all(self) -> list[Parcel]:
-        """Every parcel that waits; they are the caller's from now on."""
-        parcels = list(self._waiting)
+    def take_all(self) -> list[QueuedBatch]:
+        """Every batch that waits; they are the caller's from now on."""
+        batches = list(self._waiting)
         self._waiting.clear()
-        self.size_bytes -= sum(len(parcel.batch.payload) for parcel in parcels)
-        return parcels
+        self.size_bytes -= sum(len(queued.batch.payload) for queued in batches)
+        return batches
 
     def forget_abandoned(self) -> None:
-        """Drops the flushes that nobody awaits any more: each that timed out would stay with its parcels."""
-        for parcel in self.parcels:
-            parcel.flushes = [flush for flush in parcel.flushes if not flush.is_abandoned]
+        """Drops the flushes that nobody awaits any more: each that timed out would stay with its batches."""
+        for queued in self.batches:
+            queued.flushes = [flush for flush in queued.flushes if not flush.is_abandoned]
 
-    def done(self, parcel: Parcel) -> None:
+    def done(self, queued: QueuedBatch) -> None:
         """It has its fate."""
-        self._in_flight.remove(parcel)
-        self.size_bytes -= len(parcel.batch.payload)
+        self._in_flight.remove(queued)
+        self.size_bytes -= len(queued.batch.payload)

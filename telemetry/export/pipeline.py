@@ -19,12 +19,13 @@ from opentelemetry.trace import TraceFlags
 
 from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
+from .attempt import Attempt
 from .breaker import BreakerSettings, CircuitBreaker
 from .ledger import Ledger
 from .otlp.transport import Transport, build_transport
 from .spool.spool import Spool, SpoolSettings, SpoolStatus, destination_folder
-from .status import SenderStatus, StatusBoard
-from .worker import Attempt, Batching, ExportWorker, Limits
+from .status import ExportStatus, StatusReading
+from .worker import Batching, ExportWorker, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class ExportPipeline(SpanProcessor):
 
     Args:
         config: where and how to send.
-        observe: told of each attempt, on the worker's thread.
+        on_attempt: called after each attempt, on the worker's thread.
         build: makes the transport; the one of the configuration by default.
         clock: monotonic seconds.
     """
@@ -56,7 +57,7 @@ class ExportPipeline(SpanProcessor):
         self,
         config: TelemetryConfig,
         *,
-        observe: Callable[[Attempt], None] = lambda _: None,
+        on_attempt: Callable[[Attempt], None] = lambda _: None,
         build: Callable[[TelemetryConfig], Transport] = build_transport,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,14 +72,14 @@ class ExportPipeline(SpanProcessor):
             is_write_ahead=config.spool_mode == "always",
         )
         self._batching = Batching(config.max_export_batch_size, config.schedule_delay_ms / 1000)
-        self._observe = observe
+        self._on_attempt = on_attempt
         self._build = build
         self._clock = clock
         self._lock = threading.RLock()
         self._run: Run | None = None
         self._is_stopped = False
         self._cannot_start = self._is_starting = False
-        self._board = StatusBoard("spans", self.ledger)
+        self._status = ExportStatus("spans", self.ledger)
         self._spool = self._make_spool()
         call_in_forked_child(self._reset_after_fork)
 
@@ -180,9 +181,9 @@ class ExportPipeline(SpanProcessor):
         return None if self._spool is None else self._spool.status
 
     @property
-    def status(self) -> SenderStatus:
+    def status(self) -> StatusReading:
         """How the latest attempts went."""
-        return self._board.status
+        return self._status.reading
 
     @property
     def buffered_bytes(self) -> int:
@@ -217,8 +218,8 @@ class ExportPipeline(SpanProcessor):
                 limits=self.limits,
                 batching=self._batching,
                 spool=self._spool,
-                board=self._board,
-                observe=self._observe,
+                status=self._status,
+                on_attempt=self._on_attempt,
                 clock=self._clock,
             )
             try:
@@ -246,7 +247,7 @@ class ExportPipeline(SpanProcessor):
             self._spool.forget_after_fork()
         self.ledger.reset_after_fork()
         self.breaker.reset_after_fork()
-        self._board = StatusBoard("spans", self.ledger)
+        self._status = ExportStatus("spans", self.ledger)
         self._spool = self._make_spool()
 
     def _make_spool(self) -> Spool | None:
@@ -266,11 +267,11 @@ class ExportPipeline(SpanProcessor):
             min_free_ratio=config.spool_min_free,
             fsync=config.spool_fsync,
         )
-        board = self._board
+        status = self._status
         return Spool(
             settings,
             self.ledger,
-            report=lambda trouble: board.tell_spool(trouble, self._clock()),
+            on_trouble=lambda trouble: status.record_spool_trouble(trouble, self._clock()),
             clock=self._clock,
         )
 

@@ -4,8 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from .ledger import Ledger
-from .otlp.answer import NO_OTLP
-from .otlp.response import Fate, Outcome
+from .otlp.response import NO_OTLP, Disposition, ExportResult
 
 logger = logging.getLogger(__name__)
 
@@ -13,7 +12,7 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class SenderStatus:
+class StatusReading:
     """The latest attempts' story; replaced as a whole, so any thread may read it."""
 
     last_success_at: float | None = None
@@ -24,14 +23,14 @@ class SenderStatus:
 
 @dataclass(slots=True)
 class _Trouble:
-    told_at: float
+    logged_at: float
     count_since: int = 0
 
 
-class StatusBoard:
+class ExportStatus:
     """Keeps the status and tells the log: one line a minute for each kind of fault, and one when it is over.
 
-    `tell` is for one thread at a time, the status for any.
+    `record` is for one thread at a time, `reading` for any.
 
     Args:
         what: is exported, for the log.
@@ -39,70 +38,70 @@ class StatusBoard:
     """
 
     def __init__(self, what: str, ledger: Ledger | None = None) -> None:
-        self.status = SenderStatus()
+        self.reading = StatusReading()
         self._what = what
         self._ledger = ledger
         self._troubles: dict[str, _Trouble] = {}
         self._failing_since: float | None = None
         self._dropped_before = 0
-        self._is_told = False
+        self._is_logged = False
 
-    def tell(self, outcome: Outcome, now: float) -> None:
-        """Notes an attempt's outcome."""
-        if outcome.fate is Fate.DELIVERED:
+    def record(self, result: ExportResult, now: float) -> None:
+        """Records an attempt's result."""
+        if result.disposition is Disposition.DELIVERED:
             if self._failing_since is not None:
-                self._tell_recovery(now - self._failing_since)
-            self._remark(outcome, now)
-            self.status = SenderStatus(last_success_at=now)
+                self._log_recovery(now - self._failing_since)
+            self._log_remark(result, now)
+            self.reading = StatusReading(last_success_at=now)
             return
         if self._failing_since is None:
             self._failing_since = now
             self._dropped_before = self._dropped()
-        self._is_told |= self._say(
-            outcome.kind, now, f"exporting {self._what} failed ({outcome.kind}): {outcome.detail}"
+        self._is_logged |= self._log(
+            result.kind, now, f"exporting {self._what} failed ({result.kind}): {result.detail}"
         )
-        self.status = SenderStatus(
-            last_success_at=self.status.last_success_at,
-            last_error=outcome.detail,
-            is_last_failure_permanent=outcome.fate is Fate.POISON,
+        self.reading = StatusReading(
+            last_success_at=self.reading.last_success_at,
+            last_error=result.detail,
+            is_last_failure_permanent=result.disposition is Disposition.PERMANENT,
         )
 
-    def tell_spool(self, trouble: str, now: float) -> None:
-        """Notes that the spool cannot do what it should."""
-        self._say("spool", now, f"the spool of unsent spans: {trouble}")
+    def record_spool_trouble(self, trouble: str, now: float) -> None:
+        """Records that the spool cannot do what it should."""
+        self._log("spool", now, f"the spool of unsent spans: {trouble}")
 
-    def tell_unencodable(self, span: str, now: float) -> None:
-        """Notes that a span could not be written, and is lost."""
-        self._say("unencodable", now, f"a span cannot be encoded, and is dropped: {span}")
+    def record_unencodable(self, span: str, now: float) -> None:
+        """Records that a span could not be written, and is lost."""
+        self._log("unencodable", now, f"a span cannot be encoded, and is dropped: {span}")
 
-    def _remark(self, outcome: Outcome, now: float) -> None:
+    def _log_remark(self, result: ExportResult, now: float) -> None:
         """Tells what a Collector that took a batch had to say."""
-        if outcome.kind == NO_OTLP:
+        if result.kind == NO_OTLP:
             if NO_OTLP not in self._troubles:  # a wrong endpoint does not mend itself: once is enough
-                self._say(NO_OTLP, now, f"a batch was taken, but {outcome.detail}")
-        elif outcome.detail or outcome.rejected:
-            why = outcome.detail or "no reason given"
-            line = f"a batch was taken, {outcome.rejected} of its {self._what} rejected: {why}"
-            self._say("rejected" if outcome.rejected else "remark", now, line)
+                self._log(NO_OTLP, now, f"a batch was taken, but {result.detail}")
+        elif result.detail or result.rejected:
+            why = result.detail or "no reason given"
+            line = f"a batch was taken, {result.rejected} of its {self._what} rejected: {why}"
+            self._log("rejected" if result.rejected else "remark", now, line)
 
-    def _say(self, kind: str, now: float, line: str) -> bool:
+    def _log(self, kind: str, now: float, line: str) -> bool:
         trouble = self._troubles.get(kind)
         if trouble is None:
             self._troubles[kind] = _Trouble(now)
             logger.warning("%s", line)
             return True
         trouble.count_since += 1
-        if now - trouble.told_at < _SECONDS_BETWEEN_LINES:
+        if now - trouble.logged_at < _SECONDS_BETWEEN_LINES:
             return False
-        logger.warning("%s (%d times in %.0f s)", line, trouble.count_since, now - trouble.told_at)
+        logger.warning("%s (%d times in %.0f s)", line, trouble.count_since, now - trouble.logged_at)
         self._troubles[kind] = _Trouble(now)
         return True
 
-    def _tell_recovery(self, seconds: float) -> None:
+    def _log_recovery(self, seconds: float) -> None:
         self._failing_since = None
-        if not self._is_told:
+        if not self._is_logged:
             return  # of a Collector that flaps, the beginnings are not told each time either
-        self._is_told = False
+        self._is_logged = False
         fates = ""
         if self._ledger is not None:
             reading, lost = self._ledger.read(), self._dropped() - self._dropped_before
@@ -112,7 +111,7 @@ class StatusBoard:
             self._what,
             seconds,
             fates,
-            self.status.last_error,
+            self.reading.last_error,
         )
 
     def _dropped(self) -> int:

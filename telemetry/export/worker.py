@@ -2,8 +2,8 @@
 
     request threads: offer -> queue -> worker: encode -> backlog -> permit -> pool: send -> worker: settle
 
-The queue's ends and the results of the pool are the only things that other threads touch; encoder, backlog
-with outbox and spool, back-off and flushes belong to the worker, so none of them needs a lock.
+Other threads touch the queue's ends and the results of the pool only. Encoder, backlog with outbox and spool,
+back-off and flushes belong to the worker, so none of them needs a lock.
 """
 
 import logging
@@ -13,30 +13,29 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from .attempt import attempt
+from .attempt import Attempt, attempt
 from .backlog import Backlog
+from .backoff import LONGEST_SECONDS, Backoff
 from .breaker import BreakerState, CircuitBreaker, Permit, Rejected
 from .ledger import DropReason, Ledger
-from .otlp.response import Fate, Outcome
+from .otlp.response import Disposition, ExportResult, no_answer
 from .otlp.spans import Encoder
 from .otlp.transport import Transport
-from .outbox import Flush, Outbox, Parcel
+from .outbox import Flush, QueuedBatch
 from .pool import SendPool
-from .reentrant_event import Wake
+from .reentrant_event import ReentrantEvent
 from .spool.spool import Spool
-from .status import StatusBoard
+from .status import ExportStatus
 
 logger = logging.getLogger(__name__)
 
-_FIRST_BACKOFF_SECONDS = 0.1
-_LONGEST_BACKOFF_SECONDS = 1.0
-_REST_SECONDS = 1.0
-_TELL_SECONDS = 60.0
+_PAUSE_SECONDS = 1.0
+_SECONDS_BETWEEN_LINES = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,19 +46,6 @@ class Batching:
     """Spans of a full batch."""
     delay_seconds: float
     """The longest that a span waits in the queue."""
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt to send a batch, as told to the observer."""
-
-    spans: int
-    payload_bytes: int
-    """Encoded, before compression."""
-    duration_seconds: float
-    outcome: Outcome
-    age_seconds: float
-    """From the end of its first span until the answer; of what lay on disk from when it was written there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +71,8 @@ class ExportWorker:
         limits: bounds.
         batching: when a batch is made.
         spool: what keeps batches on disk; None for none.
-        board: where the story of the latest attempts is told.
-        observe: told of each attempt, on the worker's thread.
+        status: keeps how the latest attempts went.
+        on_attempt: called after each attempt, on the worker's thread.
         clock: monotonic seconds.
         wall_clock: nanoseconds since 1970, as spans end.
         jitter: 0 to 1.
@@ -102,8 +88,8 @@ class ExportWorker:
         limits: Limits,
         batching: Batching,
         spool: Spool | None = None,
-        board: StatusBoard,
-        observe: Callable[[Attempt], None],
+        status: ExportStatus,
+        on_attempt: Callable[[Attempt], None],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], int] = time.time_ns,
         jitter: Callable[[], float] = random.random,
@@ -115,27 +101,27 @@ class ExportWorker:
         self._ledger = ledger
         self._generation = generation
         self._limits = limits
-        self._board = board
-        self._observe = observe
+        self._status = status
+        self._on_attempt = on_attempt
         self._clock = clock
         self._wall_clock = wall_clock
         self._jitter = jitter
         self._queue: deque[ReadableSpan] = deque()
-        self._results: deque[tuple[Parcel, Outcome, float]] = deque()
+        self._results: deque[tuple[QueuedBatch, ExportResult, float]] = deque()
         self._flushes: deque[Flush] = deque()
-        self._wake = Wake()
+        self._wake = ReentrantEvent()
         self._closing = threading.Event()
         self._give_up_at: float | None = None
-        self._outbox = Outbox(limits.buffer_bytes)
-        self._backlog = Backlog(self._outbox, spool, ledger, generation, is_write_ahead=limits.is_write_ahead)
-        self._is_closed = True
+        self._backlog = Backlog(
+            limits.buffer_bytes, spool, ledger, generation, is_write_ahead=limits.is_write_ahead
+        )
+        self._backoff = Backoff(clock, jitter)
+        self._breaker_closed = True
         self._encoder = Encoder()
         self._transport: Transport | None = None
         self._pool = SendPool(limits.in_flight, "telemetry-send")
         self._lost = self._lost_told = 0
         """Spans dropped before they were sent, and of how many a flush was told."""
-        self._failures = 0
-        self._hold_until = -math.inf
         self._ask_breaker_at = -math.inf
         self._due_at = -math.inf
         self._stumbled_at = -math.inf
@@ -158,7 +144,7 @@ class ExportWorker:
     @property
     def buffered_bytes(self) -> int:
         """Encoded batches held."""
-        return self._outbox.size_bytes
+        return self._backlog.size_bytes
 
     def offer(self, span: ReadableSpan) -> None:
         """Takes a sampled span that ended; full, it is dropped and counted. Never waits."""
@@ -167,18 +153,18 @@ class ExportWorker:
             return
         self._queue.append(span)
         if queued + 1 >= self.batching.size:
-            self._wake.ring()
+            self._wake.set()
 
     def rebatch(self, batching: Batching) -> None:
         """Makes batches so from now on, those that wait already included."""
         self.batching = batching
-        self._wake.ring()
+        self._wake.set()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far; True when all of it was delivered in time."""
         flush = Flush()
         self._flushes.append(flush)
-        self._wake.ring()
+        self._wake.set()
         if not self._thread.is_alive():
             flush.fail()
         return flush.wait(timeout_seconds)
@@ -187,7 +173,7 @@ class ExportWorker:
         """Sends what is left until then (on the clock), and ends."""
         self._give_up_at = give_up_at
         self._closing.set()
-        self._wake.ring()
+        self._wake.set()
 
     def join(self, timeout_seconds: float) -> None:
         """Waits for the end; what is under way after the time is abandoned."""
@@ -216,11 +202,11 @@ class ExportWorker:
     def _stumble(self, error: Exception) -> None:
         """Whatever it was, the next spans deserve another try; the present ones stay counted."""
         now = self._clock()
-        if now - self._stumbled_at > _TELL_SECONDS:
+        if now - self._stumbled_at > _SECONDS_BETWEEN_LINES:
             self._stumbled_at = now
             logger.error("the export worker stumbled, and goes on each second", exc_info=error)
         # It may come again at once, for ever: nobody's processor is to pay for that.
-        self._closing.wait(_REST_SECONDS)
+        self._closing.wait(_PAUSE_SECONDS)
 
     def _step(self) -> None:
         self._settle_results()
@@ -231,7 +217,7 @@ class ExportWorker:
         # Taken before the queue is: what had ended when they were asked for is in the queue by now.
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
         is_urgent = bool(flushes) or self._give_up_at is not None
-        self._fill_outbox(is_due=is_urgent or now >= self._due_at)
+        self._encode_queue(is_due=is_urgent or now >= self._due_at, spill=not self._breaker_closed)
         if now >= self._due_at:
             self._due_at = now + self.batching.delay_seconds
         if flushes:
@@ -240,12 +226,12 @@ class ExportWorker:
         self._dispatch()
 
     def _look_at_breaker(self, now: float) -> None:
-        is_closed = self._breaker.state in {BreakerState.CLOSED, BreakerState.DISABLED}
-        if is_closed and not self._is_closed:
+        breaker_closed = self._breaker.state in {BreakerState.CLOSED, BreakerState.DISABLED}
+        if breaker_closed and not self._breaker_closed:
             self._backlog.pace.begin(now, self._jitter())
-        self._is_closed = is_closed
-        if not is_closed:
-            self._backlog.stow()
+        self._breaker_closed = breaker_closed
+        if not breaker_closed:
+            self._backlog.spill()
 
     def _begin(self, flushes: list[Flush]) -> None:
         lost = self._lost + self._ledger.read().dropped.get(DropReason.QUEUE_FULL, 0)
@@ -253,8 +239,13 @@ class ExportWorker:
             self._backlog.watch(flush, is_whole=lost == self._lost_told)
         self._lost_told = lost
 
-    def _fill_outbox(self, *, is_due: bool) -> None:
-        """Encodes what is full, or everything that is due."""
+    def _encode_queue(self, *, is_due: bool, spill: bool) -> None:
+        """Encodes full batches, or everything that is due.
+
+        Args:
+            is_due: whether a batch that is not full is encoded too.
+            spill: whether it goes to the spool, where there is one.
+        """
         size = self.batching.size
         # What comes while this runs is left to the next round, or the outbox would never be looked at.
         for _ in range(0, len(self._queue), size):
@@ -265,15 +256,15 @@ class ExportWorker:
             self._ledger.drop(len(spans) - batch.spans, DropReason.UNENCODABLE, self._generation)
             self._lost += len(spans) - batch.spans
             if batch.spans < len(spans):
-                self._board.tell_unencodable(self._encoder.latest_unencodable, self._clock())
+                self._status.record_unencodable(self._encoder.latest_unencodable, self._clock())
             if batch.spans:
                 ended_at_ns = spans[0].end_time or self._wall_clock()
-                if not self._backlog.add(batch, ended_at_ns, is_closed=self._is_closed):
+                if not self._backlog.add(batch, ended_at_ns, spill=spill):
                     self._lost += batch.spans
                 self._backlog.pace.fresh(batch.spans, self._clock())
 
     def _dispatch(self) -> None:
-        while self._outbox.in_flight < self._limits.in_flight:
+        while self._backlog.in_flight < self._limits.in_flight:
             now = self._clock()
             if now < self._may_send_at():
                 return
@@ -281,27 +272,27 @@ class ExportWorker:
             if isinstance(permit, Rejected):
                 wait = permit.retry_after_seconds
                 # An answer of the probe under way ends this sooner.
-                self._ask_breaker_at = now + max(_LONGEST_BACKOFF_SECONDS if wait is None else wait, 0.01)
+                self._ask_breaker_at = now + max(LONGEST_SECONDS if wait is None else wait, 0.01)
                 return
             transport = self._connected(permit)
             if transport is None:
                 return
-            running = self._outbox.in_flight
-            parcel = self._backlog.next_fresh() or self._backlog.next_spooled(now)
-            if parcel is None:  # what the spool still had was too old, or did not check
+            running = self._backlog.in_flight
+            queued = self._backlog.next_fresh() or self._backlog.next_spooled(now)
+            if queued is None:  # what the spool still had was too old, or did not check
                 permit.ignore()
                 return
-            self._pool.submit(partial(self._send, transport, parcel, permit), running=running)
+            self._pool.submit(partial(self._send, transport, queued, permit), running=running)
 
     def _may_send_at(self) -> float:
-        """When the next parcel may be sent; infinite while there is none."""
-        at = max(self._hold_until, self._ask_breaker_at)
-        if self._outbox:
+        """When the next batch may be sent; infinite while there is none."""
+        at = max(self._backoff.until, self._ask_breaker_at)
+        if self._backlog.has_fresh:
             return at
         if self._give_up_at is not None or not self._backlog.has_spooled:
             return math.inf  # at the end what is on disk is left to the next process
         # The probe of an open breaker is one batch: it needs no pace.
-        return max(at, self._backlog.pace.next_at) if self._is_closed else at
+        return max(at, self._backlog.pace.next_at) if self._breaker_closed else at
 
     def _connected(self, permit: Permit) -> Transport | None:
         """The transport, made with the first batch; None, with the permit settled, if it cannot be made."""
@@ -310,56 +301,48 @@ class ExportWorker:
                 self._transport = self._build()
             except Exception as error:  # noqa: BLE001 - of a certificate, most likely: it may be mended
                 permit.failure()
-                outcome = Outcome(Fate.RETRY, "configuration", f"{type(error).__name__}: {error}")
-                self._board.tell(outcome, self._clock())
-                self._hold()
+                result = no_answer("configuration", f"{type(error).__name__}: {error}")
+                self._status.record(result, self._clock())
+                self._backoff.fail()
         return self._transport
 
-    def _send(self, transport: Transport, parcel: Parcel, permit: Permit) -> None:
+    def _send(self, transport: Transport, queued: QueuedBatch, permit: Permit) -> None:
         """On a thread of the pool: one attempt; never raises."""
         started = self._clock()
-        outcome = attempt(transport, parcel.batch.payload, permit, self._limits.attempt_seconds)
-        self._results.append((parcel, outcome, self._clock() - started))
-        self._wake.ring()
+        result = attempt(transport, queued.batch.payload, permit, self._limits.attempt_seconds)
+        self._results.append((queued, result, self._clock() - started))
+        self._wake.set()
 
     def _settle_results(self) -> None:
         while self._results:
-            parcel, outcome, duration_seconds = self._results.popleft()
-            if outcome.fate is Fate.SPLIT and parcel.batch.spans == 1:
-                outcome = replace(outcome, fate=Fate.POISON)  # it has no halves
-            self._board.tell(outcome, self._clock())
-            self._settle(parcel, outcome)
-            batch = parcel.batch
-            age_seconds = max(0.0, (self._wall_clock() - parcel.ended_at_ns) / 1e9)
-            self._observe(Attempt(batch.spans, len(batch.payload), duration_seconds, outcome, age_seconds))
+            queued, result, duration_seconds = self._results.popleft()
+            if queued.batch.spans == 1:
+                result = result.without_halves()
+            self._status.record(result, self._clock())
+            self._settle(queued, result)
+            batch = queued.batch
+            age_seconds = max(0.0, (self._wall_clock() - queued.ended_at_ns) / 1e9)
+            self._on_attempt(Attempt(batch.spans, len(batch.payload), duration_seconds, result, age_seconds))
 
-    def _settle(self, parcel: Parcel, outcome: Outcome) -> None:
-        if outcome.fate in {Fate.RETRY, Fate.THROTTLE}:
+    def _settle(self, queued: QueuedBatch, result: ExportResult) -> None:
+        if result.is_retryable:
             self._ask_breaker_at = -math.inf  # of a probe this was: it has settled
-            self._hold(outcome.retry_after_seconds or 0.0)
-            self._backlog.put_back(parcel)
+            self._backoff.fail(result.retry_after_seconds or 0.0)
+            self._backlog.requeue(queued)
             return
-        self._failures = 0
+        self._backoff.succeed()
         self._ask_breaker_at = -math.inf
-        if outcome.fate is Fate.SPLIT:
+        if result.disposition is Disposition.TOO_LARGE:
             try:
-                self._backlog.split(parcel)
+                self._backlog.split(queued)
             except ValueError:  # a spool's record that another version wrote
-                self._backlog.settle(parcel, replace(outcome, fate=Fate.POISON))
+                self._backlog.settle(queued, result.without_halves())
         else:
-            self._backlog.settle(parcel, outcome)
-
-    def _hold(self, at_least_seconds: float = 0.0) -> None:
-        """Sends nothing for a while, longer with each failure."""
-        longest = min(_FIRST_BACKOFF_SECONDS * math.pow(2, min(self._failures, 10)), _LONGEST_BACKOFF_SECONDS)
-        self._failures += 1
-        # Full jitter: many workers must not return at the same instant.
-        wait = max(at_least_seconds, self._jitter() * longest)
-        self._hold_until = max(self._hold_until, self._clock() + wait)
+            self._backlog.settle(queued, result)
 
     def _seconds_until_next(self) -> float:
         moments = [self._due_at]
-        if self._outbox.in_flight < self._limits.in_flight:
+        if self._backlog.in_flight < self._limits.in_flight:
             moments.append(self._may_send_at())
         if self._give_up_at is not None:
             moments.append(self._give_up_at)
@@ -370,20 +353,24 @@ class ExportWorker:
     def _is_over(self) -> bool:
         if self._give_up_at is None:
             return False
-        if not self._queue and not self._outbox and not self._outbox.in_flight and not self._results:
+        if (
+            not self._queue
+            and not self._backlog.has_fresh
+            and not self._backlog.in_flight
+            and not self._results
+        ):
             return True
         if self._clock() >= self._give_up_at:
             return True
         # Nothing is under way, and nothing may be sent before the time is over: no need to wait for that.
-        asleep_until = max(self._hold_until, self._ask_breaker_at)
-        return not self._outbox.in_flight and asleep_until >= self._give_up_at
+        asleep_until = max(self._backoff.until, self._ask_breaker_at)
+        return not self._backlog.in_flight and asleep_until >= self._give_up_at
 
     def _end(self) -> None:
         self._pool.close()
         try:
             self._settle_results()  # what was answered while this run ended is not sent again
-            self._is_closed = False  # what the queue still has goes to the spool too
-            self._fill_outbox(is_due=True)
+            self._encode_queue(is_due=True, spill=True)
             self._backlog.end()
         except Exception:
             logger.exception("the export worker stumbled at its end")

@@ -12,11 +12,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ..export.attempt import Attempt
 from ..export.breaker import BreakerState
 from ..export.ledger import DropReason
-from ..export.otlp.response import Fate
+from ..export.otlp.response import Disposition
 from ..export.pipeline import ExportPipeline
-from ..export.worker import Attempt
 from . import names
 
 LATENCY_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
@@ -116,10 +116,10 @@ class Metrics:
         self._export_duration.observe(attempt.duration_seconds)
         self._export_batch.observe(attempt.spans)
         self._export_bytes.inc(attempt.payload_bytes)
-        if attempt.outcome.fate is Fate.DELIVERED:
+        if attempt.result.disposition is Disposition.DELIVERED:
             self._export_age.observe(attempt.age_seconds)
         else:
-            self._export_failures.labels(attempt.outcome.kind).inc()
+            self._export_failures.labels(attempt.result.kind).inc()
 
 
 def collect_everything(registry: CollectorRegistry) -> Iterator[Metric]:

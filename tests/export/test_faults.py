@@ -48,7 +48,7 @@ from telemetry.config import TelemetryConfig
 from telemetry.export import pipeline as pipeline_module
 from telemetry.export.breaker import BreakerState, CircuitBreaker
 from telemetry.export.ledger import DropReason, Ledger
-from telemetry.export.otlp.response import Outcome
+from telemetry.export.otlp.response import ExportResult
 from telemetry.export.otlp.transport import Transport, build_transport
 from telemetry.export.pipeline import ExportPipeline
 from telemetry.export.worker import ExportWorker
@@ -78,7 +78,7 @@ class Sent:
 
     started: float
     ended: float
-    outcome: Outcome
+    outcome: ExportResult
 
 
 class Recording:
@@ -88,7 +88,7 @@ class Recording:
         self._transport = transport
         self._sent = sent
 
-    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
         """Passes it on."""
         started = time.monotonic()
         outcome = self._transport.send(payload, timeout_seconds)
@@ -148,7 +148,7 @@ class Rig:
     @property
     def failures(self) -> list[Sent]:
         """Attempts that did not deliver."""
-        return [each for each in self.attempts if each.outcome.fate.name != "DELIVERED"]
+        return [each for each in self.attempts if each.outcome.disposition.name != "DELIVERED"]
 
     @property
     def last_error(self) -> str:
@@ -1108,7 +1108,7 @@ class Raising:
         self._transport = transport
         self.is_broken = True
 
-    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
         """Raises what no transport should."""
         if self.is_broken:
             raise RuntimeError("a defect")

@@ -23,7 +23,7 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, Decision, Sampler, Samp
 from telemetry.config import TelemetryConfig
 from telemetry.export.breaker import BreakerState
 from telemetry.export.ledger import DropReason
-from telemetry.export.otlp.response import Fate, Outcome
+from telemetry.export.otlp.response import Disposition, ExportResult
 from telemetry.export.pipeline import ExportPipeline
 from telemetry.export.worker import Batching, ExportWorker
 
@@ -37,7 +37,7 @@ class Rig:
         defaults = {"endpoint": receiver.endpoint, "schedule_delay_ms": 20, "breaker_open_seconds": 0.05}
         self.attempts: list[Any] = []
         self.pipeline = ExportPipeline(
-            TelemetryConfig(**{**defaults, **settings}), observe=self.attempts.append
+            TelemetryConfig(**{**defaults, **settings}), on_attempt=self.attempts.append
         )
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(self.pipeline)
@@ -187,7 +187,7 @@ def test_slow_collector_gets_several_exports_at_once(
     rig = make_rig(max_export_batch_size=1, exporter_timeout_seconds=20, export_timeout_ms=20_000)
     rig.end_spans(20)
     until("four exports under way", lambda: receiver.calls == 4)
-    assert rig.pipeline._run.worker._outbox.in_flight == 4
+    assert rig.pipeline._run.worker._backlog._outbox.in_flight == 4
     release.set()
     until("20 spans delivered", lambda: rig.ledger.delivered == 20)
     assert sorted(receiver.names) == ["work"] * 20
@@ -227,11 +227,11 @@ class Raising:
     def __init__(self) -> None:
         self.is_broken = True
 
-    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
         """Raises what no transport should."""
         if self.is_broken:
             raise RuntimeError("a defect")
-        return Outcome(Fate.DELIVERED)
+        return ExportResult(Disposition.DELIVERED)
 
     def close(self) -> None:
         """Nothing to free."""
@@ -388,7 +388,7 @@ def test_permanent_refusal_drops_the_batch_and_never_trips(
     until("8 spans dropped", lambda: rig.ledger.dropped == {DropReason.NOT_RETRYABLE: 8})
     assert rig.pipeline.breaker.state is BreakerState.CLOSED
     assert rig.pipeline.status.is_last_failure_permanent
-    assert rig.attempts[-1].outcome.kind == code.name.lower()
+    assert rig.attempts[-1].result.kind == code.name.lower()
 
 
 def test_failures_are_told_once_and_the_exporters_own_lines_are_not(
@@ -706,8 +706,8 @@ def test_flushes_that_timed_out_leave_nothing_behind(make_rig: Callable[..., Rig
         rig.pipeline.force_flush(1)
     run = rig.pipeline._run
     assert run is not None
-    assert sum(len(parcel.flushes) for parcel in run.worker._outbox.parcels) <= 2 * len(
-        run.worker._outbox.parcels
+    assert sum(len(queued.flushes) for queued in run.worker._backlog._outbox.batches) <= 2 * len(
+        run.worker._backlog._outbox.batches
     )
 
 

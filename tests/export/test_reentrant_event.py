@@ -3,17 +3,17 @@
 import threading
 import time
 
-from telemetry.export.reentrant_event import Wake
+from telemetry.export.reentrant_event import ReentrantEvent
 
 
 def test_ring_ends_the_present_wait_and_the_next_one_once() -> None:
     """However often it was rung before."""
-    wake = Wake()
+    wake = ReentrantEvent()
     started = time.monotonic()
-    wake.ring()
-    wake.ring()
+    wake.set()
+    wake.set()
     wake.wait(30)
-    timer = threading.Timer(0.05, wake.ring)
+    timer = threading.Timer(0.05, wake.set)
     wake.clear()
     timer.start()
     wake.wait(30)
@@ -24,14 +24,14 @@ def test_ring_ends_the_present_wait_and_the_next_one_once() -> None:
 
 def test_no_ring_is_lost_to_a_clear() -> None:
     """Whoever rings after the last clear is heard, whatever the threads' turns."""
-    wake, done = Wake(), threading.Event()
+    wake, done = ReentrantEvent(), threading.Event()
     seen = noted = 0
 
     def ring() -> None:
         nonlocal noted
         for _ in range(20_000):
             noted += 1
-            wake.ring()
+            wake.set()
         done.set()
 
     thread = threading.Thread(target=ring)
@@ -49,7 +49,7 @@ def test_no_ring_is_lost_to_a_clear() -> None:
 
 def test_times_that_are_none_are_none() -> None:
     """Past ones end at once; endless ones are no error."""
-    wake = Wake()
+    wake = ReentrantEvent()
     wake.wait(-1)
-    wake.ring()
+    wake.set()
     wake.wait(float("inf"))

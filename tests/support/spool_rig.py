@@ -23,7 +23,7 @@ class Rig:
         self.spool = Spool(
             SpoolSettings(folder=folder, **{**defaults, **settings}),
             self.ledger,
-            report=self.told.append,
+            on_trouble=self.told.append,
             clock=lambda: self.now,
             wall_clock=lambda: int(self.wall_seconds * 1e9),
         )
@@ -47,7 +47,7 @@ class Rig:
             return None
         record, payload = found
         self.ledger.deliver(record.spans, ON_DISK)
-        self.spool.settle(record, record.spans)
+        self.spool.acknowledge(record, record.spans)
         return payload
 
     def take_all(self) -> list[bytes]:

@@ -1,24 +1,26 @@
 """OTLP over gRPC: bytes to the wire and an outcome back, within one deadline."""
 
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
 
 from ...fork import call_around_fork
-from .answer import LONGEST_ANSWER_BYTES, escaped, from_accepted
-from .response import Fate, Outcome, from_grpc
+from .response import (
+    LONGEST_RESPONSE_BYTES,
+    Disposition,
+    ExportResult,
+    from_accepted,
+    from_grpc_error,
+    no_answer,
+)
 
 TRACES_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 METRICS_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _OPTIONS = (
-    ("grpc.max_receive_message_length", LONGEST_ANSWER_BYTES),
+    ("grpc.max_receive_message_length", LONGEST_RESPONSE_BYTES),
     ("grpc.enable_retries", 0),  # each attempt is a call of the breaker, so none may be hidden
     # Two channels to one address would else share a connection, and with it a dead one.
     ("grpc.use_local_subchannel_pool", 1),
@@ -27,11 +29,10 @@ _OPTIONS = (
 )
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _LONGEST_FORK_WAIT_SECONDS = 0.25
-_DETAILS_KEY = "grpc-status-details-bin"
 
 
 @dataclass(slots=True, eq=False)
-class _Line:
+class _TrackedChannel:
     """A channel, and how many exports are under way on it."""
 
     channel: grpc.Channel
@@ -71,15 +72,15 @@ class GrpcTransport:
         self._headers = tuple(headers.items())
         self._compression = grpc.Compression.Gzip if is_compressed else grpc.Compression.NoCompression
         self._lock = threading.Lock()
-        self._line: _Line | None = None
-        self._lines: set[_Line] = set()
+        self._current: _TrackedChannel | None = None
+        self._channels: set[_TrackedChannel] = set()
         self._is_closed = False
         self._gate = threading.Condition()
         self._calls = 0
         self._is_forking = False
         call_around_fork(before=self._hold_calls, in_parent=self._release_calls)
 
-    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
         """Sends one request; never raises.
 
         Args:
@@ -88,7 +89,7 @@ class GrpcTransport:
         """
         with self._gate:
             if not self._gate.wait_for(lambda: not self._is_forking, timeout_seconds):
-                return Outcome(Fate.THROTTLE, "fork", "the process was forking")
+                return ExportResult(Disposition.THROTTLED, "fork", "the process was forking")
             self._calls += 1
         try:
             return self._send(payload, timeout_seconds)
@@ -97,51 +98,53 @@ class GrpcTransport:
                 self._calls -= 1
                 self._gate.notify_all()
 
-    def _send(self, payload: bytes, timeout_seconds: float) -> Outcome:
-        line = self._enter()
-        if line is None:
-            return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
+    def _send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
+        tracked = self._enter()
+        if tracked is None:
+            return no_answer("closed", "the exporter was shut down")
         is_broken = False
         try:
-            export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = line.channel.unary_unary(self._method)
+            export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = tracked.channel.unary_unary(self._method)
             answer = export(
                 payload, timeout=timeout_seconds, metadata=self._headers, compression=self._compression
             )
         except grpc.RpcError as error:
             if self._is_forking:
-                return Outcome(Fate.THROTTLE, "fork", "the process forked while the Collector did not answer")
+                return ExportResult(
+                    Disposition.THROTTLED, "fork", "the process forked while the Collector did not answer"
+                )
             call = cast("grpc.Call", error)  # what a failed call raises is both
             is_broken = call.code() in _BROKEN
-            return _classify(call, len(payload))
+            return from_grpc_error(call, len(payload))
         except ValueError:  # closed by another thread meanwhile
             if self._is_forking:
-                return Outcome(Fate.THROTTLE, "fork", "the process forked meanwhile")
-            return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
+                return ExportResult(Disposition.THROTTLED, "fork", "the process forked meanwhile")
+            return no_answer("closed", "the exporter was shut down")
         finally:
-            self._leave(line, is_broken=is_broken)
+            self._leave(tracked, is_broken=is_broken)
         return from_accepted(answer)
 
     def close(self) -> None:
         """Gives up what is under way and frees the connections."""
         with self._lock:
             self._is_closed = True
-            lines, self._lines, self._line = self._lines, set(), None
-        for line in lines:
-            line.channel.close()
+            channels, self._channels, self._current = self._channels, set(), None
+        for tracked in channels:
+            tracked.channel.close()
 
-    def _enter(self) -> _Line | None:
+    def _enter(self) -> _TrackedChannel | None:
         with self._lock:
             if self._is_closed:
                 return None
-            if self._line is None:
-                self._line = _Line(
+            if self._current is None:
+                self._current = _TrackedChannel(
                     grpc.insecure_channel(self._target, options=_OPTIONS)
                     if self._credentials is None
                     else grpc.secure_channel(self._target, self._credentials, options=_OPTIONS)
                 )
-                self._lines.add(self._line)
-            self._line.exports += 1
-            return self._line
+                self._channels.add(self._current)
+            self._current.exports += 1
+            return self._current
 
     def _hold_calls(self) -> None:
         with self._gate:
@@ -149,9 +152,9 @@ class GrpcTransport:
             if self._gate.wait_for(lambda: not self._calls, _LONGEST_FORK_WAIT_SECONDS):
                 return
         with self._lock:
-            lines, self._line = tuple(self._lines), None
-        for line in lines:  # each is forgotten by the last to leave it
-            line.channel.close()
+            channels, self._current = tuple(self._channels), None
+        for tracked in channels:  # each is forgotten by the last to leave it
+            tracked.channel.close()
         with self._gate:
             self._gate.wait_for(lambda: not self._calls, _LONGEST_FORK_WAIT_SECONDS)
 
@@ -160,35 +163,13 @@ class GrpcTransport:
             self._is_forking = False
             self._gate.notify_all()
 
-    def _leave(self, line: _Line, *, is_broken: bool) -> None:
-        """The last to leave a line that was given up closes it: to others it may still bring an answer."""
+    def _leave(self, tracked: _TrackedChannel, *, is_broken: bool) -> None:
+        """The last to leave a channel that was given up closes it: to others it may still bring an answer."""
         with self._lock:
-            line.exports -= 1
-            if is_broken and self._line is line:
-                self._line = None
-            is_over = self._line is not line and not line.exports
-            self._lines -= {line} if is_over else set()
+            tracked.exports -= 1
+            if is_broken and self._current is tracked:
+                self._current = None
+            is_over = self._current is not tracked and not tracked.exports
+            self._channels -= {tracked} if is_over else set()
         if is_over:
-            line.channel.close()
-
-
-def _classify(call: grpc.Call, payload_bytes: int) -> Outcome:
-    return from_grpc(
-        call.code(),
-        escaped(call.details() or ""),
-        retry_after_seconds=_retry_info_seconds(call),
-        payload_bytes=payload_bytes,
-    )
-
-
-def _retry_info_seconds(call: grpc.Call) -> float | None:
-    """RetryInfo, as servers send it: within the status details of the trailing metadata."""
-    metadata: Iterable[tuple[str, Any]] = call.trailing_metadata() or ()
-    info = RetryInfo()
-    for value in (value for key, value in metadata if key == _DETAILS_KEY):
-        with suppress(DecodeError):
-            for detail in Status.FromString(value).details:
-                if detail.Unpack(info):
-                    seconds: float = info.retry_delay.seconds + info.retry_delay.nanos / 1e9
-                    return max(0.0, seconds)
-    return None
+            tracked.channel.close()

@@ -13,19 +13,13 @@ import time
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from .answer import LONGEST_ANSWER_BYTES, escaped, from_accepted, suspected
-from .response import Fate, Outcome, from_http
+from .response import LONGEST_RESPONSE_BYTES, PROTOBUF, ExportResult, from_http_response, no_answer
 
-_PROTOBUF = "application/x-protobuf"
 _GZIP_LEVEL = 1
 """Four times cheaper than Python's default of 9, for 3.5 % more bytes."""
-_MULTIPLE_CHOICES, _BAD_REQUEST = 300, 400
-_DETAIL_CHARACTERS = 200
 _CONNECT_SECONDS = 2.0
 """However long an export may take: one lost SYN is forgiven, a black hole left."""
 
@@ -101,7 +95,7 @@ class HttpTransport:
         self._context = context
         if context is not None:
             context.sslsocket_class = _TlsSocket
-        self._headers = {"Content-Type": _PROTOBUF, **headers}
+        self._headers = {"Content-Type": PROTOBUF, **headers}
         if is_compressed:
             self._headers["Content-Encoding"] = "gzip"
         self._is_compressed = is_compressed
@@ -110,7 +104,7 @@ class HttpTransport:
         self._busy: set[http.client.HTTPConnection] = set()
         self._is_closed = False
 
-    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
         """Sends one request; never raises.
 
         Args:
@@ -122,16 +116,16 @@ class HttpTransport:
         try:
             return self._exchange(body, deadline)
         except TimeoutError:
-            return Outcome(Fate.RETRY, "timeout", f"no whole answer within {timeout_seconds:g} s")
+            return no_answer("timeout", f"no whole answer within {timeout_seconds:g} s")
         except socket.gaierror as error:
-            return Outcome(Fate.RETRY, "dns", f"{self._host} cannot be resolved: {error}")
+            return no_answer("dns", f"{self._host} cannot be resolved: {error}")
         except ssl.SSLError as error:
-            return Outcome(Fate.RETRY, "tls", f"TLS with {self._host}:{self._port} failed: {error}")
+            return no_answer("tls", f"TLS with {self._host}:{self._port} failed: {error}")
         except OSError as error:
-            return Outcome(Fate.RETRY, "connection", f"{self._host}:{self._port}: {error}")
+            return no_answer("connection", f"{self._host}:{self._port}: {error}")
         except http.client.HTTPException as error:
             what = f"{self._host}:{self._port} does not speak HTTP/1.1 ({type(error).__name__})"
-            return Outcome(Fate.RETRY, "protocol", f"{what}: is it the port of another protocol?")
+            return no_answer("protocol", f"{what}: is it the port of another protocol?")
 
     def close(self) -> None:
         """Gives up what is under way and frees the connections."""
@@ -150,10 +144,10 @@ class HttpTransport:
         for connection in idle:
             connection.close()
 
-    def _exchange(self, body: bytes, deadline: _Deadline) -> Outcome:
+    def _exchange(self, body: bytes, deadline: _Deadline) -> ExportResult:
         with self._lock:
             if self._is_closed:
-                return Outcome(Fate.RETRY, "closed", "the exporter was shut down")
+                return no_answer("closed", "the exporter was shut down")
             kept = self._idle.pop() if self._idle else None
         if kept is not None:
             try:
@@ -166,7 +160,7 @@ class HttpTransport:
 
     def _exchange_over(
         self, connection: http.client.HTTPConnection, body: bytes, deadline: _Deadline
-    ) -> Outcome:
+    ) -> ExportResult:
         cast("_PlainSocket | _TlsSocket", connection.sock).deadline = deadline
         with self._lock:
             self._busy.add(connection)
@@ -187,11 +181,7 @@ class HttpTransport:
                     self._idle.append(connection)
             if not is_kept:
                 connection.close()
-        if answer is None:
-            return Outcome(
-                Fate.POISON, "answer_too_large", f"an answer of more than {LONGEST_ANSWER_BYTES} bytes"
-            )
-        return _classify(response, answer)
+        return from_http_response(response, answer)
 
     def _connect(self, deadline: _Deadline) -> socket.socket:
         failure: OSError | None = None
@@ -257,43 +247,11 @@ def _request(
 
 def _read(response: http.client.HTTPResponse) -> bytes | None:
     """The answer's body; None when it is too long, unpacked too."""
-    body = response.read(LONGEST_ANSWER_BYTES + 1)
+    body = response.read(LONGEST_RESPONSE_BYTES + 1)
     if response.headers.get("Content-Encoding", "").lower() == "gzip":
         # Not asked for, but seen; and a few KB can unpack to gigabytes.
         try:
-            body = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, LONGEST_ANSWER_BYTES + 1)
+            body = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, LONGEST_RESPONSE_BYTES + 1)
         except zlib.error:
             return b""
-    return body if len(body) <= LONGEST_ANSWER_BYTES else None
-
-
-def _classify(response: http.client.HTTPResponse, body: bytes) -> Outcome:
-    if response.status < _MULTIPLE_CHOICES:
-        kind = response.headers.get_content_type()
-        if body and kind != _PROTOBUF:
-            return suspected(f"{escaped(kind)}, no OTLP")
-        return from_accepted(body)
-    text = body[:_DETAIL_CHARACTERS].decode(errors="replace").strip()
-    location = response.headers.get("Location") if response.status < _BAD_REQUEST else None
-    return from_http(
-        response.status,
-        escaped(f"{response.reason} {text}".strip()),
-        retry_after_seconds=_retry_after_seconds(response.headers.get("Retry-After")),
-        location=None if location is None else escaped(location[:_DETAIL_CHARACTERS]),
-    )
-
-
-def _retry_after_seconds(value: str | None) -> float | None:
-    """`Retry-After` in both its forms, seconds and a date (RFC 9110, 10.2.3); None for nonsense."""
-    if value is None:
-        return None
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        at = parsedate_to_datetime(value)
-        # Without a zone it is of HTTP's oldest form, which means UTC.
-        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    # A date is the one thing that only the wall clock can be asked about.
-    return max(0.0, (at - datetime.now(UTC)).total_seconds())
+    return body if len(body) <= LONGEST_RESPONSE_BYTES else None

@@ -14,13 +14,13 @@ from ...config import TelemetryConfig
 from ...settings.endpoint import grpc_target
 from .grpc import METRICS_METHOD, TRACES_METHOD, GrpcTransport
 from .http import HttpTransport
-from .response import Fate, Outcome
+from .response import Disposition, ExportResult
 
 
 class Transport(Protocol):
     """What the sender sends through. Thread-safe."""
 
-    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
         """Sends one encoded request within one deadline; never raises."""
         ...
 
@@ -32,13 +32,13 @@ class Transport(Protocol):
 class ConsoleTransport:
     """Prints requests as OTLP JSON (`OTEL_TRACES_EXPORTER=console`)."""
 
-    def send(self, payload: bytes, timeout_seconds: float) -> Outcome:  # noqa: ARG002 - a terminal has no deadline
+    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:  # noqa: ARG002 - a terminal has no deadline
         """Prints one request."""
         try:
             sys.stdout.write(MessageToJson(ExportTraceServiceRequest.FromString(payload)) + "\n")
         except (OSError, ValueError) as error:  # the stream is closed
-            return Outcome(Fate.POISON, "console", str(error))
-        return Outcome(Fate.DELIVERED)
+            return ExportResult(Disposition.PERMANENT, "console", str(error))
+        return ExportResult(Disposition.DELIVERED)
 
     def close(self) -> None:
         """Nothing is held."""

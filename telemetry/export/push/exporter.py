@@ -10,7 +10,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from ...fork import call_in_forked_child
 from ..attempt import attempt
 from ..breaker import CircuitBreaker, Rejected
-from ..otlp.response import Fate, Outcome
+from ..otlp.response import ExportResult, no_answer
 from ..otlp.transport import Transport
 
 
@@ -24,7 +24,7 @@ class OtlpMetricExporter(MetricExporter):
         build: makes the transport, with the first push.
         breaker: the spans' own where both go to one server: one that is down is found out once.
         attempt_seconds: the deadline of a push.
-        tell: told of each outcome.
+        on_result: called with each result.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class OtlpMetricExporter(MetricExporter):
         breaker: CircuitBreaker,
         *,
         attempt_seconds: float,
-        tell: Callable[[Outcome], None],
+        on_result: Callable[[ExportResult], None],
     ) -> None:
         super().__init__()
         self.is_sent = True
@@ -41,7 +41,7 @@ class OtlpMetricExporter(MetricExporter):
         self._build = build
         self._breaker = breaker
         self._attempt_seconds = attempt_seconds
-        self._tell = tell
+        self._on_result = on_result
         self._lock = threading.Lock()
         self._transport: Transport | None = None
         call_in_forked_child(self._reset_after_fork)
@@ -53,10 +53,10 @@ class OtlpMetricExporter(MetricExporter):
         **_: Any,
     ) -> MetricExportResult:
         """Pushes once; never raises for a Collector."""
-        outcome = self._push(metrics_data, min(self._attempt_seconds, timeout_millis / 1000))
-        self.is_sent = outcome is not None and outcome.fate is Fate.DELIVERED and not outcome.rejected
-        if outcome is not None:
-            self._tell(outcome)
+        result = self._push(metrics_data, min(self._attempt_seconds, timeout_millis / 1000))
+        self.is_sent = result is not None and result.is_full_success
+        if result is not None:
+            self._on_result(result)
         return MetricExportResult.SUCCESS if self.is_sent else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002 - the reader collects and exports
@@ -70,8 +70,8 @@ class OtlpMetricExporter(MetricExporter):
         if transport is not None:
             transport.close()
 
-    def _push(self, metrics_data: MetricsData, seconds: float) -> Outcome | None:
-        """The outcome; None if the breaker let nothing through."""
+    def _push(self, metrics_data: MetricsData, seconds: float) -> ExportResult | None:
+        """The result; None if the breaker let nothing through."""
         payload = encode_metrics(metrics_data).SerializeToString()
         permit = self._breaker.acquire()
         if isinstance(permit, Rejected):
@@ -83,7 +83,7 @@ class OtlpMetricExporter(MetricExporter):
                 transport = self._transport
         except Exception as error:  # noqa: BLE001 - of a certificate, most likely: it may be mended
             permit.failure()
-            return Outcome(Fate.RETRY, "configuration", f"{type(error).__name__}: {error}")
+            return no_answer("configuration", f"{type(error).__name__}: {error}")
         return attempt(transport, payload, permit, seconds)
 
     def _reset_after_fork(self) -> None:

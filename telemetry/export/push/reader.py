@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader, MetricsData
 
 from ...fork import call_in_forked_child
-from ..otlp.response import Fate, Outcome
+from ..otlp.response import ExportResult, no_answer
 from .exporter import OtlpMetricExporter
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class PushRun:
     is_over: bool = False
 
 
-class MetricPusher(MetricReader):
+class PushMetricReader(MetricReader):
     """Collects and pushes while it is started, and can be started again. Thread-safe; never raises.
 
     The SDK's own periodic reader waits without limit for a push under way, raises what a callback of the
@@ -42,7 +42,7 @@ class MetricPusher(MetricReader):
         exporter: what sends; closed when the last run has ended.
         interval_seconds: between two pushes.
         timeout_seconds: the longest that one of these may take, collecting included.
-        tell: told when the metrics cannot be collected.
+        on_failure: called when the metrics cannot be collected.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class MetricPusher(MetricReader):
         *,
         interval_seconds: float,
         timeout_seconds: float,
-        tell: Callable[[Outcome], None],
+        on_failure: Callable[[ExportResult], None],
     ) -> None:
         super().__init__()
         self._exporter = exporter
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
-        self._tell = tell
+        self._on_failure = on_failure
         self._run: PushRun | None = None
         self._is_told = False
         self._cannot_start = False
@@ -172,7 +172,7 @@ class MetricPusher(MetricReader):
             push.is_sent = False
             logger.debug("collecting metrics raised", exc_info=True)
             kind = type(error).__name__
-            self._tell(Outcome(Fate.RETRY, "collection", f"they could not be collected in time: {kind}"))
+            self._on_failure(no_answer("collection", f"they could not be collected in time: {kind}"))
         finally:
             self._present = None
 

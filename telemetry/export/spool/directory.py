@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from .lock import PART, Claim
+from .lock import PART, DirectoryLock
 from .segment import SUFFIX
 
 _QUARANTINE = "quarantine"
@@ -12,7 +12,7 @@ _MOST_QUARANTINED = 8
 """Damaged files kept to be looked at, of all processes together."""
 
 
-class Folder:
+class SpoolDirectory:
     """Where segments are made, found and put away. For one thread.
 
     Args:
@@ -23,8 +23,8 @@ class Folder:
         self.path = path
         self.free_bytes = self.disk_bytes = 0
         """Of the disk, when it was last measured."""
-        self._own: Claim | None = None
-        self._inherited: list[Claim] = []
+        self._own: DirectoryLock | None = None
+        self._inherited: list[DirectoryLock] = []
         self._number = 0
 
     @property
@@ -46,7 +46,7 @@ class Folder:
         removed, self._own = self._own, None
         if removed is not None:
             removed.release()
-        self._own = Claim.make(self.path)
+        self._own = DirectoryLock.make(self.path)
         self.measure_disk()
 
     def next_file(self) -> Path:
@@ -72,7 +72,7 @@ class Folder:
             if part in held or not PART.fullmatch(part.name):
                 continue
             with suppress(OSError):  # it is being made or removed, or belongs to another user
-                claim = Claim.take(part)
+                claim = DirectoryLock.take(part)
                 if claim is not None:
                     self._inherited.append(claim)
                     files = sorted(part.glob(f"*{SUFFIX}"))
@@ -119,10 +119,10 @@ class Folder:
         for claim in self._claims():
             claim.forget_after_fork()
 
-    def _claims(self) -> tuple[Claim, ...]:
+    def _claims(self) -> tuple[DirectoryLock, ...]:
         return (*self._inherited, *([] if self._own is None else [self._own]))
 
 
-def _remove(claim: Claim) -> None:
+def _remove(claim: DirectoryLock) -> None:
     with suppress(OSError):  # somebody looks into it, or it holds what could not be read
         claim.remove()

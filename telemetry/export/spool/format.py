@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 _MAGIC = b"\xf5SPL"
 """No UTF-8 text contains its first byte."""
-_LIVE, _SETTLED = 0xFF, 0x00
+_LIVE, _ACKNOWLEDGED = 0xFF, 0x00
 _STATE_AT = 4
 _VERSION = 1
 TRACES = 1
@@ -23,14 +23,14 @@ TRACES = 1
 _HEADER = struct.Struct("<4sBBBxIIQI")
 _CHECKSUM = struct.Struct("<I")
 HEADER_BYTES = _HEADER.size + _CHECKSUM.size
-SETTLED = bytes([_SETTLED])
+ACKNOWLEDGED = bytes([_ACKNOWLEDGED])
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
     """What a record says of itself; its checksum was right."""
 
-    is_settled: bool
+    is_acknowledged: bool
     spans: int
     payload_bytes: int
     written_at_ns: int
@@ -55,7 +55,7 @@ def pack(payload: bytes, spans: int, written_at_ns: int) -> bytes:
 
 
 def state_offset(record_offset: int) -> int:
-    """Where `SETTLED` is written when the batch has its fate."""
+    """Where `ACKNOWLEDGED` is written when the batch has its fate."""
     return record_offset + _STATE_AT
 
 
@@ -71,7 +71,7 @@ def read_header(buffer: bytes, offset: int = 0) -> Header | None:
         return None
     if signal != TRACES or version != _VERSION:
         return None
-    return Header(state == _SETTLED, spans, size, written_at_ns, payload_checksum)
+    return Header(state == _ACKNOWLEDGED, spans, size, written_at_ns, payload_checksum)
 
 
 def find_header(buffer: bytes, start: int) -> int | None:

@@ -25,7 +25,7 @@ PART = re.compile(r"\d+-[0-9a-f]{8}")
 _TRIES = 20
 
 
-class Claim:
+class DirectoryLock:
     """A folder held by its lock. For one thread."""
 
     def __init__(self, folder: Path, descriptor: int) -> None:

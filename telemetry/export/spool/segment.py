@@ -6,7 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .format import HEADER_BYTES, SETTLED, Header, find_header, pack, read_header, state_offset
+from .format import ACKNOWLEDGED, HEADER_BYTES, Header, find_header, pack, read_header, state_offset
 
 SUFFIX = ".seg"
 
@@ -22,6 +22,10 @@ class Record:
     """On the wall clock."""
     parts: int = 1
     """Batches it was split into that have no fate yet."""
+
+    def split(self) -> None:
+        """One of its batches is sent as two."""
+        self.parts += 1
 
 
 class Segment:
@@ -45,7 +49,7 @@ class Segment:
         self.counted: dict[int, int] = {}
         """Spans of held records that have their fate already, by offset: the other halves have none."""
         self._unmarked: set[int] = set()
-        """Settled records whose mark could not be written yet: never sent again by this process."""
+        """Acknowledged records whose mark could not be written yet: never sent again by this process."""
         self._descriptor: int | None = None
         self._position = 0
 
@@ -110,7 +114,7 @@ class Segment:
             if end > len(content):
                 self.size = offset
                 break
-            if not header.is_settled:
+            if not header.is_acknowledged:
                 if header.fits(content[offset + HEADER_BYTES : end]):
                     self._count(header.spans, header.written_at_ns)
                 else:
@@ -139,8 +143,8 @@ class Segment:
                     self._position = self.size if following is None else offset + following
                     continue
                 self._position = offset + header.record_bytes
-                is_settled = header.is_settled or offset in self._unmarked
-                if not is_settled and offset not in self.held:
+                is_acknowledged = header.is_acknowledged or offset in self._unmarked
+                if not is_acknowledged and offset not in self.held:
                     payload = os.pread(descriptor, header.payload_bytes, offset + HEADER_BYTES)
                     return header, offset, payload
         return None
@@ -157,7 +161,7 @@ class Segment:
                 return None
             return header, os.pread(descriptor, header.payload_bytes, offset + HEADER_BYTES)
 
-    def settle(self, offset: int, spans: int) -> None:
+    def acknowledge(self, offset: int, spans: int) -> None:
         """Marks a record: it is never sent again.
 
         Raises:
@@ -166,9 +170,9 @@ class Segment:
         self.live_records -= 1
         self.live_spans -= spans
         self._unmarked.add(offset)
-        self.mark_settled()
+        self.mark_acknowledged()
 
-    def mark_settled(self) -> None:
+    def mark_acknowledged(self) -> None:
         """Writes the marks that are still missing.
 
         Raises:
@@ -204,7 +208,7 @@ class Segment:
 
     def _mark(self, offset: int) -> None:
         with self._opened() as descriptor:
-            os.pwrite(descriptor, SETTLED, state_offset(offset))
+            os.pwrite(descriptor, ACKNOWLEDGED, state_offset(offset))
 
     def _count(self, spans: int, written_at_ns: int) -> None:
         self.live_records += 1

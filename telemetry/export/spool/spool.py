@@ -1,8 +1,8 @@
 """The spool of one process: what is kept on disk, in which order it is sent, and when it is given up.
 
-    append -> live -> next (held) -> settle -> segment removed
+    append -> live -> next (held) -> acknowledge -> segment removed
                 ^          |
-                +-- give_back
+                +-- requeue
 
 At-least-once: a record is marked after its batch has its fate, and its file removed after that, so a process
 that dies at any instant leaves what it had to the next one. One that dies between an answer and the mark has
@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..ledger import ON_DISK, DropReason, Ledger
-from .directory import Folder
+from .directory import SpoolDirectory
 from .format import HEADER_BYTES, Header
 from .segment import Record, Segment
 from .sweep import remove_expired
@@ -81,7 +81,7 @@ class Spool:
     Args:
         settings: bounds.
         ledger: told of what is adopted, and of what is lost here.
-        report: told of each trouble, in words.
+        on_trouble: called with each trouble, in words.
         clock: monotonic seconds.
         wall_clock: nanoseconds since 1970.
     """
@@ -91,7 +91,7 @@ class Spool:
         settings: SpoolSettings,
         ledger: Ledger,
         *,
-        report: Callable[[str], None] = lambda _: None,
+        on_trouble: Callable[[str], None] = lambda _: None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -100,11 +100,11 @@ class Spool:
         """Why the latest `append()` was refused, as a span's fate."""
         self._settings = settings
         self._ledger = ledger
-        self._report = report
+        self._on_trouble = on_trouble
         self._clock = clock
         self._wall_clock = wall_clock
         self._segment_bytes = min(_SEGMENT_BYTES, settings.max_bytes // _SEGMENTS_AT_LEAST)
-        self._folder = Folder(settings.folder)
+        self._folder = SpoolDirectory(settings.folder)
         self._unread: deque[Path] = deque()
         """Orphans' segments that were not surveyed yet."""
         self._unreadable: list[Path] = []
@@ -173,7 +173,7 @@ class Spool:
         return Record(segment, offset, spans, now_ns)
 
     def next(self) -> tuple[Record, bytes] | None:
-        """The oldest record that nobody holds, and its payload; it is held until `settle` or `give_back`.
+        """The oldest record that nobody holds, and its payload; it is held until `acknowledge` or `requeue`.
 
         What is too old, or does not check, is given up on the way, counted.
         """
@@ -190,7 +190,7 @@ class Spool:
                 return record, payload
         return None
 
-    def settle(self, record: Record, spans: int) -> None:
+    def acknowledge(self, record: Record, spans: int) -> None:
         """A batch of a held record has its fate; with the last of its batches the record is done."""
         segment = record.segment
         record.parts -= 1
@@ -200,14 +200,14 @@ class Spool:
         segment.held.pop(record.offset, None)
         segment.counted.pop(record.offset, None)
         try:
-            segment.settle(record.offset, record.spans)
+            segment.acknowledge(record.offset, record.spans)
         except FileNotFoundError:
             pass  # somebody removed the folder: there is nothing left to mark
         except OSError as error:
             self._tell(f"what was sent cannot be marked, and may be sent again: {error.strerror or error}")
         self._remove_if_done(segment)
 
-    def give_back(self, record: Record) -> None:
+    def requeue(self, record: Record) -> None:
         """A held record is no longer in memory: `next()` gives it again, before all others."""
         self._returned.append(record)
 
@@ -311,7 +311,7 @@ class Spool:
         self._ledger.drop(record.spans, reason, ON_DISK)
         record.segment.is_damaged |= reason is DropReason.SPOOL_CORRUPT
         record.parts = 1
-        self.settle(record, record.spans)
+        self.acknowledge(record, record.spans)
 
     # What is written.
 
@@ -407,9 +407,9 @@ class Spool:
 
     def _look(self) -> None:
         self._expire()
-        with suppress(OSError):  # told when it was settled
+        with suppress(OSError):  # reported when it was acknowledged
             for segment in self._segments:
-                segment.mark_settled()
+                segment.mark_acknowledged()
         self._folder.measure_disk()
         written = self._written
         if written is not None and written.size and not written.live_records:
@@ -444,7 +444,7 @@ class Spool:
 
     def _tell(self, trouble: str) -> None:
         self._trouble_at = self._clock()
-        self._report(trouble)
+        self._on_trouble(trouble)
         self._refresh(trouble)
 
     def _refresh(self, trouble: str | None = None) -> None:

@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from .lock import PART, Claim
+from .lock import PART, DirectoryLock
 from .segment import SUFFIX
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def _sweep(other: Path, max_age_seconds: float, now_seconds: float) -> None:
         files = list(owner.glob(f"*{SUFFIX}"))
         if any(now_seconds - file.stat().st_mtime <= max_age_seconds for file in files):
             continue
-        claim = Claim.take(owner)
+        claim = DirectoryLock.take(owner)
         if claim is None:
             continue
         removed = sum(file.stat().st_size for file in files)

@@ -20,7 +20,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from telemetry.export.otlp.grpc import TRACES_METHOD, GrpcTransport
-from telemetry.export.otlp.response import Fate, Outcome
+from telemetry.export.otlp.response import Disposition, ExportResult
 
 PAYLOAD = b"\x0a\x02\x0a\x00" * 10
 
@@ -75,14 +75,14 @@ def transport(server: Server) -> Iterator[GrpcTransport]:
     made.close()
 
 
-def send(transport: GrpcTransport, seconds: float = 5.0) -> Outcome:
+def send(transport: GrpcTransport, seconds: float = 5.0) -> ExportResult:
     """One export."""
     return transport.send(PAYLOAD, seconds)
 
 
 def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, server: Server) -> None:
     """Method, the user's headers, and the payload as it is."""
-    assert send(transport) == Outcome(Fate.DELIVERED)
+    assert send(transport) == ExportResult(Disposition.DELIVERED)
     ((method, metadata, request),) = server.requests
     assert method == TRACES_METHOD
     assert metadata["x-tenant"] == "shop"
@@ -92,7 +92,7 @@ def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, se
 def test_compressed_request_arrives_whole(server: Server) -> None:
     """And says that it was compressed."""
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={}, is_compressed=True)
-    assert send(made).fate is Fate.DELIVERED
+    assert send(made).disposition is Disposition.DELIVERED
     assert server.requests[0][2] == PAYLOAD
     made.close()
 
@@ -130,7 +130,7 @@ def test_retry_info_is_read(
     outcome = send(transport)
     assert outcome.retry_after_seconds == expected
     is_throttle = code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert outcome.fate is (Fate.THROTTLE if is_throttle else Fate.RETRY)
+    assert outcome.disposition is (Disposition.THROTTLED if is_throttle else Disposition.RETRYABLE)
     assert "slower" in outcome.detail
 
 
@@ -154,7 +154,7 @@ def test_details_without_retry_info_ask_for_nothing(
     """Whatever they hold."""
     server.answer = refuse(grpc.StatusCode.UNAVAILABLE, status=status)
     outcome = send(transport)
-    assert (outcome.fate, outcome.retry_after_seconds) == (Fate.RETRY, None)
+    assert (outcome.disposition, outcome.retry_after_seconds) == (Disposition.RETRYABLE, None)
 
 
 def test_servers_own_limit_asks_for_halves() -> None:
@@ -162,7 +162,7 @@ def test_servers_own_limit_asks_for_halves() -> None:
     server = Server([("grpc.max_receive_message_length", 1_000)])
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={})
     outcome = made.send(bytes(2_000), 5)
-    assert (outcome.fate, outcome.kind) == (Fate.SPLIT, "resource_exhausted")
+    assert (outcome.disposition, outcome.kind) == (Disposition.TOO_LARGE, "resource_exhausted")
     assert "larger than max" in outcome.detail
     made.close()
     server.stop()
@@ -174,14 +174,14 @@ def test_partial_success_is_read(transport: GrpcTransport, server: Server) -> No
         partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
     )
     server.answer = lambda _: answer.SerializeToString()
-    assert send(transport) == Outcome(Fate.DELIVERED, detail="too old", rejected=2)
+    assert send(transport) == ExportResult(Disposition.DELIVERED, detail="too old", rejected=2)
 
 
 def test_answer_over_the_limit_is_no_success(transport: GrpcTransport, server: Server) -> None:
     """RESOURCE_EXHAUSTED here is the client's own word on the answer; the batch is not sent again."""
     server.answer = lambda _: bytes(5 * 2**20)
     outcome = send(transport)
-    assert (outcome.fate, outcome.kind) == (Fate.POISON, "answer_too_large")
+    assert (outcome.disposition, outcome.kind) == (Disposition.PERMANENT, "answer_too_large")
 
 
 def test_nobody_listening_is_retryable(free_port: int) -> None:
@@ -189,18 +189,18 @@ def test_nobody_listening_is_retryable(free_port: int) -> None:
     made = GrpcTransport(f"127.0.0.1:{free_port}", headers={})
     for _ in range(3):
         outcome = send(made)
-        assert (outcome.fate, outcome.kind) == (Fate.RETRY, "unavailable")
+        assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "unavailable")
     made.close()
 
 
 def test_restarted_server_is_found_at_once(transport: GrpcTransport, server: Server) -> None:
     """GRPC's own back-off, which grows to two minutes, would still be waiting."""
-    assert send(transport).fate is Fate.DELIVERED
+    assert send(transport).disposition is Disposition.DELIVERED
     server.stop()
     for _ in range(5):
-        assert send(transport).fate is Fate.RETRY
+        assert send(transport).disposition is Disposition.RETRYABLE
     server.start()
-    assert send(transport).fate is Fate.DELIVERED
+    assert send(transport).disposition is Disposition.DELIVERED
 
 
 def test_server_that_does_not_answer_costs_the_deadline(transport: GrpcTransport, server: Server) -> None:
@@ -214,7 +214,7 @@ def test_server_that_does_not_answer_costs_the_deadline(transport: GrpcTransport
     server.answer = hold
     started = time.monotonic()
     outcome = send(transport, 0.2)
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "deadline_exceeded")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "deadline_exceeded")
     assert time.monotonic() - started < 5
     release.set()
 
@@ -230,7 +230,7 @@ def raw() -> Iterator[tuple[socket.socket, int]]:
 def test_black_hole_costs_the_deadline(raw: tuple[socket.socket, int]) -> None:
     """Accepted by the kernel, answered by nobody."""
     made = GrpcTransport(f"127.0.0.1:{raw[1]}", headers={})
-    assert send(made, 0.2).fate is Fate.RETRY
+    assert send(made, 0.2).disposition is Disposition.RETRYABLE
     made.close()
 
 
@@ -249,7 +249,7 @@ def test_port_of_another_protocol_is_retryable_and_told(raw: tuple[socket.socket
     threading.Thread(target=serve, daemon=True).start()
     made = GrpcTransport(f"127.0.0.1:{port}", headers={})
     outcome = send(made)
-    assert outcome.fate is Fate.RETRY
+    assert outcome.disposition is Disposition.RETRYABLE
     assert outcome.detail
     made.close()
 
@@ -264,13 +264,13 @@ def test_close_ends_an_export_that_is_under_way(transport: GrpcTransport, server
         return b""
 
     server.answer = hold
-    outcomes: list[Outcome] = []
+    outcomes: list[ExportResult] = []
     thread = threading.Thread(target=lambda: outcomes.append(send(transport, 20)))
     thread.start()
     assert arrived.wait(5)
     transport.close()
     thread.join(5)
     assert not thread.is_alive()
-    assert outcomes[0].fate is Fate.RETRY
+    assert outcomes[0].disposition is Disposition.RETRYABLE
     assert send(transport).kind == "closed"
     release.set()

@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from telemetry.export.otlp import http as otlp_http
 from telemetry.export.otlp.http import HttpTransport
-from telemetry.export.otlp.response import Fate, Outcome
+from telemetry.export.otlp.response import Disposition, ExportResult
 
 PAYLOAD = b"\x0a\x02\x0a\x00" * 100
 
@@ -97,14 +97,14 @@ def transport(server: Server) -> Iterator[HttpTransport]:
     made.close()
 
 
-def send(transport: HttpTransport, seconds: float = 5.0) -> Outcome:
+def send(transport: HttpTransport, seconds: float = 5.0) -> ExportResult:
     """One export."""
     return transport.send(PAYLOAD, seconds)
 
 
 def test_request_is_what_the_specification_asks_for(transport: HttpTransport, server: Server) -> None:
     """Method, path, type, the user's headers, and the payload as it is."""
-    assert send(transport) == Outcome(Fate.DELIVERED)
+    assert send(transport) == ExportResult(Disposition.DELIVERED)
     ((headers, body),) = server.requests
     assert headers[":line"] == "POST /v1/traces HTTP/1.1"
     assert headers["content-type"] == "application/x-protobuf"
@@ -116,14 +116,14 @@ def test_request_is_what_the_specification_asks_for(transport: HttpTransport, se
 def test_connection_is_kept(transport: HttpTransport, server: Server) -> None:
     """Three exports, one connection."""
     for _ in range(3):
-        assert send(transport).fate is Fate.DELIVERED
+        assert send(transport).disposition is Disposition.DELIVERED
     assert server.connections == 1
 
 
 def test_compressed_request_unpacks_to_the_payload(server: Server) -> None:
     """With the header that says so."""
     made = HttpTransport(f"http://127.0.0.1:{server.port}/", headers={}, is_compressed=True)
-    assert send(made).fate is Fate.DELIVERED
+    assert send(made).disposition is Disposition.DELIVERED
     ((headers, body),) = server.requests
     assert headers["content-encoding"] == "gzip"
     assert gzip.decompress(body) == PAYLOAD
@@ -142,27 +142,30 @@ def test_connection_that_the_server_closed_meanwhile_is_made_anew(
 
     server.script = answer_and_hang_up
     for _ in range(3):
-        assert send(transport).fate is Fate.DELIVERED
+        assert send(transport).disposition is Disposition.DELIVERED
     assert server.connections == 3
 
 
 @pytest.mark.parametrize(
     ("status", "headers", "fate", "seconds"),
     [
-        ("429 Too Many Requests", {}, Fate.THROTTLE, None),
-        ("429 Too Many Requests", {"Retry_After": "7"}, Fate.THROTTLE, 7),
-        ("503 Service Unavailable", {"Retry_After": "12"}, Fate.RETRY, 12),
-        ("503 Service Unavailable", {"Retry_After": "soon"}, Fate.RETRY, None),
-        ("502 Bad Gateway", {}, Fate.RETRY, None),
-        ("504 Gateway Timeout", {}, Fate.RETRY, None),
-        ("413 Content Too Large", {}, Fate.SPLIT, None),
-        *((f"{status} No", {}, Fate.POISON, None) for status in (400, 401, 403, 404, 408, 500, 501)),
+        ("429 Too Many Requests", {}, Disposition.THROTTLED, None),
+        ("429 Too Many Requests", {"Retry_After": "7"}, Disposition.THROTTLED, 7),
+        ("503 Service Unavailable", {"Retry_After": "12"}, Disposition.RETRYABLE, 12),
+        ("503 Service Unavailable", {"Retry_After": "soon"}, Disposition.RETRYABLE, None),
+        ("502 Bad Gateway", {}, Disposition.RETRYABLE, None),
+        ("504 Gateway Timeout", {}, Disposition.RETRYABLE, None),
+        ("413 Content Too Large", {}, Disposition.TOO_LARGE, None),
+        *(
+            (f"{status} No", {}, Disposition.PERMANENT, None)
+            for status in (400, 401, 403, 404, 408, 500, 501)
+        ),
     ],
 )
 def test_status_has_its_fate(
     status: str,
     headers: dict[str, str],
-    fate: Fate,
+    fate: Disposition,
     seconds: float | None,
     transport: HttpTransport,
     server: Server,
@@ -170,7 +173,7 @@ def test_status_has_its_fate(
     """The specification's table, with the wait that was asked for, and the body's words for people."""
     server.script = lambda peer: peer.sendall(answer(status, b"because", **headers))
     outcome = send(transport)
-    assert (outcome.fate, outcome.retry_after_seconds) == (fate, seconds)
+    assert (outcome.disposition, outcome.retry_after_seconds) == (fate, seconds)
     assert outcome.kind == f"http_{status.split(maxsplit=1)[0]}"
     assert "because" in outcome.detail
 
@@ -186,7 +189,7 @@ def test_retry_after_may_be_a_date(transport: HttpTransport, server: Server) -> 
 def test_collectors_own_words_for_too_large_split(transport: HttpTransport, server: Server) -> None:
     """It answers 400, not 413."""
     server.script = lambda peer: peer.sendall(answer("400 Bad Request", b"http: request body too large"))
-    assert send(transport).fate is Fate.SPLIT
+    assert send(transport).disposition is Disposition.TOO_LARGE
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
@@ -196,7 +199,7 @@ def test_redirect_is_an_error_that_names_where_to(
     """Followed as a GET it would answer 200, and the spans be lost."""
     server.script = lambda peer: peer.sendall(answer(f"{status} Moved", Location="https://other.example/"))
     outcome = send(transport)
-    assert outcome.fate is Fate.POISON
+    assert outcome.disposition is Disposition.PERMANENT
     assert "https://other.example/" in outcome.detail
     assert len(server.requests) == 1
 
@@ -234,14 +237,14 @@ def test_partial_success_is_read(
 ) -> None:
     """What was rejected, and what the Collector had to say."""
     server.script = lambda peer: peer.sendall(answer(body=partial(rejected, message)))
-    assert send(transport) == Outcome(Fate.DELIVERED, detail=message, rejected=rejected)
+    assert send(transport) == ExportResult(Disposition.DELIVERED, detail=message, rejected=rejected)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
 def test_empty_body_is_success(status: str, transport: HttpTransport, server: Server) -> None:
     """As many servers answer."""
     server.script = lambda peer: peer.sendall(answer(status))
-    assert send(transport) == Outcome(Fate.DELIVERED)
+    assert send(transport) == ExportResult(Disposition.DELIVERED)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +256,7 @@ def test_answer_that_is_no_otlp_is_success_with_a_suspicion(
     """A proxy's own page, most likely."""
     server.script = lambda peer: peer.sendall(answer(body=body, content_type=kind))
     outcome = send(transport)
-    assert outcome.fate is Fate.DELIVERED
+    assert outcome.disposition is Disposition.DELIVERED
     assert "is this endpoint a Collector?" in outcome.detail
 
 
@@ -262,12 +265,12 @@ def test_answer_without_end_is_cut_off(
     is_packed: bool, transport: HttpTransport, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that is small until it is unpacked; the connection is not used again."""
-    monkeypatch.setattr(otlp_http, "LONGEST_ANSWER_BYTES", 10_000)
+    monkeypatch.setattr(otlp_http, "LONGEST_RESPONSE_BYTES", 10_000)
     body = gzip.compress(bytes(10_000_000)) if is_packed else bytes(20_000)
     headers = {"Content_Encoding": "gzip"} if is_packed else {}
     server.script = lambda peer: peer.sendall(answer(body=body, **headers))
     outcome = send(transport)
-    assert (outcome.fate, outcome.kind) == (Fate.POISON, "answer_too_large")
+    assert (outcome.disposition, outcome.kind) == (Disposition.PERMANENT, "answer_too_large")
     send(transport)
     assert server.connections == 2
 
@@ -275,14 +278,14 @@ def test_answer_without_end_is_cut_off(
 def test_nobody_listening_is_retryable(free_port: int) -> None:
     """Named with its address."""
     outcome = send(HttpTransport(f"http://127.0.0.1:{free_port}/", headers={}))
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "connection")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "connection")
     assert str(free_port) in outcome.detail
 
 
 def test_name_that_does_not_exist_is_retryable() -> None:
     """DNS may come back."""
     outcome = send(HttpTransport("http://no-such-host.invalid:4318/", headers={}))
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "dns")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "dns")
     assert "no-such-host.invalid" in outcome.detail
 
 
@@ -313,7 +316,7 @@ def test_deadline_is_the_whole_exchanges(data: bytes, transport: HttpTransport, 
     server.script = drip(data * 10) if data else lambda _: time.sleep(20)
     started = time.monotonic()
     outcome = send(transport, 0.3)
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "timeout")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "timeout")
     # Ten times the deadline and more is what each of these would take.
     assert time.monotonic() - started < 3
 
@@ -323,7 +326,7 @@ def test_server_that_never_reads_is_given_up(server: Server) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     made = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}/", headers={})
     outcome = made.send(bytes(50_000_000), 0.3)
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "timeout")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "timeout")
     listener.close()
 
 
@@ -331,7 +334,7 @@ def test_disconnect_before_the_answer_is_retryable(transport: HttpTransport, ser
     """A duplicate is allowed, a loss is not."""
     server.script = lambda peer: peer.shutdown(socket.SHUT_RDWR)
     outcome = send(transport)
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "connection")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "connection")
 
 
 def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: Server) -> None:
@@ -340,7 +343,7 @@ def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: Se
         b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00\n"
     )
     outcome = send(transport)
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "protocol")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "protocol")
     assert "port of another protocol" in outcome.detail
 
 
@@ -353,14 +356,14 @@ def test_close_ends_an_export_that_is_under_way(transport: HttpTransport, server
         time.sleep(20)
 
     server.script = hold
-    outcomes: list[Outcome] = []
+    outcomes: list[ExportResult] = []
     thread = threading.Thread(target=lambda: outcomes.append(send(transport, 20)))
     thread.start()
     assert arrived.wait(5)
     transport.close()
     thread.join(5)
     assert not thread.is_alive()
-    assert outcomes[0].fate is Fate.RETRY
+    assert outcomes[0].disposition is Disposition.RETRYABLE
     assert send(transport).kind == "closed"
 
 
@@ -386,7 +389,7 @@ def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]) -> 
     context.load_cert_chain(*certificate)
     made = HttpTransport(f"https://localhost:{server.port}/", context=context, headers={})
     for _ in range(2):
-        assert send(made) == Outcome(Fate.DELIVERED)
+        assert send(made) == ExportResult(Disposition.DELIVERED)
     server.script = drip(answer(body=bytes(1_000)))
     assert send(made, 0.3).kind == "timeout"
     made.close()
@@ -400,6 +403,6 @@ def test_certificate_of_a_stranger_is_told(certificate: tuple[Path, Path]) -> No
         f"https://localhost:{server.port}/", context=ssl.create_default_context(), headers={}
     )
     outcome = send(made)
-    assert (outcome.fate, outcome.kind) == (Fate.RETRY, "tls")
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "tls")
     assert "certificate" in outcome.detail
     server.close()

@@ -3,7 +3,7 @@
 import grpc
 import pytest
 
-from telemetry.export.otlp.response import Fate, from_grpc, from_http
+from telemetry.export.otlp.response import Disposition, from_grpc, from_http
 
 RETRYABLE = {
     grpc.StatusCode.CANCELLED,
@@ -20,7 +20,7 @@ SMALL, LARGE = 1_000, 5 * 2**20
 def test_grpc_status_has_its_fate(code: grpc.StatusCode) -> None:
     """Every status is decided, and named for the metric."""
     outcome = from_grpc(code, "why", retry_after_seconds=None, payload_bytes=SMALL)
-    assert outcome.fate is (Fate.RETRY if code in RETRYABLE else Fate.POISON)
+    assert outcome.disposition is (Disposition.RETRYABLE if code in RETRYABLE else Disposition.PERMANENT)
     assert outcome.kind == code.name.lower()
     assert "why" in outcome.detail
 
@@ -30,43 +30,48 @@ def test_retry_info_matters_to_what_may_be_retried_only(code: grpc.StatusCode) -
     """And turns RESOURCE_EXHAUSTED into a request for patience."""
     outcome = from_grpc(code, "why", retry_after_seconds=3.0, payload_bytes=LARGE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        assert (outcome.fate, outcome.retry_after_seconds) == (Fate.THROTTLE, 3.0)
+        assert (outcome.disposition, outcome.retry_after_seconds) == (Disposition.THROTTLED, 3.0)
     elif code in RETRYABLE:
-        assert (outcome.fate, outcome.retry_after_seconds) == (Fate.RETRY, 3.0)
+        assert (outcome.disposition, outcome.retry_after_seconds) == (Disposition.RETRYABLE, 3.0)
     else:
-        assert (outcome.fate, outcome.retry_after_seconds) == (Fate.POISON, None)
+        assert (outcome.disposition, outcome.retry_after_seconds) == (Disposition.PERMANENT, None)
 
 
 @pytest.mark.parametrize(
     ("detail", "size", "fate"),
     [
-        ("grpc: received message larger than max (5 vs. 4)", SMALL, Fate.SPLIT),
-        ("grpc: received message after decompression larger than max 4194304", SMALL, Fate.SPLIT),
-        ("quota", LARGE, Fate.SPLIT),
-        ("quota", 4 * 2**20, Fate.POISON),
-        ("Stream removed (CLIENT: Received message larger than max (5 vs. 4))", LARGE, Fate.POISON),
+        ("grpc: received message larger than max (5 vs. 4)", SMALL, Disposition.TOO_LARGE),
+        ("grpc: received message after decompression larger than max 4194304", SMALL, Disposition.TOO_LARGE),
+        ("quota", LARGE, Disposition.TOO_LARGE),
+        ("quota", 4 * 2**20, Disposition.PERMANENT),
+        ("Stream removed (CLIENT: Received message larger than max (5 vs. 4))", LARGE, Disposition.PERMANENT),
     ],
 )
-def test_resource_exhausted_for_its_size_is_sent_in_halves(detail: str, size: int, fate: Fate) -> None:
+def test_resource_exhausted_for_its_size_is_sent_in_halves(detail: str, size: int, fate: Disposition) -> None:
     """Known by the server's words or by the size; an answer that is too large is another matter."""
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert from_grpc(code, detail, retry_after_seconds=None, payload_bytes=size).fate is fate
+    assert from_grpc(code, detail, retry_after_seconds=None, payload_bytes=size).disposition is fate
 
 
 @pytest.mark.parametrize(
     ("status", "fate"),
     [
-        (429, Fate.THROTTLE),
-        (413, Fate.SPLIT),
-        *((status, Fate.RETRY) for status in (502, 503, 504)),
-        *((status, Fate.POISON) for status in (301, 302, 307, 308, 400, 401, 403, 404, 408, 500, 501)),
+        (429, Disposition.THROTTLED),
+        (413, Disposition.TOO_LARGE),
+        *((status, Disposition.RETRYABLE) for status in (502, 503, 504)),
+        *(
+            (status, Disposition.PERMANENT)
+            for status in (301, 302, 307, 308, 400, 401, 403, 404, 408, 500, 501)
+        ),
     ],
 )
-def test_http_status_has_its_fate(status: int, fate: Fate) -> None:
+def test_http_status_has_its_fate(status: int, fate: Disposition) -> None:
     """Four statuses are worth another try, one is worth halves."""
     outcome = from_http(status, "why", retry_after_seconds=2.0)
-    assert outcome.fate is fate
-    assert outcome.retry_after_seconds == (2.0 if fate in {Fate.RETRY, Fate.THROTTLE} else None)
+    assert outcome.disposition is fate
+    assert outcome.retry_after_seconds == (
+        2.0 if fate in {Disposition.RETRYABLE, Disposition.THROTTLED} else None
+    )
     assert outcome.kind == f"http_{status}"
 
 

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 
 from telemetry.config import TelemetryConfig
 from telemetry.export.breaker import BreakerSettings, BreakerState, CircuitBreaker
-from telemetry.export.otlp.response import Outcome
+from telemetry.export.otlp.response import ExportResult
 from telemetry.export.otlp.transport import build_metric_transport
 from telemetry.export.push.exporter import OtlpMetricExporter
 
@@ -48,9 +48,12 @@ class Rig:
     def __init__(self, **settings: Any) -> None:
         config = TelemetryConfig(metrics_exporter="otlp", **settings)
         self.breaker = CircuitBreaker(BreakerSettings(failure_threshold=2, open_seconds=60))
-        self.told: list[Outcome] = []
+        self.told: list[ExportResult] = []
         self.exporter = OtlpMetricExporter(
-            lambda: build_metric_transport(config), self.breaker, attempt_seconds=1.0, tell=self.told.append
+            lambda: build_metric_transport(config),
+            self.breaker,
+            attempt_seconds=1.0,
+            on_result=self.told.append,
         )
 
 
@@ -212,15 +215,15 @@ def test_text_of_what_a_transport_raised_is_not_told(
     value = "hunter2"
 
     class Raising:
-        def send(self, payload: bytes, timeout_seconds: float) -> Outcome:
+        def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
             """Raises, as http.client does for a header."""
             raise ValueError(f"Invalid header value {value!r}")
 
         def close(self) -> None:
             """Nothing is held."""
 
-    told: list[Outcome] = []
-    exporter = OtlpMetricExporter(Raising, CircuitBreaker(), attempt_seconds=1, tell=told.append)
+    told: list[ExportResult] = []
+    exporter = OtlpMetricExporter(Raising, CircuitBreaker(), attempt_seconds=1, on_result=told.append)
     with caplog.at_level(logging.DEBUG):
         assert exporter.export(metrics_data).name == "FAILURE"
     assert (told[0].kind, told[0].detail) == ("transport_raised", "ValueError within the transport")

@@ -11,12 +11,11 @@ from support.spool_rig import SPANS, Rig
 
 from telemetry.export.backlog import Backlog
 from telemetry.export.ledger import ON_DISK
-from telemetry.export.otlp.response import Fate, Outcome
+from telemetry.export.otlp.response import Disposition, ExportResult
 from telemetry.export.otlp.spans import Batch, Encoder
-from telemetry.export.outbox import Outbox
 from telemetry.export.spool.spool import Spool
 
-DELIVERED = Outcome(Fate.DELIVERED, "delivered")
+DELIVERED = ExportResult(Disposition.DELIVERED, "delivered")
 Failing = Callable[..., None]
 
 
@@ -50,7 +49,7 @@ def test_record_that_could_not_be_synced_is_there_once(
     assert "may not survive a loss of power" in rig.told[0]
     if is_held:
         rig.ledger.deliver(SPANS, ON_DISK)
-        rig.spool.settle(record, SPANS)
+        rig.spool.acknowledge(record, SPANS)
         assert rig.take_all() == []
     else:
         assert rig.take_all() == [b"payload"]
@@ -102,9 +101,9 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
         rig.ledger.admit(rig.generation, is_full=False)
     assert rig.ledger.spool(2, rig.generation)
     backlog = backlog_of(rig)
-    parcel = backlog.next_spooled(rig.now)
-    assert parcel is not None
-    backlog.split(parcel)
+    queued = backlog.next_spooled(rig.now)
+    assert queued is not None
+    backlog.split(queued)
     half = backlog.next_fresh()
     assert half is not None
     backlog.settle(half, DELIVERED)
@@ -115,9 +114,9 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
     )
     backlog.end()
     again = backlog_of(rig)
-    parcel = again.next_spooled(rig.now)
-    assert parcel is not None
-    again.settle(parcel, DELIVERED)
+    queued = again.next_spooled(rig.now)
+    assert queued is not None
+    again.settle(queued, DELIVERED)
     reading = rig.ledger.read()
     assert reading.is_balanced
     assert (reading.ended, reading.adopted, reading.delivered, reading.spooled) == (2, 1, 3, 0)
@@ -138,7 +137,7 @@ def backlog_of(rig: Rig) -> Backlog:
     """A run's backlog on the rig's spool."""
     if rig.spool._is_in_use.locked():
         rig.spool._is_in_use.release()
-    backlog = Backlog(Outbox(2**20), rig.spool, rig.ledger, rig.generation, is_write_ahead=False)
+    backlog = Backlog(2**20, rig.spool, rig.ledger, rig.generation, is_write_ahead=False)
     backlog.begin()
     return backlog
 
@@ -193,12 +192,12 @@ def test_disk_without_a_size_is_written_to(monkeypatch: pytest.MonkeyPatch, tmp_
 def test_run_that_begins_before_the_last_one_is_done_gets_the_spool_later(tmp_path: Path) -> None:
     """It does without until then, and looks again by itself."""
     rig = Rig(tmp_path)
-    backlog = Backlog(Outbox(2**20), rig.spool, rig.ledger, rig.generation, is_write_ahead=True)
+    backlog = Backlog(2**20, rig.spool, rig.ledger, rig.generation, is_write_ahead=True)
     backlog.begin()
     assert isinstance(backlog._unopened, Spool)
     assert backlog.spool_rest_seconds is not None
     rig.spool.pause()
     backlog.maintain()
     rig.ledger.admit(rig.generation, is_full=False)
-    assert backlog.add(batch_of(1), 0, is_closed=True)
+    assert backlog.add(batch_of(1), 0, spill=False)
     assert rig.ledger.read().spooled == 1

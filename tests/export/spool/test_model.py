@@ -114,16 +114,16 @@ class SpoolMachine(RuleBasedStateMachine):
         if held is None or held[0] != self.run:
             return
         self.ledger.deliver(1, ON_DISK)
-        self.spool.settle(held[2], held[2].spans)
+        self.spool.acknowledge(held[2], held[2].spans)
         self.in_hand.remove(held[1])
         del self.live[held[1]]
 
     @rule(held=consumes(held))
-    def give_back(self, held: Any) -> None:
+    def requeue(self, held: Any) -> None:
         """A held batch could not be sent."""
         if held is None or held[0] != self.run:
             return
-        self.spool.give_back(held[2])
+        self.spool.requeue(held[2])
         self.in_hand.remove(held[1])
 
     @rule()

@@ -56,7 +56,7 @@ def test_batch_held_in_memory_is_given_only_when_it_is_given_back(make: Callable
     held = rig.append(b"held", is_held=True)
     rig.append(b"waiting")
     assert rig.take_all() == [b"waiting"]
-    rig.spool.give_back(held)
+    rig.spool.requeue(held)
     assert rig.take_all() == [b"held"]
 
 
@@ -137,7 +137,7 @@ def test_record_in_two_parts_stays_until_both_have_their_fate(make: Callable[...
     dead = make()
     record = dead.append(b"two parts", is_held=True)
     record.parts = 2
-    dead.spool.settle(record, record.spans)
+    dead.spool.acknowledge(record, record.spans)
     dead.crash()
     heir = make()
     heir.adopt_all()
