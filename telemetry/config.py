@@ -7,16 +7,14 @@ Precedence, for each field: keyword argument, standard `OTEL_*` variable, short 
 
 import logging
 import os
-import ssl
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
-from urllib.parse import unquote
+from typing import Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
+    AliasGenerator,
     Field,
     FiniteFloat,
     ValidationError,
@@ -25,71 +23,62 @@ from pydantic import (
     model_validator,
 )
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import ConfigurationError
-from .metrics.multiprocess import announced_workers
+from .export.breaker import BreakerSettings
+from .settings import messages
 from .settings.endpoint import (
-    METRICS_PATH,
-    TRACES_PATH,
-    check_endpoint,
-    default_endpoint,
+    OTLP_METRICS_PATH,
+    OTLP_TRACES_PATH,
+    check_scheme,
     is_insecure,
-    port_of_other_protocol,
     signal_endpoint,
     without_secrets,
 )
 from .settings.headers import check_headers
-from .settings.presets import PRESETS, preset_of
+from .settings.precedence import GENERAL_FORM_OF, fill_in
+from .settings.presets import preset_of
+from .settings.sections import Batching, SpoolSettings, destination_folder
+from .settings.values import (
+    Address,
+    Authority,
+    Folder,
+    Names,
+    Pairs,
+    Paths,
+    SamplerName,
+    TlsFile,
+    check_client_certificate,
+)
 
 logger = logging.getLogger(__name__)
 
-SamplerName = Literal[
-    "always_on",
-    "always_off",
-    "traceidratio",
-    "parentbased_always_on",
-    "parentbased_always_off",
-    "parentbased_traceidratio",
-    "rate_limited",
-]
-
-_RESOURCE_ATTRIBUTE_OF = {
-    "service_name": "service.name",
-    "service_version": "service.version",
-    "environment": "deployment.environment.name",
-}
 MOST_DELAY_MS = 86_400_000
 """A day."""
-_SAMPLERS_ELSEWHERE = ("jaeger_remote", "parentbased_jaeger_remote", "xray")
+_PRESET = preset_of("development")
+_BREAKER = BreakerSettings()
+_warned: set[str] = set()
 
 
-def _variables(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
+def _setting(default: Any, *variables: str, **rules: Any) -> Any:
+    """Declares a setting.
+
+    Args:
+        default: its value where nothing gives another.
+        variables: their names, the strongest first; where none is given it is `TELEMETRY_` and the field's.
+        rules: its range, as pydantic's `Field` takes it.
+    """
+    return Field(default, validation_alias=AliasChoices(*variables) if variables else None, **rules)
 
 
-def _otlp(suffix: str) -> AliasChoices:
+def _otlp(suffix: str) -> tuple[str, str]:
     # The form of one signal wins over the general one (OTLP exporter specification).
-    return AliasChoices(f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}")
+    return f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"
 
 
-def _of_metrics(suffix: str) -> AliasChoices:
-    # The general form follows in `_fill_in`, where the fields of traces have not read it.
-    return AliasChoices(f"OTEL_EXPORTER_OTLP_METRICS_{suffix}")
-
-
-def _parse_pairs(value: object) -> object:
-    """Turns `key=value,key2=value2`, percent-encoded as the specification says, into a dict."""
-    if not isinstance(value, str):
-        return value
-    pairs: dict[str, str] = {}
-    for position, item in enumerate(filter(None, (part.strip() for part in value.split(","))), start=1):
-        key, separator, text = item.partition("=")
-        if not separator or not key.strip():
-            # The item itself may be a secret: name its place only.
-            raise ValueError(f"entry {position} is not key=value (entries are separated by commas)")
-        pairs[unquote(key.strip())] = unquote(text.strip())
-    return pairs
+def _derived_variable(field: str) -> AliasChoices:
+    return AliasChoices(f"TELEMETRY_{field.upper()}")
 
 
 class TelemetryConfig(BaseSettings):
@@ -109,294 +98,121 @@ class TelemetryConfig(BaseSettings):
         populate_by_name=True,
         validate_default=True,
         hide_input_in_errors=True,
+        use_attribute_docstrings=True,
+        alias_generator=AliasGenerator(validation_alias=_derived_variable),
     )
 
-    service_name: str = Field(
-        "unknown_service",
-        min_length=1,
-        validation_alias=_variables("OTEL_SERVICE_NAME", "SERVICE_NAME"),
-        description="the service's name, as traces and dashboards show it",
-    )
-    service_version: str = Field(
-        "0.0.0",
-        min_length=1,
-        validation_alias=_variables("SERVICE_VERSION"),
-        description="the service's version",
-    )
-    environment: str = Field(
-        "development",
-        min_length=1,
-        validation_alias=_variables("ENVIRONMENT"),
-        description="production, staging or development; chooses the preset",
-    )
-    resource_attributes: Annotated[dict[str, str], NoDecode] = Field(
-        default_factory=dict,
-        validation_alias=_variables("OTEL_RESOURCE_ATTRIBUTES"),
-        description="further resource attributes, as key=value,key2=value2",
-    )
-    sdk_disabled: bool = Field(
-        default=False,
-        validation_alias=_variables("OTEL_SDK_DISABLED"),
-        description="true: no span is made, nothing is sent",
-    )
-    enable_prometheus: bool = Field(
-        default=True,
-        validation_alias=_variables("ENABLE_PROMETHEUS"),
-        description="true: the app serves /metrics",
-    )
-    multiproc_dir: Path | None = Field(
-        None,
-        validation_alias=_variables("PROMETHEUS_MULTIPROC_DIR"),
-        description="folder where several workers meet, so that each one's /metrics shows all",
-    )
-    excluded_urls: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
-        validation_alias=_variables("TELEMETRY_EXCLUDED_URLS"),
-        description="paths neither traced nor counted, beside health and metrics: /live,/internal/*",
-    )
-    trace_response: bool = Field(
-        default=False,
-        validation_alias=_variables("TELEMETRY_TRACE_RESPONSE"),
-        description="true: answers carry a traceresponse header",
-    )
-    slow_call_ms: FiniteFloat = Field(
-        500,
-        ge=0,
-        validation_alias=_variables("TELEMETRY_SLOW_CALL_MS"),
-        description="a measured call slower than this many milliseconds is logged",
-    )
+    service_name: str = _setting("unknown_service", "OTEL_SERVICE_NAME", "SERVICE_NAME", min_length=1)
+    """The service's name, as traces and dashboards show it."""
+    service_version: str = _setting("0.0.0", "SERVICE_VERSION", min_length=1)
+    """The service's version."""
+    environment: str = _setting("development", "ENVIRONMENT", min_length=1)
+    """Production, staging or development; chooses the preset."""
+    resource_attributes: Pairs = _setting({}, "OTEL_RESOURCE_ATTRIBUTES")
+    """Further resource attributes, as key=value,key2=value2."""
+    sdk_disabled: bool = _setting(False, "OTEL_SDK_DISABLED")
+    """`true`: no span is made, nothing is sent."""
+    enable_prometheus: bool = _setting(True, "ENABLE_PROMETHEUS")
+    """`true`: the app serves /metrics."""
+    multiproc_dir: Path | None = _setting(None, "PROMETHEUS_MULTIPROC_DIR")
+    """Folder where several workers meet, so that each one's /metrics shows all."""
+    excluded_urls: Paths = _setting(())
+    """Paths neither traced nor counted, beside health and metrics: /live,/internal/*."""
+    trace_response: bool = _setting(False)
+    """`true`: answers carry a traceresponse header."""
+    slow_call_ms: FiniteFloat = _setting(500, ge=0)
+    """A measured call slower than this many milliseconds is logged."""
 
-    disabled_instrumentations: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
-        validation_alias=_variables("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"),
-        description="instrumentations to leave off, by name: httpx,sqlalchemy,logging",
-    )
+    disabled_instrumentations: Names = _setting((), "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
+    """Instrumentations to leave off, by name: httpx,sqlalchemy,logging."""
 
-    traces_exporter: Literal["otlp", "console", "none"] = Field(
-        "otlp", validation_alias=_variables("OTEL_TRACES_EXPORTER"), description="where finished spans go"
-    )
-    metrics_exporter: Literal["otlp", "none"] = Field(
-        "none",
-        validation_alias=_variables("OTEL_METRICS_EXPORTER"),
-        description="otlp: metrics are pushed as well as scraped",
-    )
-    metric_export_interval_ms: FiniteFloat = Field(
-        60_000,
-        gt=0,
-        le=2**31,
-        validation_alias=_variables("OTEL_METRIC_EXPORT_INTERVAL"),
-        description="the time between two pushes of metrics, in milliseconds",
-    )
-    metric_export_timeout_ms: FiniteFloat = Field(
-        30_000,
-        gt=0,
-        le=2**31,
-        validation_alias=_variables("OTEL_METRIC_EXPORT_TIMEOUT"),
-        description="the longest that collecting and pushing them may take, in milliseconds",
-    )
-    sampler: SamplerName = Field(
-        "parentbased_traceidratio",
-        validation_alias=_variables("OTEL_TRACES_SAMPLER"),
-        description="the sampler's standard name",
-    )
-    sampler_arg: FiniteFloat = Field(
-        1.0,
-        ge=0,
-        validation_alias=_variables("OTEL_TRACES_SAMPLER_ARG"),
-        description="the share of traces to keep, 0 to 1; for rate_limited the most traces a second",
-    )
+    traces_exporter: Literal["otlp", "console", "none"] = _setting("otlp", "OTEL_TRACES_EXPORTER")
+    """Where finished spans go."""
+    metrics_exporter: Literal["otlp", "none"] = _setting("none", "OTEL_METRICS_EXPORTER")
+    """`otlp`: metrics are pushed as well as scraped."""
+    metric_export_interval_ms: FiniteFloat = _setting(60_000, "OTEL_METRIC_EXPORT_INTERVAL", gt=0, le=2**31)
+    """The time between two pushes of metrics, in milliseconds."""
+    metric_export_timeout_ms: FiniteFloat = _setting(30_000, "OTEL_METRIC_EXPORT_TIMEOUT", gt=0, le=2**31)
+    """The longest that collecting and pushing them may take, in milliseconds."""
+    sampler: SamplerName = _setting("parentbased_traceidratio", "OTEL_TRACES_SAMPLER")
+    """The sampler's standard name."""
+    sampler_arg: FiniteFloat = _setting(_PRESET["sampler_arg"], "OTEL_TRACES_SAMPLER_ARG", ge=0)
+    """The share of traces to keep, 0 to 1; for rate_limited the most traces a second."""
 
-    protocol: Literal["grpc", "http/protobuf"] = Field(
-        "grpc", validation_alias=_otlp("PROTOCOL"), description="the OTLP transport"
-    )
-    endpoint: str = Field(
-        "",
-        repr=False,  # it may hold credentials
-        validation_alias=_variables("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        description="the Collector's address, such as http://localhost:4317",
-    )
-    traces_endpoint: str | None = Field(
-        None,
-        repr=False,
-        validation_alias=_variables("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
-        description="the address for traces, used as it is; wins over the general one",
-    )
-    metrics_endpoint: str | None = Field(
-        None,
-        repr=False,
-        validation_alias=_variables("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT"),
-        description="the address for pushed metrics, used as it is; wins over the general one",
-    )
-    insecure: bool | None = Field(
-        None,
-        validation_alias=_otlp("INSECURE"),
-        description="true: gRPC without TLS, for an address without scheme",
-    )
-    metrics_insecure: bool | None = Field(
-        None,
-        validation_alias=_of_metrics("INSECURE"),
-        description="the same for pushed metrics; the general one where it is not given",
-    )
-    headers: Annotated[dict[str, str], NoDecode] = Field(
-        default_factory=dict,
-        repr=False,
-        validation_alias=_otlp("HEADERS"),
-        description="headers of each export, as key=value,key2=value2",
-    )
-    metrics_headers: Annotated[dict[str, str] | None, NoDecode] = Field(
-        None,
-        repr=False,
-        validation_alias=_of_metrics("HEADERS"),
-        description="headers of each push of metrics; the general ones where they are not given",
-    )
-    exporter_timeout_seconds: FiniteFloat = Field(
-        1.0,
-        gt=0,
-        le=300,
-        validation_alias=_otlp("TIMEOUT"),
-        description="one export attempt's deadline in seconds (as Python's exporters read it)",
-    )
-    compression: Literal["none", "gzip"] = Field(
-        "none", validation_alias=_otlp("COMPRESSION"), description="compression of export requests"
-    )
-    certificate: str | None = Field(
-        None,
-        validation_alias=_otlp("CERTIFICATE"),
-        description="file of the authority that the Collector is checked by",
-    )
-    client_key: str | None = Field(
-        None, validation_alias=_otlp("CLIENT_KEY"), description="file of the mTLS key"
-    )
-    client_certificate: str | None = Field(
-        None, validation_alias=_otlp("CLIENT_CERTIFICATE"), description="file of the mTLS certificate"
-    )
+    protocol: Literal["grpc", "http/protobuf"] = _setting("grpc", *_otlp("PROTOCOL"))
+    """The OTLP transport."""
+    endpoint: Address = _setting("", "OTEL_EXPORTER_OTLP_ENDPOINT", repr=False)
+    """The Collector's address, such as http://localhost:4317."""
+    traces_endpoint: Address | None = _setting(None, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", repr=False)
+    """The address for traces, used as it is; wins over the general one."""
+    metrics_endpoint: Address | None = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", repr=False)
+    """The address for pushed metrics, used as it is; wins over the general one."""
+    insecure: bool | None = _setting(None, *_otlp("INSECURE"))
+    """`true`: gRPC without TLS, for an address without scheme."""
+    metrics_insecure: bool | None = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_INSECURE")
+    """The same for pushed metrics; the general one where it is not given."""
+    headers: Pairs = _setting({}, *_otlp("HEADERS"), repr=False)
+    """Headers of each export, as key=value,key2=value2."""
+    metrics_headers: Pairs | None = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
+    """Headers of each push of metrics; the general ones where they are not given."""
+    exporter_timeout_seconds: FiniteFloat = _setting(1.0, *_otlp("TIMEOUT"), gt=0, le=300)
+    """One export attempt's deadline in seconds (as Python's exporters read it)."""
+    compression: Literal["none", "gzip"] = _setting("none", *_otlp("COMPRESSION"))
+    """Compression of export requests."""
+    certificate: Authority | None = _setting(None, *_otlp("CERTIFICATE"))
+    """File of the authority that the Collector is checked by."""
+    client_key: TlsFile | None = _setting(None, *_otlp("CLIENT_KEY"))
+    """File of the mTLS key."""
+    client_certificate: TlsFile | None = _setting(None, *_otlp("CLIENT_CERTIFICATE"))
+    """File of the mTLS certificate."""
 
-    max_queue_size: int = Field(
-        2048,
-        ge=1,
-        le=10_000_000,
-        validation_alias=_variables("OTEL_BSP_MAX_QUEUE_SIZE"),
-        description="the most spans kept in memory",
+    max_queue_size: int = _setting(_PRESET["max_queue_size"], "OTEL_BSP_MAX_QUEUE_SIZE", ge=1, le=10_000_000)
+    """The most spans kept in memory."""
+    max_export_batch_size: int = _setting(
+        _PRESET["max_export_batch_size"], "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", ge=1, le=1_000_000
     )
-    max_export_batch_size: int = Field(
-        512,
-        ge=1,
-        le=1_000_000,
-        validation_alias=_variables("OTEL_BSP_MAX_EXPORT_BATCH_SIZE"),
-        description="the most spans in one export",
+    """The most spans in one export."""
+    schedule_delay_ms: FiniteFloat = _setting(
+        _PRESET["schedule_delay_ms"], "OTEL_BSP_SCHEDULE_DELAY", ge=1, le=MOST_DELAY_MS
     )
-    schedule_delay_ms: FiniteFloat = Field(
-        1000,
-        ge=1,
-        le=MOST_DELAY_MS,
-        validation_alias=_variables("OTEL_BSP_SCHEDULE_DELAY"),
-        description="the longest a span waits for its batch to fill, in milliseconds",
+    """The longest a span waits for its batch to fill, in milliseconds."""
+    export_timeout_ms: FiniteFloat = _setting(
+        _PRESET["export_timeout_ms"], "OTEL_BSP_EXPORT_TIMEOUT", gt=0, le=MOST_DELAY_MS
     )
-    export_timeout_ms: FiniteFloat = Field(
-        3000,
-        gt=0,
-        le=MOST_DELAY_MS,
-        validation_alias=_variables("OTEL_BSP_EXPORT_TIMEOUT"),
-        description="the longest one export may take, in milliseconds",
-    )
-    buffer_max_bytes: int = Field(
-        64 * 2**20,
-        ge=2**10,
-        validation_alias=_variables("TELEMETRY_BUFFER_MAX_BYTES"),
-        description="the most bytes of encoded batches kept in memory",
-    )
-    spool_dir: Path | None = Field(
-        None,
-        validation_alias=_variables("TELEMETRY_SPOOL_DIR"),
-        description="folder for spans that wait on disk; unset: no disk is touched",
-    )
-    spool_mode: Literal["outage", "always"] = Field(
-        "outage",
-        validation_alias=_variables("TELEMETRY_SPOOL_MODE"),
-        description="outage: written when it cannot be sent; always: written before it is sent",
-    )
-    spool_max_bytes: int = Field(
-        256 * 2**20,
-        ge=2**16,
-        validation_alias=_variables("TELEMETRY_SPOOL_MAX_BYTES"),
-        description="the most bytes of spooled spans on disk, for each process",
-    )
-    spool_max_age_seconds: FiniteFloat = Field(
-        86_400,
-        gt=0,
-        validation_alias=_variables("TELEMETRY_SPOOL_MAX_AGE_SECONDS"),
-        description="spooled spans older than this are given up, in seconds",
-    )
-    spool_fsync: Literal["always", "interval", "never"] = Field(
-        "interval",
-        validation_alias=_variables("TELEMETRY_SPOOL_FSYNC"),
-        description="when spooled spans are made to survive a loss of power; interval: each second",
-    )
-    spool_min_free: FiniteFloat = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        validation_alias=_variables("TELEMETRY_SPOOL_MIN_FREE"),
-        description="the share of the disk that spooled spans leave free, 0 to 1",
-    )
-    max_in_flight: int = Field(
-        4,
-        ge=1,
-        le=64,
-        validation_alias=_variables("TELEMETRY_MAX_IN_FLIGHT"),
-        description="the most exports under way at once",
-    )
-    shutdown_seconds: FiniteFloat = Field(
-        5.0,
-        gt=0,
-        le=300,
-        validation_alias=_variables("TELEMETRY_SHUTDOWN_SECONDS"),
-        description="how long shutdown may take, over all signals, in seconds",
-    )
+    """The longest one export may take, in milliseconds."""
+    buffer_max_bytes: int = _setting(64 * 2**20, ge=2**10)
+    """The most bytes of encoded batches kept in memory."""
+    spool_dir: Folder | None = _setting(None)
+    """Folder for spans that wait on disk; unset: no disk is touched."""
+    spool_mode: Literal["outage", "always"] = _setting("outage")
+    """`outage`: written when it cannot be sent; `always`: written before it is sent."""
+    spool_max_bytes: int = _setting(256 * 2**20, ge=2**16)
+    """The most bytes of spooled spans on disk, for each process."""
+    spool_max_age_seconds: FiniteFloat = _setting(86_400, gt=0)
+    """Spooled spans older than this are given up, in seconds."""
+    spool_fsync: Literal["always", "interval", "never"] = _setting("interval")
+    """When spooled spans are made to survive a loss of power; `interval`: each second."""
+    spool_min_free: FiniteFloat = _setting(0.1, ge=0, lt=1)
+    """The share of the disk that spooled spans leave free, 0 to 1."""
+    max_in_flight: int = _setting(4, ge=1, le=64)
+    """The most exports under way at once."""
+    shutdown_seconds: FiniteFloat = _setting(5.0, gt=0, le=300)
+    """How long shutdown may take, over all signals, in seconds."""
 
-    breaker_failure_threshold: int = Field(
-        3,
-        ge=1,
-        validation_alias=_variables("TELEMETRY_BREAKER_FAILURE_THRESHOLD"),
-        description="consecutive failures that open the breaker",
-    )
-    breaker_window_seconds: FiniteFloat = Field(
-        30.0,
-        gt=0,
-        validation_alias=_variables("TELEMETRY_BREAKER_WINDOW_SECONDS"),
-        description="the window over which the failure rate is taken, in seconds",
-    )
-    breaker_failure_rate: FiniteFloat = Field(
-        0.5,
-        gt=0,
-        le=1,
-        validation_alias=_variables("TELEMETRY_BREAKER_FAILURE_RATE"),
-        description="the share of failed calls in the window that opens the breaker",
-    )
-    breaker_minimum_calls: int = Field(
-        5,
-        ge=1,
-        validation_alias=_variables("TELEMETRY_BREAKER_MINIMUM_CALLS"),
-        description="calls in the window before the failure rate counts",
-    )
-    breaker_open_seconds: FiniteFloat = Field(
-        2.0,
-        gt=0,
-        validation_alias=_variables("TELEMETRY_BREAKER_OPEN_SECONDS"),
-        description="base of the open time, in seconds; doubles with each opening",
-    )
-    breaker_open_max_seconds: FiniteFloat = Field(
-        60.0,
-        gt=0,
-        validation_alias=_variables("TELEMETRY_BREAKER_OPEN_MAX_SECONDS"),
-        description="the longest open time, in seconds",
-    )
-    breaker_probes: int = Field(
-        1,
-        ge=1,
-        validation_alias=_variables("TELEMETRY_BREAKER_PROBES"),
-        description="successful probes that close the breaker",
-    )
+    breaker_failure_threshold: int = _setting(_BREAKER.failure_threshold, ge=1)
+    """Consecutive failures that open the breaker."""
+    breaker_window_seconds: FiniteFloat = _setting(_BREAKER.window_seconds, gt=0)
+    """The window over which the failure rate is taken, in seconds."""
+    breaker_failure_rate: FiniteFloat = _setting(_BREAKER.failure_rate, gt=0, le=1)
+    """The share of failed calls in the window that opens the breaker."""
+    breaker_minimum_calls: int = _setting(_BREAKER.minimum_calls, ge=1)
+    """Calls in the window before the failure rate counts."""
+    breaker_open_seconds: FiniteFloat = _setting(_BREAKER.open_seconds, gt=0)
+    """Base of the open time, in seconds; doubles with each opening."""
+    breaker_open_max_seconds: FiniteFloat = _setting(_BREAKER.open_max_seconds, gt=0)
+    """The longest open time, in seconds."""
+    breaker_probes: int = _setting(_BREAKER.probes, ge=1)
+    """Successful probes that close the breaker."""
 
     def __init__(self, **values: Any) -> None:
         try:
@@ -405,90 +221,26 @@ class TelemetryConfig(BaseSettings):
             raise ConfigurationError(
                 "; ".join(_explain(details, values) for details in error.errors(include_url=False))
             ) from None
-        _warn_of_unknown_variables()
+        _log_once(messages.unknown_variables(os.environ, self.variables()))
+
+    @classmethod
+    def variables(cls) -> dict[str, str]:
+        """The field that each variable of the environment sets, by its name.
+
+        In the order in which fields are declared, and of each field the strongest variable first.
+        """
+        return {name: field for field in cls.model_fields for name in _choices(field)}
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: dict[str, Any]) -> dict[str, Any]:
         """Applies what depends on another field: resource attributes, preset, the protocol's port."""
-        values = {_FIELD_OF.get(key, key): value for key, value in data.items()}
-        attributes: object = None
-        with suppress(ValueError):  # the field's own validator says it, with the variable's name
-            attributes = _parse_pairs(values.get("resource_attributes") or {})
-        if isinstance(attributes, dict):
-            for field, attribute in _RESOURCE_ATTRIBUTE_OF.items():
-                is_argument = field in data
-                if (
-                    attribute in attributes
-                    and not is_argument
-                    and not os.environ.get(f"OTEL_{field.upper()}")
-                ):
-                    values[field] = attributes[attribute]
-        environment = values.get("environment", "development")
-        given = frozenset(values)
-        for field, value in preset_of(environment).items():
-            values.setdefault(field, value)
-        if values.get("sampler") == "rate_limited" and "sampler_arg" not in given:
-            raise ValueError(
-                "OTEL_TRACES_SAMPLER=rate_limited needs OTEL_TRACES_SAMPLER_ARG, the most traces a second"
-            )
-        queue = str(values["max_queue_size"])
-        if "max_export_batch_size" not in given and queue.isdecimal():
-            # A preset must not make a small queue, asked for on its own, an error.
-            values["max_export_batch_size"] = max(1, min(values["max_export_batch_size"], int(queue)))
-        for field, suffix in _GENERAL_FORM_OF.items():
-            # What is the traces' alone, a vendor's key most of all, is not for wherever metrics go.
-            if f"OTEL_EXPORTER_OTLP_TRACES_{suffix}" in data and field not in given:
-                values[field] = os.environ.get(f"OTEL_EXPORTER_OTLP_{suffix}") or _NOTHING_OF[field]
-        if not values.get("endpoint"):
-            values["endpoint"] = default_endpoint(values.get("protocol", "grpc"))
-        return values
-
-    @field_validator("resource_attributes", "headers", "metrics_headers", mode="before")
-    @classmethod
-    def _read_pairs(cls, value: object) -> object:
-        return _parse_pairs(value)
+        return fill_in(data, cls.variables(), os.environ)
 
     @field_validator("headers", "metrics_headers")
     @classmethod
     def _check_headers(cls, value: dict[str, str] | None, info: ValidationInfo) -> dict[str, str] | None:
         return None if value is None else check_headers(value, str(info.data.get("protocol")))
-
-    @field_validator("spool_dir", mode="before")
-    @classmethod
-    def _resolve_folder(cls, value: object) -> object:
-        """Makes it absolute now: a service that changes its directory must not leave its spool behind."""
-        if not isinstance(value, str | Path):
-            return value
-        text = str(value).strip()
-        try:
-            return Path(text).expanduser().absolute() if text else None
-        except RuntimeError:
-            raise ValueError("the home directory that ~ stands for is not known") from None
-
-    @field_validator("excluded_urls", "disabled_instrumentations", mode="before")
-    @classmethod
-    def _read_paths(cls, value: object) -> object:
-        return (
-            tuple(filter(None, (part.strip() for part in value.split(","))))
-            if isinstance(value, str)
-            else value
-        )
-
-    @field_validator("excluded_urls")
-    @classmethod
-    def _check_paths(cls, paths: tuple[str, ...]) -> tuple[str, ...]:
-        for path in paths:
-            if not path.startswith("/") or "*" in path[:-1]:
-                raise ValueError(f"{path!r} is not a path: it starts with / and may end in * only")
-        return paths
-
-    @field_validator("sampler", mode="before")
-    @classmethod
-    def _refuse_samplers_of_other_languages(cls, value: object) -> object:
-        if value in _SAMPLERS_ELSEWHERE:
-            raise ValueError("that sampler does not exist for Python; use parentbased_traceidratio")
-        return value
 
     @field_validator("sampler_arg")
     @classmethod
@@ -497,25 +249,6 @@ class TelemetryConfig(BaseSettings):
         if value > 1 and sampler != "rate_limited":
             raise ValueError(f"{sampler} takes a share of traces, 0 to 1; rate_limited takes traces a second")
         return value
-
-    @field_validator("endpoint", "traces_endpoint", "metrics_endpoint")
-    @classmethod
-    def _check_endpoint(cls, value: str | None) -> str | None:
-        return None if value is None else check_endpoint(value)
-
-    @field_validator("certificate", "client_key", "client_certificate")
-    @classmethod
-    def _check_file(cls, file: str | None, info: ValidationInfo) -> str | None:
-        if file is not None:
-            try:
-                Path(file).read_bytes()
-                if info.field_name == "certificate":
-                    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
-            except ssl.SSLError as error:
-                raise ValueError(f"the file holds no certificate in PEM form ({error.reason})") from None
-            except OSError as error:
-                raise ValueError(f"the file cannot be read: {error.strerror}") from None
-        return file
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -529,42 +262,22 @@ class TelemetryConfig(BaseSettings):
                 f"TELEMETRY_BREAKER_OPEN_MAX_SECONDS ({self.breaker_open_max_seconds:g}) must not be below "
                 f"TELEMETRY_BREAKER_OPEN_SECONDS ({self.breaker_open_seconds:g})"
             )
-        if (self.client_key is None) != (self.client_certificate is None):
-            raise ValueError(
-                "mTLS needs both OTEL_EXPORTER_OTLP_CLIENT_KEY and OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
-            )
-        if self.client_certificate is not None:
-            try:
-                context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-                # A key with a passphrase would else ask the terminal for it.
-                context.load_cert_chain(self.client_certificate, self.client_key, password="")
-            except ssl.SSLError as error:
-                raise ValueError(
-                    f"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE ({self.client_certificate}) and "
-                    f"OTEL_EXPORTER_OTLP_CLIENT_KEY ({self.client_key}) are no pair in PEM form without a "
-                    f"passphrase ({error.reason})"
-                ) from None
-        if self.protocol == "http/protobuf":
-            for field in ("traces_endpoint", "metrics_endpoint"):
-                own = getattr(self, field)
-                address = self.endpoint if own is None else own
-                if "://" not in address:
-                    variable = _choices("endpoint" if own is None else field)[0]
-                    raise ValueError(
-                        f"{variable}={without_secrets(address)!r} needs http:// or https:// in front "
-                        "for http/protobuf"
-                    )
+        check_client_certificate(self.client_certificate, self.client_key)
+        for field in ("traces_endpoint", "metrics_endpoint"):
+            own = getattr(self, field)
+            variable = _choices("endpoint" if own is None else field)[0]
+            check_scheme(self.endpoint if own is None else own, self.protocol, variable)
         return self
 
     @property
     def export_endpoint(self) -> str:
         """Where traces are sent, with `/v1/traces` added to a general HTTP endpoint (OTLP specification)."""
-        return self.traces_endpoint or signal_endpoint(self.endpoint, self.protocol, TRACES_PATH)
+        return self.traces_endpoint or signal_endpoint(self.endpoint, self.protocol, OTLP_TRACES_PATH)
 
     @property
     def metrics_export_endpoint(self) -> str:
         """Where metrics are pushed, with `/v1/metrics` added to a general HTTP endpoint."""
-        return self.metrics_endpoint or signal_endpoint(self.endpoint, self.protocol, METRICS_PATH)
+        return self.metrics_endpoint or signal_endpoint(self.endpoint, self.protocol, OTLP_METRICS_PATH)
 
     @property
     def shown_endpoint(self) -> str:
@@ -598,39 +311,54 @@ class TelemetryConfig(BaseSettings):
         fixed = {"always_on": 1.0, "always_off": 0.0, "rate_limited": None}
         return fixed.get(self.sampler.removeprefix("parentbased_"), self.sampler_arg)
 
+    @property
+    def batching(self) -> Batching:
+        """When a batch is made, at the start."""
+        return Batching(self.max_export_batch_size, self.schedule_delay_ms / 1000)
+
+    @property
+    def breaker(self) -> BreakerSettings:
+        """When the circuit breaker opens, and for how long."""
+        return BreakerSettings(
+            failure_threshold=self.breaker_failure_threshold,
+            window_seconds=self.breaker_window_seconds,
+            failure_rate=self.breaker_failure_rate,
+            minimum_calls=self.breaker_minimum_calls,
+            open_seconds=self.breaker_open_seconds,
+            open_max_seconds=self.breaker_open_max_seconds,
+            probes=self.breaker_probes,
+            # Twice an attempt's deadline: a permit is overdue only when its thread is lost.
+            lease_seconds=2 * self.attempt_timeout_seconds + 1,
+        )
+
+    @property
+    def spool(self) -> SpoolSettings | None:
+        """Where spans wait on disk; None where they do not."""
+        if self.spool_dir is None or self.traces_exporter != "otlp" or self.sdk_disabled:
+            return None
+        return SpoolSettings(
+            folder=destination_folder(
+                self.spool_dir,
+                self.export_endpoint,
+                self.protocol,
+                repr(sorted(self.headers.items())),
+                str(self.client_certificate),
+            ),
+            max_bytes=self.spool_max_bytes,
+            max_age_seconds=self.spool_max_age_seconds,
+            min_free_ratio=self.spool_min_free,
+            fsync=self.spool_fsync,
+        )
+
     def log_suspicions(self) -> None:
         """Logs what is legal but probably a mistake; called once, when a pipeline is built."""
         if self.multiproc_dir is None and self.enable_prometheus:
-            workers = announced_workers(os.environ, sys.argv)
-            if workers > 1:
-                logger.warning(
-                    "%d workers answer for one port, each with metrics of its own: set "
-                    "PROMETHEUS_MULTIPROC_DIR to a folder for /metrics to show all of them at once",
-                    workers,
-                )
-        if self.environment not in PRESETS:
-            logger.warning(
-                "ENVIRONMENT=%s is none of %s: the production preset is used",
-                self.environment,
-                ", ".join(PRESETS),
-            )
-        temporality = os.environ.get("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "")
-        if self.metrics_exporter == "otlp" and temporality.lower() not in {"", "cumulative"}:
-            logger.warning(
-                "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE=%s changes nothing: pushed metrics are "
-                "cumulative, so that a push that fails loses nothing",
-                temporality,
-            )
+            _log(messages.workers_without_folder(os.environ, sys.argv))
+        _log(messages.unknown_environment(self.environment))
         if self.metrics_exporter == "otlp":
-            _warn_of_unread_forms_of_metrics()
-        port = port_of_other_protocol(self.export_endpoint, self.protocol)
-        if port is not None:
-            logger.warning(
-                "%d is usually the port of the other OTLP protocol, but the protocol is %s (endpoint %s)",
-                port,
-                self.protocol,
-                self.shown_endpoint,
-            )
+            _log(messages.ignored_temporality(os.environ))
+            _log_once(messages.unread_forms_of_metrics(os.environ, self.variables()))
+        _log(messages.other_protocol(self.export_endpoint, self.protocol))
 
 
 def _choices(field: str) -> tuple[str, ...]:
@@ -638,54 +366,26 @@ def _choices(field: str) -> tuple[str, ...]:
     return tuple(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else ()
 
 
-def _explain(details: ErrorDetails, values: Mapping[str, Any]) -> str:
-    """One sentence: variable (or argument), value, rule, remedy. Secrets are not repeated."""
-    key = str(details["loc"][0]) if details["loc"] else ""
-    field = _FIELD_OF.get(key, key)
-    message = details["msg"].removeprefix("Value error, ")
-    if not field:
-        return message
-    if field not in TelemetryConfig.model_fields:
-        return f"{field} is not a setting of TelemetryConfig; see its fields for the names"
-    info = TelemetryConfig.model_fields[field]
-    argument = next((name for name in (field, *_choices(field)) if name in values), None)
-    names = _choices(field)
-    if field in _GENERAL_FORM_OF:
-        names += (f"OTEL_EXPORTER_OTLP_{_GENERAL_FORM_OF[field]}",)
-    variable = next((name for name in names if os.environ.get(name)), None)
-    source, value = (
-        (variable, os.environ[variable])
-        if variable and argument is None
-        else (argument or field, values.get(argument or field))
+def _explain(details: ErrorDetails, arguments: Mapping[str, Any]) -> str:
+    fields = TelemetryConfig.model_fields
+    return messages.explain(
+        details,
+        variables={field: (*_choices(field), *GENERAL_FORM_OF.get(field, ())) for field in fields},
+        descriptions={field: info.description or "" for field, info in fields.items()},
+        arguments=arguments,
+        environment=os.environ,
     )
-    if field in {"endpoint", "traces_endpoint", "metrics_endpoint"}:
-        value = without_secrets(str(value))
-    shown = "" if field in {"headers", "metrics_headers"} else f"={value!r}"
-    return f"{source}{shown} cannot be used: {message} ({info.description})"
 
 
-def _warn_of_unknown_variables() -> None:
-    for name in sorted(os.environ):
-        if name.startswith("TELEMETRY_") and name not in _FIELD_OF and name not in _warned:
+def _log(lines: Iterable[messages.Line]) -> None:
+    for text, *arguments in lines:
+        logger.warning(text, *arguments)
+
+
+def _log_once(lines: Iterable[messages.Line]) -> None:
+    """Logs lines that are about one variable each, each variable once a process."""
+    for text, *arguments in lines:
+        name = str(arguments[0])
+        if name not in _warned:
             _warned.add(name)
-            logger.warning("%s is not a setting of this version and changes nothing", name)
-
-
-def _warn_of_unread_forms_of_metrics() -> None:
-    for name in sorted(os.environ):
-        is_form = name.startswith("OTEL_EXPORTER_OTLP_METRICS_") and not name.endswith(
-            "_TEMPORALITY_PREFERENCE"
-        )
-        if is_form and os.environ[name] and name not in _FIELD_OF and name not in _warned:
-            _warned.add(name)
-            logger.warning(
-                "%s changes nothing: of the METRICS_ forms _ENDPOINT, _HEADERS and _INSECURE are read, the "
-                "rest is as for traces",
-                name,
-            )
-
-
-_GENERAL_FORM_OF = {"metrics_headers": "HEADERS", "metrics_insecure": "INSECURE"}
-_NOTHING_OF: Mapping[str, object] = {"metrics_headers": {}, "metrics_insecure": False}
-_FIELD_OF = {name: field for field in TelemetryConfig.model_fields for name in _choices(field)}
-_warned: set[str] = set()
+            logger.warning(text, *arguments)

@@ -33,11 +33,11 @@ from .export.pipeline import ExportPipeline
 from .export.push.exporter import OtlpMetricExporter
 from .export.push.reader import PushMetricReader, PushRun
 from .export.status import ExportStatus
-from .export.worker import Batching
 from .fork import Lock, call_in_forked_child
 from .metrics.instruments import Metrics, PipelineCollector, collect_everything
 from .metrics.multiprocess import Worker, keep_values_in_process
 from .settings.endpoint import is_same_server
+from .settings.sections import Batching
 from .tracing.provider import build_resource, build_tracer_provider
 from .tracing.sampling import AdjustableSampler
 

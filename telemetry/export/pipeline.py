@@ -19,13 +19,14 @@ from opentelemetry.trace import TraceFlags
 
 from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
+from ..settings.sections import Batching
 from .attempt import Attempt
-from .breaker import BreakerSettings, CircuitBreaker
+from .breaker import CircuitBreaker
 from .ledger import Ledger
 from .otlp.transport import Transport, build_transport
-from .spool.spool import Spool, SpoolSettings, SpoolStatus, destination_folder
+from .spool.spool import Spool, SpoolStatus
 from .status import ExportStatus, StatusReading
-from .worker import Batching, ExportWorker, Limits
+from .worker import ExportWorker, Limits
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class ExportPipeline(SpanProcessor):
     ) -> None:
         self.config = config
         self.ledger = Ledger(clock=clock)
-        self.breaker = CircuitBreaker(_breaker_settings(config), clock=clock)
+        self.breaker = CircuitBreaker(config.breaker, clock=clock)
         self.limits = Limits(
             queue_spans=config.max_queue_size,
             buffer_bytes=config.buffer_max_bytes,
@@ -71,7 +72,7 @@ class ExportPipeline(SpanProcessor):
             attempt_seconds=config.attempt_timeout_seconds,
             is_write_ahead=config.spool_mode == "always",
         )
-        self._batching = Batching(config.max_export_batch_size, config.schedule_delay_ms / 1000)
+        self._batching = config.batching
         self._on_attempt = on_attempt
         self._build = build
         self._clock = clock
@@ -251,40 +252,12 @@ class ExportPipeline(SpanProcessor):
         self._spool = self._make_spool()
 
     def _make_spool(self) -> Spool | None:
-        config = self.config
-        if config.spool_dir is None or config.traces_exporter != "otlp" or config.sdk_disabled:
+        if self.config.spool is None:
             return None
-        settings = SpoolSettings(
-            folder=destination_folder(
-                config.spool_dir,
-                config.export_endpoint,
-                config.protocol,
-                repr(sorted(config.headers.items())),
-                str(config.client_certificate),
-            ),
-            max_bytes=config.spool_max_bytes,
-            max_age_seconds=config.spool_max_age_seconds,
-            min_free_ratio=config.spool_min_free,
-            fsync=config.spool_fsync,
-        )
         status = self._status
         return Spool(
-            settings,
+            self.config.spool,
             self.ledger,
             on_trouble=lambda trouble: status.record_spool_trouble(trouble, self._clock()),
             clock=self._clock,
         )
-
-
-def _breaker_settings(config: TelemetryConfig) -> BreakerSettings:
-    return BreakerSettings(
-        failure_threshold=config.breaker_failure_threshold,
-        window_seconds=config.breaker_window_seconds,
-        failure_rate=config.breaker_failure_rate,
-        minimum_calls=config.breaker_minimum_calls,
-        open_seconds=config.breaker_open_seconds,
-        open_max_seconds=config.breaker_open_max_seconds,
-        probes=config.breaker_probes,
-        # Twice an attempt's deadline: a permit is overdue only when its thread is lost.
-        lease_seconds=2 * config.attempt_timeout_seconds + 1,
-    )

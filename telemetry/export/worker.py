@@ -18,6 +18,7 @@ from functools import partial
 
 from opentelemetry.sdk.trace import ReadableSpan
 
+from ..settings.sections import Batching
 from .attempt import Attempt, attempt
 from .backlog import Backlog
 from .backoff import LONGEST_SECONDS, Backoff
@@ -36,16 +37,6 @@ logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
 _SECONDS_BETWEEN_LINES = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """When a batch is made."""
-
-    size: int
-    """Spans of a full batch."""
-    delay_seconds: float
-    """The longest that a span waits in the queue."""
 
 
 @dataclass(frozen=True, slots=True)

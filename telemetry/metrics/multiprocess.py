@@ -15,7 +15,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,8 +43,6 @@ _MOST_WORKERS = 1_000
 _MOST_BYTES = 64 * 2**20
 """Of one sibling's answer: no real exposition comes near."""
 _BACKLOG = 16
-_SERVERS = frozenset({"uvicorn", "gunicorn", "fastapi"})
-_WORKERS_OPTION = re.compile(r"(?:^|\s)(?:-w|--workers)[\s=]?(\d+)")
 
 
 class Worker:
@@ -250,18 +248,3 @@ def keep_values_in_process() -> None:
     dead one of the same id: empty the folder before the service starts, as prometheus_client asks anyway.
     """
     values.ValueClass = values.MutexValue
-
-
-def announced_workers(environment: Mapping[str, str], arguments: Sequence[str]) -> int:
-    """How many workers the server was told to run, as far as its variables and command line say: 1 if not.
-
-    What comes later wins, as with the servers: the variable of all, gunicorn's own, the command line.
-    """
-    counts = [environment.get("WEB_CONCURRENCY", "")]
-    counts += _WORKERS_OPTION.findall(environment.get("GUNICORN_CMD_ARGS", ""))
-    program = Path(arguments[0] if arguments else "")
-    if (program.parent.name if program.name == "__main__.py" else program.name) in _SERVERS:
-        # A spawned worker has its parent's command line.
-        counts += _WORKERS_OPTION.findall(" ".join(arguments[1:]))
-    told = [int(count) for count in counts if count.isdecimal()]
-    return told[-1] if told else 1

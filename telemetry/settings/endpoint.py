@@ -2,7 +2,7 @@
 
 from urllib.parse import SplitResult, urlsplit
 
-TRACES_PATH, METRICS_PATH = "/v1/traces", "/v1/metrics"
+OTLP_TRACES_PATH, OTLP_METRICS_PATH = "/v1/traces", "/v1/metrics"
 _DEFAULTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 _PORT_OF_THE_OTHER_PROTOCOL = {"grpc": 4318, "http/protobuf": 4317}
 
@@ -26,6 +26,17 @@ def check_endpoint(value: str) -> str:
     if not is_usable:
         raise ValueError("not an address such as http://localhost:4317 or https://collector.example:4318")
     return value
+
+
+def check_scheme(value: str, protocol: str, variable: str) -> None:
+    """Checks that an endpoint says whether it is to be reached over TLS, where its protocol has no default.
+
+    Raises:
+        ValueError: it has no scheme.
+    """
+    if protocol == "http/protobuf" and "://" not in value:
+        shown = without_secrets(value)
+        raise ValueError(f"{variable}={shown!r} needs http:// or https:// in front for http/protobuf")
 
 
 def signal_endpoint(general: str, protocol: str, path: str) -> str:

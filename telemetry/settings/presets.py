@@ -1,15 +1,16 @@
 """What each `ENVIRONMENT` sets where neither an argument nor a variable does."""
 
 from collections.abc import Mapping
+from typing import Any
 
-_PRODUCTION: Mapping[str, int | float] = {
+_PRODUCTION: Mapping[str, Any] = {
     "max_queue_size": 8192,
     "max_export_batch_size": 1024,
     "schedule_delay_ms": 2000,
     "export_timeout_ms": 5000,
     "sampler_arg": 0.1,
 }
-PRESETS: Mapping[str, Mapping[str, int | float]] = {
+PRESETS: Mapping[str, Mapping[str, Any]] = {
     "development": {
         "max_queue_size": 2048,
         "max_export_batch_size": 512,
@@ -22,6 +23,6 @@ PRESETS: Mapping[str, Mapping[str, int | float]] = {
 }
 
 
-def preset_of(environment: str) -> Mapping[str, int | float]:
+def preset_of(environment: str) -> Mapping[str, Any]:
     """The preset of an environment; an unknown one is treated as production."""
     return PRESETS.get(environment, _PRODUCTION)

@@ -25,7 +25,8 @@ from telemetry.export.breaker import BreakerState
 from telemetry.export.ledger import DropReason
 from telemetry.export.otlp.response import Disposition, ExportResult
 from telemetry.export.pipeline import ExportPipeline
-from telemetry.export.worker import Batching, ExportWorker
+from telemetry.export.worker import ExportWorker
+from telemetry.settings.sections import Batching
 
 Until = Callable[..., None]
 

@@ -34,7 +34,8 @@ from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
 from telemetry.metrics import multiprocess, names
 from telemetry.metrics.merge import from_json, merge, to_json
-from telemetry.metrics.multiprocess import Worker, announced_workers
+from telemetry.metrics.multiprocess import Worker
+from telemetry.settings.server import announced_workers
 from telemetry.telemetry import setup_telemetry
 
 Until = Callable[..., None]

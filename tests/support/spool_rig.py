@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from telemetry.export.ledger import ON_DISK, Ledger
-from telemetry.export.spool.spool import Spool, SpoolSettings
+from telemetry.export.spool.spool import Spool
+from telemetry.settings.sections import SpoolSettings
 
 SPANS = 3
 """Of every batch here."""

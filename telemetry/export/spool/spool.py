@@ -12,7 +12,6 @@ A spool belongs to one thread, the worker's. Any thread may read `status`.
 """
 
 import errno
-import hashlib
 import math
 import threading
 import time
@@ -22,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...settings.sections import SpoolSettings
 from ..ledger import ON_DISK, DropReason, Ledger
 from .directory import SpoolDirectory
 from .format import HEADER_BYTES, Header
@@ -40,20 +40,6 @@ _TROUBLE_SECONDS = 60.0
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpoolSettings:
-    """Where, how much and how safely."""
-
-    folder: Path
-    """Shared by all processes that send to the same destination."""
-    max_bytes: int
-    max_age_seconds: float
-    min_free_ratio: float
-    """The share of the disk that others keep, 0 to 1."""
-    fsync: str
-    """`always`: at each append; `interval`: each second; `never`."""
-
-
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
     """What lies on disk; replaced as a whole."""
@@ -68,11 +54,6 @@ class SpoolStatus:
 
 _Found = tuple[Record, Header | None, bytes]
 """A held record, and what was read of it."""
-
-
-def destination_folder(root: Path, *identity: str) -> Path:
-    """The folder of one destination: nothing is ever sent to another endpoint, or as another tenant."""
-    return root / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]
 
 
 class Spool:

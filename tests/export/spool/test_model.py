@@ -18,7 +18,8 @@ from hypothesis.stateful import (
 )
 
 from telemetry.export.ledger import ON_DISK, DropReason, Ledger
-from telemetry.export.spool.spool import Spool, SpoolSettings
+from telemetry.export.spool.spool import Spool
+from telemetry.settings.sections import SpoolSettings
 
 MAX_AGE_SECONDS = 100
 

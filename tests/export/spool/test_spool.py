@@ -15,7 +15,7 @@ from support.spool_rig import SPANS, Rig
 from telemetry.export.ledger import DropReason
 from telemetry.export.spool.format import HEADER_BYTES
 from telemetry.export.spool.pace import ReplayPace
-from telemetry.export.spool.spool import destination_folder
+from telemetry.settings.sections import destination_folder
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ over stays `open` until somebody acquires: reading the state changes nothing.
 
 import enum
 import logging
-import math
 import random as random_module
 import threading
 import time
@@ -22,13 +21,15 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from .settings import BreakerSettings
+from .window import CallWindow
+
 logger = logging.getLogger(__name__)
 
 LONGEST_RETRY_AFTER_SECONDS = 300.0
 """A server may ask for patience beyond `open_max_seconds`, but not for more than this."""
 SHORTEST_SHARE = 0.1
 """Full jitter may draw next to nothing; an open breaker waits at least this share of its ceiling."""
-_BUCKETS = 10
 _LARGEST_EXPONENT = 32
 
 
@@ -53,50 +54,6 @@ _LEGAL: Mapping[BreakerState, frozenset[BreakerState]] = {
     BreakerState.FORCED_OPEN: frozenset({BreakerState.CLOSED, BreakerState.DISABLED}),
     BreakerState.DISABLED: frozenset({BreakerState.CLOSED, BreakerState.FORCED_OPEN}),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerSettings:
-    """When the breaker opens, for how long, and what closes it again.
-
-    Raises:
-        ValueError: a value is out of its range; the message names field, rule and value.
-    """
-
-    failure_threshold: int = 3
-    """Consecutive failures that open it."""
-    window_seconds: float = 30.0
-    """The window over which the failure rate is taken; kept in tenths, so it is that precise."""
-    failure_rate: float = 0.5
-    """The share of failed calls in the window that opens it, above 0 and at most 1."""
-    minimum_calls: int = 5
-    """Calls in the window before the rate counts; also the successes that take one step off the open time."""
-    open_seconds: float = 2.0
-    """Ceiling of the first open time; it doubles with each opening."""
-    open_max_seconds: float = 60.0
-    """Highest ceiling of the open time."""
-    probes: int = 1
-    """Successes that close a half-open breaker, and the most probes in flight."""
-    lease_seconds: float = 30.0
-    """How long a probe may stay unsettled before the next `acquire()` counts it as lost and opens again."""
-
-    def __post_init__(self) -> None:
-        for field in ("failure_threshold", "minimum_calls", "probes"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field} must be at least 1, got {getattr(self, field)!r}")
-        if not self.window_seconds > 0:
-            raise ValueError(f"window_seconds must be above 0, got {self.window_seconds!r}")
-        for field in ("open_seconds", "lease_seconds"):
-            # An endless wait or lease would never let the breaker close again.
-            if not 0 < getattr(self, field) < math.inf:
-                raise ValueError(f"{field} must be above 0 and finite, got {getattr(self, field)!r}")
-        if not 0 < self.failure_rate <= 1:
-            raise ValueError(f"failure_rate must be above 0 and at most 1, got {self.failure_rate!r}")
-        if not self.open_max_seconds >= self.open_seconds:
-            raise ValueError(
-                f"open_max_seconds must be at least open_seconds ({self.open_seconds!r}), "
-                f"got {self.open_max_seconds!r}"
-            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +175,7 @@ class CircuitBreaker:
         self._probe_successes = 0
         self._consecutive_failures = 0
         self._successes_while_closed = 0
-        self._window = _Window(self.settings.window_seconds)
+        self._window = CallWindow(self.settings.window_seconds)
         self._stale = 0
         self._transitions: Counter[tuple[BreakerState, BreakerState]] = Counter()
         self._events: deque[Transition] = deque()
@@ -416,38 +373,3 @@ class CircuitBreaker:
             finally:
                 with self._lock:
                     self._is_telling = False
-
-
-class _Window:
-    """Calls and failures of the last while, in a fixed number of buckets. Not thread-safe."""
-
-    def __init__(self, seconds: float) -> None:
-        self._width = seconds / _BUCKETS
-        self._buckets: deque[list[int]] = deque()
-
-    def add(self, now: float, *, is_failure: bool) -> None:
-        """Counts one call."""
-        index = int(now / self._width)
-        self._expire(index)
-        if not self._buckets or self._buckets[-1][0] != index:
-            self._buckets.append([index, 0, 0])
-        self._buckets[-1][1] += 1
-        self._buckets[-1][2] += is_failure
-
-    def calls(self, now: float) -> int:
-        """Calls in the window."""
-        self._expire(int(now / self._width))
-        return sum(bucket[1] for bucket in self._buckets)
-
-    def failure_rate(self, now: float) -> float:
-        """The share of them that failed; 0 where there was none."""
-        calls = self.calls(now)
-        return sum(bucket[2] for bucket in self._buckets) / calls if calls else 0.0
-
-    def clear(self) -> None:
-        """Forgets everything."""
-        self._buckets.clear()
-
-    def _expire(self, index: int) -> None:
-        while self._buckets and self._buckets[0][0] <= index - _BUCKETS:
-            self._buckets.popleft()

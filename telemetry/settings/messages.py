@@ -1,0 +1,125 @@
+"""What a configuration says: of a value that it cannot use, and of what is legal but probably a mistake."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from .endpoint import port_of_other_protocol, without_secrets
+from .presets import PRESETS
+from .server import announced_workers
+
+Line = tuple[str, *tuple[object, ...]]
+"""A format for the log, and its arguments."""
+
+_ADDRESSES = frozenset({"endpoint", "traces_endpoint", "metrics_endpoint"})
+_SECRETS = frozenset({"headers", "metrics_headers"})
+_OF_METRICS = "OTEL_EXPORTER_OTLP_METRICS_"
+_TEMPORALITY = f"{_OF_METRICS}TEMPORALITY_PREFERENCE"
+_UNREAD = (
+    "%s changes nothing: of the METRICS_ forms _ENDPOINT, _HEADERS and _INSECURE are read, "
+    "the rest is as for traces"
+)
+_CUMULATIVE = (
+    f"{_TEMPORALITY}=%s changes nothing: pushed metrics are cumulative, "
+    "so that a push that fails loses nothing"
+)
+_WORKERS = (
+    "%d workers answer for one port, each with metrics of its own: "
+    "set PROMETHEUS_MULTIPROC_DIR to a folder for /metrics to show all of them at once"
+)
+
+
+def explain(
+    details: ErrorDetails,
+    *,
+    variables: Mapping[str, Iterable[str]],
+    descriptions: Mapping[str, str],
+    arguments: Mapping[str, Any],
+    environment: Mapping[str, str],
+) -> str:
+    """One sentence of a value that cannot be used: variable (or argument), value, rule. Secrets are left out.
+
+    Args:
+        details: of the error, as pydantic gives them.
+        variables: those of each field, in their order of precedence.
+        descriptions: what each field is, in words.
+        arguments: keyword arguments that were given.
+        environment: the process's variables.
+    """
+    key = str(details["loc"][0]) if details["loc"] else ""
+    field = next((each for each, names in variables.items() if key in names), key)
+    message = details["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
+    if field not in variables:
+        return f"{field} is not a setting of TelemetryConfig; see its fields for the names"
+    argument = next((name for name in (field, *variables[field]) if name in arguments), None)
+    variable = next((name for name in variables[field] if environment.get(name)), None)
+    source, value = (
+        (variable, environment[variable])
+        if variable and argument is None
+        else (argument or field, arguments.get(argument or field))
+    )
+    if field in _ADDRESSES:
+        value = without_secrets(str(value))
+    shown = "" if field in _SECRETS else f"={value!r}"
+    what = descriptions.get(field, "").replace("`", "")
+    return f"{source}{shown} cannot be used: {message}" + (
+        f" ({what[:1].lower()}{what[1:].removesuffix('.')})" if what else ""
+    )
+
+
+def unknown_variables(environment: Mapping[str, str], known: Iterable[str]) -> Iterator[Line]:
+    """Variables that look like the library's and are not: misspelt, or of another version."""
+    for name in sorted(environment.keys() - set(known)):
+        if name.startswith("TELEMETRY_"):
+            yield "%s is not a setting of this version and changes nothing", name
+
+
+def unread_forms_of_metrics(environment: Mapping[str, str], known: Iterable[str]) -> Iterator[Line]:
+    """Variables for pushed metrics that the specification knows and this library does not read."""
+    for name in sorted(environment.keys() - set(known)):
+        if name.startswith(_OF_METRICS) and name != _TEMPORALITY and environment[name]:
+            yield (
+                _UNREAD,
+                name,
+            )
+
+
+def ignored_temporality(environment: Mapping[str, str]) -> Iterator[Line]:
+    """A temporality that pushed metrics do not have."""
+    temporality = environment.get(_TEMPORALITY, "")
+    if temporality.lower() not in {"", "cumulative"}:
+        yield (
+            _CUMULATIVE,
+            temporality,
+        )
+
+
+def unknown_environment(environment: str) -> Iterator[Line]:
+    """An `ENVIRONMENT` without a preset of its own."""
+    if environment not in PRESETS:
+        yield "ENVIRONMENT=%s is none of %s: the production preset is used", environment, ", ".join(PRESETS)
+
+
+def other_protocol(endpoint: str, protocol: str) -> Iterator[Line]:
+    """A port that is usually the other protocol's."""
+    port = port_of_other_protocol(endpoint, protocol)
+    if port is not None:
+        yield (
+            "%d is usually the port of the other OTLP protocol, but the protocol is %s (endpoint %s)",
+            port,
+            protocol,
+            without_secrets(endpoint),
+        )
+
+
+def workers_without_folder(environment: Mapping[str, str], arguments: list[str]) -> Iterator[Line]:
+    """Several workers, each of which would show its own metrics alone."""
+    workers = announced_workers(environment, arguments)
+    if workers > 1:
+        yield (
+            _WORKERS,
+            workers,
+        )

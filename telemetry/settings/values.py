@@ -1,0 +1,149 @@
+"""The types of settings whose variables need more than pydantic's own reading.
+
+A value that cannot be used is a `ValueError` with the rule; `TelemetryConfig` adds variable and value.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import unquote
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_settings import NoDecode
+
+from .endpoint import check_endpoint
+
+_SAMPLERS_ELSEWHERE = ("jaeger_remote", "parentbased_jaeger_remote", "xray")
+
+
+def refuse_samplers_of_other_languages(name: object) -> object:
+    """Returns a sampler's name as it is.
+
+    Raises:
+        ValueError: it is a standard one that Python does not have.
+    """
+    if name in _SAMPLERS_ELSEWHERE:
+        raise ValueError("that sampler does not exist for Python; use parentbased_traceidratio")
+    return name
+
+
+def read_pairs(value: object) -> object:
+    """Turns `key=value,key2=value2`, percent-encoded as the specification says, into a dict.
+
+    Raises:
+        ValueError: an entry is no pair; the message names its place only, for it may be a secret.
+    """
+    if not isinstance(value, str):
+        return value
+    pairs: dict[str, str] = {}
+    for position, item in enumerate(filter(None, (part.strip() for part in value.split(","))), start=1):
+        key, separator, text = item.partition("=")
+        if not separator or not key.strip():
+            raise ValueError(f"entry {position} is not key=value (entries are separated by commas)")
+        pairs[unquote(key.strip())] = unquote(text.strip())
+    return pairs
+
+
+def read_list(value: object) -> object:
+    """Turns `a,b` into a tuple."""
+    if not isinstance(value, str):
+        return value
+    return tuple(filter(None, (part.strip() for part in value.split(","))))
+
+
+def read_folder(value: object) -> object:
+    """Makes a path absolute now: a service that changes its directory must not leave its files behind.
+
+    Raises:
+        ValueError: it begins with `~`, and no home directory is known.
+    """
+    if not isinstance(value, str | Path):
+        return value
+    text = str(value).strip()
+    try:
+        return Path(text).expanduser().absolute() if text else None
+    except RuntimeError:
+        raise ValueError("the home directory that ~ stands for is not known") from None
+
+
+def check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns paths to be excluded as they are.
+
+    Raises:
+        ValueError: one is no path.
+    """
+    for path in paths:
+        if not path.startswith("/") or "*" in path[:-1]:
+            raise ValueError(f"{path!r} is not a path: it starts with / and may end in * only")
+    return paths
+
+
+def check_file(file: str) -> str:
+    """Returns the name of a file that can be read.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    try:
+        Path(file).read_bytes()
+    except OSError as error:
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None
+    return file
+
+
+def check_authority(file: str) -> str:
+    """Returns the name of a file with an authority's certificate.
+
+    Raises:
+        ValueError: it cannot be read, or holds none.
+    """
+    check_file(file)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+    except ssl.SSLError as error:
+        raise ValueError(f"the file holds no certificate in PEM form ({error.reason})") from None
+    return file
+
+
+def check_client_certificate(certificate: str | None, key: str | None) -> None:
+    """Checks the two files of mTLS together.
+
+    Raises:
+        ValueError: one is missing, or they are no pair.
+    """
+    if (key is None) != (certificate is None):
+        raise ValueError(
+            "mTLS needs both OTEL_EXPORTER_OTLP_CLIENT_KEY and OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE"
+        )
+    if certificate is None:
+        return
+    try:
+        # A key with a passphrase would else ask the terminal for it.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE ({certificate}) and "
+            f"OTEL_EXPORTER_OTLP_CLIENT_KEY ({key}) are no pair in PEM form without a "
+            f"passphrase ({error.reason})"
+        ) from None
+
+
+Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(read_pairs)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_list)]
+Paths = Annotated[Names, AfterValidator(check_paths)]
+Folder = Annotated[Path | None, BeforeValidator(read_folder)]
+Address = Annotated[str, AfterValidator(check_endpoint)]
+TlsFile = Annotated[str, AfterValidator(check_file)]
+Authority = Annotated[str, AfterValidator(check_authority)]
+SamplerName = Annotated[
+    Literal[
+        "always_on",
+        "always_off",
+        "traceidratio",
+        "parentbased_always_on",
+        "parentbased_always_off",
+        "parentbased_traceidratio",
+        "rate_limited",
+    ],
+    BeforeValidator(refuse_samplers_of_other_languages),
+]

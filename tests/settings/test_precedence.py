@@ -1,0 +1,38 @@
+"""Which source of a setting wins where several give it."""
+
+import pytest
+
+from telemetry.config import TelemetryConfig
+
+
+@pytest.mark.parametrize(
+    ("field", "attribute"),
+    [
+        ("service_name", "service.name"),
+        ("service_version", "service.version"),
+        ("environment", "deployment.environment.name"),
+    ],
+)
+def test_resource_attribute_yields_to_variables_that_are_read_alone(
+    field: str, attribute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable that looks like a setting and is none, such as OTEL_SERVICE_VERSION, takes nothing away."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", f"{attribute}=given")
+    variable = f"OTEL_{field.upper()}"
+    monkeypatch.setenv(variable, "other")
+    is_read = TelemetryConfig.variables().get(variable) == field
+    assert getattr(TelemetryConfig(), field) == ("other" if is_read else "given")
+    assert is_read == (field == "service_name")
+    monkeypatch.setenv(variable, "")
+    assert getattr(TelemetryConfig(), field) == "given"
+
+
+def test_every_variable_that_is_listed_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of variables is the one that the settings are read by: nonsense is refused by its name."""
+    for variable, field in TelemetryConfig.variables().items():
+        annotation = TelemetryConfig.model_fields[field].annotation
+        if annotation in {int, float, bool}:
+            monkeypatch.setenv(variable, "nonsense")
+            with pytest.raises(ValueError, match=f"^{variable}='nonsense' cannot be used"):
+                TelemetryConfig()
+            monkeypatch.delenv(variable)
