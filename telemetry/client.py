@@ -1,7 +1,6 @@
 """TelemetryClient: tracer, meter, manual spans, health and shutdown, for code of your own."""
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -12,22 +11,11 @@ from opentelemetry.trace import Link, Span, SpanKind, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
-from pydantic import BaseModel
 
 from .config import TelemetryConfig
 from .current import offer_as_default, withdraw_as_default
 from .export.pipeline import ExportPipeline
-from .health_check import (
-    BatchHealth,
-    BreakerHealth,
-    ExporterHealth,
-    LedgerHealth,
-    QueueHealth,
-    ServiceHealth,
-    SpoolHealth,
-    TelemetryHealth,
-    check_telemetry_health,
-)
+from .health_check import TelemetryHealth, check_telemetry_health
 from .metrics.instruments import Metrics
 from .providers import SCOPE_NAME, providers_for
 
@@ -81,17 +69,27 @@ class TelemetryClient:
         """
         return await self._providers.collect_metrics()
 
-    def join_workers(self) -> None:
+    def start_serving(self) -> None:
         """Offers this process's metrics to its sibling workers, and sends what an earlier process spooled.
 
         Called by an app's lifespan, in the worker itself: a parent that only forks is none.
         """
-        self._providers.join_workers()
+        self._providers.start_serving()
 
     @property
     def tracer_provider(self) -> TracerProvider:
         """For libraries that take a provider."""
         return self._providers.tracer_provider
+
+    @property
+    def instance_id(self) -> str:
+        """This process's `service.instance.id`; a forked child's is its own."""
+        return self._providers.instance_id
+
+    @property
+    def sampling_ratio(self) -> float | None:
+        """The share of new traces that is kept now; None for a sampler that keeps so many a second."""
+        return self._providers.sampler.ratio
 
     def start_span(
         self,
@@ -110,51 +108,6 @@ class TelemetryClient:
     def health(self) -> TelemetryHealth:
         """The health of this client's telemetry, with every synchronous check run."""
         return check_telemetry_health(self)
-
-    def health_parts(self) -> dict[str, BaseModel | float | None]:
-        """What a health report says of this client: its fields by name."""
-        config, pipeline = self.config, self.pipeline
-        breaker, ledger = pipeline.breaker.snapshot(), pipeline.ledger.read()
-        return {
-            "service": ServiceHealth(
-                name=config.service_name,
-                version=config.service_version,
-                environment=config.environment,
-                instance_id=self._providers.instance_id,
-            ),
-            "exporter": ExporterHealth(
-                endpoint=config.shown_endpoint,
-                protocol=config.protocol,
-                last_success_age_seconds=pipeline.last_success_age_seconds,
-                last_error=pipeline.status.last_error,
-            ),
-            "circuit_breaker": BreakerHealth(
-                state=breaker.state,
-                retry_in_seconds=breaker.retry_in_seconds,
-                opened_total=breaker.opened_total,
-                failure_rate=breaker.failure_rate,
-            ),
-            "queue": QueueHealth(
-                size=ledger.in_memory,
-                capacity=config.max_queue_size,
-                buffer_bytes=pipeline.buffered_bytes,
-                buffer_limit_bytes=pipeline.limits.buffer_bytes,
-            ),
-            "batch": BatchHealth(
-                size=pipeline.batching.size, delay_ms=round(pipeline.batching.delay_seconds * 1000)
-            ),
-            "sampling_ratio": self._providers.sampler.ratio,
-            "spool": _spool_health(pipeline, ledger.spooled),
-            "ledger": LedgerHealth(
-                ended=ledger.ended,
-                adopted=ledger.adopted,
-                delivered=ledger.delivered,
-                rejected=ledger.rejected,
-                dropped={reason.value: spans for reason, spans in ledger.dropped.items()},
-                in_memory=ledger.in_memory,
-                spooled=ledger.spooled,
-            ),
-        }
 
     def configure(
         self,
@@ -179,7 +132,7 @@ class TelemetryClient:
 
     def start(self) -> None:
         """Accepts spans, again after `shutdown()`; harmless on a client that does."""
-        self._providers.hold(self)
+        self._providers.acquire(self)
         offer_as_default(self, is_set_up=False)
 
     def force_flush(self, timeout_seconds: float | None = None) -> bool:
@@ -212,19 +165,3 @@ class TelemetryClient:
         seconds = self.config.shutdown_seconds if timeout_seconds is None else timeout_seconds
         # What is no time, or longer than any: it must not fail in the middle of an end.
         return min(max(0.0, seconds), threading.TIMEOUT_MAX) if seconds == seconds else 0.0  # noqa: PLR0124 - nan
-
-
-def _spool_health(pipeline: ExportPipeline, spans: int) -> SpoolHealth:
-    status = pipeline.spool_status
-    if status is None:
-        return SpoolHealth()
-    return SpoolHealth(
-        enabled=True,
-        bytes=status.size_bytes,
-        limit_bytes=pipeline.config.spool_max_bytes,
-        spans=spans,
-        oldest_age_seconds=(
-            None if status.oldest_at_seconds is None else max(0.0, time.time() - status.oldest_at_seconds)
-        ),
-        last_error=status.trouble,
-    )

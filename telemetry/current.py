@@ -3,22 +3,59 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import Protocol
 from weakref import WeakSet
 
+from opentelemetry.trace import Tracer
+
+from .config import TelemetryConfig
+from .export.pipeline import ExportPipeline
 from .fork import Lock
+from .metrics.instruments import Metrics
 
-if TYPE_CHECKING:
-    from .client import TelemetryClient
 
-_of_request: ContextVar["TelemetryClient | None"] = ContextVar("telemetry_client", default=None)
+class Client(Protocol):
+    """What decorators and health reports ask of a client; `TelemetryClient` is one."""
+
+    @property
+    def config(self) -> TelemetryConfig:
+        """The settings."""
+        ...
+
+    @property
+    def tracer(self) -> Tracer:
+        """Makes spans."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """The library's own instruments."""
+        ...
+
+    @property
+    def pipeline(self) -> ExportPipeline:
+        """The export pipeline."""
+        ...
+
+    @property
+    def instance_id(self) -> str:
+        """This process's `service.instance.id`."""
+        ...
+
+    @property
+    def sampling_ratio(self) -> float | None:
+        """The share of new traces that is kept now."""
+        ...
+
+
+_of_request: ContextVar[Client | None] = ContextVar("telemetry_client", default=None)
 _lock = Lock()
-_set_up: list["TelemetryClient"] = []
-_made: list["TelemetryClient"] = []
-_later: "WeakSet[TelemetryClient]" = WeakSet()
+_set_up: list[Client] = []
+_made: list[Client] = []
+_later: WeakSet[Client] = WeakSet()
 
 
-def find_client() -> "TelemetryClient | None":
+def find_client() -> Client | None:
     """The client of the request being handled, else the process's default.
 
     The default is the first client that an application was set up with and that is not shut down;
@@ -32,7 +69,7 @@ def find_client() -> "TelemetryClient | None":
 
 
 @contextmanager
-def use_client(client: "TelemetryClient") -> Iterator[None]:
+def use_client(client: Client) -> Iterator[None]:
     """Makes `client` the one that `find_client` gives within the block, in this context."""
     token = _of_request.set(client)
     try:
@@ -41,7 +78,7 @@ def use_client(client: "TelemetryClient") -> Iterator[None]:
         _of_request.reset(token)
 
 
-def offer_as_default(client: "TelemetryClient", *, is_set_up: bool) -> None:
+def offer_as_default(client: Client, *, is_set_up: bool) -> None:
     """Makes a client the default unless an earlier one is."""
     offered = _set_up if is_set_up else _made
     with _lock:
@@ -54,7 +91,7 @@ def offer_as_default(client: "TelemetryClient", *, is_set_up: bool) -> None:
             _later.add(client)
 
 
-def withdraw_as_default(client: "TelemetryClient") -> None:
+def withdraw_as_default(client: Client) -> None:
     """Forgets a client that is shut down."""
     with _lock:
         for offered in (_set_up, _made):

@@ -34,8 +34,10 @@ from .export.push.exporter import OtlpMetricExporter
 from .export.push.reader import PushMetricReader, PushRun
 from .export.status import ExportStatus
 from .fork import Lock, call_in_forked_child
-from .metrics.instruments import Metrics, PipelineCollector, collect_everything
-from .metrics.multiprocess import Worker, keep_values_in_process
+from .metrics.exposition import collect_everything
+from .metrics.instruments import Metrics
+from .metrics.multiprocess import WorkerMetrics, keep_values_in_process
+from .metrics.pipeline_collector import PipelineCollector
 from .settings.endpoint import is_same_server
 from .settings.sections import Batching
 from .tracing.provider import build_resource, build_tracer_provider
@@ -59,13 +61,15 @@ class Providers:
         self.registry = CollectorRegistry()
         self._holders: weakref.WeakSet[object] = weakref.WeakSet()
         self._lock = Lock()
-        self._worker: Worker | None = None
+        self._worker_metrics: WorkerMetrics | None = None
         if config.multiproc_dir is not None and config.enable_prometheus:
             # Without /metrics the folder is an application's own affair, and prometheus_client's.
             keep_values_in_process()
             # Workers of another configuration measure something else.
             group = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
-            self._worker = Worker(config.multiproc_dir, group, partial(collect_everything, self.registry))
+            self._worker_metrics = WorkerMetrics(
+                config.multiproc_dir, group, partial(collect_everything, self.registry)
+            )
         self.pipeline = ExportPipeline(config, on_attempt=self._record_export)
         self._pusher: PushMetricReader | None = None
         if config.metrics_exporter == "otlp" and not config.sdk_disabled:
@@ -100,7 +104,7 @@ class Providers:
     def _record_export(self, attempt: Attempt) -> None:
         self.metrics.record_export(attempt)
 
-    def hold(self, holder: object) -> None:
+    def acquire(self, holder: object) -> None:
         """Counts a user of these providers; the pipeline accepts spans while there is one."""
         with self._lock:
             self._holders.add(holder)
@@ -116,8 +120,8 @@ class Providers:
             is_last = not self._holders
             run = self.pipeline.detach() if is_last else None
             push_run = self._pusher.detach() if is_last and self._pusher is not None else None
-            if is_last and self._worker is not None:
-                self._worker.stop()
+            if is_last and self._worker_metrics is not None:
+                self._worker_metrics.stop()
         if not is_last:
             return self.flush(timeout_seconds)
         is_pushed, left_seconds = self._push_last_metrics(push_run, timeout_seconds)
@@ -133,10 +137,10 @@ class Providers:
         is_pushed, left_seconds = self._push_last_metrics(push_run, timeout_seconds)
         return self.pipeline.drain(run, left_seconds) and is_pushed
 
-    def join_workers(self) -> None:
+    def start_serving(self) -> None:
         """Offers this process's metrics to its siblings, where a folder is set to meet in."""
-        if self._worker is not None:
-            self._worker.start()
+        if self._worker_metrics is not None:
+            self._worker_metrics.start()
         self.pipeline.replay()
 
     def configure(
@@ -161,10 +165,10 @@ class Providers:
 
     async def collect_metrics(self) -> list[Metric]:
         """Everything that is measured: here, and by the siblings where there is a folder to meet in."""
-        if self._worker is None:
+        if self._worker_metrics is None:
             return list(collect_everything(self.registry))
-        self._worker.start()  # an app without a lifespan has not joined yet
-        return await self._worker.collect_all()
+        self._worker_metrics.start()  # an app without a lifespan has not joined yet
+        return await self._worker_metrics.collect_all()
 
     def flush(self, timeout_seconds: float) -> bool:
         """Sends what has ended so far, within the time; False if anything is unsent."""

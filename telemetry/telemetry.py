@@ -4,7 +4,6 @@ import logging
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
@@ -13,22 +12,16 @@ from fastapi import FastAPI
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.metrics import NoOpMeterProvider
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from .client import TelemetryClient
 from .config import TelemetryConfig
 from .current import offer_as_default
-from .health_check import health_response
 from .request.excluded import ExcludedPaths
 from .request.middleware import TelemetryMiddleware
-from .request.pages import METRICS_PATH, metrics_response
+from .request.pages import HEALTH_PATH, METRICS_PATH, own_routes
 from .tracing.instrumentation import instrument_libraries
 
 logger = logging.getLogger(__name__)
-
-HEALTH_PATH = "/health/telemetry"
 
 
 def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> TelemetryClient:
@@ -58,27 +51,16 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
     app.state.telemetry = client
     offer_as_default(client, is_set_up=True)
     is_running = app.middleware_stack is not None
-    _add_routes(app, client)
+    # First in the list, so that an application's catch-all route does not hide them.
+    app.router.routes[:0] = own_routes(client)
     _instrument(app, client)
     _chain_lifespan(app, client)
     if is_running:
         # Requests are served by the stack as it is then; the old one is left to the lifespan under way.
         app.middleware_stack = app.build_middleware_stack()
-        client.join_workers()
+        client.start_serving()
         _flush_before_server_ends(client)
     return client
-
-
-def _add_routes(app: FastAPI, client: TelemetryClient) -> None:
-    # First in the list, so that an application's catch-all route does not hide them.
-    routes = [Route(HEALTH_PATH, partial(health_response, client=client), include_in_schema=False)]
-    if client.config.enable_prometheus:
-
-        async def metrics(request: Request) -> Response:
-            return await metrics_response(request, client)
-
-        routes.append(Route(METRICS_PATH, metrics, include_in_schema=False))
-    app.router.routes[:0] = routes
 
 
 def _instrument(app: FastAPI, client: TelemetryClient) -> None:
@@ -112,7 +94,7 @@ def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:
     @asynccontextmanager
     async def lifespan(running: FastAPI) -> AsyncIterator[Any]:
         client.start()
-        client.join_workers()
+        client.start_serving()
         offer_as_default(client, is_set_up=True)
         try:
             async with inner(running) as state:

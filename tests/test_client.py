@@ -20,6 +20,7 @@ from telemetry import current, health_check, providers
 from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
 from telemetry.current import find_client, use_client
+from telemetry.health import checks
 
 
 @pytest.fixture
@@ -410,7 +411,7 @@ def test_fork_while_another_thread_holds_a_lock_leaves_the_child_working(whose: 
         "all providers": (providers._lock, lambda: TelemetryClient(service_name="of-the-child")),
         "providers": (client._providers._lock, lambda: client.shutdown(5)),
         "current": (current._lock, lambda: TelemetryClient(config)),
-        "health check": (health_check._lock, client.health),
+        "health check": (checks._lock, client.health),
     }[whose]
     held, release = threading.Event(), threading.Event()
 

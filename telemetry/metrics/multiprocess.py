@@ -45,7 +45,7 @@ _MOST_BYTES = 64 * 2**20
 _BACKLOG = 16
 
 
-class Worker:
+class WorkerMetrics:
     """This process's slot among the workers that share a folder. Thread-safe.
 
     Args:

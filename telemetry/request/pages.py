@@ -1,33 +1,49 @@
-"""`GET /metrics`: everything a service measures, in OpenMetrics with exemplars where it is asked for."""
-
-from collections.abc import Iterable, Sequence
+"""The library's own pages, in the application: `/metrics` and `/health/telemetry`."""
 
 import anyio
 import anyio.to_thread
-from prometheus_client.core import Metric
-from prometheus_client.exposition import choose_encoder
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 
 from ..client import TelemetryClient
+from ..health_check import check_telemetry_health_async
+from ..metrics.exposition import render
 
 METRICS_PATH = "/metrics"
+HEALTH_PATH = "/health/telemetry"
 
 
-class _Collected:
-    """What the encoders take for a registry: they ask it for nothing but collect()."""
+def own_routes(client: TelemetryClient) -> list[Route]:
+    """The routes of the pages that the client's configuration asks for."""
 
-    def __init__(self, families: Sequence[Metric]) -> None:
-        self._families = families
+    async def health(_: Request) -> Response:
+        return await _health_response(client)
 
-    def collect(self) -> Iterable[Metric]:
-        return self._families
+    async def metrics(request: Request) -> Response:
+        return await _metrics_response(request, client)
+
+    routes = [Route(HEALTH_PATH, health, include_in_schema=False)]
+    if client.config.enable_prometheus:
+        routes.append(Route(METRICS_PATH, metrics, include_in_schema=False))
+    return routes
 
 
-async def metrics_response(request: Request, client: TelemetryClient) -> Response:
-    """Renders the metrics in the format that `Accept` prefers; exemplars exist in OpenMetrics only."""
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    families = _Collected(await client.collect_metrics())
+async def _health_response(client: TelemetryClient) -> Response:
+    """200 when healthy or degraded, 503 when unhealthy."""
+    health = await check_telemetry_health_async(client)
+    return Response(
+        health.model_dump_json(),
+        status_code=503 if health.status == "unhealthy" else 200,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+async def _metrics_response(request: Request, client: TelemetryClient) -> Response:
+    families = await client.collect_metrics()
     # Off the event loop: many workers make a long page. The application's own threads may all be stuck.
-    body = await anyio.to_thread.run_sync(encode, families, limiter=anyio.CapacityLimiter(1))
+    body, content_type = await anyio.to_thread.run_sync(
+        render, families, request.headers.get("accept", ""), limiter=anyio.CapacityLimiter(1)
+    )
     return Response(body, headers={"Content-Type": content_type})

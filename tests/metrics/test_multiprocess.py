@@ -34,11 +34,12 @@ from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
 from telemetry.metrics import multiprocess, names
 from telemetry.metrics.merge import from_json, merge, to_json
-from telemetry.metrics.multiprocess import Worker
+from telemetry.metrics.multiprocess import WorkerMetrics
 from telemetry.settings.server import announced_workers
 from telemetry.telemetry import setup_telemetry
 
 Until = Callable[..., None]
+Join = Callable[..., WorkerMetrics]
 
 
 @pytest.fixture
@@ -58,12 +59,12 @@ def counting(value: float) -> CollectorRegistry:
 
 
 @pytest.fixture
-def joined(folder: Path) -> Iterator[Callable[..., Worker]]:
+def joined(folder: Path) -> Iterator[Join]:
     """Makes workers that have joined; they leave at the end."""
-    made: list[Worker] = []
+    made: list[WorkerMetrics] = []
 
-    def join(registry: CollectorRegistry | None = None, group: str = "g") -> Worker:
-        worker = Worker(folder, group, (registry or counting(1)).collect)
+    def join(registry: CollectorRegistry | None = None, group: str = "g") -> WorkerMetrics:
+        worker = WorkerMetrics(folder, group, (registry or counting(1)).collect)
         worker.start()
         made.append(worker)
         return worker
@@ -73,7 +74,7 @@ def joined(folder: Path) -> Iterator[Callable[..., Worker]]:
         worker.stop()
 
 
-def collect(worker: Worker) -> list[Metric]:
+def collect(worker: WorkerMetrics) -> list[Metric]:
     """What a worker answers."""
     return anyio.run(worker.collect_all)
 
@@ -108,7 +109,7 @@ def as_text(families: list[Metric], encode: Callable[..., bytes] = openmetrics_t
     return encode(Registry()).decode()
 
 
-def test_whoever_is_asked_answers_for_all(joined: Callable[..., Worker]) -> None:
+def test_whoever_is_asked_answers_for_all(joined: Join) -> None:
     """Each sample once, under its worker's label; exemplars too."""
     three = [joined(counting(value)) for value in (1, 2, 3)]
     for worker in three:
@@ -119,12 +120,14 @@ def test_whoever_is_asked_answers_for_all(joined: Callable[..., Worker]) -> None
         assert exemplars == [{"trace_id": "ab" * 16}] * 3
 
 
-def test_worker_alone_answers_for_itself(joined: Callable[..., Worker]) -> None:
+def test_worker_alone_answers_for_itself(joined: Join) -> None:
     """With the same label as if there were more."""
     assert jobs_by_worker(collect(joined())) == {"0": 1}
 
 
-def test_worker_that_left_leaves_nothing_and_its_slot_is_taken_again(joined: Callable[..., Worker]) -> None:
+def test_worker_that_left_leaves_nothing_and_its_slot_is_taken_again(
+    joined: Join,
+) -> None:
     """The lowest free slot: labels stay few."""
     first, second = joined(counting(1)), joined(counting(2))
     first.stop()
@@ -135,14 +138,14 @@ def test_worker_that_left_leaves_nothing_and_its_slot_is_taken_again(joined: Cal
     assert jobs_by_worker(collect(third)) == {"0": 3, "1": 2, "2": 1}
 
 
-def test_starting_twice_takes_one_slot(joined: Callable[..., Worker]) -> None:
+def test_starting_twice_takes_one_slot(joined: Join) -> None:
     """An app's lifespan and its first scrape both start it."""
     worker = joined()
     worker.start()
     assert jobs_by_worker(collect(worker)) == {"0": 1}
 
 
-def test_other_groups_are_left_alone(joined: Callable[..., Worker]) -> None:
+def test_other_groups_are_left_alone(joined: Join) -> None:
     """Workers of another configuration measure something else."""
     mine, other, another = joined(counting(1)), joined(counting(2), group="h"), joined(counting(3), group="h")
     assert jobs_by_worker(collect(mine)) == {"0": 1}
@@ -150,7 +153,7 @@ def test_other_groups_are_left_alone(joined: Callable[..., Worker]) -> None:
         assert jobs_by_worker(collect(worker)) == {"0": 2, "1": 3}
 
 
-def test_folder_and_socket_are_the_users_own(joined: Callable[..., Worker], folder: Path) -> None:
+def test_folder_and_socket_are_the_users_own(joined: Join, folder: Path) -> None:
     """Nobody else reads the metrics."""
     joined()
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -177,7 +180,7 @@ def test_folder_and_socket_are_the_users_own(joined: Callable[..., Worker], fold
     ],
 )
 def test_sibling_that_answers_nonsense_is_silent(
-    answer: bytes, joined: Callable[..., Worker], folder: Path, caplog: pytest.LogCaptureFixture
+    answer: bytes, joined: Join, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Cut off or of another version: it is counted, told once, and the others are there."""
     worker = joined()
@@ -224,7 +227,7 @@ class impostor:  # noqa: N801 - a context manager
 
 
 def test_silent_siblings_cost_the_deadline_once_all_together(
-    joined: Callable[..., Worker], folder: Path, monkeypatch: pytest.MonkeyPatch
+    joined: Join, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They are read at the same time: else thirty of them would take thirty deadlines."""
     monkeypatch.setattr(multiprocess, "ANSWER_SECONDS", 0.5)
@@ -241,9 +244,7 @@ def test_silent_siblings_cost_the_deadline_once_all_together(
     second.stop()
 
 
-def test_endless_answer_is_cut_off(
-    joined: Callable[..., Worker], folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_endless_answer_is_cut_off(joined: Join, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded."""
     monkeypatch.setattr(multiprocess, "_MOST_BYTES", 1000)
     worker = joined()
@@ -253,7 +254,7 @@ def test_endless_answer_is_cut_off(
         assert workers_seen(collect(worker)) == {"answered": 2, "silent": 0}
 
 
-def test_reader_that_never_reads_holds_nobody_up(joined: Callable[..., Worker], folder: Path) -> None:
+def test_reader_that_never_reads_holds_nobody_up(joined: Join, folder: Path) -> None:
     """The one that answers gives up on it in time for the next."""
     huge = CollectorRegistry()
     Counter("jobs", "x" * 2_000_000, ["queue"], registry=huge).labels("mail").inc(2)
@@ -265,7 +266,7 @@ def test_reader_that_never_reads_holds_nobody_up(joined: Callable[..., Worker], 
 
 
 def test_collector_that_fails_does_not_end_the_answering(
-    joined: Callable[..., Worker], caplog: pytest.LogCaptureFixture
+    joined: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Told, and tried again at the next scrape."""
     registry = counting(2)
@@ -293,7 +294,7 @@ def test_folder_that_cannot_be_used_is_told_once_and_costs_no_metrics(
 ) -> None:
     """Variable, value and remedy; /metrics goes on with this worker."""
     (tmp_path / "occupied").touch()
-    worker = Worker(tmp_path / bad, "g", counting(1).collect)
+    worker = WorkerMetrics(tmp_path / bad, "g", counting(1).collect)
     for _ in range(2):
         worker.start()
     (record,) = caplog.records
@@ -303,7 +304,7 @@ def test_folder_that_cannot_be_used_is_told_once_and_costs_no_metrics(
     assert jobs_by_worker(collect(worker)) == {"0": 1}
 
 
-def test_folder_that_vanishes_costs_no_metrics(joined: Callable[..., Worker], folder: Path) -> None:
+def test_folder_that_vanishes_costs_no_metrics(joined: Join, folder: Path) -> None:
     """Somebody cleaned up under a running service."""
     worker = joined()
     for path in folder.iterdir():
@@ -313,7 +314,7 @@ def test_folder_that_vanishes_costs_no_metrics(joined: Callable[..., Worker], fo
 
 
 def test_forked_child_has_a_slot_of_its_own_and_leaves_the_parents_alone(
-    joined: Callable[..., Worker],
+    joined: Join,
 ) -> None:
     """Gunicorn's preload forks after the app was made."""
     parent = joined(counting(1))
@@ -338,7 +339,7 @@ def test_forked_child_has_a_slot_of_its_own_and_leaves_the_parents_alone(
     assert jobs_by_worker(collect(parent)) == {"0": 1}
 
 
-def test_own_label_worker_is_kept_as_exported(joined: Callable[..., Worker]) -> None:
+def test_own_label_worker_is_kept_as_exported(joined: Join) -> None:
     """Prometheus's own rule on a conflict."""
     registry = CollectorRegistry()
     Gauge("load", "Of a worker.", ["worker"], registry=registry).labels("mine").set(5)
@@ -347,7 +348,7 @@ def test_own_label_worker_is_kept_as_exported(joined: Callable[..., Worker]) -> 
 
 
 def test_disagreement_about_a_type_leaves_the_later_one_out_and_is_told_once(
-    joined: Callable[..., Worker], caplog: pytest.LogCaptureFixture
+    joined: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While a new version rolls in; an exposition with two types of one name could not be parsed at all."""
     counters, gauges = CollectorRegistry(), CollectorRegistry()
@@ -365,7 +366,7 @@ def test_disagreement_about_a_type_leaves_the_later_one_out_and_is_told_once(
     ]
 
 
-def test_value_of_another_type_of_number_reaches_the_sibling(joined: Callable[..., Worker]) -> None:
+def test_value_of_another_type_of_number_reaches_the_sibling(joined: Join) -> None:
     """The encoders take whatever float() does, so that an application's collector may give it."""
     family = Metric("price", "", "gauge")
     family.add_sample("price", {}, Decimal("1.5"))  # type: ignore[arg-type]
@@ -517,9 +518,9 @@ def test_without_metrics_the_folder_is_the_applications_own_affair(folder: Path)
 KILLED = """\
 import os, subprocess, sys, time
 from pathlib import Path
-from telemetry.metrics.multiprocess import Worker
+from telemetry.metrics.multiprocess import WorkerMetrics
 
-worker = Worker(Path(sys.argv[1]), "g", lambda: [])
+worker = WorkerMetrics(Path(sys.argv[1]), "g", lambda: [])
 worker.start()
 child = subprocess.Popen(["sleep", "60"], close_fds=False)
 read_end, write_end = os.pipe()
@@ -533,7 +534,7 @@ time.sleep(60)
 """
 
 
-def test_killed_workers_children_do_not_keep_its_slot(joined: Callable[..., Worker], folder: Path) -> None:
+def test_killed_workers_children_do_not_keep_its_slot(joined: Join, folder: Path) -> None:
     """Neither a program that it started nor a child that it forked."""
     victim = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, env=SOURCE)
     with victim:

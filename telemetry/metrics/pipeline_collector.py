@@ -1,0 +1,92 @@
+"""Ledger, breaker and limits of an export pipeline, read at each scrape."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from ..export.breaker import BreakerState
+from ..export.ledger import DropReason
+from ..export.pipeline import ExportPipeline
+from . import names
+
+
+class PipelineCollector(Collector):
+    """Offers ledger, breaker and limits of a pipeline to a scrape, each as one consistent reading.
+
+    Args:
+        pipeline: read at each scrape.
+        sampling_ratio: gives the one in effect; None while there is none.
+    """
+
+    def __init__(self, pipeline: ExportPipeline, sampling_ratio: Callable[[], float | None]) -> None:
+        self._pipeline = pipeline
+        self._sampling_ratio = sampling_ratio
+
+    def collect(self) -> Iterable[Metric]:
+        """The metric families, read now."""
+        config = self._pipeline.config
+        yield from self._ledger()
+        yield from self._breaker()
+        yield GaugeMetricFamily(
+            names.QUEUE_CAPACITY, "The most spans kept in memory.", value=config.max_queue_size
+        )
+        yield GaugeMetricFamily(
+            names.BATCH_SIZE_LIMIT, "The most spans in one export.", value=self._pipeline.batching.size
+        )
+        yield GaugeMetricFamily(
+            names.BUFFER_BYTES, "Encoded batches in memory.", value=self._pipeline.buffered_bytes
+        )
+        yield GaugeMetricFamily(
+            names.BUFFER_LIMIT_BYTES, "The most of them.", value=self._pipeline.limits.buffer_bytes
+        )
+        spool = self._pipeline.spool_status
+        yield GaugeMetricFamily(
+            names.SPOOL_BYTES, "Encoded batches on disk.", value=0 if spool is None else spool.size_bytes
+        )
+        yield GaugeMetricFamily(
+            names.SPOOL_LIMIT_BYTES, "The most of them.", value=0 if spool is None else config.spool_max_bytes
+        )
+        ratio = self._sampling_ratio()
+        if ratio is not None:
+            yield GaugeMetricFamily(
+                names.SAMPLING_RATIO, "The share of new traces that is kept.", value=ratio
+            )
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing: the registry need not collect while registering."""
+        return ()
+
+    def _ledger(self) -> Iterable[Metric]:
+        reading = self._pipeline.ledger.read()
+        yield CounterMetricFamily(names.SPANS_ENDED, "Sampled spans that ended.", value=reading.ended)
+        yield CounterMetricFamily(
+            names.SPANS_ADOPTED, "Spans inherited from an earlier process's spool.", value=reading.adopted
+        )
+        spans = CounterMetricFamily(
+            names.SPANS, "Spans whose fate is settled, by fate.", labels=[names.OUTCOME]
+        )
+        spans.add_metric(["delivered"], reading.delivered)
+        spans.add_metric(["rejected"], reading.rejected)
+        for reason in DropReason:
+            spans.add_metric([f"dropped_{reason}"], reading.dropped.get(reason, 0))
+        yield spans
+        pending = GaugeMetricFamily(names.SPANS_PENDING, "Spans whose fate is open.", labels=[names.PLACE])
+        pending.add_metric(["memory"], reading.in_memory)
+        pending.add_metric(["spool"], reading.spooled)
+        yield pending
+
+    def _breaker(self) -> Iterable[Metric]:
+        snapshot = self._pipeline.breaker.snapshot()
+        state = GaugeMetricFamily(
+            names.BREAKER_STATE, "The circuit breaker's state: 1 for the present one.", labels=[names.STATE]
+        )
+        for each in BreakerState:
+            state.add_metric([each.value], float(snapshot.state is each))
+        yield state
+        transitions = CounterMetricFamily(
+            names.BREAKER_TRANSITIONS, "Changes of the breaker's state.", labels=[names.FROM, names.TO]
+        )
+        for (old, new), count in snapshot.transitions.items():
+            transitions.add_metric([old.value, new.value], count)
+        yield transitions
