@@ -4,7 +4,7 @@ import asyncio
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
@@ -15,6 +15,7 @@ from demo import screen
 from demo.load import shop_until
 from demo.programs import Collector, Shop, free_port
 from demo.story import Reading, Story, judge
+from telemetry.health.report import read_report
 
 _LOOK_SECONDS = 0.5
 _LINE_SECONDS = 3.0
@@ -77,7 +78,7 @@ def _is_over(story: Story, now: float, seconds: float) -> bool:
     if now < seconds + 2 * _LOOK_SECONDS:
         return False
     is_drained = all(
-        reading.pending == 0 and reading.breaker == "closed" for reading in story.latest().values()
+        reading.ledger.pending == 0 and reading.breaker == "closed" for reading in story.latest().values()
     )
     return is_drained or now > seconds + _LONGEST_DRAIN_SECONDS
 
@@ -96,16 +97,14 @@ async def _wait_for(client: httpx.AsyncClient, shop: Shop) -> None:
 
 
 async def _look(client: httpx.AsyncClient, shop: Shop, service: str, at: float) -> Reading:
-    health: dict[str, Any] = (await client.get(shop.url(service, "/health/telemetry"))).json()
-    ledger = health["ledger"]
+    health = read_report((await client.get(shop.url(service, "/health/telemetry"))).content)
     return Reading(
         at=at,
         service=service,
-        breaker=health["circuit_breaker"]["state"],
-        ledger={key: value for key, value in ledger.items() if key != "dropped"},
-        dropped=sum(ledger["dropped"].values()),
-        spool_bytes=health["spool"]["bytes"],
-        buffer_bytes=health["queue"]["buffer_bytes"],
+        breaker=health.circuit_breaker.state,
+        ledger=health.ledger,
+        spool_bytes=health.spool.bytes,
+        buffer_bytes=health.queue.buffer_bytes,
     )
 
 

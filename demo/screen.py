@@ -49,7 +49,7 @@ def line(story: Story, now: float, received: int) -> str:
     breakers = ", ".join(f"{reading.service} {reading.breaker}" for reading in latest)
     recent = _recent(story, now)
     sums = {
-        key: sum(reading.ledger[key] for reading in latest)
+        key: sum(getattr(reading.ledger, key) for reading in latest)
         for key in ("ended", "delivered", "in_memory", "spooled")
     }
     return (
@@ -108,18 +108,18 @@ def _services(story: Story, latest: dict[str, Reading]) -> Table:
 
 def _ledger(latest: dict[str, Reading], received: int) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    ended = sum(reading.ledger["ended"] for reading in latest.values())
+    ended = sum(reading.ledger.ended for reading in latest.values())
     for label, key, colour in (
         ("delivered", "delivered", "green"),
         ("in memory", "in_memory", "cyan"),
         ("on disk", "spooled", "yellow"),
     ):
-        spans = sum(reading.ledger[key] for reading in latest.values())
+        spans = sum(getattr(reading.ledger, key) for reading in latest.values())
         bar = ProgressBar(
             max(ended, 1), spans, width=_BAR_WIDTH, complete_style=colour, finished_style=colour
         )
         table.add_row(label, bar, f"{spans}")
-    dropped = sum(reading.dropped for reading in latest.values())
+    dropped = sum(sum(reading.ledger.dropped.values()) for reading in latest.values())
     bar = ProgressBar(max(ended, 1), dropped, width=_BAR_WIDTH, complete_style="red")
     table.add_row("dropped", bar, f"{dropped}")
     table.add_row("ended", "", f"{ended}")

@@ -1,9 +1,11 @@
 """What was seen, and what it proves: readings, requests, and the verdict over them."""
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from telemetry.health.report import LedgerHealth
 
 BREAKER_OPENS_SECONDS = 5.0
 LATENCY_FACTOR = 1.5
@@ -34,23 +36,9 @@ class Reading:
     at: float
     service: str
     breaker: str
-    ledger: Mapping[str, int]
-    dropped: int
+    ledger: LedgerHealth
     spool_bytes: int
     buffer_bytes: int
-
-    @property
-    def is_balanced(self) -> bool:
-        """Whether the ledger's identity holds."""
-        ledger = self.ledger
-        return ledger["ended"] + ledger["adopted"] == (
-            ledger["delivered"] + ledger["rejected"] + self.dropped + ledger["in_memory"] + ledger["spooled"]
-        )
-
-    @property
-    def pending(self) -> int:
-        """Spans without a fate."""
-        return self.ledger["in_memory"] + self.ledger["spooled"]
 
 
 @dataclass(slots=True)
@@ -104,13 +92,13 @@ def judge(story: Story, received: int) -> list[Promise]:
         received: spans that the Collector says it took.
     """
     last = story.latest().values()
-    delivered = sum(reading.ledger["delivered"] for reading in last)
-    ended = sum(reading.ledger["ended"] for reading in last)
+    delivered = sum(reading.ledger.delivered for reading in last)
+    ended = sum(reading.ledger.ended for reading in last)
     failed = sum(request.is_failed for request in story.requests)
-    unbalanced = sum(not reading.is_balanced for reading in story.readings)
+    unbalanced = sum(not reading.ledger.is_balanced for reading in story.readings)
     p95 = {phase: percentile(story.latencies(phase), 95) for phase in Phase}
     ratio = p95[Phase.OUTAGE] / p95[Phase.HEALTHY]
-    most_on_disk = max((reading.ledger["spooled"] for reading in story.readings), default=0)
+    most_on_disk = max((reading.ledger.spooled for reading in story.readings), default=0)
     return [
         _opened(story),
         Promise(

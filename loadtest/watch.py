@@ -3,46 +3,31 @@
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Self
+from typing import Self
 
 import httpx
+from pydantic import ConfigDict
+
+from telemetry.health.report import LedgerHealth, read_report
 
 PERIOD_SECONDS = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """One service, at one moment."""
+class Reading(LedgerHealth):
+    """One service at one moment: its ledger, and what else a run is judged by."""
+
+    model_config = ConfigDict(frozen=True)
 
     at: float
     """Seconds of the epoch."""
     service: str
     breaker: str
     opened_total: int
-    ended: int
-    adopted: int
-    delivered: int
-    rejected: int
-    dropped: Mapping[str, int]
-    in_memory: int
-    spooled: int
     spool_bytes: int
     buffer_bytes: int
     rss_bytes: int
     last_error: str
-
-    @property
-    def pending(self) -> int:
-        """Spans that wait, in memory or on disk."""
-        return self.in_memory + self.spooled
-
-    @property
-    def is_balanced(self) -> bool:
-        """The ledger's identity; no term of it was derived from the others."""
-        gone = self.delivered + self.rejected + sum(self.dropped.values())
-        return self.ended + self.adopted == gone + self.pending
 
 
 def read_health(client: httpx.Client, service: str) -> Reading:
@@ -50,26 +35,19 @@ def read_health(client: httpx.Client, service: str) -> Reading:
 
     Raises:
         httpx.HTTPError: it does not answer.
+        ValueError: it answers with something else.
     """
-    answer = client.get("/health/telemetry")
-    health: dict[str, Any] = answer.json()
-    ledger, spool = health["ledger"], health["spool"]
+    health = read_report(client.get("/health/telemetry").content)
     return Reading(
+        **dict(health.ledger),
         at=time.time(),
         service=service,
-        breaker=health["circuit_breaker"]["state"],
-        opened_total=health["circuit_breaker"]["opened_total"],
-        ended=ledger["ended"],
-        adopted=ledger["adopted"],
-        delivered=ledger["delivered"],
-        rejected=ledger["rejected"],
-        dropped=ledger["dropped"],
-        in_memory=ledger["in_memory"],
-        spooled=ledger["spooled"],
-        spool_bytes=spool["bytes"],
-        buffer_bytes=health["queue"]["buffer_bytes"],
-        rss_bytes=health["resources"]["memory_rss_bytes"],
-        last_error=str(health["exporter"]["last_error"] or ""),
+        breaker=health.circuit_breaker.state,
+        opened_total=health.circuit_breaker.opened_total,
+        spool_bytes=health.spool.bytes,
+        buffer_bytes=health.queue.buffer_bytes,
+        rss_bytes=health.resources.memory_rss_bytes or 0,
+        last_error=health.exporter.last_error or "",
     )
 
 
@@ -121,7 +99,7 @@ class Watcher:
             while not self._stopped.is_set():
                 try:
                     self._readings[service].append(read_health(client, service))
-                except (httpx.HTTPError, KeyError, ValueError) as error:
+                except (httpx.HTTPError, ValueError) as error:
                     self.failures.append(f"{service}: {type(error).__name__}: {error}")
                 due = max(due + self._period_seconds, time.monotonic())
                 self._stopped.wait(due - time.monotonic())

@@ -9,11 +9,11 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 from pydantic import BaseModel
 
-from ..export.ledger import DropReason, LedgerReading
+from ..export.ledger import LedgerReading
 from ..export.pipeline import ExportPipeline
 
 Status = Literal["healthy", "degraded", "unhealthy"]
@@ -97,8 +97,8 @@ class LedgerHealth(BaseModel):
     @property
     def is_balanced(self) -> bool:
         """Whether the ledger's identity holds."""
-        dropped = cast("dict[DropReason, int]", self.dropped)  # a reason is its name
-        return LedgerReading(**{**dict(self), "dropped": dropped}).is_balanced
+        terms = {name: getattr(self, name) for name in LedgerHealth.model_fields}
+        return LedgerReading(**terms).is_balanced
 
 
 class ResourceHealth(BaseModel):

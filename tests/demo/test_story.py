@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 
 from demo.story import Phase, Reading, Request, Story, judge, percentile
+from telemetry.health.report import LedgerHealth
 
 
 def reading(at: float, breaker: str = "closed", **ledger: int) -> Reading:
     """A look at a service that has ended a hundred spans."""
-    zero = dict.fromkeys(("ended", "adopted", "delivered", "rejected", "in_memory", "spooled"), 0)
-    return Reading(at, "shop", breaker, {**zero, **ledger}, dropped=0, spool_bytes=0, buffer_bytes=0)
+    return Reading(at, "shop", breaker, LedgerHealth(**ledger), spool_bytes=0, buffer_bytes=0)
 
 
 @pytest.fixture

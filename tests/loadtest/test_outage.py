@@ -46,7 +46,7 @@ def readings(*, opens: float = 15, closes: float = 38, step: float = 0.25, **las
                 rss_bytes=100 * 2**20,
             )
         )
-    found[-1] = replace(found[-1], **last)
+    found[-1] = found[-1].model_copy(update=last)
     return found
 
 
@@ -128,7 +128,7 @@ def test_every_fault_promises_that_requests_do_not_notice() -> None:
 def shifted(index: int, **changes: Any) -> dict[str, list[Reading]]:
     """The service with one reading changed."""
     found = readings()
-    found[index] = replace(found[index], **changes)
+    found[index] = found[index].model_copy(update=changes)
     return {"storefront": found}
 
 
@@ -281,7 +281,7 @@ def test_times_are_counted_from_the_fault_and_from_its_end() -> None:
 def test_breaker_that_opens_again_is_not_closed_yet() -> None:
     """The last time counts."""
     found = readings()
-    found[170] = replace(found[170], breaker="half_open")
+    found[170] = found[170].model_copy(update={"breaker": "half_open"})
     assert closing_seconds(outage(readings={"storefront": found})) == {"storefront": 8.75}
 
 
