@@ -80,10 +80,11 @@ test-stack: $(READY) ## the tests on the real programs, beside a stack that runs
 test-compose: $(READY) ## what containers change, on compose.yaml's; needs a Docker engine
 	@$(BIN)/python -m stack build
 	@$(BIN)/pytest -m compose $(TESTS)
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and who may import whom
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 format: $(READY) ## let ruff format and mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
