@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from installing.package_index import Wheel, make_wheel, newer_than, serve
 from installing.test_pins import NEWEST_PIP, OLDEST_PIP
+from support.package_index import Wheel, make_wheel, newer_than, serve
 from uv import find_uv_bin
 
 from requirements.install import environment_of_uv, ways_to_packages

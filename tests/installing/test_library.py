@@ -9,8 +9,8 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from installing.package_index import Wheel, make_wheel, pinned, serve, stand_in
 from installing.test_pins import pip  # noqa: F401 - a fixture
+from support.package_index import Wheel, make_wheel, pinned, serve, stand_in
 
 ROOT = Path(__file__).parents[2]
 LATE = "opentelemetry-instrumentation-sqlalchemy"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from installing.package_index import newer_than, pinned, serve, stand_in, with_hashes_of
+from support.package_index import newer_than, pinned, serve, stand_in, with_hashes_of
 from uv import find_uv_bin
 
 from requirements.install import environment_of_uv, ways_to_packages

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from free_ports import free_ports
 from rich.console import Console
+from support.free_ports import free_ports
 
 from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime

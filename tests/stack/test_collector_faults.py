@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one
 from telemetry.config import TelemetryConfig

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from rich.console import Console
-from running_stack import NATIVELY, Stack
+from support.running_stack import NATIVELY, Stack
 
 from console.charts import bands
 from stack.canary import order_one

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from rich.console import Console
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.console_page import ConsolePage
 from stack.doctor import Finding, Judgement, examine

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from free_ports import free_port as next_free_port
 from rich.console import Console
+from support.free_ports import free_port as next_free_port
 
 from stack.errors import StackError
 from stack.native import programs, releases

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one, send_canary
 from stack.health import NotYetError

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 import yaml
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one
 from stack.settings import ROOT

@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one
 from telemetry.metrics import names

@@ -8,12 +8,12 @@ from typing import Any
 
 import httpx
 import pytest
-from free_ports import free_ports
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rich.console import Console
+from support import stand_in_images
+from support.free_ports import free_ports
 
 from stack.canary import Backends, send_canary
-from stack.compose import stand_ins
 from stack.compose.engine import Engine
 from stack.compose.runtime import ComposeRuntime
 from stack.health import NotYetError, wait_for
@@ -147,11 +147,11 @@ def _compose() -> Iterator[Stack]:
         return ComposeRuntime(changed, console, without=("grafana",), accepts_stand_ins=True)
 
     runtime = runtime_of(settings)
-    stand_ins.build_missing(settings, engine, ensure_programs(settings, console).paths, console)
+    stand_in_images.build_missing(settings, engine, ensure_programs(settings, console).paths, console)
     try:
         runtime.up()
         send_canary(settings)
         yield Stack(settings, runtime, runtime_of)
     finally:
         runtime.clean()
-        stand_ins.remove(engine)
+        stand_in_images.remove(engine)
