@@ -2,30 +2,18 @@
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack.digests import digests
 from stack.native.programs import Programs
-from stack.native.sockets import socket_folder
 from stack.parts import HOST, SlowLink
 from stack.settings import ROOT, StackSettings, service_variables
+from stack.supervision.command import Command
+from stack.supervision.sockets import socket_folder
 
 _TAIL_SAMPLING = "collector/tail_sampling.yaml"
 """Laid over the first file."""
 _LONGEST_WORKER_SOCKET = "00000000-999.sock"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One part's process."""
-
-    name: str
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Digests of what it reads when it starts, by path: edited, it is to be started anew."""
 
 
 def commands_of(settings: StackSettings, found: Programs, run_folder: Path) -> tuple[Command, ...]:
