@@ -11,7 +11,8 @@ from rich.console import Console
 from stack.current import current_stack
 from stack.errors import StackError
 from stack.runtime import PartState, Runtime
-from stack.settings import StackSettings, is_service_variable, service_variables
+from stack.service_variables import is_service_variable, service_variables
+from stack.settings import StackSettings
 from telemetry.config import TelemetryConfig
 
 SERVICES = ("inventory", "storefront")

@@ -16,6 +16,7 @@ from stack.current import current_stack, runtimes_of
 from stack.doctor import Judgement, examine
 from stack.errors import StackError
 from stack.interruption import Interrupted, raise_on_signals, undone_when_interrupted
+from stack.lenient_settings import load_settings_anyway
 from stack.lock import locked
 from stack.native.programs import ensure_programs
 from stack.native.releases import RECORDS, ReleaseError, fetch, sha256_of
@@ -32,7 +33,7 @@ from stack.records import (
 )
 from stack.report import print_findings, print_missing, print_parts
 from stack.runtime import PartState, Runtime
-from stack.settings import StackSettings, load_settings, load_settings_anyway
+from stack.settings import StackSettings, load_settings
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
 # Nobody folds a log: what is not a terminal gets lines as long as they are.

@@ -15,7 +15,7 @@ from stack.lock import locked
 from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
 from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus
-from stack.service_settings import check_service_settings
+from stack.service_variables import check_service_variables
 from stack.settings import ROOT, StackSettings
 
 STAND_IN_LABEL = "telemetry.stand-in"
@@ -94,7 +94,7 @@ class ComposeRuntime:
         if obstacle is not None:
             raise StackError(f"{obstacle}.{_NATIVE_WAY}")
         _check_files_are_readable()
-        check_service_settings(self._settings)
+        check_service_variables(self._settings)
         with locked(self._settings, self._console):
             containers = self._engine.containers()
             self._check_they_are_ours(containers)

@@ -7,7 +7,8 @@ from pathlib import Path
 from stack.digests import digests
 from stack.native.programs import Programs
 from stack.parts import HOST, SlowLink
-from stack.settings import ROOT, StackSettings, service_variables
+from stack.service_variables import service_variables
+from stack.settings import ROOT, StackSettings
 from stack.supervision.command import Command
 from stack.supervision.sockets import socket_folder
 

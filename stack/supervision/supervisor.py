@@ -22,7 +22,7 @@ from supervisor.xmlrpc import Faults, getFaultDescription
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
 from stack.interruption import shielded
-from stack.settings import is_service_variable
+from stack.service_variables import is_service_variable
 from stack.supervision.command import Command
 from stack.supervision.configuration import (
     MARK,
