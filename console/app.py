@@ -17,9 +17,8 @@ from console.live.page import add_live_page
 from console.observer import Observer
 from console.traces.jaeger import Jaeger
 from console.traces.page import add_traces_page
-from stack.parts import HOST
 from stack.runtime import Runtime
-from stack.settings import StackSettings
+from stack.settings import HOST, StackSettings
 
 _UNFRAMED = (b"content-security-policy", b"frame-ancestors 'none'")
 _NAMES = ("127.0.0.1", "localhost", "[::1]")

@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import httpx
 
-from console.observer import SERVICES
 from stack.errors import StackError
-from stack.parts import HOST
 from stack.runtime import PartState, PartStatus, Runtime
+from stack.services import STOREFRONT, urls_of_services
 from stack.settings import ROOT, StackSettings
 
 BURST_USERS, BURST_RATE, BURST_SECONDS = 20, 60, 30
@@ -38,7 +37,7 @@ class Control:
     """
 
     def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
-        self._ports = {"storefront": settings.storefront_port, "inventory": settings.inventory_port}
+        self._urls = urls_of_services(settings)
         self._environment = {**os.environ, **settings.variables()}
         self._runtime = runtime
         self._one_at_a_time = asyncio.Lock()
@@ -115,9 +114,7 @@ class Control:
         """
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
-                health = (
-                    await client.get(f"http://{HOST}:{self._ports['storefront']}/health/telemetry")
-                ).json()
+                health = (await client.get(f"{self._urls[STOREFRONT.name]}/health/telemetry")).json()
                 if health["service"]["environment"] != "development":
                     return None
                 return {
@@ -138,9 +135,9 @@ class Control:
             self._one_wish,
             httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client,
         ):
-            for service in SERVICES:
+            for service, url in self._urls.items():
                 try:
-                    answer = await client.put(f"http://{HOST}:{self._ports[service]}/tuning", json=wish)
+                    answer = await client.put(f"{url}/tuning", json=wish)
                 except httpx.HTTPError as error:
                     raise ControlError(f"the {service} does not answer") from error
                 if not answer.is_success:

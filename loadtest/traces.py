@@ -9,10 +9,11 @@ from http import HTTPStatus
 from loadtest.load.requests_file import RequestRecord
 from stack.canary import Backends
 from stack.health import NotYetError
+from stack.services import SERVICE_NAMES, STOREFRONT
 
 _AT_ONCE = 4
 _PAUSE_SECONDS = 0.5
-_SERVICES_OF_AN_ORDER = frozenset({"storefront", "inventory"})
+_SERVICES_OF_AN_ORDER = frozenset(SERVICE_NAMES)
 _ANSWERS_OF_THE_INVENTORY = frozenset({HTTPStatus.CREATED, HTTPStatus.CONFLICT})
 
 
@@ -39,7 +40,7 @@ def sampled(requests: Iterable[RequestRecord]) -> dict[str, frozenset[str]]:
     return {
         record.trace_id: _SERVICES_OF_AN_ORDER
         if record.method == "POST" and record.status in _ANSWERS_OF_THE_INVENTORY
-        else frozenset({"storefront"})
+        else frozenset({STOREFRONT.name})
         for record in requests
         if record.trace_id and record.is_sampled
     }

@@ -10,10 +10,11 @@ import httpx
 
 from stack.errors import StackError
 from stack.health import NotYetError, get, wait_for
+from stack.services import SERVICE_NAMES, STOREFRONT
 from stack.settings import StackSettings
 
-SERVICES = frozenset({"storefront", "inventory"})
-SCRAPED = frozenset({*SERVICES, "collector", "spans", "jaeger"})
+_SERVICES = frozenset(SERVICE_NAMES)
+_SCRAPED = frozenset({*_SERVICES, "collector", "spans", "jaeger"})
 _TRACE_RESPONSE = re.compile(r"00-(?P<trace_id>[0-9a-f]{32})-[0-9a-f]{16}-(?P<flags>[0-9a-f]{2})")
 _SAMPLED = 0x01
 _ORDERS_TRIED = 100
@@ -107,8 +108,8 @@ def send_canary(settings: StackSettings) -> str:
 
     def find_trace() -> None:
         spans = backends.trace(trace_id)
-        if not spans.keys() >= SERVICES:
-            lacking = ", ".join(sorted(SERVICES - spans.keys()))
+        if not spans.keys() >= _SERVICES:
+            lacking = ", ".join(sorted(_SERVICES - spans.keys()))
             raise NotYetError(f"Jaeger has no span of {lacking} in the canary's trace {trace_id}")
 
     wait_for(find_trace, seconds=_TRACE_SECONDS)
@@ -127,7 +128,7 @@ def _wait_until_scraped(backends: Backends, since: float) -> None:
 
     def find_scrapes() -> None:
         fresh = backends.query(f"timestamp(up == 1) >= {since:.3f}")
-        lacking = SCRAPED - {series["metric"]["job"] for series in fresh}
+        lacking = _SCRAPED - {series["metric"]["job"] for series in fresh}
         if lacking:
             raise NotYetError(f"Prometheus does not scrape {', '.join(sorted(lacking))}")
 
@@ -144,7 +145,7 @@ def order_one(settings: StackSettings, *, marked: bool = False) -> str:
     Raises:
         StackError: the storefront refuses the order, or samples none.
     """
-    url = f"http://127.0.0.1:{settings.storefront_port}/orders"
+    url = f"{STOREFRONT.url(settings)}/orders"
     context = {"traceparent": f"00-{token_hex(16)}-{token_hex(8)}-01", "tracestate": "stack=canary"}
     headers = context if marked else {}
     order = {"product_id": 1, "quantity": 1}

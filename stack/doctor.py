@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from textwrap import shorten
 from typing import Any
 
@@ -16,10 +17,10 @@ import psutil
 from stack.console_page import ConsolePage
 from stack.errors import StackError
 from stack.health import NotYetError, get
-from stack.parts import HOST
 from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus, Runtime
-from stack.settings import StackSettings
+from stack.services import SERVICES
+from stack.settings import HOST, StackSettings
 
 _LOG_LINES, _LOG_COLUMNS = 2, 160
 _LITTLE_DISK_BYTES = 2 * 2**30
@@ -67,8 +68,7 @@ def examine(
         checks += [
             lambda: _parts(settings, runtime),
             lambda: _console(page),
-            lambda: _telemetry("storefront", settings.storefront_port),
-            lambda: _telemetry("inventory", settings.inventory_port),
+            *(partial(_telemetry, service.name, service.port(settings)) for service in SERVICES),
             lambda: _targets(settings),
             lambda: _alerts(settings),
         ]
@@ -126,9 +126,11 @@ def _ports(runtime: Runtime, page: ConsolePage | None) -> Iterator[Finding]:
 def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
     is_native = runtime.kind == "native"
     # Built from their modules, two of them do not know their own version: then it is that of `.env`.
-    versions = {
-        "storefront": (lambda: _version_of_service(settings.storefront_port), "unknown"),
-        "inventory": (lambda: _version_of_service(settings.inventory_port), "unknown"),
+    versions: dict[str, tuple[Callable[[], str], str]] = {
+        **{
+            service.name: (partial(_version_of_service, service.port(settings)), "unknown")
+            for service in SERVICES
+        },
         "collector": (
             lambda: _version_of_metrics(settings.collector_metrics_port),
             settings.collector_version,

@@ -14,6 +14,8 @@ from stack.port_offset import HIGHEST_PORT, PortOffsetSource
 
 ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
+HOST = "127.0.0.1"
+"""Where every part listens."""
 
 Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from stack.parts import HOST
+from stack.settings import HOST
 
 _TIMEOUT_SECONDS = 8.0
 _SCRAPE_SECONDS = 2

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
-from stack.parts import HOST
+from stack.settings import HOST
 
 _TIMEOUT_SECONDS = 5.0
 _ERROR_CODES = {2, "STATUS_CODE_ERROR"}

@@ -9,6 +9,7 @@ from nicegui import ui
 from console.charts import COLOURS
 from console.frame import frame
 from console.traces.jaeger import Jaeger, JaegerError, Span, Trace
+from stack.services import STOREFRONT
 
 _SHOWN, _LOOKED_THROUGH = 30, 300
 _LOOKBACKS = {
@@ -17,7 +18,7 @@ _LOOKBACKS = {
     "1h": ("1 hour", timedelta(hours=1)),
     "6h": ("6 hours", timedelta(hours=6)),
 }
-_FIRST_SERVICE, _FIRST_LOOKBACK = "storefront", "15m"
+_FIRST_SERVICE, _FIRST_LOOKBACK = STOREFRONT.name, "15m"
 _ERROR_COLOUR = "#ef4444"
 _ASKING = "asking Jaeger …"
 _WHY_NONE = "it was not sampled, is not there yet, or is forgotten."

@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.activity import Activity
-from loadtest.lab import SERVICES, Lab, services_of
+from loadtest.lab import STARTED_IN_ORDER, Lab
 from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestsFollower, read_requests
@@ -21,6 +21,7 @@ from loadtest.traces import look_up, sampled
 from loadtest.watch import Reading, Watcher
 from stack.canary import Backends
 from stack.errors import StackError
+from stack.services import urls_of_services
 from telemetry.config import TelemetryConfig
 
 WARM_UP_SECONDS = 4.0
@@ -90,10 +91,10 @@ class Outage:
             if fault.collector_variables:
                 self._lab.restart("collector", fault.collector_variables)
             variables = {"TELEMETRY_TRACE_RESPONSE": "true", **fault.service_variables(runtime)}
-            for service in SERVICES:
+            for service in STARTED_IN_ORDER:
                 self._lab.restart(service, variables)
             config = self._lab.config_of_services(variables)
-            watcher = afterwards.enter_context(Watcher(services_of(self._lab.settings)))
+            watcher = afterwards.enter_context(Watcher(urls_of_services(self._lab.settings)))
             activity = afterwards.enter_context(
                 closing(Activity(prometheus_at(self._lab.settings.prometheus_port)))
             )

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from loadtest.lab import SERVICES, Lab, services_of
+from loadtest.lab import STARTED_IN_ORDER, Lab
 from loadtest.load.generator import Generator, Load
 from loadtest.load.requests_file import RequestRecord, read_requests
 from loadtest.load.shapes import Shape, rate_at
@@ -17,6 +17,7 @@ from loadtest.traces import StoredTraces, count_stored, look_up, sampled, thresh
 from stack.canary import Backends
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
+from stack.services import STOREFRONT
 
 EXCLUDED_PATHS = ("/healthz", "/health/telemetry", "/metrics")
 _EXCLUDED_ASKED = 20
@@ -153,7 +154,7 @@ class SamplingLab:
         """Asks for health and metrics with every trace sampled; returns how many server spans came of it."""
         self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
         self._tell("health and metrics paths")
-        with httpx.Client(base_url=services_of(self._lab.settings)["storefront"], trust_env=False) as client:
+        with httpx.Client(base_url=STOREFRONT.url(self._lab.settings), trust_env=False) as client:
             before = self._settled_calls()
             for path in EXCLUDED_PATHS:
                 for _ in range(_EXCLUDED_ASKED):
@@ -204,7 +205,7 @@ class SamplingLab:
         )
 
     def _restart(self, variables: Mapping[str, str]) -> None:
-        for service in SERVICES:
+        for service in STARTED_IN_ORDER:
             self._lab.restart(service, {"TELEMETRY_TRACE_RESPONSE": "true", **variables})
 
     def _load(
@@ -314,7 +315,7 @@ class SamplingLab:
         wait_for(check, seconds=_METRICS_SECONDS)
 
     def _faults(self, plan: Mapping[str, float]) -> None:
-        url = f"{services_of(self._lab.settings)['storefront']}/faults"
+        url = f"{STOREFRONT.url(self._lab.settings)}/faults"
         try:
             httpx.put(url, json=dict(plan), trust_env=False).raise_for_status()
         except httpx.HTTPError as error:

@@ -20,6 +20,7 @@ from stack.health import NotYetError, wait_for
 from stack.native.programs import ensure_compose_plugin, ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.runtime import Runtime
+from stack.services import SERVICE_NAMES, STOREFRONT
 from stack.settings import ROOT, StackSettings, load_settings
 from telemetry.metrics import names
 
@@ -41,7 +42,7 @@ class Stack:
         self.runtime_of = runtime_of
         """The same kind of runtime with other settings."""
         self.backends = Backends(settings)
-        self.storefront = f"http://127.0.0.1:{settings.storefront_port}"
+        self.storefront = STOREFRONT.url(settings)
 
     def health(self) -> dict[str, Any]:
         """The storefront's own report."""
@@ -90,7 +91,7 @@ class Stack:
 
         def find() -> dict[str, list[dict[str, Any]]]:
             spans = dict(self.backends.trace(trace_id))
-            if not spans.keys() >= {"storefront", "inventory"}:
+            if not spans.keys() >= set(SERVICE_NAMES):
                 raise NotYetError(f"trace {trace_id} has spans of {', '.join(spans) or 'nobody'} only")
             return spans
 
