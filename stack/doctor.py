@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from textwrap import shorten
-from typing import Any
 
 import psutil
 
+from stack.backends.prometheus import Prometheus
 from stack.console_page import ConsolePage
 from stack.errors import StackError
 from stack.health import NotYetError, get
@@ -140,7 +140,7 @@ def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
             f"{settings.jaeger_native_version} of its Go module" if is_native else settings.jaeger_version,
         ),
         "prometheus": (
-            lambda: str(_prometheus(settings, "status/buildinfo")["version"]),
+            Prometheus(settings.prometheus_port).version,
             settings.prometheus_version,
         ),
     }
@@ -230,7 +230,7 @@ def _telemetry(service: str, port: int) -> Iterator[Finding]:
 def _targets(settings: StackSettings) -> Iterator[Finding]:
     down = [
         f"{target['labels']['job']} ({target['lastError']})"
-        for target in _prometheus(settings, "targets?state=active")["activeTargets"]
+        for target in Prometheus(settings.prometheus_port).targets()
         if target["health"] == "down"
     ]
     if down:
@@ -242,21 +242,12 @@ def _targets(settings: StackSettings) -> Iterator[Finding]:
 
 
 def _alerts(settings: StackSettings) -> Iterator[Finding]:
-    firing = [alert for alert in _prometheus(settings, "alerts")["alerts"] if alert["state"] == "firing"]
+    firing = [alert for alert in Prometheus(settings.prometheus_port).alerts() if alert["state"] == "firing"]
     told = ((alert["annotations"]["summary"], alert["annotations"]["runbook_url"]) for alert in firing)
     for summary, runbook in dict.fromkeys(told):  # a budget that burns fast and for long has two
         yield Finding("alerts", Judgement.WARNING, summary, runbook)
     if not firing:
         yield Finding("alerts", Judgement.WELL, "no alert fires")
-
-
-def _prometheus(settings: StackSettings, path: str) -> dict[str, Any]:
-    answer = get(f"http://{HOST}:{settings.prometheus_port}/api/v1/{path}")
-    try:
-        data: dict[str, Any] = answer.json()["data"]
-    except (ValueError, KeyError) as error:
-        raise NotYetError(f"{answer.url} is no API of a Prometheus") from error
-    return data
 
 
 def _version_of_metrics(port: int) -> str:

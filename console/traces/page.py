@@ -8,7 +8,8 @@ from nicegui import ui
 
 from console.charts import COLOURS
 from console.frame import frame
-from console.traces.jaeger import Jaeger, JaegerError, Span, Trace
+from stack.backends.jaeger import AsyncJaeger, JaegerError
+from stack.backends.traces import Span, Trace
 from stack.services import STOREFRONT
 
 _SHOWN, _LOOKED_THROUGH = 30, 300
@@ -24,7 +25,7 @@ _ASKING = "asking Jaeger …"
 _WHY_NONE = "it was not sampled, is not there yet, or is forgotten."
 
 
-def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
+def add_traces_page(jaeger: AsyncJaeger, *, jaeger_page: str | None) -> None:
     """Adds the pages `/traces` and `/traces/<id>`.
 
     Args:
@@ -67,7 +68,7 @@ def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
 class _Search:
     """One open search."""
 
-    def __init__(self, jaeger: Jaeger, lookback: str) -> None:
+    def __init__(self, jaeger: AsyncJaeger, lookback: str) -> None:
         self._jaeger = jaeger
         with ui.element("form").classes("search card").props('role="search"') as form:
             self._service = ui.select([], label="service")

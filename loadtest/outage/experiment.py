@@ -19,7 +19,7 @@ from loadtest.outage.data import OutageRun, Phases
 from loadtest.outage.faults import Fault, close_slow_link, open_slow_link
 from loadtest.traces import look_up, sampled
 from loadtest.watch import Reading, Watcher
-from stack.canary import Backends
+from stack.backends.jaeger import Jaeger
 from stack.errors import StackError
 from stack.services import urls_of_services
 from telemetry.config import TelemetryConfig
@@ -151,9 +151,9 @@ class Outage:
         self._tell(watcher, f"asking Jaeger for each of {len(traces)} traces")
         with self._console.status("asking Jaeger"):
             delivered = sum(reading.delivered for reading in watcher.latest.values())
-            backends = Backends(self._lab.settings)
+            jaeger = Jaeger(settings.jaeger_port)
             spans = delivered - self._delivered_before
-            stored = look_up(backends, traces, spans=spans, seconds=_JAEGER_SECONDS)
+            stored = look_up(jaeger, traces, spans=spans, seconds=_JAEGER_SECONDS)
         return OutageRun(
             fault=self._fault,
             rate=self._rate,

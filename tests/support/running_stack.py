@@ -13,7 +13,9 @@ from rich.console import Console
 from support import stand_in_images
 from support.free_ports import free_ports
 
-from stack.canary import Backends, send_canary
+from stack.backends.jaeger import Jaeger
+from stack.backends.prometheus import Prometheus
+from stack.canary import send_canary
 from stack.compose.engine import Engine
 from stack.compose.runtime import ComposeRuntime
 from stack.health import NotYetError, wait_for
@@ -41,7 +43,8 @@ class Stack:
         self.runtime = runtime
         self.runtime_of = runtime_of
         """The same kind of runtime with other settings."""
-        self.backends = Backends(settings)
+        self.jaeger = Jaeger(settings.jaeger_port)
+        self.prometheus = Prometheus(settings.prometheus_port)
         self.storefront = STOREFRONT.url(settings)
 
     def health(self) -> dict[str, Any]:
@@ -90,7 +93,7 @@ class Stack:
         """The trace's spans by service, once both services' are there."""
 
         def find() -> dict[str, list[dict[str, Any]]]:
-            spans = dict(self.backends.trace(trace_id))
+            spans = dict(self.jaeger.spans(trace_id))
             if not spans.keys() >= set(SERVICE_NAMES):
                 raise NotYetError(f"trace {trace_id} has spans of {', '.join(spans) or 'nobody'} only")
             return spans
