@@ -20,8 +20,9 @@ from rich.console import Console
 from support.free_ports import free_port as next_free_port
 
 from stack.errors import StackError
-from stack.native import programs, releases
+from stack.native import releases
 from stack.native.cache import cache_folder
+from stack.native.products import products_of
 from stack.native.programs import Programs, ensure_programs
 from stack.settings import ROOT, load_settings
 
@@ -471,5 +472,5 @@ def test_every_version_of_the_env_file_is_recorded_for_linux(monkeypatch: pytest
     """A version that is changed in `.env` alone would be built, and Grafana be lost, unseen."""
     monkeypatch.setattr(releases.platform, "system", lambda: "Linux")
     monkeypatch.setattr(releases.platform, "machine", lambda: "x86_64")
-    for product in programs._products(load_settings()):
+    for product in products_of(load_settings()):
         assert re.fullmatch(r"[0-9a-f]{64}", releases.archive_of(product.release).sha256)
