@@ -41,7 +41,7 @@ class Control:
         self._environment = {**os.environ, **settings.variables()}
         self._runtime = runtime
         self._one_at_a_time = asyncio.Lock()
-        self._one_wish = asyncio.Lock()
+        self._one_override = asyncio.Lock()
         self._one_burst = asyncio.Lock()
         self._burst: asyncio.subprocess.Process | None = None
 
@@ -125,19 +125,19 @@ class Control:
         except (httpx.HTTPError, ValueError, KeyError):
             return None
 
-    async def tune(self, **wish: float) -> None:
-        """Changes them in every worker of both services; of several wishes at once the last one stays.
+    async def tune(self, **override: float) -> None:
+        """Changes them in every worker of both services; of several overrides at once the last one stays.
 
         Raises:
             ControlError: a service refused, or did not answer.
         """
         async with (
-            self._one_wish,
+            self._one_override,
             httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client,
         ):
             for service, url in self._urls.items():
                 try:
-                    answer = await client.put(f"{url}/tuning", json=wish)
+                    answer = await client.put(f"{url}/tuning", json=override)
                 except httpx.HTTPError as error:
                     raise ControlError(f"the {service} does not answer") from error
                 if not answer.is_success:

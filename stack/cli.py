@@ -13,7 +13,7 @@ from rich.markup import escape
 from stack.canary import send_canary
 from stack.console_page import ConsolePage
 from stack.current import current_stack, runtimes_of
-from stack.doctor import Judgement, examine
+from stack.doctor import Severity, examine
 from stack.errors import StackError
 from stack.interruption import Interrupted, raise_on_signals, undone_when_interrupted
 from stack.lenient_settings import load_settings_anyway
@@ -171,11 +171,11 @@ def status() -> None:
 
 @cli.command()
 def doctor() -> None:
-    """Says what is up, what is not, why, and what to do; fails when something is ill."""
+    """Says what is up, what is not, why, and what to do; fails on an error."""
     settings, runtime, reason = _started_stack()
     findings = examine(settings, runtime, reason, ConsolePage(settings, runtime.kind, console))
     print_findings(console, findings)
-    if any(finding.judgement is Judgement.ILL for finding in findings):
+    if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(1)
 
 

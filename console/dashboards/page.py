@@ -39,7 +39,7 @@ def add_dashboards_page(prometheus: AsyncPrometheus, *, grafana_page: str | None
                 if grafana_page is not None:
                     ui.link("in Grafana", f"{grafana_page}/d/{uid}", new_tab=True)
             if uid not in known:
-                ui.label(f"there is no dashboard {uid}").classes("card warn")
+                ui.label(f"there is no dashboard {uid}").classes("card warning")
                 return
             view = _View(known[uid], prometheus)
         ui.timer(_REFRESH_SECONDS, view.show, immediate=True)
@@ -65,7 +65,7 @@ class _View:
                 )
                 for each in dashboard.variables
             ]
-        self._trouble = ui.label("").classes("ill")
+        self._trouble = ui.label("").classes("error")
         self._boxes: list[tuple[Panel, PanelBox]] = []
         row = ""
         with ui.element("section").classes("panels"):

@@ -103,7 +103,7 @@ class _Figures:
         }
         for name, text in texts.items():
             self._labels[name].set_text(text)
-        self._labels["spans lost"].classes("ill" if lost else "", remove="ill")
+        self._labels["spans lost"].classes("error" if lost else "", remove="error")
 
 
 _Draw = Callable[[History], Options]

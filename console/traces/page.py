@@ -56,7 +56,7 @@ def add_traces_page(jaeger: AsyncJaeger, *, jaeger_page: str | None) -> None:
             place.clear()
             with place:
                 if found is None:
-                    ui.label(trouble).classes("card ill")
+                    ui.label(trouble).classes("card error")
                     return
                 if jaeger_page is not None:
                     ui.link("open in Jaeger", f"{jaeger_page}/trace/{found.trace_id}", new_tab=True)
@@ -96,7 +96,7 @@ class _Search:
         try:
             services = await self._jaeger.services()
         except JaegerError as error:
-            self._say(str(error), "ill")
+            self._say(str(error), "error")
             return
         if not services:
             self._say("Jaeger has no trace yet: send the shop a request, or a burst of load.", "soft")
@@ -139,7 +139,7 @@ class _Search:
                 limit=_LOOKED_THROUGH if only_errors else _SHOWN,
             )
         except JaegerError as error:
-            self._say(str(error), "ill")
+            self._say(str(error), "error")
             return
         shown = [trace for trace in found if trace.errors or not only_errors][:_SHOWN]
         if not shown:
@@ -204,7 +204,7 @@ def _line(trace: Trace, span: Span, depth: int, colour: str) -> None:
                 ui.label(f"{mark}{span.name}").classes("who").style(f"padding-left: {min(depth, 12) * 12}px")
             )
             if span.is_error:
-                who.classes("ill")
+                who.classes("error")
             with ui.element("div").classes("lane"):
                 ui.element("div").classes("piece").style(
                     f"left: {left:.2f}%; width: {width:.2f}%; "

@@ -123,11 +123,11 @@ def wait_for_figure(page: Page, stack: Stack, name: str, at_least: float, *, at_
     )
 
 
-def tune(stack: Stack, **wish: float) -> None:
+def tune(stack: Stack, **override: float) -> None:
     """Asks both services, past the page, until it is in effect: their answer may be a moment ahead of it."""
     for port in (stack.settings.storefront_port, stack.settings.inventory_port):
-        httpx.put(f"http://127.0.0.1:{port}/tuning", json=wish, trust_env=False).raise_for_status()
-    if (size := wish.get("batch_size")) is not None:
+        httpx.put(f"http://127.0.0.1:{port}/tuning", json=override, trust_env=False).raise_for_status()
+    if (size := override.get("batch_size")) is not None:
         wait_for_batch(stack, size)
 
 
