@@ -11,11 +11,11 @@ from typing import Any
 
 import grpc
 import pytest
-from free_ports import free_port as next_free_port
 from hypothesis import settings
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from support.free_ports import free_port as next_free_port
 from support.misbehaving import make_certificate
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -31,7 +31,7 @@ for name in ("RUNTIME", "PORT_OFFSET", "STACK_RUN_DIR"):
 # What answers on loopback is not to be looked for behind a company's proxy.
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
-pytest_plugins = ["running_stack"]
+pytest_plugins = ["support.running_stack"]
 # A busy machine is no defect: no example is judged by its time.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
