@@ -15,6 +15,7 @@ from stack.errors import StackError
 from stack.runtime import PartState, PartStatus, Runtime
 from stack.services import STOREFRONT, urls_of_services
 from stack.settings import ROOT, StackSettings
+from telemetry.health.report import read_report
 
 BURST_USERS, BURST_RATE, BURST_SECONDS = 20, 60, 30
 _TIMEOUT_SECONDS = 3.0
@@ -114,16 +115,17 @@ class Control:
         """
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
-                health = (await client.get(f"{self._urls[STOREFRONT.name]}/health/telemetry")).json()
-                if health["service"]["environment"] != "development":
-                    return None
-                return {
-                    "batch_size": health["batch"]["size"],
-                    "delay_ms": health["batch"]["delay_ms"],
-                    "sampling_ratio": health["sampling_ratio"],
-                }
-        except (httpx.HTTPError, ValueError, KeyError):
+                answer = await client.get(f"{self._urls[STOREFRONT.name]}/health/telemetry")
+            health = read_report(answer.content)
+        except (httpx.HTTPError, ValueError):
             return None
+        if health.service.environment != "development":
+            return None
+        return {
+            "batch_size": health.batch.size,
+            "delay_ms": health.batch.delay_ms,
+            "sampling_ratio": health.sampling_ratio,
+        }
 
     async def tune(self, **override: float) -> None:
         """Changes them in every worker of both services; of several overrides at once the last one stays.

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 
 from filelock import FileLock, Timeout
-from pydantic import AliasChoices
 from rich.console import Console
 
 from stack.current import current_stack
@@ -111,12 +110,7 @@ class Lab:
         Raises:
             ConfigurationError: a value is malformed.
         """
-        known = {
-            str(choice)
-            for field in TelemetryConfig.model_fields.values()
-            if isinstance(field.validation_alias, AliasChoices)
-            for choice in field.validation_alias.choices
-        }
+        known = TelemetryConfig.variables()
         values = self.variables_of_services(variables)
         return TelemetryConfig(**{name: value for name, value in values.items() if name in known and value})
 

@@ -21,6 +21,7 @@ from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus, Runtime
 from stack.services import SERVICES
 from stack.settings import HOST, StackSettings
+from telemetry.health.report import read_report
 
 _LOG_LINES, _LOG_COLUMNS = 2, 160
 _LITTLE_DISK_BYTES = 2 * 2**30
@@ -188,35 +189,33 @@ def _sick(runtime: Runtime, status: PartStatus) -> Finding:
 def _telemetry(service: str, port: int) -> Iterator[Finding]:
     subject = f"telemetry of {service}"
     try:
-        health = get(f"http://{HOST}:{port}/health/telemetry").json()
-    except NotYetError as error:
+        health = read_report(get(f"http://{HOST}:{port}/health/telemetry").content)
+    except (NotYetError, ValueError) as error:
         yield Finding(
             subject, Severity.ERROR, f"it does not say how it is: {error}", f"make logs PART={service}"
         )
         return
-    breaker, ledger, spool = health["circuit_breaker"], health["ledger"], health["spool"]
-    waiting = ledger["in_memory"] + ledger["spooled"]
-    lost = sum(ledger["dropped"].values()) + ledger["rejected"]
+    breaker, ledger, spool = health.circuit_breaker, health.ledger, health.spool
+    lost = sum(ledger.lost.values())
     what = (
-        f"{health['status']}, breaker {breaker['state']}, {ledger['delivered']} spans delivered, "
-        f"{waiting} waiting, {lost} lost"
+        f"{health.status}, breaker {breaker.state}, {ledger.delivered} spans delivered, "
+        f"{ledger.pending} waiting, {lost} lost"
     )
-    if breaker["state"] != "closed":
-        last_error = health["exporter"]["last_error"]
+    if breaker.state != "closed":
+        last_error = health.exporter.last_error
         why = f"; the last attempt failed: {last_error}" if last_error else ""
         yield Finding(subject, Severity.WARNING, what + why, "docs/operations.md#telemetrybreakeropen")
     elif lost:
-        losses = {**ledger["dropped"], "rejected": ledger["rejected"]}
-        reasons = ", ".join(f"{reason} {count}" for reason, count in losses.items() if count)
+        reasons = ", ".join(f"{reason} {count}" for reason, count in ledger.lost.items() if count)
         yield Finding(
             subject,
             Severity.WARNING,
             f"{what} ({reasons})",
             "docs/operations.md#telemetryspansdropped",
         )
-    elif health["status"] != "healthy":
+    elif health.status != "healthy":
         yield Finding(subject, Severity.WARNING, what, f"http://{HOST}:{port}/health/telemetry says why")
-    elif spool["enabled"] and spool["bytes"] > _MUCH_SPOOLED * spool["limit_bytes"]:
+    elif spool.enabled and spool.bytes > _MUCH_SPOOLED * spool.limit_bytes:
         yield Finding(
             subject,
             Severity.WARNING,

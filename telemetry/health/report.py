@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from ..export.ledger import LedgerReading
 from ..export.pipeline import ExportPipeline
@@ -141,7 +141,12 @@ def read_report(body: bytes | str) -> TelemetryHealth:
     Raises:
         ValueError: it is no such report.
     """
-    return TelemetryHealth.model_validate_json(body)
+    try:
+        return TelemetryHealth.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"no health report{f' ({where})' if where else ''}: {first['msg']}") from None
 
 
 def make_report(

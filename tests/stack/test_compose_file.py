@@ -27,17 +27,11 @@ NOT_OF_THE_STACK = re.compile(
 """Where spans go is the file's to say; certificates are files, and none of them is in the container."""
 
 
-def variables_of_the_library() -> set[str]:
-    """Every variable that a service reads."""
-    aliases = (field.validation_alias for field in TelemetryConfig.model_fields.values())
-    return {str(name) for alias in aliases if alias is not None for name in alias.choices}  # type: ignore[union-attr]
-
-
 def test_services_get_every_variable_of_the_library() -> None:
     """A setting that the library gains must be named here, or it would do nothing in containers."""
     for name in ("storefront", "inventory"):
         passed = set(SERVICES[name]["environment"])
-        assert {each for each in variables_of_the_library() if not NOT_OF_THE_STACK.fullmatch(each)} <= (
+        assert {each for each in TelemetryConfig.variables() if not NOT_OF_THE_STACK.fullmatch(each)} <= (
             passed | SET_BY_THE_FILE
         )
         assert all(is_service_variable(each) for each in passed), "make up would not take it from the shell"
