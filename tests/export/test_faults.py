@@ -32,17 +32,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import SpanContext, TraceFlags
-from support.misbehaving import (
-    ACCEPT,
-    UNWELL,
-    BlackHole,
-    Collector,
-    GrpcCollector,
-    HttpCollector,
-    Reply,
-    Request,
-    Wire,
-)
+from support.collector import ACCEPT, UNWELL, Collector, Reply, Request
+from support.grpc_collector import GrpcCollector
+from support.http_collector import HttpCollector
+from support.wire import BlackHole, Wire
 
 from telemetry.config import TelemetryConfig
 from telemetry.export import pipeline as pipeline_module
