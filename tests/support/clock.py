@@ -4,10 +4,14 @@ import time
 
 
 class Clock:
-    """Seconds that pass only when told."""
+    """Seconds that pass only when told.
 
-    def __init__(self) -> None:
-        self.now = 1_000.0
+    Args:
+        now: where it begins.
+    """
+
+    def __init__(self, now: float = 1_000.0) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         """The time now."""
