@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a clean environment, an OTLP receiver, certificates, a port, and patience."""
+"""Fixtures of all tests: a clean environment, an OTLP receiver, certificates, a port, patience, a client."""
 
 import os
 import signal
@@ -13,6 +13,7 @@ from hypothesis import settings
 pytest.register_assert_rewrite("support")
 
 from support.certificates import make_certificate  # noqa: E402 - see above
+from support.decorated import Observed, observe  # noqa: E402 - see above
 from support.otlp_receiver import OtlpReceiver  # noqa: E402 - see above
 from support.waiting import Until, wait_until  # noqa: E402 - see above
 
@@ -74,3 +75,10 @@ def until() -> Until:
 def free_port() -> int:
     """A TCP port on loopback that nobody listens on."""
     return next_free_port()
+
+
+@pytest.fixture
+def observed() -> Iterator[Observed]:
+    """A client of its own, which the decorators find, and what it sees."""
+    with observe() as seen:
+        yield seen
