@@ -11,6 +11,10 @@ class BoomError(Exception):
     """What a body raises in these tests."""
 
 
+class ThrownError(Exception):
+    """What a consumer throws into a generator in these tests."""
+
+
 def run(function: Callable[..., Any], *args: Any) -> Any:
     """Runs a function of any kind to its end; a generator's result is its last word."""
     result = function(*args)
