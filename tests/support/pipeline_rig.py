@@ -27,3 +27,25 @@ class PipelineRig:
     def ledger(self) -> Any:
         """A reading of the ledger."""
         return self.pipeline.ledger.read()
+
+
+class ReceiverRig(PipelineRig):
+    """One that sends to the receiver, and notes its attempts."""
+
+    def __init__(self, receiver: Any, **settings: Any) -> None:
+        defaults = {"endpoint": receiver.endpoint, "schedule_delay_ms": 20, "breaker_open_seconds": 0.05}
+        self.attempts: list[Any] = []
+        super().__init__({**defaults, **settings}, on_attempt=self.attempts.append)
+
+    def end_spans(self, count: int, name: str = "work") -> None:
+        """Starts and ends `count` spans."""
+        for _ in range(count):
+            self.tracer.start_span(name).end()
+
+
+def end_spans(pipeline: ExportPipeline, count: int, **attributes: str) -> None:
+    """Starts and ends spans through a provider of their own."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(pipeline)
+    for _ in range(count):
+        provider.get_tracer("test").start_span("work", attributes=attributes).end()
