@@ -1,10 +1,11 @@
 """Pipelines that send to the receiver."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from support.pipeline_rig import ReceiverRig
+from support.pipeline_rig import ReceiverRig, SpooledRig
 
 
 @pytest.fixture
@@ -19,3 +20,18 @@ def make_rig(receiver: Any) -> Iterator[Callable[..., ReceiverRig]]:
     yield make
     for rig in rigs:
         rig.pipeline.stop(0.2)
+
+
+@pytest.fixture
+def make_spooled(receiver: Any, tmp_path: Path) -> Iterator[Callable[..., SpooledRig]]:
+    """Makes rigs that share a spool folder, and stops them."""
+    rigs: list[SpooledRig] = []
+
+    def build(mode: str = "outage", **settings: Any) -> SpooledRig:
+        rigs.append(SpooledRig(receiver.endpoint, tmp_path / "spool", spool_mode=mode, **settings))
+        return rigs[-1]
+
+    yield build
+    for rig in rigs:
+        rig.pipeline.stop(0.2)
+        assert rig.ledger
