@@ -1,20 +1,9 @@
 """A Collector that takes a part, makes a remark, or answers what no Collector would."""
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
 from support.collector import Collector, Reply
 from support.fault_rig import MakeRig, assert_all_delivered, assert_ledger, lines
-
-
-def partial_success(rejected: int, message: str) -> Reply:
-    """An answer that takes a part, or all with a remark."""
-    answer = ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
-    )
-    return Reply(body=answer.SerializeToString())
+from support.otlp_answers import partial_success
 
 
 @pytest.mark.parametrize(
@@ -34,7 +23,7 @@ def test_partial_success_is_counted_and_never_retried(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """N rejected, the rest delivered, the reason in the log; a flush says that not all arrived."""
-    collector.script = lambda _: partial_success(said, message)
+    collector.script = lambda _: Reply(body=partial_success(said, message))
     rig = make_rig(collector, schedule_delay_ms=60_000)
     rig.end_spans(5)
     assert rig.pipeline.force_flush(10_000) is False
@@ -50,7 +39,7 @@ def test_remark_with_success_is_told_once_a_minute(
     make_rig: MakeRig, collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Nothing was rejected: success, and a warning that does not repeat itself."""
-    collector.script = lambda _: partial_success(0, "be careful")
+    collector.script = lambda _: Reply(body=partial_success(0, "be careful"))
     rig = make_rig(collector)
     for ahead in (0, 0, 61, 61):
         rig.clock.ahead = ahead

@@ -5,11 +5,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
 from opentelemetry.sdk.trace import TracerProvider
+from support.otlp_answers import partial_success
 from support.pipeline_rig import end_spans
 from support.waiting import Until
 
@@ -120,10 +117,7 @@ def test_partial_success_counts_what_was_rejected_and_tells_once_why(
     until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Rejected spans are never sent again, are no delivered ones, and a flush says that not all arrived."""
-    answer = ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
-    )
-    with HttpReceiver(body=answer.SerializeToString()) as receiver:
+    with HttpReceiver(body=partial_success(2, "too old")) as receiver:
         endpoint = f"http://127.0.0.1:{receiver.server_port}"
         pipeline = ExportPipeline(
             TelemetryConfig(protocol="http/protobuf", endpoint=endpoint, schedule_delay_ms=20)
