@@ -1,8 +1,8 @@
-"""Fixtures of all tests: a clean environment, an OTLP receiver, certificates, a port, patience, a client."""
+"""Fixtures of all tests: a clean environment, an OTLP receiver, servers and clients, patience."""
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import settings
 # Their assertions explain themselves as those of the tests do.
 pytest.register_assert_rewrite("support")
 
+from support.app_server import AppServer, serving  # noqa: E402 - see above
 from support.certificates import make_certificate  # noqa: E402 - see above
 from support.decorated import Observed, observe  # noqa: E402 - see above
 from support.otlp_receiver import OtlpReceiver  # noqa: E402 - see above
@@ -82,3 +83,10 @@ def observed() -> Iterator[Observed]:
     """A client of its own, which the decorators find, and what it sees."""
     with observe() as seen:
         yield seen
+
+
+@pytest.fixture
+def serve(receiver: OtlpReceiver, free_port: int, tmp_path: Path) -> Iterator[Callable[..., AppServer]]:
+    """Starts uvicorn on an application's source, with the receiver as its Collector."""
+    with serving(receiver.endpoint, free_port, tmp_path) as start:
+        yield start
