@@ -63,7 +63,7 @@ sampling: $(READY) ## head and tail sampling against what they promise: make sam
 	@$(BIN)/python -m loadtest sampling
 
 ##@ Development
-.PHONY: test test-pythons soak bench-export test-stack test-compose lint format lock dashboards clean help
+.PHONY: test test-pythons soak bench-export test-stack test-compose lint format lock dashboards docs clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
 	@exec $(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
@@ -80,10 +80,11 @@ test-stack: $(READY) ## the tests on the real programs, beside a stack that runs
 test-compose: $(READY) ## what containers change, on compose.yaml's; needs a Docker engine
 	@$(BIN)/python -m stack build
 	@$(BIN)/pytest -m compose $(TESTS)
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and who may import whom
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
 format: $(READY) ## let ruff format and mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
@@ -98,6 +99,8 @@ lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from t
 	cd stack/native/modules/collector && ./regenerate
 dashboards: $(READY) ## write grafana/dashboards from their Python
 	$(BIN)/python -m grafana.generate
+docs: $(READY) ## write docs/configuration.md from the settings
+	$(BIN)/python -m docs.generate
 clean: ## stop the stack; remove its data, the virtual environment and every tool's cache
 	@if [ -x $(BIN)/python ] || ls -d .stack .stack-* >/dev/null 2>&1; then \
 		$(MAKE) --silent $(READY) && exec $(BIN)/python -m stack clean; fi

@@ -8,7 +8,7 @@ from rich.console import Console
 from console.app import make_app
 from stack.current import current_stack
 from stack.errors import StackError
-from stack.parts import HOST
+from stack.settings import HOST
 
 
 def main() -> None:

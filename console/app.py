@@ -11,15 +11,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console.control import Control
 from console.dashboards.page import add_dashboards_page
-from console.dashboards.prometheus import Prometheus
 from console.doctor import add_doctor_page
 from console.live.page import add_live_page
 from console.observer import Observer
-from console.traces.jaeger import Jaeger
 from console.traces.page import add_traces_page
-from stack.parts import HOST
+from stack.backends.jaeger import AsyncJaeger
+from stack.backends.prometheus import AsyncPrometheus
 from stack.runtime import Runtime
-from stack.settings import StackSettings
+from stack.settings import HOST, StackSettings
 
 _UNFRAMED = (b"content-security-policy", b"frame-ancestors 'none'")
 _NAMES = ("127.0.0.1", "localhost", "[::1]")
@@ -52,11 +51,11 @@ def make_app(settings: StackSettings, runtime: Runtime) -> FastAPI:
     endpoints = runtime.endpoints
     has_pages = runtime.kind != "native"
     add_traces_page(
-        Jaeger(settings.jaeger_port),
+        AsyncJaeger(settings.jaeger_port),
         jaeger_page=f"http://{HOST}:{settings.jaeger_port}" if has_pages else None,
     )
     add_dashboards_page(
-        Prometheus(settings.prometheus_port),
+        AsyncPrometheus(settings.prometheus_port),
         grafana_page=endpoints["grafana"].address if "grafana" in endpoints else None,
     )
     add_doctor_page(settings, runtime)

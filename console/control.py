@@ -11,10 +11,9 @@ from collections.abc import Callable
 
 import httpx
 
-from console.observer import SERVICES
 from stack.errors import StackError
-from stack.parts import HOST
 from stack.runtime import PartState, PartStatus, Runtime
+from stack.services import STOREFRONT, urls_of_services
 from stack.settings import ROOT, StackSettings
 
 BURST_USERS, BURST_RATE, BURST_SECONDS = 20, 60, 30
@@ -38,11 +37,11 @@ class Control:
     """
 
     def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
-        self._ports = {"storefront": settings.storefront_port, "inventory": settings.inventory_port}
+        self._urls = urls_of_services(settings)
         self._environment = {**os.environ, **settings.variables()}
         self._runtime = runtime
         self._one_at_a_time = asyncio.Lock()
-        self._one_wish = asyncio.Lock()
+        self._one_override = asyncio.Lock()
         self._one_burst = asyncio.Lock()
         self._burst: asyncio.subprocess.Process | None = None
 
@@ -115,9 +114,7 @@ class Control:
         """
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
-                health = (
-                    await client.get(f"http://{HOST}:{self._ports['storefront']}/health/telemetry")
-                ).json()
+                health = (await client.get(f"{self._urls[STOREFRONT.name]}/health/telemetry")).json()
                 if health["service"]["environment"] != "development":
                     return None
                 return {
@@ -128,19 +125,19 @@ class Control:
         except (httpx.HTTPError, ValueError, KeyError):
             return None
 
-    async def tune(self, **wish: float) -> None:
-        """Changes them in every worker of both services; of several wishes at once the last one stays.
+    async def tune(self, **override: float) -> None:
+        """Changes them in every worker of both services; of several overrides at once the last one stays.
 
         Raises:
             ControlError: a service refused, or did not answer.
         """
         async with (
-            self._one_wish,
+            self._one_override,
             httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client,
         ):
-            for service in SERVICES:
+            for service, url in self._urls.items():
                 try:
-                    answer = await client.put(f"http://{HOST}:{self._ports[service]}/tuning", json=wish)
+                    answer = await client.put(f"{url}/tuning", json=override)
                 except httpx.HTTPError as error:
                     raise ControlError(f"the {service} does not answer") from error
                 if not answer.is_success:

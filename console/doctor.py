@@ -5,11 +5,9 @@ import asyncio
 from nicegui import ui
 
 from console.frame import frame
-from stack.doctor import Judgement, examine
+from stack.doctor import examine
 from stack.runtime import Runtime
 from stack.settings import StackSettings
-
-_COLOURS = {Judgement.WELL: "well", Judgement.WARNING: "warning", Judgement.ILL: "ill"}
 
 
 def add_doctor_page(settings: StackSettings, runtime: Runtime) -> None:
@@ -38,7 +36,7 @@ def add_doctor_page(settings: StackSettings, runtime: Runtime) -> None:
             with findings:
                 for finding in found:
                     with ui.element("div").classes("card finding"):
-                        ui.label(finding.judgement.value).classes(f"card-title {_COLOURS[finding.judgement]}")
+                        ui.label(finding.severity.value).classes(f"card-title {finding.severity}")
                         ui.label(f"{finding.subject}: {finding.what}").style("overflow-wrap: anywhere")
                         if finding.remedy:
                             ui.label(finding.remedy).classes("mono remedy")

@@ -12,13 +12,12 @@ from typing import TypeVar
 import httpx
 
 from console.readings import Reading, read_collector, read_jaeger, read_service
-from stack.parts import HOST
-from stack.settings import StackSettings
+from stack.services import SERVICES
+from stack.settings import HOST, StackSettings
 
 T = TypeVar("T")
 PERIOD_SECONDS = 1.0
 KEPT = 600
-SERVICES = ("storefront", "inventory")
 _TIMEOUT_SECONDS = 0.8
 _IDLE_SECONDS = 0.5
 
@@ -34,7 +33,7 @@ class Observer:
         self.history: deque[Reading] = deque(maxlen=KEPT)
         self.watchers = 0
         """How many pages look; each adds one while it is open."""
-        self._ports = {"storefront": settings.storefront_port, "inventory": settings.inventory_port}
+        self._ports = {service.name: service.port(settings) for service in SERVICES}
         self._collector_port = settings.collector_metrics_port
         self._jaeger_port = settings.jaeger_metrics_port
 

@@ -9,8 +9,8 @@ from rich.markup import escape
 
 from loadtest.options import console
 from stack.errors import StackError
+from stack.lenient_settings import load_settings_anyway
 from stack.records import naming_the_run, recall
-from stack.settings import load_settings_anyway
 from telemetry.errors import TelemetryError
 
 COMMANDS = {

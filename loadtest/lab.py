@@ -11,10 +11,13 @@ from rich.console import Console
 from stack.current import current_stack
 from stack.errors import StackError
 from stack.runtime import PartState, Runtime
-from stack.settings import StackSettings, is_service_variable, service_variables
+from stack.service_variables import is_service_variable, service_variables
+from stack.services import SERVICE_NAMES, STOREFRONT
+from stack.settings import StackSettings
 from telemetry.config import TelemetryConfig
 
-SERVICES = ("inventory", "storefront")
+STARTED_IN_ORDER = tuple(reversed(SERVICE_NAMES))
+"""The inventory first: the storefront calls it."""
 _TELLING = ("OTEL_", "TELEMETRY_", "ENVIRONMENT", "COLLECTOR_", "TAIL_")
 """What of a configuration decides how a run comes out."""
 
@@ -78,8 +81,8 @@ class Lab:
         if part not in self._restarted:
             self._restarted.append(part)
         # Several workers have a ledger each, and only one of them answers.
-        usual = self._variables if part in SERVICES else {}
-        alone = {"WEB_CONCURRENCY": "1"} if part == "storefront" else {}
+        usual = self._variables if part in SERVICE_NAMES else {}
+        alone = {"WEB_CONCURRENCY": "1"} if part == STOREFRONT.name else {}
         self.runtime.restart(part, {**usual, **alone, **variables})
 
     def put_back(self) -> None:
@@ -140,11 +143,3 @@ def _only_one(settings: StackSettings) -> FileLock:
             "another outage, tune or sampling runs on this stack: wait for its end, or end it with Ctrl-C"
         ) from None
     return lock
-
-
-def services_of(settings: StackSettings) -> dict[str, str]:
-    """The services' addresses by name."""
-    return {
-        "storefront": f"http://127.0.0.1:{settings.storefront_port}",
-        "inventory": f"http://127.0.0.1:{settings.inventory_port}",
-    }

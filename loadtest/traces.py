@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 
 from loadtest.load.requests_file import RequestRecord
-from stack.canary import Backends
+from stack.backends.jaeger import Jaeger
 from stack.health import NotYetError
+from stack.services import SERVICE_NAMES, STOREFRONT
 
 _AT_ONCE = 4
 _PAUSE_SECONDS = 0.5
-_SERVICES_OF_AN_ORDER = frozenset({"storefront", "inventory"})
+_SERVICES_OF_AN_ORDER = frozenset(SERVICE_NAMES)
 _ANSWERS_OF_THE_INVENTORY = frozenset({HTTPStatus.CREATED, HTTPStatus.CONFLICT})
 
 
@@ -39,19 +40,19 @@ def sampled(requests: Iterable[RequestRecord]) -> dict[str, frozenset[str]]:
     return {
         record.trace_id: _SERVICES_OF_AN_ORDER
         if record.method == "POST" and record.status in _ANSWERS_OF_THE_INVENTORY
-        else frozenset({"storefront"})
+        else frozenset({STOREFRONT.name})
         for record in requests
         if record.trace_id and record.is_sampled
     }
 
 
 def look_up(
-    backends: Backends, traces: Mapping[str, Collection[str]], *, spans: int | None, seconds: float
+    jaeger: Jaeger, traces: Mapping[str, Collection[str]], *, spans: int | None, seconds: float
 ) -> StoredTraces:
     """Asks for each trace by its id, again while it is not whole: what was sent may be on its way.
 
     Args:
-        backends: whom to ask.
+        jaeger: whom to ask.
         traces: the services that a trace must hold, by its id.
         spans: how many there are in all of them, if known; with so many found nobody is asked again.
         seconds: how long to ask.
@@ -61,7 +62,7 @@ def look_up(
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         while True:
             lacking = [trace_id for trace_id, (_, lack) in found.items() if lack]
-            answers = pool.map(lambda trace_id: _look_up_one(backends, trace_id, traces[trace_id]), lacking)
+            answers = pool.map(lambda trace_id: _look_up_one(jaeger, trace_id, traces[trace_id]), lacking)
             found.update(zip(lacking, answers, strict=True))
             is_done = spans is not None and sum(count for count, _ in found.values()) >= spans
             if is_done or not lacking or time.monotonic() > deadline:
@@ -75,18 +76,18 @@ def look_up(
     )
 
 
-def count_stored(backends: Backends, trace_ids: Collection[str]) -> int:
+def count_stored(jaeger: Jaeger, trace_ids: Collection[str]) -> int:
     """How many of these traces Jaeger has anything of; each is asked for once."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return sum(count > 0 for count, _ in pool.map(lambda it: _look_up_one(backends, it, ()), trace_ids))
+        return sum(count > 0 for count, _ in pool.map(lambda it: _look_up_one(jaeger, it, ()), trace_ids))
 
 
-def threshold_members(backends: Backends, trace_ids: Collection[str]) -> frozenset[str]:
+def threshold_members(jaeger: Jaeger, trace_ids: Collection[str]) -> frozenset[str]:
     """Every different `ot` member of the tracestate of these traces' spans; empty text for a span without."""
 
     def members(trace_id: str) -> set[str]:
         try:
-            by_service = backends.trace(trace_id)
+            by_service = jaeger.spans(trace_id)
         except NotYetError:
             return set()
         states = (span.get("traceState", "") for spans in by_service.values() for span in spans)
@@ -96,10 +97,10 @@ def threshold_members(backends: Backends, trace_ids: Collection[str]) -> frozens
         return frozenset().union(*pool.map(members, trace_ids))
 
 
-def _look_up_one(backends: Backends, trace_id: str, services: Collection[str]) -> tuple[int, str]:
+def _look_up_one(jaeger: Jaeger, trace_id: str, services: Collection[str]) -> tuple[int, str]:
     """How many different spans there are, and what is lacking."""
     try:
-        by_service = backends.trace(trace_id)
+        by_service = jaeger.spans(trace_id)
     except NotYetError:
         return 0, "everything"
     spans = {span["spanId"]: span for service in by_service.values() for span in service}

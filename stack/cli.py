@@ -13,9 +13,10 @@ from rich.markup import escape
 from stack.canary import send_canary
 from stack.console_page import ConsolePage
 from stack.current import current_stack, runtimes_of
-from stack.doctor import Judgement, examine
+from stack.doctor import Severity, examine
 from stack.errors import StackError
 from stack.interruption import Interrupted, raise_on_signals, undone_when_interrupted
+from stack.lenient_settings import load_settings_anyway
 from stack.lock import locked
 from stack.native.programs import ensure_programs
 from stack.native.releases import RECORDS, ReleaseError, fetch, sha256_of
@@ -32,7 +33,7 @@ from stack.records import (
 )
 from stack.report import print_findings, print_missing, print_parts
 from stack.runtime import PartState, Runtime
-from stack.settings import StackSettings, load_settings, load_settings_anyway
+from stack.settings import StackSettings, load_settings
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
 # Nobody folds a log: what is not a terminal gets lines as long as they are.
@@ -170,11 +171,11 @@ def status() -> None:
 
 @cli.command()
 def doctor() -> None:
-    """Says what is up, what is not, why, and what to do; fails when something is ill."""
+    """Says what is up, what is not, why, and what to do; fails on an error."""
     settings, runtime, reason = _started_stack()
     findings = examine(settings, runtime, reason, ConsolePage(settings, runtime.kind, console))
     print_findings(console, findings)
-    if any(finding.judgement is Judgement.ILL for finding in findings):
+    if any(finding.severity is Severity.ERROR for finding in findings):
         raise typer.Exit(1)
 
 

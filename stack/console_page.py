@@ -9,13 +9,13 @@ from rich.console import Console
 
 from stack.digests import digests
 from stack.lock import locked
-from stack.native.commands import Command
-from stack.native.processes import PartProcesses
-from stack.native.supervisor import Supervisor
-from stack.parts import HOST, Part
+from stack.parts import Part
 from stack.ports import check_ports
 from stack.runtime import PartStatus
-from stack.settings import StackSettings
+from stack.settings import HOST, StackSettings
+from stack.supervision.command import Command
+from stack.supervision.processes import PartProcesses
+from stack.supervision.supervisor import Supervisor
 
 _NAME = "console"
 

@@ -8,18 +8,19 @@ import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from textwrap import shorten
-from typing import Any
 
 import psutil
 
+from stack.backends.prometheus import Prometheus
 from stack.console_page import ConsolePage
 from stack.errors import StackError
 from stack.health import NotYetError, get
-from stack.parts import HOST
 from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus, Runtime
-from stack.settings import StackSettings
+from stack.services import SERVICES
+from stack.settings import HOST, StackSettings
 
 _LOG_LINES, _LOG_COLUMNS = 2, 160
 _LITTLE_DISK_BYTES = 2 * 2**30
@@ -27,12 +28,12 @@ _LITTLE_MEMORY_BYTES = 2**30
 _MUCH_SPOOLED = 0.5
 
 
-class Judgement(StrEnum):
-    """How a finding is meant."""
+class Severity(StrEnum):
+    """How bad a finding is."""
 
-    WELL = "well"
+    OK = "ok"
     WARNING = "warning"
-    ILL = "ill"
+    ERROR = "error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Finding:
 
     subject: str
     """A part's name, or what else it is about."""
-    judgement: Judgement
+    severity: Severity
     what: str
     """What was seen, in a sentence."""
     remedy: str = ""
@@ -67,8 +68,7 @@ def examine(
         checks += [
             lambda: _parts(settings, runtime),
             lambda: _console(page),
-            lambda: _telemetry("storefront", settings.storefront_port),
-            lambda: _telemetry("inventory", settings.inventory_port),
+            *(partial(_telemetry, service.name, service.port(settings)) for service in SERVICES),
             lambda: _targets(settings),
             lambda: _alerts(settings),
         ]
@@ -79,10 +79,10 @@ def examine(
         try:
             findings += check()
         except (NotYetError, StackError) as error:
-            findings.append(Finding("stack", Judgement.ILL, str(error)))
+            findings.append(Finding("stack", Severity.ERROR, str(error)))
         except (KeyError, TypeError, ValueError) as error:
             what = f"an answer cannot be read ({error!r}): is something else on a part's port?"
-            findings.append(Finding("stack", Judgement.ILL, what, "make status"))
+            findings.append(Finding("stack", Severity.ERROR, what, "make status"))
     return findings
 
 
@@ -94,21 +94,21 @@ def _machine(settings: StackSettings) -> Iterator[Finding]:
     what = f"{disk / 2**30:.0f} GiB of disk and {memory / 2**30:.1f} GiB of memory are free"
     if disk < _LITTLE_DISK_BYTES:
         yield Finding(
-            "machine", Judgement.WARNING, what, "free some disk: the spool leaves a tenth of it alone"
+            "machine", Severity.WARNING, what, "free some disk: the spool leaves a tenth of it alone"
         )
     elif memory < _LITTLE_MEMORY_BYTES:
-        yield Finding("machine", Judgement.WARNING, what, "end other programs: the stack needs about 0.5 GiB")
+        yield Finding("machine", Severity.WARNING, what, "end other programs: the stack needs about 0.5 GiB")
     else:
-        yield Finding("machine", Judgement.WELL, what)
+        yield Finding("machine", Severity.OK, what)
 
 
 def _runtime(runtime: Runtime, reason: str) -> Iterator[Finding]:
     if not runtime.is_up():
-        yield Finding("runtime", Judgement.ILL, f"the stack is down ({runtime.kind}: {reason})", "make up")
+        yield Finding("runtime", Severity.ERROR, f"the stack is down ({runtime.kind}: {reason})", "make up")
         return
-    yield Finding("runtime", Judgement.WELL, f"{runtime.kind} ({reason})")
+    yield Finding("runtime", Severity.OK, f"{runtime.kind} ({reason})")
     for part in runtime.missing:
-        yield Finding(part.name, Judgement.WARNING, f"missing: {part.why}")
+        yield Finding(part.name, Severity.WARNING, f"missing: {part.why}")
 
 
 def _ports(runtime: Runtime, page: ConsolePage | None) -> Iterator[Finding]:
@@ -118,17 +118,19 @@ def _ports(runtime: Runtime, page: ConsolePage | None) -> Iterator[Finding]:
     except StackError as error:
         for line in str(error).splitlines()[:-1]:
             what, _, remedy = line.partition(": ")
-            yield Finding("ports", Judgement.ILL, what, remedy)
+            yield Finding("ports", Severity.ERROR, what, remedy)
     else:
-        yield Finding("ports", Judgement.WELL, "every port is free")
+        yield Finding("ports", Severity.OK, "every port is free")
 
 
 def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
     is_native = runtime.kind == "native"
     # Built from their modules, two of them do not know their own version: then it is that of `.env`.
-    versions = {
-        "storefront": (lambda: _version_of_service(settings.storefront_port), "unknown"),
-        "inventory": (lambda: _version_of_service(settings.inventory_port), "unknown"),
+    versions: dict[str, tuple[Callable[[], str], str]] = {
+        **{
+            service.name: (partial(_version_of_service, service.port(settings)), "unknown")
+            for service in SERVICES
+        },
         "collector": (
             lambda: _version_of_metrics(settings.collector_metrics_port),
             settings.collector_version,
@@ -138,7 +140,7 @@ def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
             f"{settings.jaeger_native_version} of its Go module" if is_native else settings.jaeger_version,
         ),
         "prometheus": (
-            lambda: str(_prometheus(settings, "status/buildinfo")["version"]),
+            Prometheus(settings.prometheus_port).version,
             settings.prometheus_version,
         ),
     }
@@ -146,7 +148,7 @@ def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
         name = status.part.name
         if status.state is PartState.UP:
             what = f"up, version {_version(*versions[name])}" if name in versions else "up"
-            yield Finding(name, Judgement.WELL, f"{what}: {status.part.address}")
+            yield Finding(name, Severity.OK, f"{what}: {status.part.address}")
         else:
             yield _sick(runtime, status)
 
@@ -156,11 +158,11 @@ def _console(page: ConsolePage | None) -> Iterator[Finding]:
         return
     status = page.status()
     if status.state is PartState.UP:
-        yield Finding(page.part.name, Judgement.WELL, f"up: {page.part.address}")
+        yield Finding(page.part.name, Severity.OK, f"up: {page.part.address}")
     else:
         what = f"{status.state} ({status.detail})" if status.detail else f"{status.state}"
         remedy = f"make logs PART={page.part.name}; then make down and make up"
-        yield Finding(page.part.name, Judgement.ILL, what, remedy)
+        yield Finding(page.part.name, Severity.ERROR, what, remedy)
 
 
 def _sick(runtime: Runtime, status: PartStatus) -> Finding:
@@ -180,7 +182,7 @@ def _sick(runtime: Runtime, status: PartStatus) -> Finding:
             lines = []
         if lines:
             what += f"; its last words: {' | '.join(lines)}"
-    return Finding(name, Judgement.ILL, what, remedy)
+    return Finding(name, Severity.ERROR, what, remedy)
 
 
 def _telemetry(service: str, port: int) -> Iterator[Finding]:
@@ -189,7 +191,7 @@ def _telemetry(service: str, port: int) -> Iterator[Finding]:
         health = get(f"http://{HOST}:{port}/health/telemetry").json()
     except NotYetError as error:
         yield Finding(
-            subject, Judgement.ILL, f"it does not say how it is: {error}", f"make logs PART={service}"
+            subject, Severity.ERROR, f"it does not say how it is: {error}", f"make logs PART={service}"
         )
         return
     breaker, ledger, spool = health["circuit_breaker"], health["ledger"], health["spool"]
@@ -202,59 +204,50 @@ def _telemetry(service: str, port: int) -> Iterator[Finding]:
     if breaker["state"] != "closed":
         last_error = health["exporter"]["last_error"]
         why = f"; the last attempt failed: {last_error}" if last_error else ""
-        yield Finding(subject, Judgement.WARNING, what + why, "docs/operations.md#telemetrybreakeropen")
+        yield Finding(subject, Severity.WARNING, what + why, "docs/operations.md#telemetrybreakeropen")
     elif lost:
         losses = {**ledger["dropped"], "rejected": ledger["rejected"]}
         reasons = ", ".join(f"{reason} {count}" for reason, count in losses.items() if count)
         yield Finding(
             subject,
-            Judgement.WARNING,
+            Severity.WARNING,
             f"{what} ({reasons})",
             "docs/operations.md#telemetryspansdropped",
         )
     elif health["status"] != "healthy":
-        yield Finding(subject, Judgement.WARNING, what, f"http://{HOST}:{port}/health/telemetry says why")
+        yield Finding(subject, Severity.WARNING, what, f"http://{HOST}:{port}/health/telemetry says why")
     elif spool["enabled"] and spool["bytes"] > _MUCH_SPOOLED * spool["limit_bytes"]:
         yield Finding(
             subject,
-            Judgement.WARNING,
+            Severity.WARNING,
             f"{what}; its spool is half full",
             "docs/operations.md#telemetryspoolfilling",
         )
     else:
-        yield Finding(subject, Judgement.WELL, what)
+        yield Finding(subject, Severity.OK, what)
 
 
 def _targets(settings: StackSettings) -> Iterator[Finding]:
     down = [
         f"{target['labels']['job']} ({target['lastError']})"
-        for target in _prometheus(settings, "targets?state=active")["activeTargets"]
+        for target in Prometheus(settings.prometheus_port).targets()
         if target["health"] == "down"
     ]
     if down:
         yield Finding(
-            "scrapes", Judgement.WARNING, f"Prometheus cannot read {', '.join(down)}", "see that part"
+            "scrapes", Severity.WARNING, f"Prometheus cannot read {', '.join(down)}", "see that part"
         )
     else:
-        yield Finding("scrapes", Judgement.WELL, "Prometheus reads every part")
+        yield Finding("scrapes", Severity.OK, "Prometheus reads every part")
 
 
 def _alerts(settings: StackSettings) -> Iterator[Finding]:
-    firing = [alert for alert in _prometheus(settings, "alerts")["alerts"] if alert["state"] == "firing"]
+    firing = [alert for alert in Prometheus(settings.prometheus_port).alerts() if alert["state"] == "firing"]
     told = ((alert["annotations"]["summary"], alert["annotations"]["runbook_url"]) for alert in firing)
     for summary, runbook in dict.fromkeys(told):  # a budget that burns fast and for long has two
-        yield Finding("alerts", Judgement.WARNING, summary, runbook)
+        yield Finding("alerts", Severity.WARNING, summary, runbook)
     if not firing:
-        yield Finding("alerts", Judgement.WELL, "no alert fires")
-
-
-def _prometheus(settings: StackSettings, path: str) -> dict[str, Any]:
-    answer = get(f"http://{HOST}:{settings.prometheus_port}/api/v1/{path}")
-    try:
-        data: dict[str, Any] = answer.json()["data"]
-    except (ValueError, KeyError) as error:
-        raise NotYetError(f"{answer.url} is no API of a Prometheus") from error
-    return data
+        yield Finding("alerts", Severity.OK, "no alert fires")
 
 
 def _version_of_metrics(port: int) -> str:

@@ -3,9 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from stack.settings import StackSettings
-
-HOST = "127.0.0.1"
+from stack.services import SERVICES, Service
+from stack.settings import HOST, StackSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +39,7 @@ def parts_of(settings: StackSettings, *, with_pages: Collection[str]) -> tuple[P
     jaeger = "" if "jaeger" in with_pages else "/api/v3/services"
     prometheus = "" if "prometheus" in with_pages else "/api/v1/targets"
     return (
-        Part(
-            "storefront",
-            "the demo shop: products and orders",
-            f"http://{HOST}:{settings.storefront_port}/docs",
-            f"http://{HOST}:{settings.storefront_port}/healthz",
-            {"STOREFRONT_PORT": settings.storefront_port},
-        ),
-        Part(
-            "inventory",
-            "its stock and reservations",
-            f"http://{HOST}:{settings.inventory_port}/docs",
-            f"http://{HOST}:{settings.inventory_port}/healthz",
-            {"INVENTORY_PORT": settings.inventory_port},
-        ),
+        *(_service_part(service, settings) for service in SERVICES),
         Part(
             "collector",
             "receives, counts and passes on spans (OTLP)",
@@ -89,6 +75,12 @@ def parts_of(settings: StackSettings, *, with_pages: Collection[str]) -> tuple[P
             {"PROMETHEUS_PORT": settings.prometheus_port},
         ),
     )
+
+
+def _service_part(service: Service, settings: StackSettings) -> Part:
+    url = service.url(settings)
+    ports = {service.port_variable: service.port(settings)}
+    return Part(service.name, service.purpose, f"{url}/docs", f"{url}/healthz", ports)
 
 
 @dataclass(frozen=True, slots=True)

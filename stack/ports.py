@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable
 import psutil
 
 from stack.errors import StackError
-from stack.parts import HOST, Part
+from stack.parts import Part
+from stack.settings import HOST
 
 
 def check_ports(parts: Iterable[Part], *, ours: Collection[int]) -> None:

@@ -19,7 +19,9 @@ from dotenv import dotenv_values
 from rich.console import Console
 
 from stack.errors import StackError
-from stack.settings import ENV_FILE, ROOT, StackSettings, is_service_variable, load_settings_anyway
+from stack.lenient_settings import load_settings_anyway
+from stack.service_variables import is_service_variable
+from stack.settings import ENV_FILE, ROOT, StackSettings
 
 RECORDS = ROOT / ".stack-runs"
 _WHICH = ("PORT_OFFSET", "STACK_RUN_DIR", "COMPOSE_PROJECT_NAME")

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from stack.doctor import Finding, Judgement
+from stack.doctor import Finding, Severity
 from stack.parts import MissingPart
 from stack.records import naming_the_run
 from stack.runtime import PartState, PartStatus
@@ -17,7 +17,7 @@ _COLOURS = {
     PartState.PAUSED: "yellow",
     PartState.STOPPED: "red",
 }
-_JUDGEMENT_COLOURS = {Judgement.WELL: "green", Judgement.WARNING: "yellow", Judgement.ILL: "red"}
+_SEVERITY_COLOURS = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.ERROR: "red"}
 _MEBIBYTE = 2**20
 _WIDTH_FOR_ALL = 120
 
@@ -54,8 +54,8 @@ def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     """Prints each finding, and under what is not well what to do about it."""
     for finding in findings:
-        colour = _JUDGEMENT_COLOURS[finding.judgement]
-        told = f"[{colour}]{finding.judgement:<8}[/] {finding.subject}: {escape(finding.what)}"
+        colour = _SEVERITY_COLOURS[finding.severity]
+        told = f"[{colour}]{finding.severity:<8}[/] {finding.subject}: {escape(finding.what)}"
         console.print(told, soft_wrap=True, highlight=False)
         if finding.remedy:
             remedy = escape(naming_the_run(finding.remedy))

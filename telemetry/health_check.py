@@ -2,10 +2,31 @@
 
 from .current import Client, find_client
 from .health.checks import Check, Registration, register, run_checks, run_checks_async, unregister
-from .health.report import CheckResult, TelemetryHealth, make_empty_report, make_report
+from .health.report import (
+    BatchHealth,
+    BreakerHealth,
+    CheckResult,
+    ExporterHealth,
+    LedgerHealth,
+    QueueHealth,
+    ResourceHealth,
+    ServiceHealth,
+    SpoolHealth,
+    TelemetryHealth,
+    make_empty_report,
+    make_report,
+)
 
 __all__ = [
+    "BatchHealth",
+    "BreakerHealth",
     "CheckResult",
+    "ExporterHealth",
+    "LedgerHealth",
+    "QueueHealth",
+    "ResourceHealth",
+    "ServiceHealth",
+    "SpoolHealth",
     "TelemetryHealth",
     "check_telemetry_health",
     "check_telemetry_health_async",

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from free_ports import free_port as next_free_port
 from hypothesis import settings
 
 # Their assertions explain themselves as those of the tests do.
@@ -15,6 +14,7 @@ pytest.register_assert_rewrite("support")
 from support.app_server import AppServer, serving  # noqa: E402 - see above
 from support.certificates import make_certificate  # noqa: E402 - see above
 from support.decorated import Observed, observe  # noqa: E402 - see above
+from support.free_ports import free_port as next_free_port  # noqa: E402 - see above
 from support.otlp_receiver import OtlpReceiver  # noqa: E402 - see above
 from support.waiting import Until, wait_until  # noqa: E402 - see above
 
@@ -31,7 +31,7 @@ for name in ("RUNTIME", "PORT_OFFSET", "STACK_RUN_DIR"):
 # What answers on loopback is not to be looked for behind a company's proxy.
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
-pytest_plugins = ["running_stack"]
+pytest_plugins = ["support.running_stack"]
 # A busy machine is no defect: no example is judged by its time.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")

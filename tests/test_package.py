@@ -1,5 +1,6 @@
 """What is shipped: the library alone, typed; and what it is built from, fixed by hashes."""
 
+import importlib
 import re
 import subprocess
 import sys
@@ -8,6 +9,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from telemetry.client import TelemetryClient
 
 ROOT = Path(__file__).parents[1]
 
@@ -45,3 +48,59 @@ def test_requirements_of_the_library_are_in_the_services_lock_file() -> None:
     for requirement in (*project["dependencies"], *extras):
         name = re.split(r"[<>=]", requirement)[0]
         assert f"\n{name}==" in f"\n{locked}", requirement
+
+
+def test_every_module_of_the_library_has_its_place_in_the_house() -> None:
+    """One that no layer of the import rules names could import anything."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
+    placed = {module.strip() for layer in layers for module in layer.split("|")}
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in (ROOT / "telemetry").rglob("*.py")
+    }
+    rooms = {"telemetry", "telemetry.export"}
+    for module in modules - rooms:
+        assert any(f"{module}.".startswith(f"{each}.") for each in placed), module
+
+
+def test_public_names_are_these() -> None:
+    """What a guide imports, and what a user may rely on from one release to the next."""
+    assert {
+        module: public_names(module)
+        for module in ("telemetry", "client", "config", "decorators", "health_check", "errors")
+    } == {
+        "telemetry": {"setup_telemetry"},
+        "client": {"TelemetryClient"},
+        "config": {"TelemetryConfig"},
+        "decorators": {"measure_performance", "trace_function", "track_errors"},
+        "health_check": {
+            *("BatchHealth", "BreakerHealth", "CheckResult", "ExporterHealth", "LedgerHealth", "QueueHealth"),
+            *("ResourceHealth", "ServiceHealth", "SpoolHealth", "TelemetryHealth"),
+            "check_telemetry_health",
+            "check_telemetry_health_async",
+            "register_health_check",
+            "unregister_health_check",
+        },
+        "errors": {"ConfigurationError", "TelemetryError"},
+    }
+    assert {name for name in vars(TelemetryClient) if not name.startswith("_")} == {
+        *("collect_metrics", "configure", "force_flush", "health", "instance_id", "metrics", "pipeline"),
+        *(
+            "registry",
+            "sampling_ratio",
+            "shutdown",
+            "start",
+            "start_serving",
+            "start_span",
+            "tracer_provider",
+        ),
+    }
+
+
+def public_names(module: str) -> set[str]:
+    """What a module of the library defines, or says that it offers."""
+    name = f"telemetry.{module}"
+    loaded = vars(importlib.import_module(name))
+    own = {each for each, value in loaded.items() if getattr(value, "__module__", "") == name}
+    return {each for each in loaded.get("__all__", own) if not each.startswith("_")}

@@ -157,3 +157,8 @@ def _panel(raw: dict[str, Any], row: str) -> Panel:
             "${jaeger}/search", "/traces"
         ),
     )
+
+
+def fill_legend(legend: str, labels: Mapping[str, str]) -> str:
+    """The legend with these labels in it."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend)

@@ -10,9 +10,10 @@ from nicegui import ui
 from nicegui.events import EChartPointClickEventArguments
 
 from console.charts import GRAY, NAMED, Band, Curve, Dot, Options, Points, bands, curves, heat
-from console.dashboards.definitions import Panel
-from console.dashboards.prometheus import Exemplar, Series, Window
+from console.dashboards.definitions import Panel, fill_legend
 from console.dashboards.units import scale, text
+from console.dashboards.window import Window
+from stack.backends.prometheus import Exemplar, Series
 
 Answers = Sequence[Sequence[Series]]
 """The series of each target, in the targets' order."""
@@ -104,7 +105,7 @@ def _curves(
     panel: Panel, answers: Answers, exemplars: Sequence[Exemplar], window: Window, stretches: Stretches
 ) -> Options:
     found = [
-        (series.named(target.legend), series)
+        (fill_legend(target.legend, series.labels), series)
         for target, of_target in zip(panel.targets, answers, strict=True)
         for series in of_target
     ]
@@ -140,12 +141,12 @@ def _bands(panel: Panel, answers: Answers, window: Window) -> Options:
     legend, series_of_all = panel.targets[0].legend, answers[0]
     drawn: list[Band] = []
     for series in series_of_all:
-        row = series.named(legend)
+        row = fill_legend(legend, series.labels)
         known = [(at, value) for at, value in series.points if math.isfinite(value)]
         for start, end, value in _runs(known, window):
             word, colour = panel.words.get(value, (f"{value:g}", "gray"))
             drawn.append(Band(row, start * 1000, end * 1000, word, NAMED.get(colour, GRAY)))
-    options = bands(drawn, [series.named(legend) for series in series_of_all])
+    options = bands(drawn, [fill_legend(legend, series.labels) for series in series_of_all])
     options["xAxis"] |= {"min": window.start * 1000, "max": window.end * 1000}
     return options
 
@@ -187,12 +188,12 @@ def _draw_figures(panel: Panel, answers: Answers) -> None:
     with ui.element("div").classes("stat"):
         for target, of_target in zip(panel.targets, answers, strict=True):
             for series in of_target:
-                value = series.points[-1][1] if series.points else math.nan
+                value = series.value if series.points else math.nan
                 with ui.element("div"):
                     shown = ui.label(text(panel.unit, value)).classes("value")
                     if panel.steps and not math.isnan(value):
                         shown.style(f"color: {colour_of(value, panel.steps)}")
-                    ui.label(series.named(target.legend)).classes("hint")
+                    ui.label(fill_legend(target.legend, series.labels)).classes("hint")
 
 
 def link_of(panel: Panel, values: Mapping[str, str]) -> str:
@@ -214,7 +215,7 @@ def _draw_table(panel: Panel, answers: Answers, chosen: Mapping[str, str]) -> No
     rows: dict[tuple[tuple[str, str], ...], dict[str, float]] = {}
     for column, of_target in zip(columns, answers, strict=True):
         for series in of_target:
-            rows.setdefault(tuple(sorted(series.labels.items())), {})[column] = series.points[-1][1]
+            rows.setdefault(tuple(sorted(series.labels.items())), {})[column] = series.value
     largest = sorted(rows.items(), key=lambda row: -(_finite(row[1].get(columns[0]))))[:_TABLE_ROWS]
     with ui.element("table"):
         with ui.element("tr"):

@@ -4,17 +4,18 @@ import asyncio
 
 from nicegui import ui
 
-from console.dashboards.definitions import Dashboard, Panel, Variable, dashboards
+from console.dashboards.definitions import Dashboard, Panel, Variable, dashboards, fill_legend
 from console.dashboards.drawing import PanelBox, Stretches
-from console.dashboards.prometheus import Exemplar, Prometheus, PrometheusError, Series, Window
+from console.dashboards.window import Window
 from console.frame import frame
+from stack.backends.prometheus import AsyncPrometheus, Exemplar, PrometheusError, Series
 
 _REFRESH_SECONDS = 5.0
 _AT_ONCE = 4
 _RANGES = {5: "5 minutes", 15: "15 minutes", 60: "1 hour", 360: "6 hours"}
 
 
-def add_dashboards_page(prometheus: Prometheus, *, grafana_page: str | None) -> None:
+def add_dashboards_page(prometheus: AsyncPrometheus, *, grafana_page: str | None) -> None:
     """Adds the pages `/dashboards` and `/dashboards/<uid>`.
 
     Args:
@@ -38,7 +39,7 @@ def add_dashboards_page(prometheus: Prometheus, *, grafana_page: str | None) -> 
                 if grafana_page is not None:
                     ui.link("in Grafana", f"{grafana_page}/d/{uid}", new_tab=True)
             if uid not in known:
-                ui.label(f"there is no dashboard {uid}").classes("card warn")
+                ui.label(f"there is no dashboard {uid}").classes("card warning")
                 return
             view = _View(known[uid], prometheus)
         ui.timer(_REFRESH_SECONDS, view.show, immediate=True)
@@ -47,7 +48,7 @@ def add_dashboards_page(prometheus: Prometheus, *, grafana_page: str | None) -> 
 class _View:
     """One open dashboard."""
 
-    def __init__(self, dashboard: Dashboard, prometheus: Prometheus) -> None:
+    def __init__(self, dashboard: Dashboard, prometheus: AsyncPrometheus) -> None:
         self._dashboard = dashboard
         self._prometheus = prometheus
         self._is_asking = self._is_outdated = False
@@ -64,7 +65,7 @@ class _View:
                 )
                 for each in dashboard.variables
             ]
-        self._trouble = ui.label("").classes("ill")
+        self._trouble = ui.label("").classes("error")
         self._boxes: list[tuple[Panel, PanelBox]] = []
         row = ""
         with ui.element("section").classes("panels"):
@@ -108,16 +109,19 @@ class _View:
         for target in panel.targets:
             expression = window.fill(target.expression, self._values())
             async with self._gate:
-                ask = self._prometheus.instant if target.is_instant else self._prometheus.range
-                answers.append(await ask(expression, window))
+                if target.is_instant:
+                    answers.append(await self._prometheus.instant(expression, at=window.end))
+                else:
+                    answers.append(await self._over_time(expression, window))
                 if target.has_exemplars:
-                    exemplars += await self._prometheus.exemplars(expression, window)
+                    found = await self._prometheus.exemplars(expression, start=window.start, end=window.end)
+                    exemplars += window.highest_of_each_step(found)
         chosen = {variable.name: str(choice.value) for variable, choice in self._choices}
         box.show(answers, exemplars, window, stretches, chosen)
 
     async def _offer(self, variable: Variable, choice: ui.select, window: Window) -> None:
         metric = window.fill(variable.metric, self._values())
-        found = await self._prometheus.values(variable.label, metric, window)
+        found = await self._prometheus.values(variable.label, metric, start=window.start, end=window.end)
         options = variable.options(found)
         if options != choice.options:
             choice.set_options(options, value=choice.value if choice.value in options else variable.first)
@@ -126,9 +130,16 @@ class _View:
         return {variable.name: variable.fill(str(choice.value)) for variable, choice in self._choices}
 
     async def _stretches(self, window: Window) -> Stretches:
-        found = await self._prometheus.range(self._dashboard.annotation, window)
+        found = await self._over_time(self._dashboard.annotation, window)
         return [
-            (series.points[0][0] * 1000, series.points[-1][0] * 1000, series.named("{{kind}}: {{name}}"))
+            (
+                series.points[0][0] * 1000,
+                series.points[-1][0] * 1000,
+                fill_legend("{{kind}}: {{name}}", series.labels),
+            )
             for series in found
             if series.points
         ]
+
+    async def _over_time(self, expression: str, window: Window) -> list[Series]:
+        return await self._prometheus.range(expression, start=window.start, end=window.end, step=window.step)

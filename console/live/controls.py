@@ -100,7 +100,7 @@ class _Slider:
                 self._now = ui.label("-").classes("now").props(f'data-setting="{name}"')
             self._slider = ui.slider(min=0, max=len(steps) - 1, step=1, value=0, on_change=self._hold)
             self._slider.props(f'dense snap markers aria-label="{title}"')
-            self._slider.on("change", lambda event: self._wish(event.args))
+            self._slider.on("change", lambda event: self._override(event.args))
 
     def show(self, tuning: Mapping[str, float | None] | None) -> None:
         """Writes what is in effect, unless a hand is on it."""
@@ -125,7 +125,7 @@ class _Slider:
             self._now.set_text(text)
             self._slider.props(f'aria-valuetext="{text}"')
 
-    async def _wish(self, position: int) -> None:
+    async def _override(self, position: int) -> None:
         # What is on the way of the slider's value is held back for a moment, and comes after this.
         self._slider.value = position
         try:

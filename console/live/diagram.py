@@ -22,13 +22,13 @@ _STATE_WORDS = {
     PartState.STOPPED: "down",
 }
 _CHIPS = {
-    BreakerState.CLOSED: "well",
-    BreakerState.HALF_OPEN: "warn",
-    BreakerState.OPEN: "ill",
-    BreakerState.FORCED_OPEN: "ill",
+    BreakerState.CLOSED: "ok",
+    BreakerState.HALF_OPEN: "warning",
+    BreakerState.OPEN: "error",
+    BreakerState.FORCED_OPEN: "error",
     BreakerState.DISABLED: "soft",
 }
-_ALL_CHIPS, _ALL_NODES = "well warn ill soft", "up paused down"
+_ALL_CHIPS, _ALL_NODES = "ok warning error soft", "up paused down"
 
 
 class Diagram:
@@ -100,7 +100,7 @@ class _Node:
         elif state is PartState.UP:
             state = PartState.UNHEALTHY
         self._state.set_text(_STATE_WORDS[state])
-        colour = {"up": "well", "paused": "warn", "down": "ill"}[_NODE_CLASSES[state]]
+        colour = {"up": "ok", "paused": "warning", "down": "error"}[_NODE_CLASSES[state]]
         self._state.classes(colour, remove=_ALL_CHIPS)
         self._box.classes(_NODE_CLASSES[state], remove=_ALL_NODES)
 

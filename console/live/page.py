@@ -10,10 +10,11 @@ from console.frame import frame
 from console.live.controls import Controls
 from console.live.diagram import Diagram
 from console.live.history import History, summed
-from console.observer import PERIOD_SECONDS, SERVICES, Observer
+from console.observer import PERIOD_SECONDS, Observer
 from console.rates import Rates, ServiceRates
 from console.readings import Reading
 from stack.runtime import PartState
+from stack.services import SERVICE_NAMES, STOREFRONT
 
 _STATES_SECONDS = 2.0
 
@@ -44,7 +45,7 @@ class _View:
         self._control = control
         self._history = History()
         self._states: Mapping[str, PartState] = {}
-        self._diagram = Diagram(SERVICES)
+        self._diagram = Diagram(SERVICE_NAMES)
         self._controls = Controls(control)
         self._figures = _Figures()
         self._charts = _charts()
@@ -89,7 +90,7 @@ class _Figures:
 
     def show(self, reading: Reading, rates: Rates | None) -> None:
         """Writes them."""
-        storefront = rates.services.get("storefront") if rates else None
+        storefront = rates.services.get(STOREFRONT.name) if rates else None
         services = [service for service in reading.services.values() if service is not None]
         lost = sum(sum(service.lost.values()) for service in services)
         texts = {
@@ -102,7 +103,7 @@ class _Figures:
         }
         for name, text in texts.items():
             self._labels[name].set_text(text)
-        self._labels["spans lost"].classes("ill" if lost else "", remove="ill")
+        self._labels["spans lost"].classes("error" if lost else "", remove="error")
 
 
 _Draw = Callable[[History], Options]
@@ -140,7 +141,7 @@ def _charts() -> list[tuple[ui.echart, _Draw]]:
         )
 
     def of_storefront(pick: Callable[[ServiceRates], float | None]) -> Callable[[Rates], float | None]:
-        return lambda rates: pick(found) if (found := rates.services.get("storefront")) else None
+        return lambda rates: pick(found) if (found := rates.services.get(STOREFRONT.name)) else None
 
     def over_services(pick: Callable[[ServiceRates], float]) -> Callable[[Rates], float | None]:
         return lambda rates: summed([pick(found) for found in rates.services.values() if found is not None])
@@ -154,9 +155,9 @@ def _charts() -> list[tuple[ui.echart, _Draw]]:
         add(
             "Breaker",
             "green closed, yellow probing, red open",
-            bands([], SERVICES),
+            bands([], SERVICE_NAMES),
             lambda history: {
-                "series": [{"data": band_data(history.breaker_bands(SERVICES), SERVICES)}],
+                "series": [{"data": band_data(history.breaker_bands(SERVICE_NAMES), SERVICE_NAMES)}],
                 "xAxis": {"min": history.readings[0].at * 1000, "max": history.readings[-1].at * 1000},
             },
             is_low=False,
@@ -245,7 +246,7 @@ def _ledger_options() -> Options:
         },
         "yAxis": {
             "type": "category",
-            "data": list(SERVICES),
+            "data": list(SERVICE_NAMES),
             "inverse": True,
             "axisLabel": {"color": INK},
         },
@@ -257,7 +258,7 @@ def _ledger_options() -> Options:
 
 
 def _ledger_data(history: History) -> Options:
-    latest = [history.readings[-1].services.get(name) for name in SERVICES]
+    latest = [history.readings[-1].services.get(name) for name in SERVICE_NAMES]
     totals = [(service.ended + service.adopted) if service else 0.0 for service in latest]
     parts = {
         "delivered": [service.delivered if service else 0.0 for service in latest],

@@ -8,7 +8,9 @@ from nicegui import ui
 
 from console.charts import COLOURS
 from console.frame import frame
-from console.traces.jaeger import Jaeger, JaegerError, Span, Trace
+from stack.backends.jaeger import AsyncJaeger, JaegerError
+from stack.backends.traces import Span, Trace
+from stack.services import STOREFRONT
 
 _SHOWN, _LOOKED_THROUGH = 30, 300
 _LOOKBACKS = {
@@ -17,13 +19,13 @@ _LOOKBACKS = {
     "1h": ("1 hour", timedelta(hours=1)),
     "6h": ("6 hours", timedelta(hours=6)),
 }
-_FIRST_SERVICE, _FIRST_LOOKBACK = "storefront", "15m"
+_FIRST_SERVICE, _FIRST_LOOKBACK = STOREFRONT.name, "15m"
 _ERROR_COLOUR = "#ef4444"
 _ASKING = "asking Jaeger …"
 _WHY_NONE = "it was not sampled, is not there yet, or is forgotten."
 
 
-def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
+def add_traces_page(jaeger: AsyncJaeger, *, jaeger_page: str | None) -> None:
     """Adds the pages `/traces` and `/traces/<id>`.
 
     Args:
@@ -54,7 +56,7 @@ def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
             place.clear()
             with place:
                 if found is None:
-                    ui.label(trouble).classes("card ill")
+                    ui.label(trouble).classes("card error")
                     return
                 if jaeger_page is not None:
                     ui.link("open in Jaeger", f"{jaeger_page}/trace/{found.trace_id}", new_tab=True)
@@ -66,7 +68,7 @@ def add_traces_page(jaeger: Jaeger, *, jaeger_page: str | None) -> None:
 class _Search:
     """One open search."""
 
-    def __init__(self, jaeger: Jaeger, lookback: str) -> None:
+    def __init__(self, jaeger: AsyncJaeger, lookback: str) -> None:
         self._jaeger = jaeger
         with ui.element("form").classes("search card").props('role="search"') as form:
             self._service = ui.select([], label="service")
@@ -94,7 +96,7 @@ class _Search:
         try:
             services = await self._jaeger.services()
         except JaegerError as error:
-            self._say(str(error), "ill")
+            self._say(str(error), "error")
             return
         if not services:
             self._say("Jaeger has no trace yet: send the shop a request, or a burst of load.", "soft")
@@ -137,7 +139,7 @@ class _Search:
                 limit=_LOOKED_THROUGH if only_errors else _SHOWN,
             )
         except JaegerError as error:
-            self._say(str(error), "ill")
+            self._say(str(error), "error")
             return
         shown = [trace for trace in found if trace.errors or not only_errors][:_SHOWN]
         if not shown:
@@ -202,7 +204,7 @@ def _line(trace: Trace, span: Span, depth: int, colour: str) -> None:
                 ui.label(f"{mark}{span.name}").classes("who").style(f"padding-left: {min(depth, 12) * 12}px")
             )
             if span.is_error:
-                who.classes("ill")
+                who.classes("error")
             with ui.element("div").classes("lane"):
                 ui.element("div").classes("piece").style(
                     f"left: {left:.2f}%; width: {width:.2f}%; "

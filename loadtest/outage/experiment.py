@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.activity import Activity
-from loadtest.lab import SERVICES, Lab, services_of
+from loadtest.lab import STARTED_IN_ORDER, Lab
 from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestsFollower, read_requests
@@ -19,8 +19,9 @@ from loadtest.outage.data import OutageRun, Phases
 from loadtest.outage.faults import Fault, close_slow_link, open_slow_link
 from loadtest.traces import look_up, sampled
 from loadtest.watch import Reading, Watcher
-from stack.canary import Backends
+from stack.backends.jaeger import Jaeger
 from stack.errors import StackError
+from stack.services import urls_of_services
 from telemetry.config import TelemetryConfig
 
 WARM_UP_SECONDS = 4.0
@@ -90,10 +91,10 @@ class Outage:
             if fault.collector_variables:
                 self._lab.restart("collector", fault.collector_variables)
             variables = {"TELEMETRY_TRACE_RESPONSE": "true", **fault.service_variables(runtime)}
-            for service in SERVICES:
+            for service in STARTED_IN_ORDER:
                 self._lab.restart(service, variables)
             config = self._lab.config_of_services(variables)
-            watcher = afterwards.enter_context(Watcher(services_of(self._lab.settings)))
+            watcher = afterwards.enter_context(Watcher(urls_of_services(self._lab.settings)))
             activity = afterwards.enter_context(
                 closing(Activity(prometheus_at(self._lab.settings.prometheus_port)))
             )
@@ -150,9 +151,9 @@ class Outage:
         self._tell(watcher, f"asking Jaeger for each of {len(traces)} traces")
         with self._console.status("asking Jaeger"):
             delivered = sum(reading.delivered for reading in watcher.latest.values())
-            backends = Backends(self._lab.settings)
+            jaeger = Jaeger(settings.jaeger_port)
             spans = delivered - self._delivered_before
-            stored = look_up(backends, traces, spans=spans, seconds=_JAEGER_SECONDS)
+            stored = look_up(jaeger, traces, spans=spans, seconds=_JAEGER_SECONDS)
         return OutageRun(
             fault=self._fault,
             rate=self._rate,

@@ -8,7 +8,7 @@ from loadtest.load.requests_file import RequestRecord
 from loadtest.outage.data import OutageRun
 from loadtest.outage.faults import Promise
 from loadtest.statistics import Estimate, bootstrap_ratio, percentile
-from loadtest.tune.gates import FEWEST_OF_RATE, MOST_GENERATOR_CPU
+from loadtest.validity import is_saturated, keeps_its_rate
 from loadtest.verdict import Judgement, Verdict, judge
 from loadtest.watch import Reading, longest_gap_seconds
 
@@ -150,7 +150,7 @@ def _no_failure(run: OutageRun) -> Verdict:
 
 def _latency(run: OutageRun) -> Verdict:
     ratio, stalled, achieved = latency_ratio(run), stalled_seconds(run), _achieved_before(run)
-    if run.load.generator_cpu_share > MOST_GENERATOR_CPU or achieved < FEWEST_OF_RATE:
+    if is_saturated(run.load) or not keeps_its_rate(achieved):
         return Verdict(
             judgement=Judgement.INVALID,
             promise=Promise.LATENCY,

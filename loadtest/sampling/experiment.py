@@ -8,15 +8,17 @@ from pathlib import Path
 import httpx
 from rich.console import Console
 
-from loadtest.lab import SERVICES, Lab, services_of
+from loadtest.lab import STARTED_IN_ORDER, Lab
 from loadtest.load.generator import Generator, Load
 from loadtest.load.requests_file import RequestRecord, read_requests
 from loadtest.load.shapes import Shape, rate_at
 from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
 from loadtest.traces import StoredTraces, count_stored, look_up, sampled, threshold_members
-from stack.canary import Backends
+from stack.backends.jaeger import Jaeger
+from stack.backends.prometheus import Prometheus
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
+from stack.services import STOREFRONT
 
 EXCLUDED_PATHS = ("/healthz", "/health/telemetry", "/metrics")
 _EXCLUDED_ASKED = 20
@@ -75,7 +77,8 @@ class SamplingLab:
         self._ratios = ratios
         self._folder = folder
         self._console = console
-        self._backends = Backends(lab.settings)
+        self._jaeger = Jaeger(lab.settings.jaeger_port)
+        self._prometheus = Prometheus(lab.settings.prometheus_port)
 
     def run(self) -> SamplingRun:
         """Runs it.
@@ -136,9 +139,9 @@ class SamplingLab:
             ratio=ratio,
             requests=requests,
             stored=stored,
-            strays=count_stored(self._backends, asked),
+            strays=count_stored(self._jaeger, asked),
             strays_asked=len(asked),
-            thresholds=threshold_members(self._backends, list(traces)[:_STRAYS_ASKED]),
+            thresholds=threshold_members(self._jaeger, list(traces)[:_STRAYS_ASKED]),
             calls=self._calls_since(before, expected),
             refused=self._refused() - refused,
         )
@@ -153,7 +156,7 @@ class SamplingLab:
         """Asks for health and metrics with every trace sampled; returns how many server spans came of it."""
         self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
         self._tell("health and metrics paths")
-        with httpx.Client(base_url=services_of(self._lab.settings)["storefront"], trust_env=False) as client:
+        with httpx.Client(base_url=STOREFRONT.url(self._lab.settings), trust_env=False) as client:
             before = self._settled_calls()
             for path in EXCLUDED_PATHS:
                 for _ in range(_EXCLUDED_ASKED):
@@ -197,14 +200,14 @@ class SamplingLab:
             slow_seconds=SLOW_MS / 1000,
             requests=requests,
             must_keep=kept,
-            kept_of_the_rest=count_stored(self._backends, rest),
+            kept_of_the_rest=count_stored(self._jaeger, rest),
             rest=len(rest),
             calls=calls,
             refused=self._refused(),
         )
 
     def _restart(self, variables: Mapping[str, str]) -> None:
-        for service in SERVICES:
+        for service in STARTED_IN_ORDER:
             self._lab.restart(service, {"TELEMETRY_TRACE_RESPONSE": "true", **variables})
 
     def _load(
@@ -250,7 +253,7 @@ class SamplingLab:
 
     def _look_up(self, traces: Mapping[str, Collection[str]]) -> StoredTraces:
         with self._console.status(f"asking Jaeger for {len(traces)} traces"):
-            return look_up(self._backends, traces, spans=None, seconds=_JAEGER_SECONDS)
+            return look_up(self._jaeger, traces, spans=None, seconds=_JAEGER_SECONDS)
 
     def _calls(self) -> ServerCalls:
         """Every call that was counted so far, by span name."""
@@ -258,10 +261,10 @@ class SamplingLab:
         errors: dict[str, float] = {}
         # Of a Collector that was restarted, a query finds the old figures for five minutes.
         fresh = f"{_CALLS} and timestamp({_CALLS}) >= {time.time() - _FRESH_SECONDS:.3f}"
-        for series in self._backends.query(f"sum by (span_name, status_code) ({fresh})"):
-            name, value = series["metric"]["span_name"], float(series["value"][1])
+        for series in self._prometheus.query(f"sum by (span_name, status_code) ({fresh})"):
+            name, value = series.labels["span_name"], series.value
             total[name] = total.get(name, 0.0) + value
-            if series["metric"]["status_code"] == "STATUS_CODE_ERROR":
+            if series.labels["status_code"] == "STATUS_CODE_ERROR":
                 errors[name] = errors.get(name, 0.0) + value
         return ServerCalls(total, errors)
 
@@ -301,20 +304,20 @@ class SamplingLab:
         return _less(self._calls(), before), False
 
     def _refused(self) -> float:
-        return self._backends.total(_REFUSED, since=time.time() - _FRESH_SECONDS)
+        return self._prometheus.total(_REFUSED, since=time.time() - _FRESH_SECONDS)
 
     def _wait_until_scraped(self) -> None:
         since = time.time()
 
         def check() -> None:
-            fresh = self._backends.query(f"timestamp(up{{job=~'collector|spans'}} == 1) >= {since:.3f}")
+            fresh = self._prometheus.query(f"timestamp(up{{job=~'collector|spans'}} == 1) >= {since:.3f}")
             if len(fresh) < 2:  # noqa: PLR2004 - its own metrics, and those of spans
                 raise NotYetError("Prometheus has not scraped the Collector since it was restarted")
 
         wait_for(check, seconds=_METRICS_SECONDS)
 
     def _faults(self, plan: Mapping[str, float]) -> None:
-        url = f"{services_of(self._lab.settings)['storefront']}/faults"
+        url = f"{STOREFRONT.url(self._lab.settings)}/faults"
         try:
             httpx.put(url, json=dict(plan), trust_env=False).raise_for_status()
         except httpx.HTTPError as error:

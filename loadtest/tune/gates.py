@@ -1,12 +1,11 @@
-"""Validity gates: what makes a measurement say nothing of what it was to measure."""
+"""Validity gates: why a run of the sweep is no measurement of the service."""
 
 from collections.abc import Sequence
 
 from loadtest.load.report import LoadResult
+from loadtest.validity import is_saturated, keeps_its_rate
 from loadtest.watch import Reading
 
-FEWEST_OF_RATE = 0.99
-MOST_GENERATOR_CPU = 0.85
 MOST_OTHER_CORES = 0.3
 FEWEST_SPANS = 100
 
@@ -23,9 +22,9 @@ def reasons_against(
         other_cpu_cores: what processes that are none of ours used, in cores.
     """
     reasons = []
-    if load.generator_cpu_share > MOST_GENERATOR_CPU:
+    if is_saturated(load):
         reasons.append(f"the generator is saturated: {load.generator_cpu_share:.0%} of a core")
-    if achieved_share < FEWEST_OF_RATE:
+    if not keeps_its_rate(achieved_share):
         reasons.append(f"the generator made {achieved_share:.1%} of the intended requests")
     if load.lost_workers:
         reasons.append(f"{load.lost_workers} workers of the generator were lost")

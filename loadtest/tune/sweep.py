@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from loadtest.activity import Activity
-from loadtest.lab import Lab, services_of
+from loadtest.lab import Lab
 from loadtest.load.generator import Generator, Load, prometheus_at
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestsFollower, read_requests
@@ -19,13 +19,14 @@ from loadtest.tune.measuring import CpuMeter, freshness_seconds, peak_per_second
 from loadtest.tune.plan import Cell, CellRun, Journal
 from loadtest.watch import Reading, Watcher
 from stack.errors import StackError
+from stack.services import STOREFRONT
 
 _WATCH_SECONDS = 0.1
 """So close that freshness is known to a tenth of a second."""
 _SEND_SECONDS = 15.0
 """How long a service may take to send everything after the load."""
 _START_SECONDS = 30.0
-_MEASURED = "storefront"
+_MEASURED = STOREFRONT.name
 
 
 class Sweep:
@@ -81,7 +82,7 @@ class Sweep:
             requests_file=requests_file,
             log=folder / "locust.log",
         )
-        address = services_of(self._lab.settings)[_MEASURED]
+        address = STOREFRONT.url(self._lab.settings)
         try:
             _wait_for_requests(requests_file, generator)
             time.sleep(plan.warm_up_seconds)

@@ -16,7 +16,8 @@ from pydantic import ByteSize, TypeAdapter
 from stack import child
 from stack.compose.containers import file_variables
 from stack.errors import StackError
-from stack.settings import ROOT, StackSettings, recommended_variables
+from stack.service_variables import recommended_variables
+from stack.settings import ROOT, StackSettings
 
 COMPOSE_FILE = ROOT / "compose.yaml"
 _ANSWER_SECONDS = 20.0

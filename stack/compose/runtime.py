@@ -9,16 +9,17 @@ from rich.console import Console
 
 from stack.compose.containers import is_running, status_of, why_replaced
 from stack.compose.engine import Engine
-from stack.compose.stand_ins import LABEL
 from stack.errors import StackError
 from stack.health import get, health_of, wait_for
 from stack.lock import locked
 from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
 from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus
-from stack.service_settings import check_service_settings
+from stack.service_variables import check_service_variables
 from stack.settings import ROOT, StackSettings
 
+STAND_IN_LABEL = "telemetry.stand-in"
+"""Marks the images that tests build in place of real ones; `up` refuses them."""
 START_SECONDS = 120
 """How long all containers together may take until they are well."""
 _OUTSIDE_SECONDS = 30.0
@@ -93,7 +94,7 @@ class ComposeRuntime:
         if obstacle is not None:
             raise StackError(f"{obstacle}.{_NATIVE_WAY}")
         _check_files_are_readable()
-        check_service_settings(self._settings)
+        check_service_variables(self._settings)
         with locked(self._settings, self._console):
             containers = self._engine.containers()
             self._check_they_are_ours(containers)
@@ -303,7 +304,7 @@ class ComposeRuntime:
         if self._accepts_stand_ins:
             return None
         for image in self._engine.images:
-            if LABEL in (self._engine.labels_of(image.name) or {}):
+            if STAND_IN_LABEL in (self._engine.labels_of(image.name) or {}):
                 return f"{image.name} is a stand-in for tests; `docker image rm {image.name}` removes it"
         return None
 

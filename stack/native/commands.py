@@ -2,30 +2,20 @@
 
 import os
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from stack.digests import digests
 from stack.native.programs import Programs
-from stack.native.sockets import socket_folder
-from stack.parts import HOST, SlowLink
-from stack.settings import ROOT, StackSettings, service_variables
+from stack.parts import SlowLink
+from stack.service_variables import service_variables
+from stack.services import INVENTORY, SERVICES, STOREFRONT, Service
+from stack.settings import HOST, ROOT, StackSettings
+from stack.supervision.command import Command
+from stack.supervision.sockets import socket_folder
 
 _TAIL_SAMPLING = "collector/tail_sampling.yaml"
 """Laid over the first file."""
 _LONGEST_WORKER_SOCKET = "00000000-999.sock"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One part's process."""
-
-    name: str
-    arguments: tuple[str, ...]
-    environment: Mapping[str, str]
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Digests of what it reads when it starts, by path: edited, it is to be started anew."""
 
 
 def commands_of(settings: StackSettings, found: Programs, run_folder: Path) -> tuple[Command, ...]:
@@ -85,10 +75,8 @@ def commands_of(settings: StackSettings, found: Programs, run_folder: Path) -> t
             digests("prometheus/prometheus.yml", "prometheus/rules"),
         ),
         *((_grafana(settings, found, data / "grafana"),) if found.have_grafana else ()),
-        _service("inventory", settings.inventory_port, settings, run_folder, workers=1),
-        _service(
-            "storefront", settings.storefront_port, settings, run_folder, workers=settings.web_concurrency
-        ),
+        _service(INVENTORY, settings, run_folder, workers=1),
+        _service(STOREFRONT, settings, run_folder, workers=settings.web_concurrency),
         Command(
             "toxiproxy",
             (
@@ -129,8 +117,7 @@ def prometheus_folder(run_folder: Path) -> Path:
 def scrape_targets(settings: StackSettings) -> list[dict[str, object]]:
     """What Prometheus scrapes, as its file service discovery reads it."""
     ports = {
-        "storefront": settings.storefront_port,
-        "inventory": settings.inventory_port,
+        **{service.name: service.port(settings) for service in SERVICES},
         "collector": settings.collector_metrics_port,
         "spans": settings.span_metrics_port,
         "jaeger": settings.jaeger_metrics_port,
@@ -175,7 +162,8 @@ def _admin(password: str) -> dict[str, str]:
     }
 
 
-def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *, workers: int) -> Command:
+def _service(service: Service, settings: StackSettings, run_folder: Path, *, workers: int) -> Command:
+    name, port = service.name, service.port(settings)
     return Command(
         name,
         (
@@ -188,7 +176,7 @@ def _service(name: str, port: int, settings: StackSettings, run_folder: Path, *,
             **service_variables(settings),
             "SERVICE_NAME": name,
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{settings.otlp_grpc_port}",
-            "INVENTORY_URL": f"http://{HOST}:{settings.inventory_port}",
+            "INVENTORY_URL": INVENTORY.url(settings),
             "SHOP_DATABASE_DIR": str(run_folder / "data" / "shop"),
             "TELEMETRY_SPOOL_DIR": str(run_folder / "data" / "spool" / name),
             "WEB_CONCURRENCY": str(workers),

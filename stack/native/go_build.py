@@ -64,10 +64,15 @@ class Module:
             digest.update(file.name.encode() + b"\0" + file.read_bytes())
         return cache_folder() / f"{self.name}-{self.version}-{digest.hexdigest()[:12]}-{machine()}"
 
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where its programs lie in the cache by name, or are to lie."""
+        entry = self.entry
+        return {name: entry / name for name in self.binaries}
+
     def built(self) -> dict[str, Path] | None:
         """Its programs in the cache by name; None when one is not there."""
-        entry = self.entry
-        paths = {name: entry / name for name in self.binaries}
+        paths = self.paths
         return paths if all(path.is_file() for path in paths.values()) else None
 
     def check(self) -> None:

@@ -78,12 +78,17 @@ class Archive:
         self.refusal.write_text(f"{why}; it is asked for again when {self.refusal} is removed")
         return ReleaseError(why)
 
-    def unpacked(self) -> dict[str, Path] | None:
-        """Its programs in the cache by name; None when one is not there."""
+    @property
+    def paths(self) -> dict[str, Path]:
+        """Where its programs lie in the cache by name, or are to lie."""
         folder = self.entry
-        paths = {
+        return {
             name: folder / (path if self.release.is_tree else name) for name, path in self.programs.items()
         }
+
+    def unpacked(self) -> dict[str, Path] | None:
+        """Its programs in the cache by name; None when one is not there."""
+        paths = self.paths
         return paths if all(path.is_file() for path in paths.values()) else None
 
 

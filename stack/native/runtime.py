@@ -11,17 +11,18 @@ from rich.console import Console
 
 from stack.errors import StackError
 from stack.lock import locked
-from stack.native.commands import Command, commands_of, prometheus_folder, scrape_targets, slow_link
-from stack.native.processes import PartProcesses
+from stack.native.commands import commands_of, prometheus_folder, scrape_targets, slow_link
 from stack.native.programs import Programs, ensure_programs
-from stack.native.sockets import socket_folders
 from stack.native.started_with import read_programs, write_programs
-from stack.native.supervisor import Supervisor
 from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
 from stack.ports import check_ports
 from stack.runtime import PartStatus
-from stack.service_settings import check_service_settings
+from stack.service_variables import check_service_variables
 from stack.settings import ROOT, StackSettings
+from stack.supervision.command import Command
+from stack.supervision.processes import PartProcesses
+from stack.supervision.sockets import socket_folders
+from stack.supervision.supervisor import Supervisor
 
 _MARKER = "stack-run"
 
@@ -87,7 +88,7 @@ class NativeRuntime:
         self._check_folder()
         programs = self._programs(self._settings, self._console)
         commands = commands_of(self._settings, programs, self._folder)
-        check_service_settings(self._settings)
+        check_service_variables(self._settings)
         with locked(self._settings, self._console):
             self._prepare(commands, programs, before_change)
             for name in self._parts_in_order(commands):

@@ -9,7 +9,7 @@ For one thread, the worker's.
 
 from .ledger import ON_DISK, DropReason, Ledger
 from .otlp.response import Disposition, ExportResult
-from .otlp.spans import Batch
+from .otlp.split import Batch
 from .outbox import Flush, Outbox, QueuedBatch
 from .spool.pace import ReplayPace
 from .spool.spool import Spool

@@ -19,7 +19,7 @@ from enum import StrEnum
 _MINUTE_SECONDS = 60.0
 ON_DISK = 0
 """The generation of spans in the spool: it has no end, for the spool outlives every run."""
-_NOBODYS = 2**62
+_NO_GENERATION = 2**62
 """The generation of spans that ended while nothing was running."""
 _MOST_NOTES = 4_096
 """Of ended spans that are not counted yet; where nobody else counts them, whoever ends the next one does."""
@@ -108,7 +108,7 @@ class Ledger:
 
     def refuse(self) -> None:
         """Counts a span that ended while nothing was running. Takes no lock, as `admit`."""
-        self.admit(_NOBODYS, is_full=True)
+        self.admit(_NO_GENERATION, is_full=True)
 
     def spool(self, spans: int, generation: int) -> bool:
         """Moves spans from memory to the spool; False if their generation is closed: they are given up."""

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass, field
 
-from .otlp.spans import Batch
+from .otlp.split import Batch
 from .spool.segment import Record
 
 

@@ -8,10 +8,11 @@ from urllib.parse import parse_qs
 import pytest
 
 from console.charts import NAMED
-from console.dashboards.definitions import Panel, dashboards
+from console.dashboards.definitions import Panel, dashboards, fill_legend
 from console.dashboards.drawing import colour_of, link_of, options_of
-from console.dashboards.prometheus import Exemplar, Series, Window
 from console.dashboards.units import scale, text
+from console.dashboards.window import Window
+from stack.backends.prometheus import Exemplar, Series
 
 WINDOW = Window(1000.0, 1300.0)
 PANELS = [
@@ -109,7 +110,7 @@ def test_a_row_of_a_table_leads_to_its_traces() -> None:
 
 def test_a_legend_has_the_labels_of_its_series() -> None:
     """A label that is not there is empty."""
-    assert Series({"job": "shop"}, ()).named("{{job}}: {{place}}!") == "shop: !"
+    assert fill_legend("{{job}}: {{place}}!", {"job": "shop"}) == "shop: !"
 
 
 @pytest.mark.parametrize(

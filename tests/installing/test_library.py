@@ -9,8 +9,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from installing.package_index import Wheel, make_wheel, pinned, serve, stand_in
-from installing.test_pins import pip  # noqa: F401 - a fixture
+from support.package_index import Wheel, make_wheel, pinned, serve, stand_in
 
 ROOT = Path(__file__).parents[2]
 LATE = "opentelemetry-instrumentation-sqlalchemy"
@@ -38,7 +37,7 @@ def next_release(name: str, betas: str, version: str) -> Wheel:
 
 
 @pytest.mark.timeout(300)
-def test_a_set_of_versions_that_agree_is_found(pip: Path, tmp_path: Path) -> None:  # noqa: F811 - the fixture
+def test_a_set_of_versions_that_agree_is_found(pip: Path, tmp_path: Path) -> None:
     """The whole set stays one beta behind, though nearly all of it is newer on the index."""
     versions = pinned((ROOT / "requirements" / "service.txt").read_text())
     betas = versions["opentelemetry-instrumentation"]

@@ -14,20 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from installing.package_index import newer_than, pinned, serve, stand_in, with_hashes_of
+from support.package_index import newer_than, pinned, serve, stand_in, with_hashes_of
+from support.pips import OLDEST_PIP, fetch_pip
 from uv import find_uv_bin
-
-from requirements.install import environment_of_uv, ways_to_packages
 
 ROOT = Path(__file__).parents[2]
 FOR_PIP = ["service.txt", "loadtest.txt", "go.txt", "uv.txt"]
-# The one that each Python first came with, and the newest when this was written, with the hash of the wheel.
-OLDEST_PIP = {
-    (3, 11): ("22.3", "1daab4b8d3b97d1d763caeb01a4640a2250a0ea899e257b1e44b9eded91e15ab"),
-    (3, 12): ("23.2.1", "7ccf472345f20d35bdc9d1841ff5f313260c2c33fe417f48c30ac46cccabf5be"),
-    (3, 13): ("24.2", "2cd581cf58ab7fcfca4ce8efa6dcacd0de5bf8d0a3eb9ec927e07405f4d9e2a2"),
-}
-NEWEST_PIP = ("26.3", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13")
 
 
 @dataclass(frozen=True)
@@ -58,33 +50,6 @@ def offer(tmp_path: Path) -> Iterator[Callable[..., Offer]]:
     yield make
     for server in with_index:
         server.__exit__(None, None, None)
-
-
-def fetch_pip(folder: Path, version: str, digest: str) -> Path:
-    """This very pip, as a folder for PYTHONPATH."""
-    pin = folder / "pip.txt"
-    pin.write_text(f"pip=={version} --hash=sha256:{digest}\n")
-    command = [
-        find_uv_bin(),
-        "pip",
-        "install",
-        "--quiet",
-        *ways_to_packages(),
-        "--require-hashes",
-        "--target",
-        folder / version,
-        "-r",
-        pin,
-    ]
-    subprocess.run(command, env=environment_of_uv(), check=True)
-    return folder / version
-
-
-@pytest.fixture(scope="session", params=["oldest", "newest"])
-def pip(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The oldest pip that this Python came with, and the newest one."""
-    oldest = OLDEST_PIP.get(sys.version_info[:2], NEWEST_PIP)
-    return fetch_pip(tmp_path_factory.mktemp("pip"), *(oldest if request.param == "oldest" else NEWEST_PIP))
 
 
 def ask_pip(pip: Path, offer: Offer) -> subprocess.CompletedProcess[str]:

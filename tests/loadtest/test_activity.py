@@ -4,9 +4,9 @@ import logging
 import time
 
 import pytest
+from support.metrics_receiver import receive_metrics
 
 from loadtest.activity import Activity
-from tests.loadtest.metrics_receiver import receive_metrics
 
 
 def test_a_fault_is_told_at_once_and_ends_at_once() -> None:

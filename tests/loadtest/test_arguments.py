@@ -5,15 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from free_ports import free_port
+from support.free_ports import free_port
+from support.load_runs import run_load
+from support.service_processes import Shop
 from typer.testing import CliRunner
 
 from loadtest.__main__ import commands
 from loadtest.load.arguments import http_url, positive_number, trace_template
 from loadtest.load.generator import Load
 from loadtest.load.shapes import Shape
-from tests.loadtest.running import run_load
-from tests.service.processes import Shop
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.load_runs import watched_load
+from support.service_processes import Shop, wait_for
 
 from loadtest.load.generator import Load
-from tests.loadtest.running import watched_load
-from tests.service.processes import Shop, wait_for
 
 HANG_SECONDS = 1.0
 # Room for a busy machine: the hang must be over before the load is.

@@ -4,10 +4,10 @@ import csv
 from pathlib import Path
 
 import pytest
+from support.load_runs import FinishedLoad, run_load
+from support.service_processes import Shop, wait_for
 
 from loadtest.load.requests_file import read_requests, written_paths
-from tests.loadtest.running import FinishedLoad, run_load
-from tests.service.processes import Shop, wait_for
 
 SLOW_MS = 1_800
 JAEGER = "http://127.0.0.1:26686/trace/"

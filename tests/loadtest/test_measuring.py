@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from readings import reading
+from support.readings import reading
 
 from loadtest.tune.measuring import CpuMeter, Exports, freshness_seconds, peak_per_second
 from loadtest.watch import Reading, longest_gap_seconds

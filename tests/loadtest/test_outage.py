@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from readings import load_result, reading
 from rich.console import Console
+from support.readings import load_result, reading
 
 from loadtest.lab import Lab
 from loadtest.load.requests_file import RequestRecord

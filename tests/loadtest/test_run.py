@@ -7,12 +7,12 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from free_ports import free_port
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from support.free_ports import free_port
+from support.load_runs import load, run_load
+from support.service_processes import Shop, run_process, wait_for
 
 from loadtest.load.report import LoadResult
-from tests.loadtest.running import load, run_load
-from tests.service.processes import Shop, run_process, wait_for
 
 
 @pytest.fixture(scope="module")

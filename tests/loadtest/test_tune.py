@@ -9,7 +9,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
-from readings import load_result, reading
+from support.readings import load_result, reading
 from typer.testing import CliRunner
 
 from loadtest.__main__ import commands

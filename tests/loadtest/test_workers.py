@@ -5,13 +5,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.load_runs import watched_load
+from support.metrics_receiver import MetricsReceiver, receive_metrics
+from support.service_processes import Shop, wait_for
 
 from loadtest.load.generator import Load
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestRecord, RequestsFollower
-from tests.loadtest.metrics_receiver import MetricsReceiver, receive_metrics
-from tests.loadtest.running import watched_load
-from tests.service.processes import Shop, wait_for
 
 
 @dataclass(frozen=True)

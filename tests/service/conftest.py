@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-
-from tests.service.processes import Shop, run_shop
+from support.service_processes import Shop, run_shop
 
 
 @pytest.fixture(scope="session")

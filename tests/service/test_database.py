@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import func, select, text
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.orm import Session
+from support.service_processes import clean_environment
 
 from service.catalogue import GOODS
 from service.database import check_database, open_database
@@ -19,7 +20,6 @@ from service.orders import (
     seed_products,
     store_order,
 )
-from tests.service.processes import clean_environment
 
 OPEN_EACH_LINE = """
 import sys

@@ -3,10 +3,10 @@
 import socket
 
 import pytest
-from free_ports import free_port
+from support.free_ports import free_port
+from support.service_processes import Shop
 
 from service.inventory_client import InventoryClient, InventoryUnavailableError
-from tests.service.processes import Shop
 
 
 def test_reserves_what_is_there(shop: Shop) -> None:

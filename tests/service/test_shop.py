@@ -9,10 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from free_ports import free_port
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
-
-from tests.service.processes import (
+from support.free_ports import free_port
+from support.service_processes import (
     ReceivedSpan,
     Shop,
     clean_environment,

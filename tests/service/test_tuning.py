@@ -6,11 +6,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from free_ports import free_port
 from prometheus_client.parser import text_string_to_metric_families
+from support.free_ports import free_port
+from support.service_processes import run_service, wait_for, wait_until_alive
 
 from telemetry.metrics import names
-from tests.service.processes import run_service, wait_for, wait_until_alive
 
 DEVELOPMENT = {"ENVIRONMENT": "development", "OTEL_TRACES_EXPORTER": "none"}
 

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from free_ports import free_ports
 from rich.console import Console
+from support.free_ports import free_ports
+from support.publisher import Publisher
 
+from stack.native import releases
 from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime
 from stack.settings import StackSettings, load_settings
@@ -67,3 +69,22 @@ def runtime(
     made = NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs))
     yield made
     made.clean()
+
+
+@pytest.fixture
+def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
+    """A publisher of everything, an empty cache, and no Go: what cannot be downloaded cannot be had."""
+    made = Publisher()
+    made.record(tmp_path / "records")
+    monkeypatch.setattr(releases, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(releases.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(releases.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(releases, "_SECONDS_BETWEEN_ATTEMPTS", 0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PROGRAMS_FROM", "release")
+    monkeypatch.setenv("GITHUB_URL", made.url)
+    monkeypatch.setenv("GRAFANA_DOWNLOADS_URL", made.url + "/")
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    yield made
+    made.close()

@@ -7,7 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from stack.canary import Backends, order_one
+from stack.backends.jaeger import Jaeger
+from stack.canary import order_one
 from stack.errors import StackError
 from stack.health import NotYetError, get, wait_for
 from stack.settings import StackSettings, load_settings
@@ -84,17 +85,17 @@ def test_storefront_that_is_not_there_is_told(free_port: int) -> None:
 
 def test_jaegers_page_is_not_taken_for_an_answer(answering: Callable[[Answer], StackSettings]) -> None:
     """Jaeger answers 200 with HTML on a path that it does not know."""
-    backends = Backends(answering((200, {"content-type": "text/html"}, b"<html>")))
+    settings = answering((200, {"content-type": "text/html"}, b"<html>"))
     with pytest.raises(NotYetError, match="is no API"):
-        backends.trace("a" * 32)
+        Jaeger(settings.jaeger_port).spans("a" * 32)
 
 
 def test_trace_is_grouped_by_service(answering: Callable[[Answer], StackSettings]) -> None:
     """Spans are found under their service's name."""
     resource = {"attributes": [{"key": "service.name", "value": {"stringValue": "storefront"}}]}
     body = {"result": {"resourceSpans": [{"resource": resource, "scopeSpans": [{"spans": [{"name": "x"}]}]}]}}
-    backends = Backends(answering((200, {"content-type": "text/plain"}, json.dumps(body).encode())))
-    assert backends.trace("a" * 32) == {"storefront": [{"name": "x"}]}
+    settings = answering((200, {"content-type": "text/plain"}, json.dumps(body).encode()))
+    assert Jaeger(settings.jaeger_port).spans("a" * 32) == {"storefront": [{"name": "x"}]}
 
 
 def test_waiting_ends_with_what_was_missing() -> None:

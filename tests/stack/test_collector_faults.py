@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one
 from telemetry.config import TelemetryConfig
@@ -140,7 +140,7 @@ def test_row_23_restarted_collector_is_found_at_once(stack: Stack, direct: Calla
     stack.wait("the spans delivered", lambda: sender.ledger.delivered == 10, seconds=10)
     assert time.monotonic() - started < 5
     for trace_id in before + after:
-        stack.wait(f"trace {trace_id}", lambda trace_id=trace_id: stack.backends.trace(trace_id), seconds=20)
+        stack.wait(f"trace {trace_id}", lambda trace_id=trace_id: stack.jaeger.spans(trace_id), seconds=20)
 
 
 def test_row_25_overflow_drops_counted_and_blocks_nobody(
@@ -193,7 +193,7 @@ def test_row_26_shutdown_and_flush_are_bounded_and_honest(
     stack.wait("everything delivered by the heir", lambda: heir.ledger.delivered == 2_000, seconds=20)
     assert heir.ledger.adopted == 2_000
     for trace_id in (traces[0], traces[-1]):
-        stack.wait(f"trace {trace_id}", lambda trace_id=trace_id: stack.backends.trace(trace_id), seconds=20)
+        stack.wait(f"trace {trace_id}", lambda trace_id=trace_id: stack.jaeger.spans(trace_id), seconds=20)
 
 
 def test_spool_of_a_killed_service_is_sent_by_the_next_one(stack: Stack) -> None:

@@ -12,7 +12,8 @@ import pytest
 from rich.console import Console
 
 from stack import settings as settings_module
-from stack.settings import ENV_FILE, ROOT, StackSettings, load_settings_anyway
+from stack.lenient_settings import load_settings_anyway
+from stack.settings import ENV_FILE, ROOT, StackSettings
 
 
 def call(*arguments: str, settings: StackSettings, **variables: str) -> subprocess.CompletedProcess[str]:

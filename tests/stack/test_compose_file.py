@@ -8,7 +8,8 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import ByteSize, TypeAdapter
 
-from stack.settings import ENV_FILE, ROOT, is_service_variable
+from stack.service_variables import is_service_variable
+from stack.settings import ENV_FILE, ROOT
 from telemetry.config import TelemetryConfig
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())

@@ -15,10 +15,11 @@ from rich.console import Console
 from supervisor.options import UnhosedConfigParser
 
 from stack.errors import StackError
-from stack.native.commands import Command, commands_of, scrape_targets
-from stack.native.configuration import render_part, why_changed
+from stack.native.commands import commands_of, scrape_targets
 from stack.native.programs import Programs, ensure_programs
 from stack.settings import ROOT, StackSettings, load_settings
+from stack.supervision.command import Command
+from stack.supervision.configuration import render_part, why_changed
 
 YAML_FILES = ("collector/config.yaml", "jaeger/config.yaml", "prometheus/prometheus.yml")
 

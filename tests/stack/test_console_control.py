@@ -110,7 +110,7 @@ def test_sliders_reach_both_services_and_tell_a_refusal(
 
 
 @pytest.mark.timeout(180)
-def test_of_several_wishes_at_once_the_last_one_stays(
+def test_of_several_overrides_at_once_the_last_one_stays(
     control: Control,
     runtime: NativeRuntime,
     settings: StackSettings,
@@ -125,13 +125,13 @@ def test_of_several_wishes_at_once_the_last_one_stays(
         ]
         return {answer["batch"]["size"] for answer in answers}
 
-    async def wish() -> None:
+    async def override() -> None:
         for last in range(100, 110):
             await asyncio.gather(*(control.tune(batch_size=size) for size in (16, 32, 64, last)))
             await asyncio.to_thread(until, f"batches of {last}", lambda last=last: sizes() == {last})
 
     runtime.up()
-    asyncio.run(wish())
+    asyncio.run(override())
 
 
 @pytest.mark.timeout(180)

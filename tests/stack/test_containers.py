@@ -10,14 +10,13 @@ import httpx
 import pytest
 from pydantic import ByteSize, TypeAdapter
 from rich.console import Console
-from running_stack import IN_CONTAINERS, Stack
+from support.running_stack import IN_CONTAINERS, Stack
 
 from stack.compose import engine as engine_module
 from stack.compose import runtime as runtime_module
 from stack.compose.containers import file_variables, is_running
 from stack.compose.engine import Engine
-from stack.compose.runtime import ComposeRuntime
-from stack.compose.stand_ins import LABEL
+from stack.compose.runtime import STAND_IN_LABEL, ComposeRuntime
 from stack.digests import written
 from stack.errors import StackError
 from stack.runtime import PartState
@@ -237,7 +236,7 @@ def test_data_outlives_down_and_not_clean(stack: Stack) -> None:
 
 def test_stand_in_is_refused_by_up(stack: Stack, tmp_path: Path) -> None:
     """What `make test-compose` leaves behind when it is cut off is no stack for users."""
-    (tmp_path / "Dockerfile").write_text(f"FROM scratch\nLABEL {LABEL}=true\n")
+    (tmp_path / "Dockerfile").write_text(f"FROM scratch\nLABEL {STAND_IN_LABEL}=true\n")
     engine = Engine(stack.settings)
     engine.docker("build", "--quiet", "--tag", "prom/prometheus:v0.0.0", str(tmp_path))
     try:

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
-from running_stack import NATIVELY, Stack
+from support.running_stack import NATIVELY, Stack
 
 from loadtest.activity import Activity
 from loadtest.load.generator import Generator, Load, prometheus_at

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 from rich.console import Console
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.console_page import ConsolePage
-from stack.doctor import Finding, Judgement, examine
+from stack.doctor import Finding, Severity, examine
 from stack.native.runtime import NativeRuntime
 from stack.report import print_findings
 from stack.settings import StackSettings
@@ -32,9 +32,9 @@ def test_stack_that_is_down_is_told_with_its_remedy(settings: StackSettings, run
     """And whether its ports are free."""
     findings = examine(settings, runtime, "nothing is up")
     assert of(findings, "runtime") == Finding(
-        "runtime", Judgement.ILL, "the stack is down (native: nothing is up)", "make up"
+        "runtime", Severity.ERROR, "the stack is down (native: nothing is up)", "make up"
     )
-    assert of(findings, "ports").judgement is Judgement.WELL
+    assert of(findings, "ports").severity is Severity.OK
 
 
 def test_port_that_is_taken_is_told_with_its_holder_and_its_variable(
@@ -43,7 +43,7 @@ def test_port_that_is_taken_is_told_with_its_holder_and_its_variable(
     """Before anybody tries to start."""
     with socket.create_server(("127.0.0.1", settings.jaeger_port)):
         found = of(examine(settings, runtime, "nothing is up"), "ports")
-    assert found.judgement is Judgement.ILL
+    assert found.severity is Severity.ERROR
     assert f"port {settings.jaeger_port} is in use by" in found.what
     assert "JAEGER_PORT" in found.remedy
 
@@ -53,11 +53,11 @@ def test_console_is_a_part_too(settings: StackSettings, runtime: NativeRuntime) 
     page = ConsolePage(settings, "native", Console(quiet=True))
     with socket.create_server(("127.0.0.1", settings.console_port)):
         found = of(examine(settings, runtime, "nothing is up", page), "ports")
-    assert found.judgement is Judgement.ILL
+    assert found.severity is Severity.ERROR
     assert "CONSOLE_PORT" in found.remedy
     up: Any = SimpleNamespace(kind="native", missing=(), is_up=lambda: True, status=list)
     found = of(examine(settings, up, "it is up", page), "console")
-    assert (found.judgement, found.what) == (Judgement.ILL, "stopped")
+    assert (found.severity, found.what) == (Severity.ERROR, "stopped")
     assert "make up" in found.remedy
 
 
@@ -69,16 +69,16 @@ def test_parts_that_are_dead_frozen_or_no_prometheus(settings: StackSettings, ru
     runtime.pause("inventory")
     findings = examine(settings, runtime, "it is up")
     collector, inventory = of(findings, "collector"), of(findings, "inventory")
-    assert (collector.judgement, collector.remedy) == (Judgement.ILL, "make start PART=collector")
+    assert (collector.severity, collector.remedy) == (Severity.ERROR, "make start PART=collector")
     assert collector.what.startswith("stopped; its last words: listening on")
-    assert (inventory.judgement, inventory.what, inventory.remedy) == (
-        Judgement.ILL,
+    assert (inventory.severity, inventory.what, inventory.remedy) == (
+        Severity.ERROR,
         "paused",
         "make resume PART=inventory",
     )
-    assert of(findings, "storefront").judgement is Judgement.WELL
+    assert of(findings, "storefront").severity is Severity.OK
     assert any("is no API of a Prometheus" in finding.what for finding in findings)
-    assert of(findings, "telemetry of inventory").judgement is Judgement.ILL
+    assert of(findings, "telemetry of inventory").severity is Severity.ERROR
 
 
 @pytest.mark.parametrize("answer", ["", "null", "[]", "{}", '{"data": []}', '{"data": {}}'])
@@ -101,7 +101,7 @@ def test_answers_that_nobody_expects_are_findings_too(answer: str, settings: Sta
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
             servers.callback(server.shutdown)
         findings = examine(settings, runtime, "it is up")
-    assert [found.judgement for found in findings if found.subject == "stack"] == [Judgement.ILL] * 4
+    assert [found.severity for found in findings if found.subject == "stack"] == [Severity.ERROR] * 4
 
 
 def test_remedies_stand_under_what_is_not_well() -> None:
@@ -110,13 +110,13 @@ def test_remedies_stand_under_what_is_not_well() -> None:
     print_findings(
         console,
         [
-            Finding("jaeger", Judgement.WELL, "up"),
-            Finding("collector", Judgement.ILL, "stopped [errno 111]", "make start PART=collector"),
+            Finding("jaeger", Severity.OK, "up"),
+            Finding("collector", Severity.ERROR, "stopped [errno 111]", "make start PART=collector"),
         ],
     )
     assert console.export_text().splitlines() == [
-        "well     jaeger: up",
-        "ill      collector: stopped [errno 111]",
+        "ok       jaeger: up",
+        "error    collector: stopped [errno 111]",
         "         -> make start PART=collector",
     ]
 
@@ -125,13 +125,13 @@ def test_remedies_stand_under_what_is_not_well() -> None:
 def test_running_stack_is_well_and_says_its_versions(stack: Stack) -> None:
     """The programs' own words."""
     findings = examine(stack.settings, stack.runtime, "it is up")
-    ill = [finding for finding in findings if finding.judgement is Judgement.ILL]
-    assert not ill
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    assert not errors
     assert f"version {stack.settings.collector_version}" in of(findings, "collector").what
     assert f"version {stack.settings.prometheus_version}" in of(findings, "prometheus").what
     for name in ("jaeger", "storefront", "inventory"):
         assert re.search(r"version \d+\.\d+\.\d+", of(findings, name).what)
-    assert of(findings, "scrapes").judgement is Judgement.WELL
+    assert of(findings, "scrapes").severity is Severity.OK
 
 
 @pytest.mark.timeout(3600)
@@ -149,10 +149,10 @@ def test_breaker_that_is_open_is_told_with_the_reason(stack: Stack) -> None:
     finally:
         stack.runtime.start("collector")
     found = of(findings, "telemetry of storefront")
-    assert found.judgement is Judgement.WARNING
+    assert found.severity is Severity.WARNING
     assert "the last attempt failed" in found.what
     assert found.remedy == "docs/operations.md#telemetrybreakeropen"
-    assert of(findings, "collector").judgement is Judgement.ILL
+    assert of(findings, "collector").severity is Severity.ERROR
     stack.wait(
         "a closed breaker",
         lambda: stack.health()["circuit_breaker"]["state"] == "closed",

@@ -11,10 +11,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from stack.native.configuration import MARK
 from stack.native.runtime import NativeRuntime
 from stack.runtime import PartState
 from stack.settings import ROOT, StackSettings
+from stack.supervision.configuration import MARK
 
 pytestmark = pytest.mark.timeout(180)
 UP = """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from running_stack import NATIVELY, Stack
+from support.running_stack import NATIVELY, Stack
 
 from loadtest.lab import Lab
 from loadtest.outage import experiment

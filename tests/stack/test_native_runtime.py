@@ -14,11 +14,12 @@ from rich.console import Console
 
 from stack.digests import digests
 from stack.errors import StackError
-from stack.native import commands, supervisor
+from stack.native import commands
 from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime
 from stack.parts import MissingPart
 from stack.settings import StackSettings
+from stack.supervision import supervisor
 
 pytestmark = pytest.mark.timeout(120)
 COLLECTOR_FILE = "collector/config.yaml"

@@ -19,7 +19,8 @@ from stack.errors import StackError
 from stack.native import go_build
 from stack.native.cache import cache_folder
 from stack.native.go_build import find_go
-from stack.native.programs import ensure_programs, modules_of
+from stack.native.products import modules_of
+from stack.native.programs import ensure_programs
 from stack.settings import ROOT, StackSettings, load_settings
 
 GO = """\

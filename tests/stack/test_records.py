@@ -14,8 +14,10 @@ from stack import records
 from stack import settings as settings_module
 from stack.cli import cli
 from stack.errors import StackError
+from stack.lenient_settings import load_settings_anyway
 from stack.records import all_records, environment_of_run, naming_the_run, recall, record_of
-from stack.settings import ENV_FILE, StackSettings, load_settings, load_settings_anyway, service_variables
+from stack.service_variables import service_variables
+from stack.settings import ENV_FILE, StackSettings, load_settings
 
 USUAL = {
     "WEB_CONCURRENCY": "2",

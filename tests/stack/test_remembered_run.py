@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from free_ports import free_ports
+from support.free_ports import free_ports
 
 from stack.settings import ROOT, StackSettings, load_settings
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one, send_canary
 from stack.health import NotYetError
@@ -65,7 +65,7 @@ def test_tail_sampling_keeps_errors_and_drops_the_rest(stack: Stack) -> None:
         httpx.put(faults, json={}, trust_env=False).raise_for_status()
     assert failed.status_code == httpx.codes.INTERNAL_SERVER_ERROR
     trace_id = failed.headers["traceresponse"].split("-")[1]
-    stack.wait("the failed order's trace", lambda: stack.backends.trace(trace_id), seconds=20)
+    stack.wait("the failed order's trace", lambda: stack.jaeger.spans(trace_id), seconds=20)
     # It was decided later than the ordinary one.
     with pytest.raises(NotYetError, match="404"):
-        stack.backends.trace(ordinary)
+        stack.jaeger.spans(ordinary)

@@ -6,7 +6,8 @@ import pytest
 
 from stack.errors import StackError
 from stack.parts import grafana_part, parts_of, toxiproxy_part
-from stack.settings import load_settings, service_variables
+from stack.service_variables import service_variables
+from stack.settings import load_settings
 
 
 def test_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 import yaml
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one
 from stack.settings import ROOT
@@ -52,7 +52,7 @@ def traffic(stack: Stack) -> None:
 @pytest.mark.parametrize(("part", "signal", "query"), METRICS, ids=[f"{p}: {s}" for p, s, _ in METRICS])
 def test_metric_is_in_prometheus(part: str, signal: str, query: str, stack: Stack) -> None:
     """Each part's signal has a value above zero."""
-    stack.wait(f"{part}: {signal}: {query}", lambda: stack.backends.total(query) > 0, seconds=20)
+    stack.wait(f"{part}: {signal}: {query}", lambda: stack.prometheus.total(query) > 0, seconds=20)
 
 
 def test_prometheus_answers_no_web_site(stack: Stack) -> None:
@@ -68,7 +68,7 @@ def test_prometheus_answers_no_web_site(stack: Stack) -> None:
 
 def test_every_target_is_scraped(stack: Stack) -> None:
     """No target is down: a wrong content type would make one so."""
-    stack.wait("five targets up", lambda: stack.backends.total("up") == 5, seconds=20)
+    stack.wait("five targets up", lambda: stack.prometheus.total("up") == 5, seconds=20)
 
 
 def test_one_order_is_one_trace_of_both_services(stack: Stack) -> None:
@@ -95,7 +95,8 @@ def test_exemplars_of_services_and_spans_name_traces_that_exist(stack: Stack) ->
         stack.wait(
             f"the exemplar {trace_id} of {query}",
             lambda query=query: (
-                trace_id in stack.backends.exemplar_trace_ids(query, start=started - 60, end=time.time() + 5)
+                trace_id
+                in stack.prometheus.exemplar_trace_ids(query, start=started - 60, end=time.time() + 5)
             ),
             seconds=20,
         )

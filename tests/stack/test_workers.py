@@ -10,7 +10,7 @@ import httpx
 import psutil
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
-from running_stack import Stack
+from support.running_stack import Stack
 
 from stack.canary import order_one
 from telemetry.metrics import names
@@ -79,7 +79,7 @@ def test_exemplars_of_both_workers_are_there(two_workers: Stack) -> None:
     started = time.time() - 60
     two_workers.wait(
         "an exemplar of worker 1 in Prometheus",
-        lambda: two_workers.backends.exemplar_trace_ids(query, start=started, end=time.time() + 5),
+        lambda: two_workers.prometheus.exemplar_trace_ids(query, start=started, end=time.time() + 5),
         seconds=20,
     )
 
@@ -137,6 +137,6 @@ def test_worker_that_dies_is_replaced_and_leaves_no_stale_series(two_workers: St
     query = f'count(count by (worker) ({names.SPANS_ENDED}_total{{job="storefront"}}))'
     two_workers.wait(
         "two workers in Prometheus",
-        lambda: [series["value"][1] for series in two_workers.backends.query(query)] == ["2"],
+        lambda: [series.value for series in two_workers.prometheus.query(query)] == [2],
         seconds=20,
     )

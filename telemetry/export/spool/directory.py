@@ -1,10 +1,10 @@
-"""A destination's folder as one process holds it: a part of its own, and the parts it took from the dead."""
+"""A destination's directory as one process holds it: an owner directory of its own, and those of the dead."""
 
 import os
 from contextlib import suppress
 from pathlib import Path
 
-from .lock import PART, DirectoryLock
+from .lock import OWNER, DirectoryLock
 from .segment import SUFFIX
 
 _QUARANTINE = "quarantine"
@@ -23,37 +23,40 @@ class SpoolDirectory:
         self.path = path
         self.free_bytes = self.disk_bytes = 0
         """Of the disk, when it was last measured."""
+        self.trouble: str | None = None
+        """Why it could not be opened, with the remedy."""
         self._own: DirectoryLock | None = None
-        self._inherited: list[DirectoryLock] = []
+        self._inherited: dict[DirectoryLock, set[Path]] = {}
+        """Owner directories of dead processes, each with the files that are not finished."""
         self._number = 0
 
     @property
     def own(self) -> Path | None:
-        """The part of this process; None before `claim()`."""
+        """This process's owner directory; None before `open()`."""
         return None if self._own is None else self._own.folder
 
     @property
     def is_removed(self) -> bool:
-        """Whether somebody has removed this process's part."""
+        """Whether somebody has removed this process's owner directory."""
         return self._own is not None and not self._own.is_there
 
-    def claim(self) -> None:
-        """Makes a part of this process's own, a new one if it was removed.
+    def open(self) -> None:
+        """Makes an owner directory for this process, a new one if it was removed.
 
         Raises:
-            OSError: it cannot be made, or the folder is not to be trusted.
+            OSError: it cannot be made, or the directory is not to be trusted.
         """
         removed, self._own = self._own, None
         if removed is not None:
             removed.release()
-        self._own = DirectoryLock.make(self.path)
+        self._own = DirectoryLock.create(self.path)
         self.measure_disk()
 
     def next_file(self) -> Path:
         """Where the next segment is to be written.
 
         Raises:
-            OSError: this process has no part of its own.
+            OSError: this process has no owner directory.
         """
         if self._own is None:
             raise OSError("it is not open")
@@ -61,28 +64,38 @@ class SpoolDirectory:
         return self._own.folder / f"{self._number:08}{SUFFIX}"
 
     def take_orphans(self) -> list[Path]:
-        """Takes the parts of dead processes; returns their segments, the oldest of each first.
+        """Takes the owner directories of dead processes; returns their files, the oldest of each first.
 
         Raises:
-            OSError: the folder cannot be read.
+            OSError: the directory cannot be read.
         """
         found: list[Path] = []
-        held = {claim.folder for claim in self._claims()}
-        for part in sorted(self.path.iterdir()):
-            if part in held or not PART.fullmatch(part.name):
+        held = {lock.folder for lock in self._locks()}
+        for owner in sorted(self.path.iterdir()):
+            if owner in held or not OWNER.fullmatch(owner.name):
                 continue
             with suppress(OSError):  # it is being made or removed, or belongs to another user
-                claim = DirectoryLock.take(part)
-                if claim is not None:
-                    self._inherited.append(claim)
-                    files = sorted(part.glob(f"*{SUFFIX}"))
-                    found += files
-                    if not files:
-                        self.let_go(part)
+                lock = DirectoryLock.take(owner)
+                if lock is not None:
+                    self._inherited[lock] = set()
+                    files = sorted(owner.glob(f"*{SUFFIX}"))
+                    if files:
+                        self._inherited[lock].update(files)
+                        found += files
+                    else:
+                        self._leave(lock)
         return found
 
+    def finish(self, file: Path) -> None:
+        """A file is done with; with its last one an inherited owner directory is removed."""
+        for lock, files in tuple(self._inherited.items()):
+            if file in files:
+                files.remove(file)
+                if not files:
+                    self._leave(lock)
+
     def quarantine(self, file: Path) -> None:
-        """Keeps a damaged file to be looked at, of which a few are kept.
+        """Keeps a damaged file to be looked at; only the latest few are kept.
 
         Raises:
             OSError: it cannot be moved.
@@ -94,12 +107,6 @@ class SpoolDirectory:
         for old in kept[:-_MOST_QUARANTINED]:
             old.unlink(missing_ok=True)
 
-    def let_go(self, part: Path) -> None:
-        """An inherited part is done with; this process's own stays."""
-        for claim in [each for each in self._inherited if each.folder == part]:
-            self._inherited.remove(claim)
-            _remove(claim)
-
     def measure_disk(self) -> None:
         """Notes how much of the disk is free."""
         with suppress(OSError):  # it was just removed; the next look tells
@@ -109,20 +116,24 @@ class SpoolDirectory:
 
     def close(self) -> None:
         """Leaves everything to whoever comes next."""
-        for claim in self._claims():
-            _remove(claim)
+        for lock in self._locks():
+            _remove(lock)
         self._own = None
         self._inherited.clear()
 
     def forget_after_fork(self) -> None:
         """In a forked child: closes its copies of the parent's locks."""
-        for claim in self._claims():
-            claim.forget_after_fork()
+        for lock in self._locks():
+            lock.forget_after_fork()
 
-    def _claims(self) -> tuple[DirectoryLock, ...]:
+    def _leave(self, inherited: DirectoryLock) -> None:
+        del self._inherited[inherited]
+        _remove(inherited)
+
+    def _locks(self) -> tuple[DirectoryLock, ...]:
         return (*self._inherited, *([] if self._own is None else [self._own]))
 
 
-def _remove(claim: DirectoryLock) -> None:
+def _remove(lock: DirectoryLock) -> None:
     with suppress(OSError):  # somebody looks into it, or it holds what could not be read
-        claim.remove()
+        lock.remove()

@@ -1,9 +1,9 @@
-"""Whose folder it is: a lock that the kernel frees however its holder ends.
+"""Who owns a directory of the spool: a lock that the kernel frees however its holder ends.
 
     <spool>/<destination>/<owner>/lock, 00000001.seg, 00000002.seg, …
     <spool>/<destination>/quarantine/
 
-Several processes share a destination. Each has a folder of its own; one whose lock can be had belongs to
+Several processes share a destination. Each has an owner directory; one whose lock can be had belongs to
 nobody any more, and whoever takes it sends what is in it.
 """
 
@@ -20,8 +20,8 @@ except ImportError:  # Windows; opening a spool says so
     fcntl = None  # type: ignore[assignment]
 
 _LOCK = "lock"
-PART = re.compile(r"\d+-[0-9a-f]{8}")
-"""What an owner's folder is called."""
+OWNER = re.compile(r"\d+-[0-9a-f]{8}")
+"""What an owner directory is called."""
 _TRIES = 20
 
 
@@ -33,7 +33,7 @@ class DirectoryLock:
         self._descriptor: int | None = descriptor
 
     @classmethod
-    def make(cls, parent: Path) -> Self:
+    def create(cls, parent: Path) -> Self:
         """A new folder of one's own, in a folder that is made when it is absent.
 
         Raises:
@@ -47,10 +47,10 @@ class DirectoryLock:
         for _ in range(_TRIES):
             folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
             folder.mkdir(mode=0o700)
-            claim = cls._lock(folder, os.O_CREAT | os.O_EXCL)
+            lock = cls._lock(folder, os.O_CREAT | os.O_EXCL)
             # Somebody who looked for orphans may have been faster: then it is theirs to tidy up.
-            if claim is not None:
-                return claim
+            if lock is not None:
+                return lock
         raise OSError(f"no folder of one's own could be had in {parent}")
 
     @classmethod
@@ -62,11 +62,11 @@ class DirectoryLock:
         """
         if not folder.is_dir() or folder.stat().st_uid != os.geteuid():
             return None
-        claim = cls._lock(folder, 0)
-        if claim is None:
+        lock = cls._lock(folder, 0)
+        if lock is None:
             with suppress(OSError):  # made and never locked; one with a lock is not empty
                 folder.rmdir()
-        return claim
+        return lock
 
     @classmethod
     def _lock(cls, folder: Path, flags: int) -> Self | None:

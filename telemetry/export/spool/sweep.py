@@ -5,7 +5,7 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from .lock import PART, DirectoryLock
+from .lock import OWNER, DirectoryLock
 from .segment import SUFFIX
 
 logger = logging.getLogger(__name__)
@@ -32,17 +32,17 @@ def remove_expired(destination: Path, max_age_seconds: float, now_seconds: float
 
 
 def _sweep(other: Path, max_age_seconds: float, now_seconds: float) -> None:
-    for owner in [path for path in other.iterdir() if PART.fullmatch(path.name)]:
+    for owner in [path for path in other.iterdir() if OWNER.fullmatch(path.name)]:
         files = list(owner.glob(f"*{SUFFIX}"))
         if any(now_seconds - file.stat().st_mtime <= max_age_seconds for file in files):
             continue
-        claim = DirectoryLock.take(owner)
-        if claim is None:
+        lock = DirectoryLock.take(owner)
+        if lock is None:
             continue
         removed = sum(file.stat().st_size for file in files)
         for file in files:
             file.unlink()
-        claim.remove()
+        lock.remove()
         if removed:
             logger.warning(
                 "%d bytes of spans for another endpoint or other headers were older than "

@@ -17,6 +17,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from telemetry.export.otlp import reading
 from telemetry.export.otlp import spans as encoder_module
 from telemetry.export.otlp.spans import Encoder
 
@@ -135,11 +136,11 @@ def test_cached_attributes_keep_their_types_and_values(attributes: list[dict[str
 @pytest.mark.parametrize("is_quick", [True, False])
 def test_real_tracers_spans_are_equal_too(is_quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the SDK's own containers, their counts of what was dropped included, however they are read."""
-    assert encoder_module._choose_reader() is encoder_module._read_sdk, "this SDK's names are not known"
+    assert reading.choose_reader() is reading.read_sdk, "this SDK's names are not known"
     if not is_quick:
-        monkeypatch.setattr(encoder_module, "_read_private", attrgetter("_renamed"))
-        monkeypatch.setattr(encoder_module, "_read", encoder_module._choose_reader())
-        assert encoder_module._read is encoder_module._read_public
+        monkeypatch.setattr(reading, "_read_private", attrgetter("_renamed"))
+        monkeypatch.setattr(reading, "read", reading.choose_reader())
+        assert reading.read is reading.read_public
     ended: list[ReadableSpan] = []
 
     class Keep(SpanProcessor):

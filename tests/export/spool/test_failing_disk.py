@@ -12,7 +12,8 @@ from support.spool_rig import SPANS, SpoolRig
 from telemetry.export.backlog import Backlog
 from telemetry.export.ledger import ON_DISK
 from telemetry.export.otlp.response import Disposition, ExportResult
-from telemetry.export.otlp.spans import Batch, Encoder
+from telemetry.export.otlp.spans import Encoder
+from telemetry.export.otlp.split import Batch
 from telemetry.export.spool.spool import Spool
 
 DELIVERED = ExportResult(Disposition.DELIVERED, "delivered")
@@ -109,7 +110,7 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
     backlog.settle(half, DELIVERED)
     assert (rig.ledger.read().delivered, rig.ledger.read().spooled) == (1, 1)
     refusing = rig.spool
-    refusing._settings = type(refusing._settings)(
+    refusing._writer._settings = type(refusing._writer._settings)(
         folder=tmp_path, max_bytes=1, max_age_seconds=3600, min_free_ratio=0, fsync="never"
     )
     backlog.end()
@@ -170,9 +171,9 @@ def test_orphan_that_cannot_be_read_is_tried_again(error: int, tmp_path: Path) -
 def test_part_that_was_taken_away_makes_nobody_busy(tmp_path: Path) -> None:
     """With orphans left to survey, and no part of its own to do it from."""
     rig = SpoolRig(tmp_path)
-    rig.spool._unread.append(tmp_path / "some.seg")
+    rig.spool._adoption._unread.append(tmp_path / "some.seg")
     assert rig.spool.rest_seconds == 0
-    rig.spool._folder._own = None
+    rig.spool._directory._own = None
     assert rig.spool.rest_seconds > 0
 
 

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from support.service_processes import Shop, clean_environment
+
 from loadtest.load.generator import Generator, Load
 from loadtest.load.report import LoadResult
 from loadtest.load.requests_file import RequestRecord, read_requests, written_paths
-from tests.service.processes import Shop, clean_environment
 
 
 @contextmanager

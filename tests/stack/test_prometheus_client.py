@@ -1,4 +1,4 @@
-"""Prometheus's answers as the console reads them, and answers that are none."""
+"""Prometheus's answers, and answers that are none."""
 
 import asyncio
 import json
@@ -8,9 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from console.dashboards.prometheus import Exemplar, Prometheus, PrometheusError, Window
-
-WINDOW = Window(1000.0, 1300.0)
+from stack.backends.prometheus import AsyncPrometheus, Exemplar, Prometheus, PrometheusError, Series
+from stack.health import NotYetError
 
 
 class Answering(ThreadingHTTPServer):
@@ -46,24 +45,36 @@ def server() -> Iterator[Answering]:
 
 def ask_for_exemplars(server: Answering) -> list[Exemplar]:
     """Of any query."""
-    return asyncio.run(Prometheus(server.server_port).exemplars("x", WINDOW))
+    return asyncio.run(AsyncPrometheus(server.server_port).exemplars("x", start=1000, end=1300))
 
 
-def test_the_highest_exemplar_of_each_step_is_kept(server: Answering) -> None:
-    """Whichever series has it; one that names no trace cannot be opened."""
-    assert WINDOW.step == 2
+def test_exemplars_of_every_series_are_read(server: Answering) -> None:
+    """One that names no trace is left out."""
 
     def exemplar(at: float, value: float, **labels: str) -> dict[str, object]:
         return {"timestamp": at, "value": str(value), "labels": labels}
 
-    series = [
-        [exemplar(1004.1, 3, trace_id="c"), exemplar(1000.5, 5, trace_id="a"), exemplar(1000.6, 99)],
-        [exemplar(1001.0, 7, trace_id="b"), exemplar(1001.5, 6, trace_id="d")],
-    ]
+    series = [[exemplar(1000.5, 5, trace_id="a"), exemplar(1000.6, 99)], [exemplar(1001.0, 7, trace_id="b")]]
     server.text = json.dumps(
         {"status": "success", "data": [{"seriesLabels": {}, "exemplars": each} for each in series]}
     )
-    assert ask_for_exemplars(server) == [Exemplar(1001.0, 7.0, "b"), Exemplar(1004.1, 3.0, "c")]
+    assert ask_for_exemplars(server) == [Exemplar(1000.5, 5.0, "a"), Exemplar(1001.0, 7.0, "b")]
+
+
+def test_both_clients_read_a_vector_alike(server: Answering) -> None:
+    """From a thread and from an event loop."""
+    vector = [{"metric": {"job": "shop"}, "value": [1000.5, "7"]}]
+    server.text = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
+    expected = [Series({"job": "shop"}, ((1000.5, 7.0),))]
+    assert Prometheus(server.server_port).query("x") == expected
+    assert asyncio.run(AsyncPrometheus(server.server_port).instant("x", at=1300)) == expected
+
+
+def test_a_stranger_on_prometheuss_port_is_told_to_commands(server: Answering) -> None:
+    """With the address that was asked."""
+    server.text = "<html>"
+    with pytest.raises(NotYetError, match=r"/api/v1/alerts is no API of a Prometheus"):
+        Prometheus(server.server_port).alerts()
 
 
 @pytest.mark.parametrize(
@@ -84,4 +95,4 @@ def test_what_is_no_answer_is_told(status: int, text: str, words: str, server: A
 def test_a_prometheus_that_is_down_is_told(free_port: int) -> None:
     """By name."""
     with pytest.raises(PrometheusError, match="does not answer"):
-        asyncio.run(Prometheus(free_port).instant("x", WINDOW))
+        asyncio.run(AsyncPrometheus(free_port).instant("x", at=1300))

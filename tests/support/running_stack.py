@@ -8,18 +8,21 @@ from typing import Any
 
 import httpx
 import pytest
-from free_ports import free_ports
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rich.console import Console
+from support import stand_in_images
+from support.free_ports import free_ports
 
-from stack.canary import Backends, send_canary
-from stack.compose import stand_ins
+from stack.backends.jaeger import Jaeger
+from stack.backends.prometheus import Prometheus
+from stack.canary import send_canary
 from stack.compose.engine import Engine
 from stack.compose.runtime import ComposeRuntime
 from stack.health import NotYetError, wait_for
 from stack.native.programs import ensure_compose_plugin, ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.runtime import Runtime
+from stack.services import SERVICE_NAMES, STOREFRONT
 from stack.settings import ROOT, StackSettings, load_settings
 from telemetry.metrics import names
 
@@ -40,8 +43,9 @@ class Stack:
         self.runtime = runtime
         self.runtime_of = runtime_of
         """The same kind of runtime with other settings."""
-        self.backends = Backends(settings)
-        self.storefront = f"http://127.0.0.1:{settings.storefront_port}"
+        self.jaeger = Jaeger(settings.jaeger_port)
+        self.prometheus = Prometheus(settings.prometheus_port)
+        self.storefront = STOREFRONT.url(settings)
 
     def health(self) -> dict[str, Any]:
         """The storefront's own report."""
@@ -89,8 +93,8 @@ class Stack:
         """The trace's spans by service, once both services' are there."""
 
         def find() -> dict[str, list[dict[str, Any]]]:
-            spans = dict(self.backends.trace(trace_id))
-            if not spans.keys() >= {"storefront", "inventory"}:
+            spans = dict(self.jaeger.spans(trace_id))
+            if not spans.keys() >= set(SERVICE_NAMES):
                 raise NotYetError(f"trace {trace_id} has spans of {', '.join(spans) or 'nobody'} only")
             return spans
 
@@ -147,11 +151,11 @@ def _compose() -> Iterator[Stack]:
         return ComposeRuntime(changed, console, without=("grafana",), accepts_stand_ins=True)
 
     runtime = runtime_of(settings)
-    stand_ins.build_missing(settings, engine, ensure_programs(settings, console).paths, console)
+    stand_in_images.build_missing(settings, engine, ensure_programs(settings, console).paths, console)
     try:
         runtime.up()
         send_canary(settings)
         yield Stack(settings, runtime, runtime_of)
     finally:
         runtime.clean()
-        stand_ins.remove(engine)
+        stand_in_images.remove(engine)

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from free_ports import free_port
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from support.free_ports import free_port
 
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""supervisord, as the native runtime uses it: its configuration, its start, and its API.
+"""supervisord, as the stack uses it: its start, its API, and its end.
 
 It restarts nothing: what was killed stays dead until it is started.
 """
@@ -22,8 +22,9 @@ from supervisor.xmlrpc import Faults, getFaultDescription
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
 from stack.interruption import shielded
-from stack.native.commands import Command
-from stack.native.configuration import (
+from stack.service_variables import is_service_variable
+from stack.supervision.command import Command
+from stack.supervision.configuration import (
     MARK,
     STOP_SECONDS,
     head_of,
@@ -33,8 +34,7 @@ from stack.native.configuration import (
     sections_of,
     why_changed,
 )
-from stack.native.sockets import socket_folder
-from stack.settings import is_service_variable
+from stack.supervision.sockets import socket_folder
 
 _START_SECONDS = 10.0
 _ANSWER_SECONDS = 15.0

@@ -1,4 +1,4 @@
-"""Traces as the page shows them, from Jaeger's answers."""
+"""Jaeger's answers: traces as they are shown, and answers that are none."""
 
 import asyncio
 import json
@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from console.traces.jaeger import Jaeger, JaegerError, traces_of
+from stack.backends.jaeger import AsyncJaeger, JaegerError
+from stack.backends.traces import traces_of
 
 
 def span(span_id: str, parent: str = "", **changes: Any) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def test_an_odd_span_costs_no_other(changes: dict[str, Any]) -> None:
 
 
 @pytest.fixture
-def odd_jaeger() -> Iterator[tuple[Jaeger, dict[str, Any]]]:
+def odd_jaeger() -> Iterator[tuple[AsyncJaeger, dict[str, Any]]]:
     """A server that answers as it is told."""
     told: dict[str, Any] = {}
 
@@ -142,7 +143,7 @@ def odd_jaeger() -> Iterator[tuple[Jaeger, dict[str, Any]]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        yield Jaeger(server.server_port), told
+        yield AsyncJaeger(server.server_port), told
         server.shutdown()
         thread.join()
 
@@ -158,7 +159,7 @@ def odd_jaeger() -> Iterator[tuple[Jaeger, dict[str, Any]]]:
     ],
 )
 def test_an_odd_answer_is_told_in_words(
-    status: int, kind: str, body: str, words: str, odd_jaeger: tuple[Jaeger, dict[str, Any]]
+    status: int, kind: str, body: str, words: str, odd_jaeger: tuple[AsyncJaeger, dict[str, Any]]
 ) -> None:
     """The page shows them, and no stack trace."""
     jaeger, told = odd_jaeger
@@ -169,7 +170,7 @@ def test_an_odd_answer_is_told_in_words(
 
 @pytest.mark.parametrize("trace_id", ["\0", "\n", "a?b#c"])
 def test_what_is_no_id_is_asked_for_all_the_same(
-    trace_id: str, odd_jaeger: tuple[Jaeger, dict[str, Any]]
+    trace_id: str, odd_jaeger: tuple[AsyncJaeger, dict[str, Any]]
 ) -> None:
     """Somebody typed it; it is not part of the address that is asked."""
     jaeger, told = odd_jaeger
@@ -179,11 +180,11 @@ def test_what_is_no_id_is_asked_for_all_the_same(
 
 
 def test_an_unknown_trace_is_none_and_a_dead_jaeger_is_told(
-    odd_jaeger: tuple[Jaeger, dict[str, Any]], free_port: int
+    odd_jaeger: tuple[AsyncJaeger, dict[str, Any]], free_port: int
 ) -> None:
     """404 is an answer; no answer is not."""
     jaeger, told = odd_jaeger
     told.update(status=404, type="text/plain", body="{}")
     assert asyncio.run(jaeger.trace("abc")) is None
     with pytest.raises(JaegerError, match="Jaeger does not answer"):
-        asyncio.run(Jaeger(free_port).services())
+        asyncio.run(AsyncJaeger(free_port).services())

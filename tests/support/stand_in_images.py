@@ -16,10 +16,10 @@ from pathlib import Path
 from rich.console import Console
 
 from stack.compose.engine import Engine
+from stack.compose.runtime import STAND_IN_LABEL
 from stack.errors import StackError
 from stack.settings import StackSettings
 
-LABEL = "telemetry.stand-in"
 _DEBIAN = "bookworm"
 _TRUST = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf"))
 """What the build inside a container needs to trust the same registries as this machine."""
@@ -92,7 +92,7 @@ def remove(engine: Engine) -> list[str]:
     One that another checkout's containers use stays.
     """
     names = engine.docker(
-        "image", "ls", "--filter", f"label={LABEL}", "--format", "{{.Repository}}:{{.Tag}}"
+        "image", "ls", "--filter", f"label={STAND_IN_LABEL}", "--format", "{{.Repository}}:{{.Tag}}"
     ).split()
     named = []
     for name in names:
@@ -101,14 +101,15 @@ def remove(engine: Engine) -> list[str]:
                 engine.docker("image", "rm", name)
                 named.append(name)
     # What they were built from has no name, and went with them unless something else was built on it.
-    engine.docker("image", "prune", "--force", "--filter", f"label={LABEL}")
+    engine.docker("image", "prune", "--force", "--filter", f"label={STAND_IN_LABEL}")
     return named
 
 
 def _is_needed(image: str, engine: Engine, console: Console) -> bool:
     labels = engine.labels_of(image)
     if labels is not None:
-        return LABEL in labels  # of an earlier run that was cut off; the program may have changed since
+        # Left by a run that was cut off: the program may have changed since.
+        return STAND_IN_LABEL in labels
     reason = engine.why_not_pullable(image)
     if reason is None:
         engine.pull(image)
@@ -120,7 +121,7 @@ def _is_needed(image: str, engine: Engine, console: Console) -> bool:
 def _build(stand_in: StandIn, engine: Engine, programs: Mapping[str, Path]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         context = Path(folder)
-        lines = ["FROM scratch", f"LABEL {LABEL}=true"]
+        lines = ["FROM scratch", f"LABEL {STAND_IN_LABEL}=true"]
         if stand_in.has_shell:
             shutil.copy(_busybox(), context / "busybox")
             lines += ["COPY busybox /bin/busybox", 'RUN ["/bin/busybox", "--install", "-s", "/bin"]']
@@ -163,4 +164,6 @@ def _import_python(image: str, engine: Engine) -> None:
             tar.add(root, arcname=".")
         # uv reads no pip.conf.
         trust = f"ENV SSL_CERT_FILE={_TRUST[0]}"
-        engine.docker("import", "--change", f"LABEL {LABEL}=true", "--change", trust, str(archive), image)
+        engine.docker(
+            "import", "--change", f"LABEL {STAND_IN_LABEL}=true", "--change", trust, str(archive), image
+        )

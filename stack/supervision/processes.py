@@ -12,11 +12,11 @@ from rich.console import Console
 from stack.errors import StackError
 from stack.health import NotYetError, get, health_of, wait_for
 from stack.lock import locked
-from stack.native.supervisor import Supervisor
 from stack.parts import Part
 from stack.ports import check_ports
 from stack.runtime import PartState, PartStatus
 from stack.settings import StackSettings
+from stack.supervision.supervisor import Supervisor
 
 START_SECONDS = 30.0
 """How long a part may take until it is well."""

@@ -1,25 +1,11 @@
-"""Jaeger's query API (api/v3, OTLP JSON), and what the page shows of it.
+"""Traces in OTLP JSON, as Jaeger gives them: raw spans by service, and whole traces to be shown."""
 
-Only the four paths that every Jaeger 2 answers. One that it does not know it answers with its page, and 200.
-"""
-
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
-import httpx
-
-from stack.parts import HOST
-
-_TIMEOUT_SECONDS = 5.0
 _ERROR_CODES = {2, "STATUS_CODE_ERROR"}
 _KINDS = dict(enumerate(("", "internal", "server", "client", "producer", "consumer")))
-
-
-class JaegerError(Exception):
-    """Jaeger did not answer as it should; the message is for the reader of the page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +20,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span as the page shows it."""
+    """A span, in words."""
 
     span_id: str
     parent_id: str
@@ -83,102 +69,31 @@ class Trace:
         return sum(span.is_error for span, _ in self.spans)
 
 
-class Jaeger:
-    """Asks Jaeger; each call is one request.
+def spans_by_service(answer: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """The raw spans of an answer by service name; a service may have none.
 
-    Args:
-        port: of its query API on this machine.
+    Jaeger leaves out one of two equal spans, and keeps the resource and scope that it was in.
     """
-
-    def __init__(self, port: int) -> None:
-        self._url = f"http://{HOST}:{port}/api/v3"
-
-    async def services(self) -> list[str]:
-        """Names of services that it has spans of.
-
-        Raises:
-            JaegerError: it does not answer.
-        """
-        answer = await self._get("services")
-        return sorted(answer.get("services") or ())
-
-    async def operations(self, service: str) -> list[str]:
-        """Names of a service's spans.
-
-        Raises:
-            JaegerError: it does not answer.
-        """
-        answer = await self._get("operations", service=service)
-        return sorted({each.get("name", "") for each in answer.get("operations") or ()})
-
-    async def search(
-        self,
-        service: str,
-        *,
-        operation: str = "",
-        at_least_ms: float = 0.0,
-        since: datetime,
-        until: datetime,
-        limit: int,
-    ) -> list[Trace]:
-        """The latest traces of a service, newest first.
-
-        Raises:
-            JaegerError: it does not answer.
-        """
-        query = {
-            "query.service_name": service,
-            "query.start_time_min": _rfc3339(since),
-            "query.start_time_max": _rfc3339(until),
-            "query.num_traces": str(limit),
-        }
-        if operation:
-            query["query.operation_name"] = operation
-        if at_least_ms > 0:
-            query["query.duration_min"] = f"{at_least_ms:g}ms"
-        answer = await self._get("traces", **query)
-        found = traces_of(answer)
-        return sorted(found, key=lambda trace: trace.start_ns, reverse=True)
-
-    async def trace(self, trace_id: str) -> Trace | None:
-        """One trace; None when it is not there.
-
-        Raises:
-            JaegerError: it does not answer, or says that this is no trace id.
-        """
-        found = traces_of(await self._get(f"traces/{quote(trace_id, safe='')}"))
-        return found[0] if found else None
-
-    async def _get(self, path: str, **query: str) -> dict[str, Any]:
-        try:
-            async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
-                answer = await client.get(f"{self._url}/{path}", params=query)
-        except httpx.HTTPError as error:
-            raise JaegerError(f"Jaeger does not answer ({type(error).__name__})") from error
-        if answer.status_code == httpx.codes.NOT_FOUND:
-            return {}
-        if answer.headers.get("content-type", "").startswith("text/html"):
-            raise JaegerError(f"{path} is no API of this Jaeger")
-        try:
-            body = answer.json()
-        except ValueError as error:
-            raise JaegerError(f"Jaeger answers {answer.status_code} with no JSON") from error
-        if not isinstance(body, dict):
-            raise JaegerError(f"Jaeger answers {answer.status_code} with no answer of its API")
-        if not answer.is_success:
-            raise JaegerError(f"Jaeger answers {answer.status_code}: {_message(body)}")
-        return body
+    spans: dict[str, list[dict[str, Any]]] = {}
+    for service, raw in _spans_by_resource(answer):
+        spans.setdefault(service, []).extend(raw)
+    return spans
 
 
 def traces_of(answer: Mapping[str, Any]) -> list[Trace]:
     """The traces in an answer, which is one OTLP message for all of them, without what is 0 or empty."""
     spans: dict[str, list[Span]] = {}
+    for service, raw in _spans_by_resource(answer):
+        for each in raw:
+            spans.setdefault(each["traceId"], []).append(_span(each, service))
+    return [Trace(trace_id, _nested(found)) for trace_id, found in spans.items()]
+
+
+def _spans_by_resource(answer: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """The service and the raw spans of each resource."""
     for resource in answer.get("result", {}).get("resourceSpans", ()):
         service = _attributes(resource.get("resource", {}).get("attributes", ())).get("service.name", "?")
-        for scope in resource.get("scopeSpans", ()):
-            for raw in scope.get("spans", ()):
-                spans.setdefault(raw["traceId"], []).append(_span(raw, service))
-    return [Trace(trace_id, _nested(found)) for trace_id, found in spans.items()]
+        yield service, [raw for scope in resource.get("scopeSpans", ()) for raw in scope.get("spans", ())]
 
 
 def _span(raw: Mapping[str, Any], service: str) -> Span:
@@ -243,12 +158,3 @@ def _text(value: Mapping[str, Any]) -> str:
             case _:
                 return str(content)
     return ""
-
-
-def _message(body: Mapping[str, Any]) -> str:
-    error = body.get("error", body)
-    return str(error.get("message", error) if isinstance(error, dict) else error)[:200]
-
-
-def _rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")

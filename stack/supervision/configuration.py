@@ -7,8 +7,8 @@ from pathlib import Path
 
 from stack.digests import edited, written
 from stack.errors import StackError
-from stack.native.commands import Command
 from stack.settings import ROOT
+from stack.supervision.command import Command
 
 MARK = "FASTAPI_TELEMETRY_STACK_RUN"
 """Each process of a run carries its folder in this variable: known as ours even without its parent."""

@@ -1,0 +1,113 @@
+"""`python -m docs.generate`: writes docs/configuration.md from the settings themselves."""
+
+from pathlib import Path
+from typing import Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from telemetry.config import TelemetryConfig
+from telemetry.settings.presets import PRESETS
+
+PAGE = Path(__file__).with_name("configuration.md")
+_HEAD = """# Configuration
+
+Every setting of the library. `TelemetryConfig()` reads the variables; each has a keyword argument too, as in
+`TelemetryConfig(service_name="shop")`.
+
+For each setting the first of these wins: the keyword argument, a standard `OTEL_*` variable, a short name
+such as `SERVICE_NAME`, the preset of `ENVIRONMENT`, the default. Where a row names two variables, the first
+one wins. `OTEL_RESOURCE_ATTRIBUTES` may give `service.name`, `service.version` and
+`deployment.environment.name`; they win over the short names. An empty variable counts as unset.
+
+A value that cannot be used stops the start with a message that names the variable, the value and the rule.
+A `TELEMETRY_` variable that is no setting is logged once.
+
+This page is written by `make docs`.
+
+| variable | argument | default | values | |
+|---|---|---|---|---|
+"""
+_NOTES = """
+## Notes
+
+- **Endpoint.** For `http/protobuf`, `/v1/traces` and `/v1/metrics` are added to the general endpoint; an
+  address of one signal is used as it is. Credentials of an endpoint or a header appear in no log and no
+  health report.
+- **Sampling.** A ratio decides by the trace id's random bits and writes `ot=th` into `tracestate`, so that
+  span metrics count what was sampled away. `rate_limited` keeps at most so many traces a second, for each
+  process.
+- **Metrics** are scraped; with `OTEL_METRICS_EXPORTER=otlp` they are pushed as well, cumulative, to
+  `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or the general endpoint.
+- **Several workers.** `PROMETHEUS_MULTIPROC_DIR` is a folder with a short path. For metrics made before
+  `setup_telemetry`, prometheus_client wants it to exist, and empty at the start.
+- **Memory.** On top of `TELEMETRY_BUFFER_MAX_BYTES` come the batches of the spool that are being sent,
+  `TELEMETRY_MAX_IN_FLIGHT` at most. `OTEL_BSP_MAX_QUEUE_SIZE` bounds spans that are not encoded yet.
+- **Spool.** Another endpoint, other headers or another client certificate have a folder of their own below
+  `TELEMETRY_SPOOL_DIR`: nothing is ever sent to another tenant.
+- **Shutdown.** `TELEMETRY_SHUTDOWN_SECONDS` is one budget for spans and metrics together.
+- `OTEL_PROPAGATORS` is read by OpenTelemetry itself, as specified.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    variables: dict[str, list[str]] = {}
+    for variable, field in TelemetryConfig.variables().items():
+        variables.setdefault(field, []).append(f"`{variable}`")
+    return (
+        _HEAD
+        + "".join(
+            f"| {', '.join(variables[name])} | `{name}` | {_default(name, field)} | {_values(field)} "
+            f"| {field.description} |\n"
+            for name, field in TelemetryConfig.model_fields.items()
+        )
+        + _NOTES
+    )
+
+
+def _default(name: str, field: FieldInfo) -> str:
+    presets: dict[str, list[str]] = {}
+    for environment, preset in PRESETS.items():
+        if name in preset:
+            presets.setdefault(_code(preset[name]), []).append(environment)
+    if presets:
+        return "; ".join(f"{value} in {' and '.join(where)}" for value, where in presets.items())
+    if name == "endpoint":
+        return "`http://localhost:4317`, `http://localhost:4318` for `http/protobuf`"
+    return _code(field.default)
+
+
+def _code(value: object) -> str:
+    if value in (None, (), {}, ""):
+        return ""
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _values(field: FieldInfo) -> str:
+    choices = _choices(field.annotation)
+    if choices:
+        return ", ".join(f"`{choice}`" for choice in choices)
+    bounds = {type(each): each for each in field.metadata}
+    limits = []
+    if isinstance(low := bounds.get(Ge), Ge):
+        limits.append(f"at least {low.ge}")
+    if isinstance(above := bounds.get(Gt), Gt):
+        limits.append(f"above {above.gt}")
+    if isinstance(high := bounds.get(Le), Le):
+        limits.append(f"at most {high.le}")
+    if isinstance(below := bounds.get(Lt), Lt):
+        limits.append(f"below {below.lt}")
+    return ", ".join(limits)
+
+
+def _choices(annotation: object) -> tuple[str, ...]:
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    if bool in {annotation, *get_args(annotation)}:
+        return ("true", "false")
+    return next(filter(None, map(_choices, get_args(annotation))), ())
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())

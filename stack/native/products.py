@@ -1,0 +1,144 @@
+"""What the native stack is made of: each publisher's release, and the Go module of the same program."""
+
+from dataclasses import dataclass
+
+from packaging.version import Version
+
+from stack.native.go_build import Module
+from stack.native.releases import Release
+from stack.settings import StackSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """What one publisher releases, and each way to it."""
+
+    release: Release
+    version_arguments: tuple[str, ...]
+    """Of a program that tells its version."""
+    module: Module | None
+    """None: it cannot be built, and the stack does without it."""
+    has_pages: bool = False
+    """Whether it has web pages, which no Go module holds."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        return self.release.name
+
+    def __str__(self) -> str:
+        """Its name and the version that is wanted."""
+        return f"{self.release.name} {self.release.version}"
+
+
+COMPOSE_PLUGIN = Module(
+    "compose",
+    "2.40.3",
+    ("cli-plugins/docker-compose",),
+    ("-o", "{out}/cli-plugins/docker-compose", "github.com/docker/compose/v2/cmd"),
+    "github.com/docker/compose/v2 v2.40.3",
+    116,
+)
+"""Docker's compose, for tests on a machine that has an engine without it."""
+
+
+def modules_of(settings: StackSettings) -> tuple[Module, ...]:
+    """What can be built, with the versions of `.env`."""
+    return tuple(each.module for each in products_of(settings) if each.module is not None)
+
+
+def products_of(settings: StackSettings) -> tuple[Product, ...]:
+    """Every product, with the versions of `.env`."""
+    major, minor, patch = (*Version(settings.prometheus_version).release, 0, 0)[:3]
+    prometheus_module = f"v0.{major}{minor:02}.{patch}"  # how Prometheus numbers its Go module
+    github = "https://github.com/{repository}/releases/download/v{{version}}/".format
+    grafana = "grafana-{version}"
+    return (
+        Product(
+            Release(
+                "collector",
+                settings.collector_version,
+                github(repository="open-telemetry/opentelemetry-collector-releases")
+                + "otelcol-contrib_{version}_{os}_{arch}.tar.gz",
+                {"otelcol-contrib": "otelcol-contrib"},
+            ),
+            ("--version",),
+            Module(
+                "collector",
+                settings.collector_version,
+                ("otelcol-contrib",),
+                ("-o", "{out}/otelcol-contrib", "."),
+                f"go.opentelemetry.io/collector/receiver/otlpreceiver v{settings.collector_version}",
+                155,
+            ),
+        ),
+        Product(
+            Release(
+                "jaeger",
+                settings.jaeger_version,
+                github(repository="jaegertracing/jaeger") + "jaeger-{version}-{os}-{arch}.tar.gz",
+                {"jaeger": "jaeger-{version}-{os}-{arch}/jaeger"},
+            ),
+            ("version",),
+            Module(
+                "jaeger",
+                settings.jaeger_native_version,
+                ("jaeger",),
+                ("-o", "{out}/", "tool"),
+                f"github.com/jaegertracing/jaeger v{settings.jaeger_native_version}",
+                264,
+            ),
+            has_pages=True,
+        ),
+        Product(
+            Release(
+                "prometheus",
+                settings.prometheus_version,
+                github(repository="prometheus/prometheus") + "prometheus-{version}.{os}-{arch}.tar.gz",
+                {
+                    name: f"prometheus-{{version}}.{{os}}-{{arch}}/{name}"
+                    for name in ("prometheus", "promtool")
+                },
+            ),
+            ("--version",),
+            Module(
+                "prometheus",
+                settings.prometheus_version,
+                ("prometheus", "promtool"),
+                # Without the service discoveries of every cloud; file_sd stays.
+                ("-tags", "remove_all_sd", "-o", "{out}/", "tool"),
+                f"github.com/prometheus/prometheus {prometheus_module}",
+                172,
+            ),
+            has_pages=True,
+        ),
+        Product(
+            Release(
+                "toxiproxy",
+                settings.toxiproxy_version,
+                github(repository="Shopify/toxiproxy") + "toxiproxy_{version}_{os}_{arch}.tar.gz",
+                {"toxiproxy-server": "toxiproxy-server"},
+            ),
+            ("--version",),
+            Module(
+                "toxiproxy",
+                settings.toxiproxy_version,
+                ("toxiproxy-server",),
+                ("-o", "{out}/toxiproxy-server", "tool"),
+                f"github.com/Shopify/toxiproxy/v2 v{settings.toxiproxy_version}",
+                10,
+            ),
+        ),
+        Product(
+            Release(
+                "grafana",
+                settings.grafana_version,
+                # The number in the name is of the publisher's own build.
+                "https://dl.grafana.com/grafana/release/{version}/grafana_{version}_*_{os}_{arch}.tar.gz",
+                {"grafana": f"{grafana}/bin/grafana"},
+                is_tree=True,
+            ),
+            ("--version",),
+            None,
+        ),
+    )

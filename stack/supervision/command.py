@@ -1,0 +1,15 @@
+"""The command that a supervised part is started with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One part's process."""
+
+    name: str
+    arguments: tuple[str, ...]
+    environment: Mapping[str, str]
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Digests of what it reads when it starts, by path: edited, it is to be started anew."""

@@ -1,0 +1,139 @@
+"""Reading the spool: which record is next, and what becomes of one that somebody holds."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+
+from ..ledger import ON_DISK, DropReason, Ledger
+from .format import Header
+from .queue import SegmentQueue
+from .segment import Record
+
+_READ_AGAIN_SECONDS = 1.0
+
+_Found = tuple[Record, Header | None, bytes]
+"""A held record, and what was read of it."""
+
+
+class SpoolReader:
+    """Gives records, the oldest first, and takes their acknowledgements. For one thread.
+
+    Args:
+        segments: has the records.
+        ledger: records what is given up on the way.
+        max_age_seconds: an older record is given up.
+        on_trouble: called with what could not be done, in words.
+        clock: monotonic seconds.
+        wall_clock: nanoseconds since 1970.
+    """
+
+    def __init__(
+        self,
+        segments: SegmentQueue,
+        ledger: Ledger,
+        max_age_seconds: float,
+        on_trouble: Callable[[str], None],
+        *,
+        clock: Callable[[], float],
+        wall_clock: Callable[[], int],
+    ) -> None:
+        self._segments = segments
+        self._ledger = ledger
+        self._max_age_seconds = max_age_seconds
+        self._on_trouble = on_trouble
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._requeued: deque[Record] = deque()
+        self._read_at = -math.inf
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether there is a record to send that nobody holds."""
+        if self._clock() < self._read_at:
+            return False
+        return bool(self._requeued) or any(segment.waiting for segment in self._segments)
+
+    def next(self) -> tuple[Record, bytes] | None:
+        """The oldest record that nobody holds, and its payload; it is held until it is settled.
+
+        A record that is too old, or does not check, is given up on the way, counted.
+        """
+        while self.has_waiting:
+            found = self._next_requeued() if self._requeued else self._next_unread()
+            if found is None:
+                continue
+            record, header, payload = found
+            if header is None or not header.fits(payload):
+                self._give_up(record, DropReason.SPOOL_CORRUPT)
+            elif self._wall_clock() - header.written_at_ns > self._max_age_seconds * 1e9:
+                self._give_up(record, DropReason.SPOOL_EXPIRED)
+            else:
+                return record, payload
+        return None
+
+    def acknowledge(self, record: Record, spans: int) -> None:
+        """A batch of a held record has its fate; with the last of its batches the record is done."""
+        segment = record.segment
+        record.parts -= 1
+        if record.parts:
+            segment.counted[record.offset] = segment.counted.get(record.offset, 0) + spans
+            return
+        segment.held.pop(record.offset, None)
+        segment.counted.pop(record.offset, None)
+        try:
+            segment.acknowledge(record.offset, record.spans)
+        except FileNotFoundError:
+            pass  # somebody removed the folder: there is nothing left to mark
+        except OSError as error:
+            what = "what was sent cannot be marked, and may be sent again"
+            self._on_trouble(f"{what}: {error.strerror or error}")
+        self._segments.remove_if_done(segment)
+
+    def requeue(self, record: Record) -> None:
+        """A held record is no longer in memory: `next()` gives it again, before all others."""
+        self._requeued.append(record)
+
+    def clear(self) -> None:
+        """Forgets what was requeued."""
+        self._requeued.clear()
+
+    def _next_requeued(self) -> _Found | None:
+        record = self._requeued[0]
+        try:
+            found = record.segment.read(record.offset)
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            self._cannot_read(error)
+            return None
+        self._requeued.popleft()
+        return (record, None, b"") if found is None else (record, *found)
+
+    def _next_unread(self) -> _Found | None:
+        segment = next(segment for segment in self._segments if segment.waiting)
+        try:
+            found = segment.next_record()
+        except FileNotFoundError:
+            found = None
+        except OSError as error:
+            self._cannot_read(error)
+            return None
+        if found is None:
+            # More records were written than can be found again.
+            if segment is self._segments.current:
+                self._segments.close_current()
+            self._segments.lose(segment, DropReason.SPOOL_CORRUPT)
+            return None
+        header, offset, payload = found
+        segment.held[offset] = header.spans
+        return Record(segment, offset, header.spans, header.written_at_ns), header, payload
+
+    def _cannot_read(self, error: OSError) -> None:
+        self._read_at = self._clock() + _READ_AGAIN_SECONDS
+        self._on_trouble(f"what it holds cannot be read: {error.strerror or error}")
+
+    def _give_up(self, record: Record, reason: DropReason) -> None:
+        self._ledger.drop(record.spans, reason, ON_DISK)
+        record.segment.is_damaged |= reason is DropReason.SPOOL_CORRUPT
+        record.parts = 1
+        self.acknowledge(record, record.spans)

@@ -1,0 +1,107 @@
+"""Writing to the spool: what may still be written, into which file, and when it is safe."""
+
+import errno
+from collections.abc import Callable
+
+from ...settings.sections import SpoolSettings
+from ..ledger import DropReason
+from .directory import SpoolDirectory
+from .format import HEADER_BYTES
+from .queue import SegmentQueue
+from .segment import Segment
+
+_SEGMENT_BYTES = 4 * 2**20
+_SEGMENTS_AT_LEAST = 8
+"""Even a small spool has so many, so that space comes back in steps."""
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class SpoolWriter:
+    """Appends records to the current segment. For one thread.
+
+    Args:
+        settings: bounds.
+        directory: where new files are made.
+        segments: has the current one.
+        on_trouble: called with what could not be done, in words.
+    """
+
+    def __init__(
+        self,
+        settings: SpoolSettings,
+        directory: SpoolDirectory,
+        segments: SegmentQueue,
+        on_trouble: Callable[[str], None],
+    ) -> None:
+        self.refusal = DropReason.BUFFER_FULL
+        """Why the latest `append()` was refused, as a span's fate."""
+        self._settings = settings
+        self._directory = directory
+        self._segments = segments
+        self._on_trouble = on_trouble
+        self._segment_bytes = min(_SEGMENT_BYTES, settings.max_bytes // _SEGMENTS_AT_LEAST)
+        self.is_unsynced = False
+        """Whether something was appended since the latest `sync()`."""
+
+    def append(self, payload: bytes, spans: int, now_ns: int) -> tuple[Segment, int] | None:
+        """Writes a record; returns its segment and where it begins, None where it cannot be kept.
+
+        Args:
+            payload: the encoded batch.
+            spans: how many are in it.
+            now_ns: on the wall clock.
+        """
+        record_bytes = HEADER_BYTES + len(payload)
+        try:
+            self._make_room(record_bytes, now_ns)
+            segment = self._segment_for(record_bytes)
+            offset = segment.append(payload, spans, now_ns)
+        except OSError as error:
+            self.refusal = DropReason.SPOOL_FULL if error.errno in _NO_SPACE else DropReason.BUFFER_FULL
+            self._on_trouble(f"{error.strerror or error}")
+            return None
+        self.is_unsynced = True
+        if self._settings.fsync == "always":
+            # A failure is reported, and the record is there all the same.
+            self._sync()
+        self._directory.free_bytes -= record_bytes
+        return segment, offset
+
+    def sync(self) -> None:
+        """Makes what was appended survive a loss of power, unless `fsync` is `never`."""
+        if self._settings.fsync != "never":
+            self._sync()
+
+    def _sync(self) -> None:
+        self.is_unsynced = False
+        try:
+            if self._segments.current is not None:
+                self._segments.current.sync()
+        except OSError as error:
+            self._on_trouble(f"what it holds may not survive a loss of power: {error.strerror or error}")
+
+    def _make_room(self, record_bytes: int, now_ns: int) -> None:
+        """Sees that one more record may be written.
+
+        Raises:
+            OSError: it may not.
+        """
+        settings = self._settings
+        if self._directory.own is None:
+            raise OSError(self._directory.trouble or "it is not open")
+        if self._segments.size_bytes + record_bytes > settings.max_bytes:
+            self._segments.expire(now_ns, settings.max_age_seconds)
+        if self._segments.size_bytes + record_bytes > settings.max_bytes:
+            raise OSError(errno.ENOSPC, f"it holds its TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
+        least_free = self._directory.disk_bytes * settings.min_free_ratio
+        # Some systems know no size: nothing can be kept free of that.
+        if self._directory.disk_bytes and self._directory.free_bytes - record_bytes < least_free:
+            rule = f"less than TELEMETRY_SPOOL_MIN_FREE ({settings.min_free_ratio:.0%}) of its disk is free"
+            raise OSError(errno.ENOSPC, rule)
+
+    def _segment_for(self, record_bytes: int) -> Segment:
+        current = self._segments.current
+        if current is not None and current.size and current.size + record_bytes > self._segment_bytes:
+            self.sync()
+            self._segments.close_current()
+        return self._segments.open_current()

@@ -1,0 +1,42 @@
+"""The page "Traces" in a real browser, on the real stack."""
+
+import httpx
+import pytest
+from playwright.sync_api import expect
+from support.console_pages import SOON, Opener, keep
+from support.running_stack import NATIVELY, Stack
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+@NATIVELY
+def test_search_finds_failed_requests_only_when_asked(open_page: Opener, stack: Stack) -> None:
+    """By errors, and by what is not there."""
+    httpx.put(f"{stack.storefront}/faults", json={"error_rate": 1}, trust_env=False)
+    httpx.get(f"{stack.storefront}/products", trust_env=False)
+    httpx.put(f"{stack.storefront}/faults", json={}, trust_env=False)
+    page = open_page("/traces")
+
+    def finds_failed() -> bool:
+        page.get_by_role("button", name="Search").click()
+        page.wait_for_timeout(500)
+        return page.locator(".trace.failed").count() > 0
+
+    expect(page.locator(".trace").first).to_be_visible(timeout=SOON)
+    page.get_by_text("with errors only").click()
+    stack.wait("a failed trace", finds_failed, seconds=30)
+    assert page.locator(".trace").count() == page.locator(".trace.failed").count()
+    keep(page, f"{stack.runtime.kind}-traces")
+
+
+@NATIVELY
+@pytest.mark.parametrize("path", ["/traces", f"/traces/{'a' * 32}"])
+def test_a_jaeger_that_is_frozen_keeps_no_page_away(path: str, open_page: Opener, stack: Stack) -> None:
+    """The page is there at once, and says so when it has waited for long enough."""
+    stack.runtime.pause("jaeger")
+    try:
+        page = open_page(path)
+        expect(page.get_by_text("asking Jaeger")).to_be_visible(timeout=SOON)
+        expect(page.get_by_text("Jaeger does not answer (ReadTimeout)")).to_be_visible(timeout=SOON)
+    finally:
+        stack.runtime.resume("jaeger")
