@@ -1,20 +1,17 @@
-"""TelemetryClient: manual spans, sharing, defaults and shutdown."""
+"""TelemetryClient: manual spans, sharing, defaults, settings, shutdown and fork."""
 
 import gc
 import os
 import re
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from weakref import WeakSet
 
-import grpc
 import pytest
 from opentelemetry import trace
-from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import SpanKind
+from support.forking import assert_child_succeeds
 
 from telemetry import current, health_check, providers
 from telemetry.client import TelemetryClient
@@ -156,30 +153,6 @@ def test_default_passes_to_a_client_that_lives(
     assert find_client() is None
 
 
-def test_metrics_are_pushed_when_asked(receiver: Any) -> None:
-    """OTEL_METRICS_EXPORTER=otlp adds a reader; the scrape stays."""
-    client = TelemetryClient(endpoint=receiver.endpoint, metrics_exporter="otlp", service_name="pushing")
-    counter = client.meter.create_counter("pushed.test")
-    counter.add(1)
-    assert any("pushed_test" in family.name for family in client.registry.collect())
-    assert client.shutdown(5)
-    (push,) = receiver.metric_pushes
-    (resource_metrics,) = push.resource_metrics
-    assert "pushing" in str(resource_metrics.resource)
-    assert "pushed.test" in str(resource_metrics.scope_metrics)
-
-
-def test_flush_is_false_when_metrics_did_not_arrive(receiver: Any) -> None:
-    """Both signals count, and both share one budget."""
-    client = TelemetryClient(endpoint=receiver.endpoint, metrics_exporter="otlp", service_name="refused")
-    client.meter.create_counter("refused.test").add(1)
-    receiver.answer = lambda context: context.abort(grpc.StatusCode.INVALID_ARGUMENT, "on purpose")
-    assert client.force_flush(5) is False
-    receiver.answer = lambda _: None
-    assert client.force_flush(5) is True
-    assert client.shutdown(5)
-
-
 def test_running_client_is_configured(receiver: Any) -> None:
     """Health and metrics show what is in effect, and the pipeline does it."""
     client = TelemetryClient(endpoint=receiver.endpoint, schedule_delay_ms=60_000, service_name="adjusted")
@@ -252,156 +225,6 @@ def test_sampler_without_a_ratio_has_none_to_set(receiver: Any) -> None:
     client.shutdown(1)
 
 
-def pushing(receiver: Any, **settings: Any) -> TelemetryClient:
-    """A client whose metrics are pushed, with a counter among them."""
-    given = {"endpoint": receiver.endpoint, "metrics_exporter": "otlp", **settings}
-    client = TelemetryClient(**given)
-    client.meter.create_counter("pushed.test").add(1)
-    return client
-
-
-def test_shutdown_without_time_raises_nothing_and_drains_the_spans(
-    receiver: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The run is over, each span accounted for; the metrics are told of once."""
-    client = pushing(receiver, service_name="no-time", schedule_delay_ms=60_000)
-    with client.start_span("lost"):
-        pass
-    assert client.shutdown(0) is False
-    reading = client.pipeline.ledger.read()
-    assert (reading.in_memory, reading.is_balanced) == (0, True)
-    client.start()
-    assert client.force_flush(0) is False
-    assert caplog.text.count("the metrics were not pushed") == 1
-    client.shutdown(5)
-
-
-def test_slow_callback_of_a_gauge_costs_the_metrics_only(receiver: Any) -> None:
-    """It raises nothing, and half the budget is the spans'."""
-    client = pushing(receiver, service_name="slow-gauge", schedule_delay_ms=60_000)
-    release = threading.Event()
-
-    def hang(_: CallbackOptions) -> list[Observation]:
-        release.wait(20)
-        return [Observation(1)]
-
-    client.meter.create_observable_gauge("slow", [hang])
-    with client.start_span("sent"):
-        pass
-    started = time.monotonic()
-    assert client.shutdown(1) is False
-    assert time.monotonic() - started < 5
-    assert receiver.names == ["sent"]
-    release.set()
-
-
-def test_push_that_hangs_does_not_hold_a_shutdown(receiver: Any, until: Any) -> None:
-    """A periodic one, with far more time than the shutdown has; the spans arrive, and no push comes later."""
-    arrived, release = threading.Event(), threading.Event()
-
-    def hang(_: grpc.ServicerContext) -> None:
-        arrived.set()
-        release.wait(20)
-
-    receiver.push_answer = hang
-    client = pushing(
-        receiver,
-        service_name="hanging-push",
-        metric_export_interval_ms=10,
-        exporter_timeout_seconds=20,
-        export_timeout_ms=20_000,
-        schedule_delay_ms=60_000,
-    )
-    assert arrived.wait(10)
-    with client.start_span("sent"):
-        pass
-    started = time.monotonic()
-    assert client.shutdown(1) is False
-    assert time.monotonic() - started < 5
-    assert receiver.names == ["sent"]
-    release.set()
-    until("the pushing thread to end", lambda: not pushers())
-    assert len(receiver.metric_pushes) == 1
-
-
-def pushers() -> list[threading.Thread]:
-    """The threads that push metrics and have not ended."""
-    return [thread for thread in threading.enumerate() if thread.name == "telemetry-metrics"]
-
-
-def test_nothing_is_pushed_between_the_last_client_and_the_next(receiver: Any, until: Any) -> None:
-    """Pushing ends with the last client, its counters go on with the next."""
-    client = pushing(receiver, service_name="comes-again", metric_export_interval_ms=10)
-    until("a periodic push", lambda: receiver.metric_pushes)
-    assert client.shutdown(5)
-    until("the pushing thread to end", lambda: not pushers())
-    pushed = len(receiver.metric_pushes)
-    assert client.force_flush(5)
-    assert len(receiver.metric_pushes) == pushed
-    client.start()
-    until("a push of the next", lambda: len(receiver.metric_pushes) > pushed)
-    assert client.shutdown(5)
-    assert "as_int: 1" in str(receiver.metric_pushes[-1])
-
-
-def test_dead_destination_of_metrics_leaves_the_spans_breaker_alone(receiver: Any, free_port: int) -> None:
-    """Each destination has a breaker of its own; one destination has one for both."""
-    dead = f"http://127.0.0.1:{free_port}"
-    client = pushing(receiver, service_name="two-places", metrics_endpoint=dead, breaker_failure_threshold=1)
-    for _ in range(3):
-        assert client.force_flush(5) is False
-    with client.start_span("sent"):
-        pass
-    client.shutdown(5)
-    assert client.pipeline.breaker.snapshot().opened_total == 0
-    assert receiver.names == ["sent"]
-    together = pushing(receiver, service_name="one-place", endpoint=dead, breaker_failure_threshold=1)
-    assert together.force_flush(5) is False
-    assert together.pipeline.breaker.snapshot().opened_total == 1
-    together.shutdown(1)
-
-
-def test_forked_child_pushes_too(receiver: Any) -> None:
-    """With a thread of its own, while the parent's is in the middle of a push."""
-    arrived, release = threading.Event(), threading.Event()
-    client = pushing(receiver, service_name="forked-push", metric_export_interval_ms=60_000)
-    assert client.force_flush(5)
-
-    def hang(_: grpc.ServicerContext) -> None:
-        arrived.set()
-        release.wait(20)
-
-    receiver.answer = hang
-    flush = threading.Thread(target=client.force_flush, args=(20,))
-    flush.start()
-    assert arrived.wait(10)
-    receiver.answer = lambda _: None
-    assert_child_succeeds(lambda: client.force_flush(10))
-    release.set()
-    flush.join()
-    assert client.shutdown(5)
-
-
-def assert_child_succeeds(work: Callable[[], object]) -> None:
-    """Forks; what the child does must be true within 20 s, or the child is ended."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os._exit(0 if work() else 1)
-        finally:
-            os._exit(2)
-    deadline = time.monotonic() + 20
-    ended, state = os.waitpid(pid, os.WNOHANG)
-    while not ended and time.monotonic() < deadline:
-        threading.Event().wait(0.01)
-        ended, state = os.waitpid(pid, os.WNOHANG)
-    if not ended:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-    assert ended, "the child hung"
-    assert state == 0
-
-
 @pytest.mark.parametrize("whose", ["all providers", "providers", "current", "health check"])
 def test_fork_while_another_thread_holds_a_lock_leaves_the_child_working(whose: str, receiver: Any) -> None:
     """That thread is not in the child, and would never release it there."""
@@ -453,51 +276,3 @@ def test_check_that_runs_while_the_process_forks_runs_anew_in_the_child(config: 
         asking.join()
         health_check.unregister_health_check("slow")
     client.shutdown(1)
-
-
-@pytest.mark.parametrize("can_start_threads", [True, False])
-def test_exit_stops_everyone_whatever_one_raises(
-    can_start_threads: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where no thread starts any more, as from Python 3.12 on, they share the time one after another."""
-    stopped: list[float] = []
-
-    class Stopping:
-        config = TelemetryConfig(service_name="breaks", shutdown_seconds=4)
-
-        def stop(self, seconds: float) -> None:
-            """Notes its time, and fails."""
-            stopped.append(seconds)
-            raise ZeroDivisionError
-
-    class NoThread(threading.Thread):
-        def start(self) -> None:
-            """Refuses, as an interpreter that ends."""
-            raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    monkeypatch.setattr(providers, "_all", {"one": Stopping(), "other": Stopping()})
-    if not can_start_threads:
-        monkeypatch.setattr(providers.threading, "Thread", NoThread)
-    providers._stop_all()
-    assert caplog.text.count("stopping the telemetry of breaks failed") == 2
-    assert [round(seconds) for seconds in stopped] == ([4, 4] if can_start_threads else [2, 4])
-
-
-def test_client_made_while_the_interpreter_exits_pushes_nothing_and_says_so_once(
-    receiver: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """No thread starts then; nothing is raised."""
-    client = pushing(receiver, service_name="late")
-    assert client.shutdown(5)
-    pushed = len(receiver.metric_pushes)
-
-    def refuse(_: threading.Thread) -> None:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        for _ in range(2):
-            client.start()
-            client.shutdown(5)
-    assert caplog.text.count("metrics cannot be pushed any more") == 1
-    assert len(receiver.metric_pushes) == pushed

@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from support.paths import ROOT
+
 from telemetry.config import TelemetryConfig
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 

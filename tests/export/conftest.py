@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
-from support.misbehaving import Collector, GrpcCollector, HttpCollector, Wire
+from support.collector import Collector
+from support.grpc_collector import GrpcCollector
+from support.http_collector import HttpCollector
+from support.wire import Wire
 
 KINDS = {"grpc": GrpcCollector, "http": HttpCollector}
 

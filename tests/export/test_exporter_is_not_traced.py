@@ -1,7 +1,7 @@
 """With instrumentations of what it sends through, the exporter makes no span of its own."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -15,6 +15,7 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from support.waiting import Until
 
 from telemetry.client import TelemetryClient
 from telemetry.health_check import (
@@ -24,8 +25,6 @@ from telemetry.health_check import (
     unregister_health_check,
 )
 from telemetry.metrics import names
-
-Until = Callable[..., None]
 
 
 @pytest.fixture

@@ -5,20 +5,9 @@ import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
+from support.clock import Clock
 
 from telemetry.export.ledger import ON_DISK, DropReason, Ledger
-
-
-class Clock:
-    """A clock that moves when told."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        """The time in seconds."""
-        return self.now
-
 
 _actions = st.lists(
     st.one_of(

@@ -11,7 +11,7 @@ SPANS = 3
 """Of every batch here."""
 
 
-class Rig:
+class SpoolRig:
     """A spool with clocks of its own and the ledger that it reports to."""
 
     def __init__(self, folder: Path, **settings: Any) -> None:
@@ -72,3 +72,8 @@ class Rig:
         self.now += seconds
         self.wall_seconds += seconds
         self.spool.maintain()
+
+
+def segments(folder: Path) -> list[Path]:
+    """The segment files below a folder."""
+    return sorted(folder.rglob("*.seg"))

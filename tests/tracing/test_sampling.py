@@ -12,23 +12,13 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
+from support.clock import Clock
 
 from telemetry.config import TelemetryConfig
 from telemetry.errors import ConfigurationError
 from telemetry.tracing.sampling import AdjustableSampler, ConsistentRatioSampler, RateLimitedSampler
 
 TRACE_IDS = st.integers(1, 2**128 - 1)
-
-
-class Clock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        """Seconds."""
-        return self.now
 
 
 def parent(*, is_sampled: bool, state: str = "", trace_id: int = 1, is_remote: bool = True) -> Context:

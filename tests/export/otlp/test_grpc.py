@@ -14,10 +14,7 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import DebugInfo, RetryInfo
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
+from support.otlp_answers import partial_success
 
 from telemetry.export.otlp.grpc import TRACES_METHOD, GrpcTransport
 from telemetry.export.otlp.response import Disposition, ExportResult
@@ -138,10 +135,7 @@ def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, s
     """None forges a line of a log, or changes a terminal."""
     server.answer = refuse(grpc.StatusCode.INVALID_ARGUMENT, "a\nERROR b\x1b[31m\u2028c")
     assert send(transport).detail == "INVALID_ARGUMENT: a\\nERROR b\\x1b[31m\\u2028c"
-    answer = ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too\nold")
-    )
-    server.answer = lambda _: answer.SerializeToString()
+    server.answer = lambda _: partial_success(2, "too\nold")
     assert send(transport).detail == "too\\nold"
 
 
@@ -170,10 +164,7 @@ def test_servers_own_limit_asks_for_halves() -> None:
 
 def test_partial_success_is_read(transport: GrpcTransport, server: Server) -> None:
     """What was rejected, and why."""
-    answer = ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(rejected_spans=2, error_message="too old")
-    )
-    server.answer = lambda _: answer.SerializeToString()
+    server.answer = lambda _: partial_success(2, "too old")
     assert send(transport) == ExportResult(Disposition.DELIVERED, detail="too old", rejected=2)
 
 

@@ -5,17 +5,14 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTracePartialSuccess,
-    ExportTraceServiceResponse,
-)
+from support.otlp_answers import partial_success
+from support.raw_http_server import RawHttpServer, answer, drip
 
 from telemetry.export.otlp import http as otlp_http
 from telemetry.export.otlp.http import HttpTransport
@@ -24,73 +21,16 @@ from telemetry.export.otlp.response import Disposition, ExportResult
 PAYLOAD = b"\x0a\x02\x0a\x00" * 100
 
 
-def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
-    """An HTTP answer, whole."""
-    kind = {"content-type": "application/x-protobuf", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in kind.items())]
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-class Server:
-    """Accepts connections and lets a script deal with each request; keeps what was asked."""
-
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._context = context
-        self.port: int = self._listener.getsockname()[1]
-        self.requests: list[tuple[dict[str, str], bytes]] = []
-        self.connections = 0
-        self.script: Callable[[socket.socket], None] = lambda peer: peer.sendall(answer())
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
-
-    def _serve(self, peer: socket.socket) -> None:
-        if self._context is not None:
-            peer = self._context.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
-        with suppress(OSError), peer:
-            if isinstance(peer, ssl.SSLSocket):
-                peer.do_handshake()
-            while self._read_request(peer):
-                self.script(peer)
-
-    def _read_request(self, peer: socket.socket) -> bool:
-        data = b""
-        while b"\r\n\r\n" not in data:
-            part = peer.recv(65536)
-            if not part:
-                return False
-            data += part
-        head, _, body = data.partition(b"\r\n\r\n")
-        lines = head.decode().split("\r\n")
-        headers = {name.lower(): value.strip() for name, value in (line.split(":", 1) for line in lines[1:])}
-        while len(body) < int(headers["content-length"]):
-            body += peer.recv(65536)
-        self.requests.append(({":line": lines[0], **headers}, body))
-        return True
-
-    def close(self) -> None:
-        """Stops listening."""
-        self._listener.close()
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[RawHttpServer]:
     """A server that answers 200 until it is told otherwise."""
-    running = Server()
+    running = RawHttpServer()
     yield running
     running.close()
 
 
 @pytest.fixture
-def transport(server: Server) -> Iterator[HttpTransport]:
+def transport(server: RawHttpServer) -> Iterator[HttpTransport]:
     """A transport to it."""
     made = HttpTransport(f"http://127.0.0.1:{server.port}/v1/traces", headers={"x-tenant": "shop"})
     yield made
@@ -102,7 +42,7 @@ def send(transport: HttpTransport, seconds: float = 5.0) -> ExportResult:
     return transport.send(PAYLOAD, seconds)
 
 
-def test_request_is_what_the_specification_asks_for(transport: HttpTransport, server: Server) -> None:
+def test_request_is_what_the_specification_asks_for(transport: HttpTransport, server: RawHttpServer) -> None:
     """Method, path, type, the user's headers, and the payload as it is."""
     assert send(transport) == ExportResult(Disposition.DELIVERED)
     ((headers, body),) = server.requests
@@ -113,14 +53,14 @@ def test_request_is_what_the_specification_asks_for(transport: HttpTransport, se
     assert body == PAYLOAD
 
 
-def test_connection_is_kept(transport: HttpTransport, server: Server) -> None:
+def test_connection_is_kept(transport: HttpTransport, server: RawHttpServer) -> None:
     """Three exports, one connection."""
     for _ in range(3):
         assert send(transport).disposition is Disposition.DELIVERED
     assert server.connections == 1
 
 
-def test_compressed_request_unpacks_to_the_payload(server: Server) -> None:
+def test_compressed_request_unpacks_to_the_payload(server: RawHttpServer) -> None:
     """With the header that says so."""
     made = HttpTransport(f"http://127.0.0.1:{server.port}/", headers={}, is_compressed=True)
     assert send(made).disposition is Disposition.DELIVERED
@@ -132,7 +72,7 @@ def test_compressed_request_unpacks_to_the_payload(server: Server) -> None:
 
 
 def test_connection_that_the_server_closed_meanwhile_is_made_anew(
-    transport: HttpTransport, server: Server
+    transport: HttpTransport, server: RawHttpServer
 ) -> None:
     """A restart of the Collector between two exports costs nothing."""
 
@@ -168,7 +108,7 @@ def test_status_has_its_fate(
     fate: Disposition,
     seconds: float | None,
     transport: HttpTransport,
-    server: Server,
+    server: RawHttpServer,
 ) -> None:
     """The specification's table, with the wait that was asked for, and the body's words for people."""
     server.script = lambda peer: peer.sendall(answer(status, b"because", **headers))
@@ -178,7 +118,7 @@ def test_status_has_its_fate(
     assert "because" in outcome.detail
 
 
-def test_retry_after_may_be_a_date(transport: HttpTransport, server: Server) -> None:
+def test_retry_after_may_be_a_date(transport: HttpTransport, server: RawHttpServer) -> None:
     """In the future it is a wait, in the past none."""
     for offset, expected in ((100, range(90, 101)), (-100, range(1))):
         at = format_datetime(datetime.now(UTC) + timedelta(seconds=offset), usegmt=True)
@@ -186,7 +126,7 @@ def test_retry_after_may_be_a_date(transport: HttpTransport, server: Server) -> 
         assert round(send(transport).retry_after_seconds or 0) in expected
 
 
-def test_collectors_own_words_for_too_large_split(transport: HttpTransport, server: Server) -> None:
+def test_collectors_own_words_for_too_large_split(transport: HttpTransport, server: RawHttpServer) -> None:
     """It answers 400, not 413."""
     server.script = lambda peer: peer.sendall(answer("400 Bad Request", b"http: request body too large"))
     assert send(transport).disposition is Disposition.TOO_LARGE
@@ -194,7 +134,7 @@ def test_collectors_own_words_for_too_large_split(transport: HttpTransport, serv
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_redirect_is_an_error_that_names_where_to(
-    status: int, transport: HttpTransport, server: Server
+    status: int, transport: HttpTransport, server: RawHttpServer
 ) -> None:
     """Followed as a GET it would answer 200, and the spans be lost."""
     server.script = lambda peer: peer.sendall(answer(f"{status} Moved", Location="https://other.example/"))
@@ -213,7 +153,12 @@ def test_redirect_is_an_error_that_names_where_to(
     ],
 )
 def test_control_characters_of_an_answer_are_escaped(
-    status: str, body: bytes, headers: dict[str, str], detail: str, transport: HttpTransport, server: Server
+    status: str,
+    body: bytes,
+    headers: dict[str, str],
+    detail: str,
+    transport: HttpTransport,
+    server: RawHttpServer,
 ) -> None:
     """None forges a line of a log, or changes a terminal."""
     kind = headers.pop("content_type", None)
@@ -224,24 +169,17 @@ def test_control_characters_of_an_answer_are_escaped(
     assert detail in send(transport).detail
 
 
-def partial(rejected: int, message: str) -> bytes:
-    """A partial success."""
-    return ExportTraceServiceResponse(
-        partial_success=ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
-    ).SerializeToString()
-
-
 @pytest.mark.parametrize(("rejected", "message"), [(3, "too old"), (0, "be careful")])
 def test_partial_success_is_read(
-    rejected: int, message: str, transport: HttpTransport, server: Server
+    rejected: int, message: str, transport: HttpTransport, server: RawHttpServer
 ) -> None:
     """What was rejected, and what the Collector had to say."""
-    server.script = lambda peer: peer.sendall(answer(body=partial(rejected, message)))
+    server.script = lambda peer: peer.sendall(answer(body=partial_success(rejected, message)))
     assert send(transport) == ExportResult(Disposition.DELIVERED, detail=message, rejected=rejected)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
-def test_empty_body_is_success(status: str, transport: HttpTransport, server: Server) -> None:
+def test_empty_body_is_success(status: str, transport: HttpTransport, server: RawHttpServer) -> None:
     """As many servers answer."""
     server.script = lambda peer: peer.sendall(answer(status))
     assert send(transport) == ExportResult(Disposition.DELIVERED)
@@ -251,7 +189,7 @@ def test_empty_body_is_success(status: str, transport: HttpTransport, server: Se
     ("kind", "body"), [("text/html; charset=utf-8", b"<html>"), ("application/x-protobuf", b"\xff\xff\xff")]
 )
 def test_answer_that_is_no_otlp_is_success_with_a_suspicion(
-    kind: str, body: bytes, transport: HttpTransport, server: Server
+    kind: str, body: bytes, transport: HttpTransport, server: RawHttpServer
 ) -> None:
     """A proxy's own page, most likely."""
     server.script = lambda peer: peer.sendall(answer(body=body, content_type=kind))
@@ -262,7 +200,7 @@ def test_answer_that_is_no_otlp_is_success_with_a_suspicion(
 
 @pytest.mark.parametrize("is_packed", [False, True])
 def test_answer_without_end_is_cut_off(
-    is_packed: bool, transport: HttpTransport, server: Server, monkeypatch: pytest.MonkeyPatch
+    is_packed: bool, transport: HttpTransport, server: RawHttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also one that is small until it is unpacked; the connection is not used again."""
     monkeypatch.setattr(otlp_http, "LONGEST_RESPONSE_BYTES", 10_000)
@@ -299,19 +237,10 @@ def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> 
     assert time.monotonic() - started < 10
 
 
-def drip(data: bytes) -> Callable[[socket.socket], None]:
-    """Sends a byte every 20 ms: faster than any time-out for one operation."""
-
-    def script(peer: socket.socket) -> None:
-        for position in range(len(data)):
-            peer.sendall(data[position : position + 1])
-            time.sleep(0.02)
-
-    return script
-
-
 @pytest.mark.parametrize("data", [answer(), answer(body=bytes(5_000)), b""], ids=["head", "body", "silence"])
-def test_deadline_is_the_whole_exchanges(data: bytes, transport: HttpTransport, server: Server) -> None:
+def test_deadline_is_the_whole_exchanges(
+    data: bytes, transport: HttpTransport, server: RawHttpServer
+) -> None:
     """However slowly the answer drips in, and if none comes."""
     server.script = drip(data * 10) if data else lambda _: time.sleep(20)
     started = time.monotonic()
@@ -321,7 +250,7 @@ def test_deadline_is_the_whole_exchanges(data: bytes, transport: HttpTransport, 
     assert time.monotonic() - started < 3
 
 
-def test_server_that_never_reads_is_given_up(server: Server) -> None:
+def test_server_that_never_reads_is_given_up(server: RawHttpServer) -> None:
     """The deadline covers sending."""
     listener = socket.create_server(("127.0.0.1", 0))
     made = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}/", headers={})
@@ -330,14 +259,14 @@ def test_server_that_never_reads_is_given_up(server: Server) -> None:
     listener.close()
 
 
-def test_disconnect_before_the_answer_is_retryable(transport: HttpTransport, server: Server) -> None:
+def test_disconnect_before_the_answer_is_retryable(transport: HttpTransport, server: RawHttpServer) -> None:
     """A duplicate is allowed, a loss is not."""
     server.script = lambda peer: peer.shutdown(socket.SHUT_RDWR)
     outcome = send(transport)
     assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "connection")
 
 
-def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: Server) -> None:
+def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: RawHttpServer) -> None:
     """A gRPC port answers with a frame of HTTP/2."""
     server.script = lambda peer: peer.sendall(
         b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00\n"
@@ -347,7 +276,7 @@ def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: Se
     assert "port of another protocol" in outcome.detail
 
 
-def test_close_ends_an_export_that_is_under_way(transport: HttpTransport, server: Server) -> None:
+def test_close_ends_an_export_that_is_under_way(transport: HttpTransport, server: RawHttpServer) -> None:
     """At once, from another thread; and none begins afterwards."""
     arrived = threading.Event()
 
@@ -373,13 +302,13 @@ def certificate(certificates: dict[str, tuple[Path, Path]]) -> tuple[Path, Path]
     return certificates["valid"]
 
 
-def tls_server(certificate: tuple[Path, Path]) -> Server:
+def tls_server(certificate: tuple[Path, Path]) -> RawHttpServer:
     """A server with that certificate, which asks for one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     context.verify_mode = ssl.CERT_REQUIRED
     context.load_verify_locations(certificate[0])
-    return Server(context)
+    return RawHttpServer(context)
 
 
 def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]) -> None:

@@ -12,6 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext
+from support.waiting import Until
 
 from telemetry.client import TelemetryClient
 from telemetry.export.otlp.spans import Encoder
@@ -213,7 +214,7 @@ def test_key_of_a_subclass_leaves_nothing_in_the_caches_for_others() -> None:
             assert all(type(part) in {str, int} for part in (key if isinstance(key, tuple) else (key,)))
 
 
-def test_process_goes_on_whatever_its_spans_hold(receiver: Any, until: Callable[..., None]) -> None:
+def test_process_goes_on_whatever_its_spans_hold(receiver: Any, until: Until) -> None:
     """Through the public face: an `HTTPStatus` once froze every thread for good."""
     client = TelemetryClient(
         service_name="shop", endpoint=receiver.endpoint, sampler="always_on", schedule_delay_ms=20

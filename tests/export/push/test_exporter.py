@@ -42,7 +42,7 @@ def metrics_data() -> MetricsData:
     return data
 
 
-class Rig:
+class ExporterRig:
     """An exporter with a breaker of its own."""
 
     def __init__(self, **settings: Any) -> None:
@@ -58,12 +58,12 @@ class Rig:
 
 
 @pytest.fixture
-def make() -> Iterator[Callable[..., Rig]]:
+def make() -> Iterator[Callable[..., ExporterRig]]:
     """Makes rigs and closes them."""
-    rigs: list[Rig] = []
+    rigs: list[ExporterRig] = []
 
-    def build(**settings: Any) -> Rig:
-        rigs.append(Rig(**settings))
+    def build(**settings: Any) -> ExporterRig:
+        rigs.append(ExporterRig(**settings))
         return rigs[-1]
 
     yield build
@@ -71,14 +71,16 @@ def make() -> Iterator[Callable[..., Rig]]:
         rig.exporter.shutdown()
 
 
-def push(rig: Rig, data: MetricsData) -> bool:
+def push(rig: ExporterRig, data: MetricsData) -> bool:
     """One push; whether the reader is told that it worked."""
     is_success = rig.exporter.export(data).name == "SUCCESS"
     assert is_success == rig.exporter.is_sent == rig.exporter.force_flush()
     return is_success
 
 
-def test_metrics_arrive_over_grpc(make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData) -> None:
+def test_metrics_arrive_over_grpc(
+    make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
+) -> None:
     """In the metrics service, not the traces'."""
     rig = make(endpoint=receiver.endpoint)
     assert push(rig, metrics_data)
@@ -86,7 +88,7 @@ def test_metrics_arrive_over_grpc(make: Callable[..., Rig], receiver: Any, metri
     assert receiver.calls == 0
 
 
-def test_metrics_arrive_over_http(make: Callable[..., Rig], metrics_data: MetricsData) -> None:
+def test_metrics_arrive_over_http(make: Callable[..., ExporterRig], metrics_data: MetricsData) -> None:
     """At `/v1/metrics`, with the headers of the configuration."""
     seen: list[tuple[str, str | None, str]] = []
 
@@ -120,7 +122,7 @@ def test_metrics_arrive_over_http(make: Callable[..., Rig], metrics_data: Metric
 
 
 def test_dead_collector_opens_the_shared_breaker_and_nothing_more_is_tried(
-    make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData
+    make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
 ) -> None:
     """Failures of metrics spare the spans theirs, and the other way round."""
     receiver.stop()
@@ -136,7 +138,7 @@ def test_dead_collector_opens_the_shared_breaker_and_nothing_more_is_tried(
 
 
 def test_refusal_is_no_failure_of_the_collector(
-    make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData
+    make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
 ) -> None:
     """INVALID_ARGUMENT is told and never trips."""
     receiver.answer = lambda context: context.abort(grpc.StatusCode.INVALID_ARGUMENT, "on purpose")
@@ -148,7 +150,7 @@ def test_refusal_is_no_failure_of_the_collector(
 
 
 def test_certificate_that_cannot_be_read_is_told(
-    make: Callable[..., Rig],
+    make: Callable[..., ExporterRig],
     tmp_path: Path,
     certificates: dict[str, tuple[Path, Path]],
     metrics_data: MetricsData,
@@ -163,7 +165,7 @@ def test_certificate_that_cannot_be_read_is_told(
 
 
 def test_forked_child_has_a_connection_of_its_own(
-    make: Callable[..., Rig], receiver: Any, metrics_data: MetricsData
+    make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
 ) -> None:
     """The parent's, warm when it forks, is the parent's alone."""
     rig = make(endpoint=receiver.endpoint)
@@ -177,7 +179,7 @@ def test_forked_child_has_a_connection_of_its_own(
 
 
 def test_security_is_decided_from_the_metrics_own_endpoint(
-    make: Callable[..., Rig], certificates: dict[str, tuple[Path, Path]], metrics_data: MetricsData
+    make: Callable[..., ExporterRig], certificates: dict[str, tuple[Path, Path]], metrics_data: MetricsData
 ) -> None:
     """Traces in the clear do not make metrics go in the clear: a server of TLS takes them."""
     pushes: list[Any] = []

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.spool_rig import SPANS, Rig
+from support.spool_rig import SPANS, SpoolRig
 
 from telemetry.export.backlog import Backlog
 from telemetry.export.ledger import ON_DISK
@@ -43,7 +43,7 @@ def test_record_that_could_not_be_synced_is_there_once(
     is_held: bool, failing: Failing, tmp_path: Path
 ) -> None:
     """It was written; that it may not survive a loss of power is told."""
-    rig = Rig(tmp_path, fsync="always")
+    rig = SpoolRig(tmp_path, fsync="always")
     failing("fdatasync", errno.EIO, 1)
     record = rig.append(is_held=is_held)
     assert record is not None
@@ -64,7 +64,7 @@ def test_what_was_sent_and_cannot_be_marked_is_not_sent_again(
     error: int, failing: Failing, tmp_path: Path
 ) -> None:
     """Nor does the next run of this process take it for another one's; the mark is written when it can be."""
-    rig = Rig(tmp_path)
+    rig = SpoolRig(tmp_path)
     for number in range(3):
         rig.append(b"payload %d" % number)
     failing("pwrite", error, 1, when=lambda _, data, *rest: len(data) == 1)
@@ -80,21 +80,21 @@ def test_what_was_sent_and_cannot_be_marked_is_not_sent_again(
 
 def test_mark_that_was_late_keeps_a_record_from_the_next_process(failing: Failing, tmp_path: Path) -> None:
     """Written with the next look, long before this process dies."""
-    rig = Rig(tmp_path)
+    rig = SpoolRig(tmp_path)
     rig.append(b"sent")
     rig.append(b"left")
     failing("pwrite", errno.EIO, 1, when=lambda _, data, *rest: len(data) == 1)
     assert rig.take() == b"sent"
     rig.pass_time(2)
     rig.crash()
-    heir = Rig(tmp_path)
+    heir = SpoolRig(tmp_path)
     heir.adopt_all()
     assert heir.take_all() == [b"left"]
 
 
 def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_again(tmp_path: Path) -> None:
     """Its other half found no room at the end of the run: what was delivered comes once more, as adopted."""
-    rig = Rig(tmp_path, max_bytes=2**16)
+    rig = SpoolRig(tmp_path, max_bytes=2**16)
     whole = batch_of(2)
     record = rig.spool.append(whole.payload, 2, is_held=False)
     assert record is not None
@@ -134,7 +134,7 @@ def batch_of(spans: int) -> Batch:
     return Encoder().encode(ended)  # type: ignore[arg-type]
 
 
-def backlog_of(rig: Rig) -> Backlog:
+def backlog_of(rig: SpoolRig) -> Backlog:
     """A run's backlog on the rig's spool."""
     if rig.spool._is_in_use.locked():
         rig.spool._is_in_use.release()
@@ -146,7 +146,7 @@ def backlog_of(rig: Rig) -> Backlog:
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO])
 def test_orphan_that_cannot_be_read_is_tried_again(error: int, tmp_path: Path) -> None:
     """With the next look: until then it is nobody else's, and it is not forgotten."""
-    dead = Rig(tmp_path)
+    dead = SpoolRig(tmp_path)
     dead.append(b"left")
     dead.crash()
     real = Path.read_bytes
@@ -160,7 +160,7 @@ def test_orphan_that_cannot_be_read_is_tried_again(error: int, tmp_path: Path) -
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "read_bytes", read_bytes)
-        heir = Rig(tmp_path)
+        heir = SpoolRig(tmp_path)
         assert heir.take_all() == []
         assert "cannot be read now" in heir.told[0]
         heir.adopt_all()
@@ -170,7 +170,7 @@ def test_orphan_that_cannot_be_read_is_tried_again(error: int, tmp_path: Path) -
 
 def test_part_that_was_taken_away_makes_nobody_busy(tmp_path: Path) -> None:
     """With orphans left to survey, and no part of its own to do it from."""
-    rig = Rig(tmp_path)
+    rig = SpoolRig(tmp_path)
     rig.spool._adoption._unread.append(tmp_path / "some.seg")
     assert rig.spool.rest_seconds == 0
     rig.spool._directory._own = None
@@ -186,13 +186,13 @@ def test_disk_without_a_size_is_written_to(monkeypatch: pytest.MonkeyPatch, tmp_
         f_frsize = 4096
 
     monkeypatch.setattr(os, "statvfs", lambda path: NoSize() if "spool" in str(path) else real(path))
-    rig = Rig(tmp_path / "spool", min_free_ratio=0.1)
+    rig = SpoolRig(tmp_path / "spool", min_free_ratio=0.1)
     assert rig.append() is not None
 
 
 def test_run_that_begins_before_the_last_one_is_done_gets_the_spool_later(tmp_path: Path) -> None:
     """It does without until then, and looks again by itself."""
-    rig = Rig(tmp_path)
+    rig = SpoolRig(tmp_path)
     backlog = Backlog(2**20, rig.spool, rig.ledger, rig.generation, is_write_ahead=True)
     backlog.begin()
     assert isinstance(backlog._unopened, Spool)

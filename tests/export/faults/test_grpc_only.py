@@ -1,0 +1,105 @@
+"""The status codes of gRPC: which are waited out, which are final."""
+
+import grpc
+import pytest
+from support.collector import Collector, Reply
+from support.fault_rig import (
+    CODES,
+    FIRST_BACKOFF_SECONDS,
+    MakeRig,
+    assert_all_delivered,
+    assert_backed_off,
+    assert_dropped_and_told_once,
+    assert_held,
+    failing,
+)
+from support.waiting import Until
+
+from telemetry.export.breaker import BreakerState
+
+
+def test_unavailable_backs_off_and_trips(make_rig: MakeRig, grpc_collector: Collector, until: Until) -> None:
+    """Retried until it succeeds, with waits that double; three in a row open the breaker."""
+    grpc_collector.script = failing(3)
+    rig = make_rig(grpc_collector)
+    rig.end_spans(5)
+    until("everything delivered", lambda: rig.ledger.delivered == 5)
+    assert_backed_off(rig)
+    assert len(rig.attempts) == 4
+    assert rig.opened == 1
+    until("the breaker to close", lambda: rig.pipeline.breaker.state is BreakerState.CLOSED)
+    assert_all_delivered(rig, grpc_collector)
+
+
+@pytest.mark.parametrize(("delay", "expected"), [(0.8, 0.8), (0, FIRST_BACKOFF_SECONDS)])
+def test_unavailable_with_retry_info_is_heeded_for_all_batches(
+    delay: float, expected: float, make_rig: MakeRig, grpc_collector: Collector, until: Until
+) -> None:
+    """Nothing is sent before the time, new batches neither; a delay of zero means the usual back-off."""
+    grpc_collector.script = failing(1, Reply(CODES.UNAVAILABLE, retry_info_seconds=delay))
+    rig = make_rig(grpc_collector, max_export_batch_size=1)
+    assert_held(rig, grpc_collector, until, at_least_seconds=expected)
+    assert rig.opened == 0
+
+
+@pytest.mark.parametrize(("delay", "expected"), [(0.8, 0.8), (0, FIRST_BACKOFF_SECONDS)])
+def test_resource_exhausted_with_retry_info_throttles_and_never_trips(
+    delay: float, expected: float, make_rig: MakeRig, grpc_collector: Collector, until: Until
+) -> None:
+    """Nothing is sent before the time, but the server is well: not one refusal counts against it."""
+    grpc_collector.script = failing(1, Reply(CODES.RESOURCE_EXHAUSTED, retry_info_seconds=delay))
+    rig = make_rig(grpc_collector, max_export_batch_size=1, breaker_failure_threshold=1)
+    assert_held(rig, grpc_collector, until, at_least_seconds=expected)
+    assert rig.opened == 0
+    assert rig.pipeline.breaker.snapshot().failure_rate == 0
+
+
+def test_resource_exhausted_alone_is_dropped(
+    make_rig: MakeRig, grpc_collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A quota without a word on when to come again: not retryable."""
+    grpc_collector.script = failing(99, Reply(CODES.RESOURCE_EXHAUSTED))
+    assert_dropped_and_told_once(
+        make_rig(grpc_collector), grpc_collector, caplog, said="RESOURCE_EXHAUSTED: on purpose"
+    )
+
+
+@pytest.mark.parametrize("code", [CODES.CANCELLED, CODES.ABORTED, CODES.OUT_OF_RANGE, CODES.DATA_LOSS])
+def test_retryable_code_is_retried(
+    code: grpc.StatusCode, make_rig: MakeRig, grpc_collector: Collector, until: Until
+) -> None:
+    """The specification's other retryable codes, with the usual waits."""
+    grpc_collector.script = failing(2, Reply(code))
+    rig = make_rig(grpc_collector)
+    rig.end_spans(5)
+    until("everything delivered", lambda: rig.ledger.delivered == 5)
+    assert [each.outcome.kind for each in rig.failures] == [code.name.lower()] * 2
+    assert_backed_off(rig)
+    assert_all_delivered(rig, grpc_collector)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        CODES.INVALID_ARGUMENT,
+        CODES.UNAUTHENTICATED,
+        CODES.PERMISSION_DENIED,
+        CODES.NOT_FOUND,
+        CODES.ALREADY_EXISTS,
+        CODES.FAILED_PRECONDITION,
+        CODES.UNIMPLEMENTED,
+        CODES.INTERNAL,
+        CODES.UNKNOWN,
+    ],
+)
+def test_permanent_code_is_never_retried(
+    code: grpc.StatusCode,
+    make_rig: MakeRig,
+    grpc_collector: Collector,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Dropped, counted, and said once why."""
+    grpc_collector.script = failing(99, Reply(code))
+    assert_dropped_and_told_once(
+        make_rig(grpc_collector), grpc_collector, caplog, said=f"{code.name}: on purpose"
+    )

@@ -1,0 +1,20 @@
+"""How fast a spool is replayed."""
+
+import pytest
+
+from telemetry.export.spool.pace import ReplayPace
+
+
+def test_replay_is_paced_by_fresh_data() -> None:
+    """At least 2,000 spans a second, else twice what is fresh; after a pause, not the same for all."""
+    pace = ReplayPace()
+    pace.begin(100.0, 0.25)
+    assert pace.next_at == 100.25
+    pace.sent(1_000, 100.25)
+    assert pace.next_at == 100.75
+    pace.fresh(25_000, 101.0)  # 5,000 a second over 5 s
+    pace.sent(1_000, 101.0)
+    assert pace.next_at == pytest.approx(101.1)
+    pace.fresh(0, 120.0)  # long ago
+    pace.sent(1_000, 120.0)
+    assert pace.next_at == 120.5

@@ -1,0 +1,99 @@
+"""/metrics and /health/telemetry on an application: formats, exemplars, the application's own."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as parse_plain_text
+from support.shop_app import OPEN_METRICS, build_app, sample
+
+from telemetry.config import TelemetryConfig
+from telemetry.telemetry import setup_telemetry
+
+
+def test_openmetrics_carries_the_exemplar_of_the_answers_trace(config: TelemetryConfig) -> None:
+    """The latency's exemplar is the trace that traceresponse named."""
+    app = build_app()
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        trace_id = http.get("/items/7").headers["traceresponse"].split("-")[1]
+        page = http.get("/metrics", headers=OPEN_METRICS)
+        assert page.headers["content-type"].startswith("application/openmetrics-text")
+        exemplars = {
+            each.exemplar.labels["trace_id"]
+            for family in text_string_to_metric_families(page.text)
+            for each in family.samples
+            if each.name == "app_request_latency_ms_bucket" and each.exemplar
+        }
+        assert trace_id in exemplars
+
+
+def test_unsampled_request_leaves_no_exemplar(receiver: Any) -> None:
+    """Its trace could not be opened."""
+    app = build_app()
+    setup_telemetry(app, TelemetryConfig(endpoint=receiver.endpoint, sampler="always_off"))
+    with TestClient(app) as http:
+        http.get("/items/7")
+        page = http.get("/metrics", headers=OPEN_METRICS).text
+    assert 'route="/items/{item_id}"' in page
+    assert "trace_id" not in page
+
+
+def test_plain_text_metrics_parse_and_have_no_created_collisions(config: TelemetryConfig) -> None:
+    """A scraper that does not ask for OpenMetrics gets the plain format, each family once."""
+    app = build_app()
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        families = [family.name for family in parse_plain_text(http.get("/metrics").text)]
+    assert len(families) == len(set(families))
+    assert "telemetry_breaker_state" in families
+
+
+def test_users_own_instruments_appear_on_the_same_page(config: TelemetryConfig) -> None:
+    """An instrument of client.meter needs no further setup."""
+    app = build_app()
+    client = setup_telemetry(app, config)
+    client.meter.create_counter("shop.orders.test", description="Orders.").add(3, {"kind": "web"})
+    with TestClient(app) as http:
+        assert sample(http, "shop_orders_test_total", kind="web") == 3
+
+
+def test_metrics_of_the_default_registry_appear_on_the_same_page(config: TelemetryConfig) -> None:
+    """What an application keeps in prometheus_client itself is not lost."""
+    app = build_app()
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        assert sample(http, "python_info") == 1
+
+
+def test_catch_all_route_does_not_hide_health_and_metrics(config: TelemetryConfig) -> None:
+    """The library's routes come first."""
+    app = FastAPI()
+
+    @app.get("/{path:path}")
+    def everything(path: str) -> str:
+        return path
+
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        assert http.get("/health/telemetry").json()["service"]["name"] == "shop"
+        assert "telemetry_breaker_state" in http.get("/metrics").text
+
+
+def test_requests_are_measured_once(config: TelemetryConfig) -> None:
+    """Neither FastAPI's own metrics nor the instrumentation's appear beside the middleware's."""
+    app = build_app()
+    setup_telemetry(app, config)
+    with TestClient(app) as http:
+        http.get("/items/1")
+        page = http.get("/metrics", headers=OPEN_METRICS).text
+    assert "http_server" not in page
+
+
+def test_prometheus_can_be_switched_off(receiver: Any) -> None:
+    """ENABLE_PROMETHEUS=false: /metrics is the application's to use."""
+    app = FastAPI()
+    setup_telemetry(app, TelemetryConfig(endpoint=receiver.endpoint, enable_prometheus=False))
+    with TestClient(app) as http:
+        assert http.get("/metrics").status_code == 404

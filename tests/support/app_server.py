@@ -1,0 +1,97 @@
+"""Applications under a real server, in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from support.paths import ROOT
+from support.waiting import wait_until
+
+BIN = Path(sys.executable).parent
+AT_IMPORT = """
+    from fastapi import FastAPI
+    from telemetry.telemetry import setup_telemetry
+    app = FastAPI()
+    setup_telemetry(app)
+    @app.get("/hello/{name}")
+    def hello(name: str): return name
+"""
+
+
+class AppServer:
+    """One process that serves an application."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self.process = process
+        self.url = f"http://127.0.0.1:{port}"
+
+    def get(self, path: str) -> str | None:
+        """The body of an answer; None while nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url + path, timeout=5) as answer:  # noqa: S310 - loopback
+                return str(answer.read().decode())
+        except (urllib.error.URLError, ConnectionError):
+            return None
+
+    def terminate(self) -> str:
+        """Sends SIGTERM, as an orchestrator does, and returns what the process printed."""
+        self.process.send_signal(signal.SIGTERM)
+        output, _ = self.process.communicate(timeout=20)
+        return output
+
+
+@contextmanager
+def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., AppServer]]:
+    """Starts uvicorn on an application's source; ends at the end what was started.
+
+    Args:
+        endpoint: the Collector's.
+        port: the application's.
+        folder: where its source is written.
+    """
+    servers: list[AppServer] = []
+
+    def start(
+        source: str,
+        *options: str,
+        launcher: tuple[str, ...] = (),
+        server: tuple[str, ...] = (),
+        **variables: str,
+    ) -> AppServer:
+        (folder / "program.py").write_text(textwrap.dedent(source))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "SERVICE_NAME": "program",
+            # Far longer than the test: only a flush can bring the spans out.
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+            **variables,
+        }
+        process = subprocess.Popen(
+            [
+                *launcher,
+                *(server or (str(BIN / "uvicorn"), "program:app", "--port", str(port))),
+                *options,
+            ],
+            env=environment,
+            cwd=folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        servers.append(AppServer(process, port))
+        wait_until("uvicorn to answer", lambda: servers[-1].get("/hello/first"), seconds=20)
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.process.kill()
+        server.process.communicate()

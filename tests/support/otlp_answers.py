@@ -1,0 +1,13 @@
+"""Answers of a Collector, as bytes."""
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTracePartialSuccess,
+    ExportTraceServiceResponse,
+)
+
+
+def partial_success(rejected: int, message: str) -> bytes:
+    """One that takes a part, or all with a remark."""
+    return ExportTraceServiceResponse(
+        partial_success=ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
+    ).SerializeToString()

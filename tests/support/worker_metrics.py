@@ -1,0 +1,47 @@
+"""Metrics of workers that share a folder: what one counts, what one that is asked answers."""
+
+from collections.abc import Callable
+
+import anyio
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import Metric
+
+from telemetry.metrics import names
+from telemetry.metrics.multiprocess import WorkerMetrics
+
+Join = Callable[..., WorkerMetrics]
+
+
+def counting(value: float) -> CollectorRegistry:
+    """A registry with one counter, one histogram and an exemplar."""
+    registry = CollectorRegistry()
+    Counter("jobs", "Jobs done.", ["queue"], registry=registry).labels("mail").inc(
+        value, exemplar={"trace_id": "ab" * 16}
+    )
+    Histogram("seconds", "Time.", registry=registry, buckets=(1, 2)).observe(value)
+    return registry
+
+
+def collect(worker: WorkerMetrics) -> list[Metric]:
+    """What a worker answers."""
+    return anyio.run(worker.collect_all)
+
+
+def jobs_by_worker(families: list[Metric]) -> dict[str, float]:
+    """The counter by worker."""
+    return {
+        sample.labels["worker"]: sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "jobs_total"
+    }
+
+
+def workers_seen(families: list[Metric]) -> dict[str, float]:
+    """How many answered, and how many were silent."""
+    return {
+        sample.labels["state"]: sample.value
+        for family in families
+        for sample in family.samples
+        if family.name == names.WORKERS
+    }

@@ -1,0 +1,36 @@
+"""The end of all providers, at the interpreter's exit."""
+
+import threading
+
+import pytest
+
+from telemetry import providers
+from telemetry.config import TelemetryConfig
+
+
+@pytest.mark.parametrize("can_start_threads", [True, False])
+def test_exit_stops_everyone_whatever_one_raises(
+    can_start_threads: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no thread starts any more, as from Python 3.12 on, they share the time one after another."""
+    stopped: list[float] = []
+
+    class Stopping:
+        config = TelemetryConfig(service_name="breaks", shutdown_seconds=4)
+
+        def stop(self, seconds: float) -> None:
+            """Notes its time, and fails."""
+            stopped.append(seconds)
+            raise ZeroDivisionError
+
+    class NoThread(threading.Thread):
+        def start(self) -> None:
+            """Refuses, as an interpreter that ends."""
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(providers, "_all", {"one": Stopping(), "other": Stopping()})
+    if not can_start_threads:
+        monkeypatch.setattr(providers.threading, "Thread", NoThread)
+    providers._stop_all()
+    assert caplog.text.count("stopping the telemetry of breaks failed") == 2
+    assert [round(seconds) for seconds in stopped] == ([4, 4] if can_start_threads else [2, 4])
