@@ -20,8 +20,6 @@ _SAMPLED = 0x01
 _ORDERS_TRIED = 100
 _TRACE_SECONDS = 20.0
 _METRICS_SECONDS = 20.0
-
-
 _COUNTERS = {
     "the storefront's own metrics": 'app_request_count_total{job="storefront",method="POST",route="/orders"}',
     "the Collector's span metrics": (

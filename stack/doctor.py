@@ -53,7 +53,7 @@ class Finding:
 def examine(
     settings: StackSettings, runtime: Runtime, reason: str, page: ConsolePage | None = None
 ) -> list[Finding]:
-    """Everything that was found, in the order in which one would look.
+    """Returns everything that was found, in the order in which one would look.
 
     Args:
         settings: of the stack.
@@ -126,7 +126,7 @@ def _ports(runtime: Runtime, page: ConsolePage | None) -> Iterator[Finding]:
 
 def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
     is_native = runtime.kind == "native"
-    # Built from their modules, two of them do not know their own version: then it is that of `.env`.
+    # Two of them do not know their version when built from modules: then `.env` has it.
     versions: dict[str, tuple[Callable[[], str], str]] = {
         **{
             service.name: (partial(_version_of_service, service.port(settings)), "unknown")

@@ -1,4 +1,4 @@
-"""What the native stack is made of: each publisher's release, and the Go module of the same program."""
+"""The programs of the native stack: each publisher's release, and the Go module of the same program."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ class Product:
 
     release: Release
     version_arguments: tuple[str, ...]
-    """Of a program that tells its version."""
+    """Arguments with which its programs print their version."""
     module: Module | None
-    """None: it cannot be built, and the stack does without it."""
+    """None: it cannot be built, and the stack can run without it."""
     has_pages: bool = False
     """Whether it has web pages, which no Go module holds."""
 
@@ -29,17 +29,6 @@ class Product:
     def __str__(self) -> str:
         """Its name and the version that is wanted."""
         return f"{self.release.name} {self.release.version}"
-
-
-COMPOSE_PLUGIN = Module(
-    "compose",
-    "2.40.3",
-    ("cli-plugins/docker-compose",),
-    ("-o", "{out}/cli-plugins/docker-compose", "github.com/docker/compose/v2/cmd"),
-    "github.com/docker/compose/v2 v2.40.3",
-    116,
-)
-"""Docker's compose, for tests on a machine that has an engine without it."""
 
 
 def modules_of(settings: StackSettings) -> tuple[Module, ...]:

@@ -1,7 +1,7 @@
-"""Where the stack's programs come from: PATH, the cache, the publisher's release archive, the Go build.
+"""Finds the stack's programs: on PATH, in the cache, in the publisher's release archive, by a Go build.
 
-In this order, for each program; `PROGRAMS_FROM` leaves ways out. What a way cannot give is told in a line,
-and the next one is taken. Grafana alone cannot be built: the stack goes on without it.
+The ways are tried in this order for each program; `PROGRAMS_FROM` leaves some out. A failed way is reported
+in a line. Only Grafana cannot be built: the stack runs without it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from stack.errors import StackError
 from stack.native.cache import cache_locked
 from stack.native.go_build import build
 from stack.native.on_path import NotOnPathError, programs_on_path
-from stack.native.products import COMPOSE_PLUGIN, Product, products_of
+from stack.native.products import Product, products_of
 from stack.native.releases import Archive, Downloads, ReleaseError, archive_of
 from stack.parts import MissingPart
 from stack.settings import StackSettings
@@ -59,7 +59,7 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Download:
-    """An archive that can be had."""
+    """An archive that can be downloaded."""
 
     archive: Archive
     size: int | None
@@ -68,7 +68,7 @@ class _Download:
 
 @dataclass(frozen=True, slots=True)
 class _NoDownload:
-    """There is no archive to be had; `why` is None where none was asked for."""
+    """No archive can be downloaded; `why` is None if none was looked for."""
 
     why: str | None
 
@@ -91,10 +91,10 @@ class _Ways:
 
 
 def ensure_programs(settings: StackSettings, console: Console) -> Programs:
-    """Finds the programs, or gets what is not there, saying first what that takes and then how it goes.
+    """Finds the programs, and gets those that are missing; announces what that takes and shows progress.
 
     Raises:
-        StackError: one of them can be had in no way; the message says how to go on.
+        StackError: no way is left for one of them; the message says what to do.
     """
     products, ways = products_of(settings), _Ways(settings.programs_from)
     for product in products:
@@ -109,23 +109,10 @@ def ensure_programs(settings: StackSettings, console: Console) -> Programs:
         with cache_locked(console):
             for product in products:
                 if product.name not in found and (cached := _in_cache(product, ways)) is not None:
-                    found[product.name] = cached  # another command has just filled it
+                    found[product.name] = cached  # by another command, just now
             lacking = [product for product in products if product.name not in found]
             found |= _get_all(lacking, ways, Downloads(settings), console)
     return _programs([(product, found[product.name]) for product in products])
-
-
-def ensure_compose_plugin(console: Console) -> Path:
-    """A folder for `DOCKER_CONFIG` with docker's compose plugin in it; builds that if the cache lacks it.
-
-    For tests on a machine that has an engine but no plugin; see `ensure_programs` for what it raises.
-    """
-    COMPOSE_PLUGIN.check()
-    if COMPOSE_PLUGIN.built() is None:
-        with cache_locked(console):
-            if COMPOSE_PLUGIN.built() is None:
-                build(COMPOSE_PLUGIN, console)
-    return COMPOSE_PLUGIN.entry
 
 
 def _on_path(product: Product, ways: _Ways, console: Console) -> _Found | None:
@@ -141,7 +128,7 @@ def _on_path(product: Product, ways: _Ways, console: Console) -> _Found | None:
 
 
 def _in_cache(product: Product, ways: _Ways) -> _Found | None:
-    """A release before a build: it has the web pages."""
+    """Prefers a release to a build, because it has the web pages."""
     if "release" in ways:
         try:
             unpacked = archive_of(product.release).unpacked()
@@ -158,10 +145,10 @@ def _in_cache(product: Product, ways: _Ways) -> _Found | None:
 def _get_all(
     products: Sequence[Product], ways: _Ways, downloads: Downloads, console: Console
 ) -> dict[str, _Found | _NoDownload]:
-    """Downloads or builds each, once it is known that every one can be had.
+    """Downloads or builds each, after checking that a way is left for every one.
 
     Raises:
-        StackError: one can be had in no way.
+        StackError: no way is left for one of them.
     """
     sources = [(product, _look_for_release(product, ways, downloads)) for product in products]
     for product, source in sources:
@@ -182,14 +169,14 @@ def _look_for_release(product: Product, ways: _Ways, downloads: Downloads) -> _S
 
 
 def _announce(sources: Sequence[tuple[Product, _Source]], ways: _Ways, console: Console) -> None:
-    """What will be downloaded and built, how large it is, how long it takes, and why not the better way."""
+    """Tells what will be downloaded and built, its size and duration, and why nothing better is possible."""
     downloaded = {str(product): source for product, source in sources if isinstance(source, _Download)}
     built = [
         (product, source.why)
         for product, source in sources
         if isinstance(source, _NoDownload) and ways.can_build(product)
     ]
-    # Of what cannot be built it is told at the end, as of all that is missing.
+    # What cannot be built is reported at the end, with everything that is missing.
     for why in dict.fromkeys(why for _, why in built if why is not None):
         names = ", ".join(str(product) for product, its_why in built if its_why == why)
         _tell(console, f"no download of {names}: {why}")
@@ -210,10 +197,10 @@ def _announce(sources: Sequence[tuple[Product, _Source]], ways: _Ways, console: 
 def _get(
     product: Product, source: _Source, ways: _Ways, downloads: Downloads, console: Console
 ) -> _Found | _NoDownload:
-    """Downloads or builds one; leaves Grafana be where it cannot be had.
+    """Downloads or builds one; gives up on Grafana if that fails.
 
     Raises:
-        StackError: it can be had in no way.
+        StackError: no way is left.
     """
     if isinstance(source, _Download):
         try:
@@ -232,7 +219,7 @@ def _get(
 
 
 def _require_alternative(product: Product, refusal: _NoDownload, ways: _Ways) -> None:
-    """Accepts that there is no download of what can be built, or of Grafana, which the stack does without.
+    """Accepts a missing download if the product can be built, or is Grafana.
 
     Raises:
         StackError: no way is left.

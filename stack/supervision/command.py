@@ -12,4 +12,4 @@ class Command:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
-    """Digests of what it reads when it starts, by path: edited, it is to be started anew."""
+    """Digests of the files that it reads at its start, by path: an edit means a restart."""

@@ -11,16 +11,16 @@ from stack.settings import ROOT
 from stack.supervision.command import Command
 
 MARK = "FASTAPI_TELEMETRY_STACK_RUN"
-"""Each process of a run carries its folder in this variable: known as ours even without its parent."""
+"""Every process of a run has the run folder in this variable, which identifies orphans."""
 _FILES = "FASTAPI_TELEMETRY_STACK_FILES"
-"""And in this one the digests of what it read: an edited file makes another command of it."""
+"""Every process has the digests of its files in this variable, so an edited file changes its command."""
 
 STOP_SECONDS = 15
 _PART = re.compile(r"^\[program:(.+)\]$", re.MULTILINE)
 
 
 def render(commands: Iterable[Command], *, folder: Path, socket: Path, pid_file: Path) -> str:
-    """The whole file, for a run in this folder."""
+    """Renders the whole file for a run in this folder."""
     logs = logs_in(folder)
     sections = [
         f"""\
@@ -46,15 +46,15 @@ supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
 
 
 def render_part(command: Command, folder: Path) -> str:
-    """One part's section."""
+    """Renders one part's section."""
     own = {MARK: str(folder), **({_FILES: written(command.files)} if command.files else {})}
-    # Through env(1): supervisord's own `environment` cannot hold a quotation mark.
+    # By env(1), because supervisord's own `environment` cannot contain a quotation mark.
     variables = [f"{name}={value}" for name, value in {**command.environment, **own}.items()]
     words = shlex.join(["/usr/bin/env", *variables, *command.arguments])
     if "\n" in words or "\r" in words:
         name = next((each.partition("=")[0] for each in variables if {"\n", "\r"} & set(each)), command.name)
         raise StackError(f"{name} has a line break in it, which supervisord cannot take: set it to one line")
-    # After a space these begin a comment; two quotation marks between, and they are a part of the word.
+    # These start a comment after a space; an empty pair of quotation marks in between prevents that.
     words = re.sub(r"(\s)(?=[;#])", r"\1''", words)
     return f"""\
 [program:{command.name}]
@@ -73,12 +73,12 @@ stdout_logfile_backups=2
 
 
 def logs_in(folder: Path) -> Path:
-    """Where the output of a run's parts goes."""
+    """The folder for the output of a run's parts."""
     return folder / "logs"
 
 
 def head_of(text: str) -> str:
-    """What stands above the parts."""
+    """The text above the parts' sections."""
     first = _PART.search(text)
     return text[: first.start()] if first else text
 
@@ -91,7 +91,7 @@ def sections_of(text: str) -> dict[str, str]:
 
 
 def why_changed(before: str, after: str) -> str:
-    """What differs between two sections of a part; no values, for they may be secrets."""
+    """Says what differs between two sections of a part, without values: they may be secret."""
     (old_variables, old_arguments), (variables, arguments) = _command_in(before), _command_in(after)
     files = edited(old_variables.pop(_FILES, ""), variables.pop(_FILES, ""))
     names = sorted(

@@ -1,4 +1,4 @@
-"""The parts that a supervisord runs, one by one: how each is, its log, its end, its pause and its start."""
+"""The parts under a supervisord, one by one: status, log, kill, pause and start."""
 
 import os
 import signal
@@ -25,13 +25,13 @@ _FOLLOW_SECONDS = 0.2
 
 
 class PartProcesses:
-    """As the commands that name a part see them.
+    """Acts on one part at a time.
 
     Args:
-        supervisor: that runs them.
-        parts: by name.
-        settings: of the stack that they belong to.
-        console: where waiting is told.
+        supervisor: runs the parts.
+        parts: all parts by name.
+        settings: of the stack that the parts belong to.
+        console: where waiting is reported.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class PartProcesses:
         self._console = console
 
     def status(self, name: str, pids: Mapping[str, int] | None = None) -> PartStatus:
-        """How the part is; `pids` where they are known already."""
+        """The part's status; pass `pids` if they are known already."""
         part = self._parts[name]
         pid = (self._supervisor.pids() if pids is None else pids).get(name)
         if pid is None:
@@ -59,7 +59,7 @@ class PartProcesses:
         return PartStatus(part, state, pid, memory, uptime, detail)
 
     def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
-        """The part's last lines, then, when following, each new one."""
+        """Yields the part's last lines, and each new one if following."""
         self.check_name(name)
         log = self._supervisor.log_of(name)
         if not log.exists():
@@ -136,10 +136,10 @@ class PartProcesses:
             raise StackError(f"the {name} does not become well: {error}{self._last_lines(name)}") from None
 
     def check_name(self, name: str) -> None:
-        """Whether there is such a part.
+        """Checks that there is such a part.
 
         Raises:
-            StackError: there is none; with those that there are.
+            StackError: there is none; the message lists the parts.
         """
         if name not in self._parts:
             known = ", ".join(each for each in self._parts if each != "toxiproxy")
@@ -167,6 +167,6 @@ class PartProcesses:
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it ended by itself meanwhile
-        # supervisord makes each part the leader of a group of its own.
+    with suppress(ProcessLookupError):  # it has ended by itself
+        # supervisord makes each part the leader of its own process group.
         os.killpg(pid, number)

@@ -1,4 +1,4 @@
-"""Where Unix sockets of a run lie: the kernel allows paths of 107 bytes only."""
+"""Folders for a run's Unix sockets, whose paths the kernel limits to 107 bytes."""
 
 import hashlib
 import os
@@ -10,7 +10,7 @@ _TEMPORARY = Path("/tmp")  # noqa: S108 - the name below it is of this user and 
 
 
 def socket_folder(run_folder: Path, name: str, *, longest_file: str) -> Path:
-    """A folder for sockets in the run folder, or where that is too deep, in the system's temporary one."""
+    """A folder for sockets: in the run folder, or in the system's temporary folder if that is too deep."""
     usual = run_folder / "sockets" / name
     if len(os.fsencode(usual / longest_file)) <= _LONGEST_PATH:
         return usual
@@ -24,6 +24,6 @@ def socket_folders(run_folder: Path) -> tuple[Path, ...]:
 
 def _elsewhere(run_folder: Path) -> Path:
     digest = hashlib.sha256(os.fsencode(run_folder)).hexdigest()[:16]
-    # Not TMPDIR: the next shell may have another one.
+    # Not TMPDIR: the next shell may set another one.
     temporary = _TEMPORARY if os.access(_TEMPORARY, os.W_OK) else Path(tempfile.gettempdir())
     return temporary / f"stack-{os.getuid()}-{digest}"

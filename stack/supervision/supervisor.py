@@ -5,16 +5,14 @@ It restarts nothing: what was killed stays dead until it is started.
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
-from xmlrpc.client import Fault, ServerProxy, Transport
+from xmlrpc.client import Fault
 
 import psutil
 from supervisor.xmlrpc import Faults, getFaultDescription
@@ -34,38 +32,10 @@ from stack.supervision.configuration import (
     sections_of,
     why_changed,
 )
+from stack.supervision.rpc import call
 from stack.supervision.sockets import socket_folder
 
 _START_SECONDS = 10.0
-_ANSWER_SECONDS = 15.0
-
-
-class _SocketConnection(HTTPConnection):
-    """HTTP over a Unix socket; a supervisord that is frozen is not waited for for ever."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_ANSWER_SECONDS)
-        self._path = path
-
-    def connect(self) -> None:
-        """To the socket instead of a host."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(_ANSWER_SECONDS)
-        self.sock.connect(str(self._path))
-
-
-class _SocketTransport(Transport):
-    """XML-RPC over such a connection."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-
-    def make_connection(self, host: Any) -> HTTPConnection:
-        """A new one, kept where the base class closes it."""
-        connection = _SocketConnection(self._path)
-        self._connection = host, connection
-        return connection
 
 
 class Supervisor:
@@ -93,7 +63,7 @@ class Supervisor:
         return logs_in(self._folder) / f"{name}.log"
 
     def log_since_start(self, name: str) -> str:
-        """A part's output since it was started here; all of it, where that was elsewhere or it began anew."""
+        """A part's output since this process started it; all of it if another did, or the log was rotated."""
         log = self.log_of(name)
         if not log.exists():
             return ""
@@ -111,15 +81,15 @@ class Supervisor:
         self._launch(self._render(commands))
 
     def configure(self, commands: Iterable[Command]) -> Mapping[str, str]:
-        """Gives the running supervisord these commands: a part whose command is another one is stopped.
+        """Gives the running supervisord these commands and stops each part whose command has changed.
 
         Returns:
-            Why, by the part's name, for each that was stopped.
+            The reason for each part that was stopped, by its name.
         """
         return self._apply(self._render(commands))
 
     def as_it_is(self) -> Callable[[], None]:
-        """Notes what runs, and with what; what it returns brings that back, without waiting for it."""
+        """Notes what runs; the returned function restores that, without waiting for the parts."""
         if not self.is_running:
             return self.end
         text, running = self._configuration.read_text(), set(self.pids())
@@ -144,7 +114,7 @@ class Supervisor:
         return {each["name"]: each["pid"] for each in processes if each["pid"]}
 
     def processes(self) -> frozenset[int]:
-        """Every process of the parts, their workers included, which hold the same ports."""
+        """Every process of the parts, including their workers, which hold the same ports."""
         found = set(self.pids().values())
         for pid in tuple(found):
             with suppress(psutil.NoSuchProcess):
@@ -163,24 +133,24 @@ class Supervisor:
             self._call("supervisor.startProcess", name, False)
         except Fault as fault:
             if fault.faultCode != Faults.ALREADY_STARTED:
-                # Not supervisord's own words: they may hold the command, with the secrets in its variables.
+                # Not supervisord's own message, which may contain the command and with it secrets.
                 why = getFaultDescription(fault.faultCode)
                 raise StackError(f"the {name} cannot be started: supervisord answers {why}") from None
 
     def thaw(self) -> None:
-        """Lets every frozen part go on."""
+        """Resumes every frozen part."""
         for pid in self.pids().values():
             _thaw(pid)
 
     def replace(self, command: Command) -> None:
         """Stops a part and makes this its command from now on."""
-        self._stop({command.name})  # also where it is the same
+        self._stop({command.name})  # even if the command is the same
         before = self._configuration.read_text()
         sections = {**sections_of(before), command.name: render_part(command, self._folder)}
         self._apply(head_of(before) + "\n".join(section.rstrip("\n") + "\n" for section in sections.values()))
 
     def end(self) -> None:
-        """Stops everything, whatever its supervisord can still do about it."""
+        """Stops everything, even if supervisord does not answer."""
         self.shut_down()
         self.end_orphans()
 
@@ -189,37 +159,31 @@ class Supervisor:
         if not self.is_running:
             return
         daemon = psutil.Process(cast("int", self._call("supervisor.getPID")))
-        self.thaw()  # a frozen process would not see the request to stop
+        self.thaw()  # a frozen process ignores the request to stop
         self._call("supervisor.shutdown")
         psutil.wait_procs([daemon], timeout=2 * STOP_SECONDS)
 
     def end_orphans(self) -> None:
-        """Ends what a supervisord of this folder left behind when it was killed itself."""
+        """Kills what a supervisord of this folder left behind when it was killed."""
         orphans = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == str(self._folder) and process.pid != os.getpid():
                     orphans.append(process)
             except psutil.Error:
-                continue  # gone meanwhile, or somebody else's
+                continue  # it has ended, or belongs to somebody else
         for process in orphans:
             process.kill()
         psutil.wait_procs(orphans, timeout=STOP_SECONDS)
 
     def _call(self, method: str, *arguments: object) -> object:
-        # ServerProxy wants a host; the transport goes to the socket.
-        proxy = ServerProxy("http://localhost", _SocketTransport(self._socket))
-        target: Any = proxy
-        for name in method.split("."):
-            target = getattr(target, name)
-        with proxy:
-            return cast("object", target(*arguments))
+        return call(self._socket, method, *arguments)
 
     def _render(self, commands: Iterable[Command]) -> str:
         return render(commands, folder=self._folder, socket=self._socket, pid_file=self._pid_file)
 
     def _write(self, text: str) -> None:
-        """Whole or not at all, and for its owner alone: headers of an exporter may be secrets."""
+        """Writes atomically, readable by its owner only: headers of an exporter may be secret."""
         unfinished = self._configuration.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
         unfinished.touch(mode=0o600)
@@ -231,7 +195,7 @@ class Supervisor:
             folder.mkdir(parents=True, exist_ok=True)
         self._write(text)
         foreign = {name: value for name, value in os.environ.items() if not is_service_variable(name)}
-        with shielded():  # half started, nobody would know it
+        with shielded():  # a half-started one would be lost
             done = subprocess.run(
                 [
                     *(sys.executable, "-W", "ignore", "-m", "supervisor.supervisord"),
@@ -242,9 +206,9 @@ class Supervisor:
                 text=True,
                 check=False,
                 stdin=subprocess.DEVNULL,
-                # Parts inherit supervisord's environment: what the services read is each command's to say.
+                # Parts inherit this environment; the variables of the services come from their commands.
                 env={**foreign, **_no_proxy(foreign), MARK: str(self._folder)},
-                start_new_session=True,  # Ctrl-C is not meant for it
+                start_new_session=True,  # it must not receive Ctrl-C
             )
             if done.returncode != 0:
                 raise StackError(f"supervisord did not start:\n{done.stderr or done.stdout}")
@@ -256,19 +220,19 @@ class Supervisor:
             wait_for(answers, seconds=_START_SECONDS)
 
     def _apply(self, text: str) -> Mapping[str, str]:
-        """Makes the running supervisord one of this configuration; cut off, it the next goes on with it."""
+        """Applies a configuration to the running supervisord; after an interruption the next call resumes."""
         before = self._configuration.read_text() if self._configuration.exists() else ""
         if head_of(before) != head_of(text):
             self.end()
             self._launch(text)
             return dict.fromkeys(sections_of(text), "the run was moved")
         self._write(text)
-        # Compared with what it has in memory, whatever was in the file before.
+        # supervisord compares with its memory, not with the previous file.
         ((added, changed, removed),) = cast(
             "list[tuple[list[str], list[str], list[str]]]", self._call("supervisor.reloadConfig")
         )
         self._stop({*changed, *removed})
-        # Only by being taken out does a part get another command.
+        # A part only gets another command by being removed and added.
         for name in (*changed, *removed):
             self._call("supervisor.removeProcessGroup", name)
         for name in (*changed, *added):
@@ -283,8 +247,8 @@ class Supervisor:
         for name, pid in pids.items():
             with suppress(psutil.NoSuchProcess):
                 processes.append(psutil.Process(pid))
-                _thaw(pid)  # a frozen one would not see the request to stop
-            with suppress(Fault):  # it ended meanwhile
+                _thaw(pid)  # a frozen one ignores the request to stop
+            with suppress(Fault):  # it has ended
                 self._call("supervisor.stopProcess", name, False)
         psutil.wait_procs(processes, timeout=2 * STOP_SECONDS)
 
@@ -296,13 +260,13 @@ class Supervisor:
 
 
 def _thaw(pid: int) -> None:
-    """Lets a part go on, its workers included."""
-    with suppress(ProcessLookupError):  # it ended at once
+    """Resumes a part and its workers."""
+    with suppress(ProcessLookupError):  # it has ended
         os.killpg(pid, signal.SIGCONT)
 
 
 def _no_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """The parts speak to one another on this machine, whatever proxy leads out of it: gRPC would take it."""
+    """Keeps the parts' own connections away from a proxy, which gRPC would use even on loopback."""
     names = ("no_proxy", "NO_PROXY")
     said = next((environment[name] for name in names if environment.get(name)), "")
     return dict.fromkeys(names, ",".join(filter(None, [said, "127.0.0.1", "localhost"])))

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rich.console import Console
 from support import stand_in_images
+from support.compose_plugin import ensure_compose_plugin
 from support.free_ports import free_ports
 
 from stack.backends.jaeger import Jaeger
@@ -19,7 +20,7 @@ from stack.canary import send_canary
 from stack.compose.engine import Engine
 from stack.compose.runtime import ComposeRuntime
 from stack.health import NotYetError, wait_for
-from stack.native.programs import ensure_compose_plugin, ensure_programs
+from stack.native.programs import ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.runtime import Runtime
 from stack.services import SERVICE_NAMES, STOREFRONT
