@@ -47,7 +47,7 @@ def test_consumers_time_is_not_the_generators(observed: Observed, caplog: pytest
     @measure_performance(clock=clock)
     def items() -> Iterator[int]:
         for number in range(3):
-            clock.pass_ms(100)
+            clock.pass_ms(99)
             yield number
 
     for _ in items():

@@ -65,7 +65,9 @@ def test_inside_a_lifespan_the_built_stack_is_rebuilt(config: TelemetryConfig, r
         with TestClient(app) as http:
             http.get("/hello")
             assert app.state.telemetry.force_flush(5)
+            page = http.get("/metrics").text
     assert receiver.names == ["GET /hello"] * 2
+    assert 'app_request_count_total{method="GET",route="/hello",status_code="200"} 2.0' in page
 
 
 def test_app_started_twice_is_armed_again(config: TelemetryConfig, receiver: Any) -> None:

@@ -47,6 +47,7 @@ def test_request_of_a_mounted_app_makes_one_server_span_and_is_counted_once(
     with TestClient(app) as http:
         assert http.get("/inner/x/1").json() == 1
         assert client.force_flush(5)
+        assert sample(http, "app_request_count_total", method="GET", status_code="200") == 1
     assert [span.kind for span in receiver.spans] == [Span.SPAN_KIND_SERVER]
 
 

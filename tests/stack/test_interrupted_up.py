@@ -1,6 +1,7 @@
 """`up` cut off at any moment: what it started is stopped again, and the next one works."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -54,6 +55,8 @@ def begin_up(settings: StackSettings, programs: dict[str, Path]) -> Callable[[],
         process = subprocess.Popen(
             [sys.executable, "-c", UP, values, paths],
             cwd=ROOT,
+            # A signal that raises inside coverage's own lock would leave it taken, and the child hanging.
+            env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -60,7 +60,9 @@ def test_unsampled_spans_are_neither_counted_nor_sent(sampler: Sampler, receiver
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(pipeline)
     provider.get_tracer("test").start_span("unsampled").end()
+    assert pipeline.force_flush(5_000)
     assert pipeline.ledger.read().ended == 0
+    assert receiver.calls == 0
 
 
 def test_slow_collector_gets_several_exports_at_once(

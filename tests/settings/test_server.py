@@ -35,13 +35,13 @@ def test_number_of_workers_that_was_announced(
 def test_several_workers_without_a_folder_warn(
     folder_is_set: bool,
     warns: bool,
-    folder: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Each scrape would show another worker: the classic trap."""
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     if folder_is_set:
-        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(folder))
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     TelemetryConfig().log_suspicions()
     assert ("set PROMETHEUS_MULTIPROC_DIR to a folder" in caplog.text) == warns
