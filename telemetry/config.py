@@ -22,6 +22,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -219,7 +220,10 @@ class TelemetryConfig(BaseSettings):
             super().__init__(**values)
         except ValidationError as error:
             raise ConfigurationError(
-                "; ".join(_explain(details, values) for details in error.errors(include_url=False))
+                "; ".join(
+                    _explain(type(self).model_fields, details, values)
+                    for details in error.errors(include_url=False)
+                )
             ) from None
         _log_once(messages.unknown_variables(os.environ, self.variables()))
 
@@ -229,7 +233,7 @@ class TelemetryConfig(BaseSettings):
 
         In the order in which fields are declared, and of each field the strongest variable first.
         """
-        return {name: field for field in cls.model_fields for name in _choices(field)}
+        return {name: field for field, info in cls.model_fields.items() for name in _choices(info)}
 
     @model_validator(mode="before")
     @classmethod
@@ -265,7 +269,7 @@ class TelemetryConfig(BaseSettings):
         check_client_certificate(self.client_certificate, self.client_key)
         for field in ("traces_endpoint", "metrics_endpoint"):
             own = getattr(self, field)
-            variable = _choices("endpoint" if own is None else field)[0]
+            variable = _choices(type(self).model_fields["endpoint" if own is None else field])[0]
             check_scheme(self.endpoint if own is None else own, self.protocol, variable)
         return self
 
@@ -361,16 +365,17 @@ class TelemetryConfig(BaseSettings):
         _log(messages.other_protocol(self.export_endpoint, self.protocol))
 
 
-def _choices(field: str) -> tuple[str, ...]:
-    alias = TelemetryConfig.model_fields[field].validation_alias
+def _choices(info: FieldInfo) -> tuple[str, ...]:
+    alias = info.validation_alias
     return tuple(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else ()
 
 
-def _explain(details: ErrorDetails, arguments: Mapping[str, Any]) -> str:
-    fields = TelemetryConfig.model_fields
+def _explain(fields: Mapping[str, FieldInfo], details: ErrorDetails, arguments: Mapping[str, Any]) -> str:
     return messages.explain(
         details,
-        variables={field: (*_choices(field), *GENERAL_FORM_OF.get(field, ())) for field in fields},
+        variables={
+            field: (*_choices(info), *GENERAL_FORM_OF.get(field, ())) for field, info in fields.items()
+        },
         descriptions={field: info.description or "" for field, info in fields.items()},
         arguments=arguments,
         environment=os.environ,

@@ -1,8 +1,10 @@
 """Which source of a setting wins where several give it."""
 
 import pytest
+from pydantic import AliasChoices, Field
 
 from telemetry.config import TelemetryConfig
+from telemetry.errors import ConfigurationError
 
 
 @pytest.mark.parametrize(
@@ -36,3 +38,17 @@ def test_every_variable_that_is_listed_is_read(monkeypatch: pytest.MonkeyPatch) 
             with pytest.raises(ValueError, match=f"^{variable}='nonsense' cannot be used"):
                 TelemetryConfig()
             monkeypatch.delenv(variable)
+
+
+def test_settings_can_be_extended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service's own settings beside the library's are named in errors in the same way."""
+
+    class ShopConfig(TelemetryConfig):
+        currency: str = Field("EUR", min_length=3, validation_alias=AliasChoices("SHOP_CURRENCY"))
+        """The currency of all prices."""
+
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.name=shop")
+    assert (ShopConfig().service_name, ShopConfig().currency) == ("shop", "EUR")
+    monkeypatch.setenv("SHOP_CURRENCY", "?")
+    with pytest.raises(ConfigurationError, match=r"^SHOP_CURRENCY='\?' cannot be .* \(the currency of"):
+        ShopConfig()
