@@ -10,7 +10,7 @@ from rich.console import Console
 from stack.digests import digests
 from stack.lock import locked
 from stack.parts import Part
-from stack.ports import check_ports
+from stack.port_check import check_ports
 from stack.runtime import PartStatus
 from stack.settings import HOST, StackSettings
 from stack.supervision.command import Command

@@ -17,7 +17,7 @@ from stack.backends.prometheus import Prometheus
 from stack.console_page import ConsolePage
 from stack.errors import StackError
 from stack.health import NotYetError, get
-from stack.ports import check_ports
+from stack.port_check import check_ports
 from stack.runtime import PartState, PartStatus, Runtime
 from stack.services import SERVICES
 from stack.settings import HOST, StackSettings

@@ -29,6 +29,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from .errors import ConfigurationError
 from .export.breaker import BreakerSettings
 from .settings import messages
+from .settings.batching import Batching
 from .settings.endpoint import (
     OTLP_METRICS_PATH,
     OTLP_TRACES_PATH,
@@ -40,7 +41,7 @@ from .settings.endpoint import (
 from .settings.headers import check_headers
 from .settings.precedence import GENERAL_FORM_OF, fill_in
 from .settings.presets import preset_of
-from .settings.sections import Batching, SpoolSettings, destination_folder
+from .settings.spool import SpoolSettings, destination_folder
 from .settings.values import (
     Address,
     Authority,

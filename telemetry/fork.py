@@ -1,4 +1,8 @@
-"""Forks: what a child begins anew, for it has its parent's memory and no thread, and what waits for them."""
+"""Hooks around forks: a child has its parent's memory and none of its threads.
+
+Each class that holds locks, threads or connections has its own `_reset_after_fork`, such as that of
+`export/pipeline.py`.
+"""
 
 import os
 import threading

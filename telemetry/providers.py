@@ -38,8 +38,8 @@ from .metrics.exposition import collect_everything
 from .metrics.instruments import Metrics
 from .metrics.multiprocess import WorkerMetrics, keep_values_in_process
 from .metrics.pipeline_collector import PipelineCollector
+from .settings.batching import Batching
 from .settings.endpoint import is_same_server
-from .settings.sections import Batching
 from .tracing.provider import build_resource, build_tracer_provider
 from .tracing.sampling import AdjustableSampler
 

@@ -13,7 +13,7 @@ from stack.errors import StackError
 from stack.health import get, health_of, wait_for
 from stack.lock import locked
 from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
-from stack.ports import check_ports
+from stack.port_check import check_ports
 from stack.runtime import PartState, PartStatus
 from stack.service_variables import check_service_variables
 from stack.settings import ROOT, StackSettings

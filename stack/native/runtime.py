@@ -15,7 +15,7 @@ from stack.native.commands import commands_of, prometheus_folder, scrape_targets
 from stack.native.programs import Programs, ensure_programs
 from stack.native.started_with import read_programs, write_programs
 from stack.parts import MissingPart, Part, SlowLink, grafana_part, parts_of, toxiproxy_part
-from stack.ports import check_ports
+from stack.port_check import check_ports
 from stack.runtime import PartStatus
 from stack.service_variables import check_service_variables
 from stack.settings import ROOT, StackSettings

@@ -13,7 +13,7 @@ from stack.errors import StackError
 from stack.health import NotYetError, get, health_of, wait_for
 from stack.lock import locked
 from stack.parts import Part
-from stack.ports import check_ports
+from stack.port_check import check_ports
 from stack.runtime import PartState, PartStatus
 from stack.settings import StackSettings
 from stack.supervision.supervisor import Supervisor

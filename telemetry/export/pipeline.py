@@ -19,7 +19,7 @@ from opentelemetry.trace import TraceFlags
 
 from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
-from ..settings.sections import Batching
+from ..settings.batching import Batching
 from .attempt import Attempt
 from .breaker import CircuitBreaker
 from .ledger import Ledger

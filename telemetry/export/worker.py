@@ -18,7 +18,7 @@ from functools import partial
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-from ..settings.sections import Batching
+from ..settings.batching import Batching
 from .attempt import Attempt, attempt
 from .backlog import Backlog
 from .backoff import LONGEST_SECONDS, Backoff

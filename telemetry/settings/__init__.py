@@ -1,1 +1,1 @@
-"""What `config.py` is made of: presets, endpoints, headers, and what it says of bad values."""
+"""What `config.py` is made of. Settings and their defaults are declared there, not here."""

@@ -5,7 +5,7 @@ from typing import Any
 
 from telemetry.export.ledger import ON_DISK, Ledger
 from telemetry.export.spool.spool import Spool
-from telemetry.settings.sections import SpoolSettings
+from telemetry.settings.spool import SpoolSettings
 
 SPANS = 3
 """Of every batch here."""

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from ...settings.sections import SpoolSettings
+from ...settings.spool import SpoolSettings
 from ..ledger import DropReason, Ledger
 from .adoption import Adoption
 from .directory import SpoolDirectory

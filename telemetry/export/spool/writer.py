@@ -3,7 +3,7 @@
 import errno
 from collections.abc import Callable
 
-from ...settings.sections import SpoolSettings
+from ...settings.spool import SpoolSettings
 from ..ledger import DropReason
 from .directory import SpoolDirectory
 from .format import HEADER_BYTES

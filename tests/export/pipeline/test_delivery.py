@@ -15,7 +15,7 @@ from support.waiting import Until
 from telemetry.config import TelemetryConfig
 from telemetry.export.ledger import DropReason
 from telemetry.export.pipeline import ExportPipeline
-from telemetry.settings.sections import Batching
+from telemetry.settings.batching import Batching
 
 
 def test_spans_arrive_and_are_counted_delivered(

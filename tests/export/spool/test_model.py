@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 
 from telemetry.export.ledger import ON_DISK, DropReason, Ledger
 from telemetry.export.spool.spool import Spool
-from telemetry.settings.sections import SpoolSettings
+from telemetry.settings.spool import SpoolSettings
 
 MAX_AGE_SECONDS = 100
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support.spool_rig import SPANS, SpoolRig, segments
 
-from telemetry.settings.sections import destination_folder
+from telemetry.settings.spool import destination_folder
 
 
 def test_another_destination_has_another_folder(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from stack.errors import StackError
 from stack.parts import Part
-from stack.ports import check_ports
+from stack.port_check import check_ports
 
 
 def test_own_ports_are_known_where_only_root_sees_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:

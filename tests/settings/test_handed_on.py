@@ -5,7 +5,7 @@ from pathlib import Path
 from telemetry.config import TelemetryConfig
 from telemetry.export.breaker import BreakerSettings
 from telemetry.export.pipeline import ExportPipeline
-from telemetry.settings.sections import Batching
+from telemetry.settings.batching import Batching
 
 
 def test_sections_are_made_of_the_flat_settings(tmp_path: Path) -> None:

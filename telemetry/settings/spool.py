@@ -1,22 +1,9 @@
-"""The sections of a configuration that are handed on whole: what the worker and the spool are told.
-
-The breaker's is `BreakerSettings`, beside the breaker, which knows nothing of this project.
-"""
+"""The spool's section of the configuration, as the spool takes it. Defaults are declared in `config.py`."""
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """When a batch is made."""
-
-    size: int
-    """Spans of a full batch."""
-    delay_seconds: float
-    """The longest that a span waits in the queue."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
