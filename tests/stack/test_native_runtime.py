@@ -19,7 +19,7 @@ from stack.native.programs import Programs
 from stack.native.runtime import NativeRuntime
 from stack.parts import MissingPart
 from stack.settings import StackSettings
-from stack.supervision import supervisor
+from stack.supervision import rpc
 
 pytestmark = pytest.mark.timeout(120)
 COLLECTOR_FILE = "collector/config.yaml"
@@ -109,7 +109,7 @@ def test_frozen_supervisord_is_ended_all_the_same(
     runtime: NativeRuntime, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It takes the connection and never answers."""
-    monkeypatch.setattr(supervisor, "_ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(rpc, "_ANSWER_SECONDS", 1.0)
     runtime.up()
     supervisord, part = supervisord_of(runtime), pid_of(runtime, "storefront")
     supervisord.suspend()
