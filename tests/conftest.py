@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -36,6 +37,12 @@ pytest_plugins = ["support.running_stack"]
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
+_INSTRUMENTORS = (
+    "opentelemetry.instrumentation.httpx.HTTPXClientInstrumentor",
+    "opentelemetry.instrumentation.sqlalchemy.SQLAlchemyInstrumentor",
+    "opentelemetry.instrumentation.logging.LoggingInstrumentor",
+)
+
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
@@ -50,6 +57,18 @@ def receiver() -> Iterator[OtlpReceiver]:
     running = OtlpReceiver()
     yield running
     running.stop()
+
+
+@pytest.fixture(autouse=True)
+def instrumentations_end_with_their_test() -> Iterator[None]:
+    """Takes back what a test switched on for the process: a later one's own requests are no spans."""
+    yield
+    for name in _INSTRUMENTORS:
+        module, _, class_name = name.rpartition(".")
+        if module in sys.modules:
+            instrumentor = getattr(sys.modules[module], class_name)()
+            if instrumentor.is_instrumented_by_opentelemetry:
+                instrumentor.uninstrument()
 
 
 @pytest.fixture(autouse=True)
