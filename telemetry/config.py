@@ -47,6 +47,7 @@ from .settings.values import (
     Authority,
     Folder,
     Names,
+    OptionalPairs,
     Pairs,
     Paths,
     SamplerName,
@@ -155,7 +156,7 @@ class TelemetryConfig(BaseSettings):
     """The same for pushed metrics; the general one where it is not given."""
     headers: Pairs = _setting({}, *_otlp("HEADERS"), repr=False)
     """Headers of each export, as key=value,key2=value2."""
-    metrics_headers: Pairs | None = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
+    metrics_headers: OptionalPairs = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
     """Headers of each push of metrics; the general ones where they are not given."""
     exporter_timeout_seconds: FiniteFloat = _setting(1.0, *_otlp("TIMEOUT"), gt=0, le=300)
     """One export attempt's deadline in seconds (as Python's exporters read it)."""

@@ -135,6 +135,10 @@ class TelemetryHealth(BaseModel):
     checks: dict[str, CheckResult] = {}
 
 
+_SECTIONS = frozenset(TelemetryHealth.model_fields)
+_LEDGER = frozenset(LedgerHealth.model_fields)
+
+
 def read_report(body: bytes | str) -> TelemetryHealth:
     """Reads the answer of `/health/telemetry`; what a later version adds is left out.
 
@@ -142,11 +146,16 @@ def read_report(body: bytes | str) -> TelemetryHealth:
         ValueError: it is no such report.
     """
     try:
-        return TelemetryHealth.model_validate_json(body)
+        report = TelemetryHealth.model_validate_json(body)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"no health report{f' ({where})' if where else ''}: {first['msg']}") from None
+    missing = _SECTIONS - report.model_fields_set or _LEDGER - report.ledger.model_fields_set
+    if missing:
+        # What is not said must not be read as zeros that add up.
+        raise ValueError(f"no health report: it lacks {', '.join(sorted(missing))}")
+    return report
 
 
 def make_report(

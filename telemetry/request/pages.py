@@ -23,9 +23,10 @@ def own_routes(client: TelemetryClient) -> list[Route]:
     async def metrics(request: Request) -> Response:
         return await _metrics_response(request, client)
 
-    routes = [Route(HEALTH_PATH, health, include_in_schema=False)]
+    # Named so that an application's own route "health" or "metrics" is the one that `url_for` finds.
+    routes = [Route(HEALTH_PATH, health, name="telemetry_health", include_in_schema=False)]
     if client.config.enable_prometheus:
-        routes.append(Route(METRICS_PATH, metrics, include_in_schema=False))
+        routes.append(Route(METRICS_PATH, metrics, name="telemetry_metrics", include_in_schema=False))
     return routes
 
 

@@ -129,6 +129,7 @@ def check_client_certificate(certificate: str | None, key: str | None) -> None:
 
 
 Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(read_pairs)]
+OptionalPairs = Annotated[dict[str, str] | None, NoDecode, BeforeValidator(read_pairs)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_list)]
 Paths = Annotated[Names, AfterValidator(check_paths)]
 Folder = Annotated[Path | None, BeforeValidator(read_folder)]

@@ -97,3 +97,19 @@ def test_prometheus_can_be_switched_off(receiver: Any) -> None:
     setup_telemetry(app, TelemetryConfig(endpoint=receiver.endpoint, enable_prometheus=False))
     with TestClient(app) as http:
         assert http.get("/metrics").status_code == 404
+
+
+def test_applications_own_names_of_routes_are_found(config: TelemetryConfig) -> None:
+    """The library's pages come first in the list and take nobody's name."""
+    app = FastAPI()
+    setup_telemetry(app, config)
+
+    @app.get("/live")
+    def health() -> str:
+        return "ok"
+
+    @app.get("/figures")
+    def metrics() -> str:
+        return "1"
+
+    assert (app.url_path_for("health"), app.url_path_for("metrics")) == ("/live", "/figures")

@@ -52,3 +52,19 @@ def test_settings_can_be_extended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SHOP_CURRENCY", "?")
     with pytest.raises(ConfigurationError, match=r"^SHOP_CURRENCY='\?' cannot be .* \(the currency of"):
         ShopConfig()
+
+
+@pytest.mark.parametrize("value", ["5", "null", "true", "[1]", '{"a": "b"}'])
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "OTEL_RESOURCE_ATTRIBUTES",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_METRICS_HEADERS",
+    ],
+)
+def test_pairs_are_never_read_as_json(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The specification knows `key=value` alone."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=r"entry 1 is not key=value"):
+        TelemetryConfig()
