@@ -55,7 +55,8 @@ def explain(
     if field not in variables:
         return f"{field} is not a setting of TelemetryConfig; see its fields for the names"
     argument = next((name for name in (field, *variables[field]) if name in arguments), None)
-    variable = next((name for name in variables[field] if environment.get(name)), None)
+    # A subclass's field may have a variable of its own name.
+    variable = next((name for name in (*variables[field], field) if environment.get(name)), None)
     source, value = (
         (variable, environment[variable])
         if variable and argument is None

@@ -54,7 +54,7 @@ class SpoolReader:
         return bool(self._requeued) or any(segment.waiting for segment in self._segments)
 
     def next(self) -> tuple[Record, bytes] | None:
-        """The oldest record that nobody holds, and its payload; it is held until it is settled.
+        """The oldest record that nobody holds, and its payload; it is held until `acknowledge` or `requeue`.
 
         A record that is too old, or does not check, is given up on the way, counted.
         """
