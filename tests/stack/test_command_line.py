@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from stack import settings as settings_module
 from stack.lenient_settings import load_settings_anyway
 from stack.settings import ENV_FILE, ROOT, StackSettings
 
@@ -201,7 +200,7 @@ def test_malformed_line_of_the_env_file_is_passed_over_too(
     file = tmp_path / "env"
     file.write_text(ENV_FILE.read_text() + line + "\n")
     monkeypatch.setitem(StackSettings.model_config, "env_file", file)
-    monkeypatch.setattr(settings_module, "ENV_FILE", file)
+    monkeypatch.setattr("stack.service_variables.ENV_FILE", file)
     said = io.StringIO()
     found = load_settings_anyway(Console(file=said, width=200))
     assert "passed over" in said.getvalue()

@@ -11,7 +11,6 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from stack import records
-from stack import settings as settings_module
 from stack.cli import cli
 from stack.errors import StackError
 from stack.lenient_settings import load_settings_anyway
@@ -206,7 +205,7 @@ def test_clean_without_a_name_cleans_every_run(
     file = tmp_path / "env"
     file.write_text(f"{ENV_FILE.read_text()}\nSTACK_RUN_DIR={usual}\nCOMPOSE_PROJECT_NAME=test-of-records\n")
     monkeypatch.setitem(StackSettings.model_config, "env_file", file)
-    monkeypatch.setattr(settings_module, "ENV_FILE", file)
+    monkeypatch.setattr("stack.service_variables.ENV_FILE", file)
     monkeypatch.setattr(StackSettings.model_fields["stack_run_dir"], "default", usual)
     folders = [usual, *(usual.with_name(f"stack-{offset}") for offset in (1000, 2000, 3000))]
     for offset in (1000, 2000):
