@@ -1,5 +1,6 @@
 """Watches the services while a run goes on: their own health, several times a second, each in a thread."""
 
+import math
 import threading
 import time
 from collections.abc import Iterable, Mapping
@@ -26,7 +27,8 @@ class Reading(LedgerHealth):
     opened_total: int
     spool_bytes: int
     buffer_bytes: int
-    rss_bytes: int
+    rss_bytes: int | None
+    """None where the system does not say."""
     last_error: str
 
 
@@ -46,7 +48,7 @@ def read_health(client: httpx.Client, service: str) -> Reading:
         opened_total=health.circuit_breaker.opened_total,
         spool_bytes=health.spool.bytes,
         buffer_bytes=health.queue.buffer_bytes,
-        rss_bytes=health.resources.memory_rss_bytes or 0,
+        rss_bytes=health.resources.memory_rss_bytes,
         last_error=health.exporter.last_error or "",
     )
 
@@ -103,6 +105,11 @@ class Watcher:
                     self.failures.append(f"{service}: {type(error).__name__}: {error}")
                 due = max(due + self._period_seconds, time.monotonic())
                 self._stopped.wait(due - time.monotonic())
+
+
+def memory_bytes(reading: Reading) -> float:
+    """The service's resident memory; NaN where its system does not report it."""
+    return math.nan if reading.rss_bytes is None else reading.rss_bytes
 
 
 def longest_gap_seconds(readings: Iterable[Reading]) -> float:

@@ -1,5 +1,6 @@
 """Judges an outage run: each promise of its fault, with the figure."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from loadtest.outage.faults import Promise
 from loadtest.statistics import Estimate, bootstrap_ratio, percentile
 from loadtest.validity import is_saturated, keeps_its_rate
 from loadtest.verdict import Judgement, Verdict, judge
-from loadtest.watch import Reading, longest_gap_seconds
+from loadtest.watch import Reading, longest_gap_seconds, memory_bytes
 
 MOST_LATENCY_RATIO = 1.15
 """p99 has risen when the whole interval is above this."""
@@ -180,17 +181,27 @@ def _ledger(run: OutageRun) -> Verdict:
     figure = f"{unbalanced} of {len(everything)} did not, {gap:.1f} s between two at most"
     if run.unread:
         figure += f"; {len(run.unread)} had no answer ({run.unread[0]})"
-    return judge(Promise.LEDGER, is_kept=not unbalanced and gap <= LONGEST_GAP_SECONDS, figure=figure)
+    if not unbalanced and gap > LONGEST_GAP_SECONDS:
+        # Whether a service or the machine was slow is for the latencies to say.
+        return Verdict(judgement=Judgement.INVALID, promise=Promise.LEDGER, figure=figure)
+    return judge(Promise.LEDGER, is_kept=not unbalanced, figure=figure)
 
 
 def _memory(run: OutageRun) -> Verdict:
-    growth = {}
+    promise = f"memory grew by less than {MOST_GROWTH_BYTES // _MIB} MiB"
+    growth: dict[str, float] = {}
     for service, readings in run.readings.items():
-        before = [reading.rss_bytes for reading in readings if reading.at <= run.phases.fault]
-        after = [reading.rss_bytes for reading in readings if reading.at > run.phases.fault]
-        growth[service] = max(after) - max(before) if before and after else MOST_GROWTH_BYTES
+        before = [memory_bytes(reading) for reading in readings if reading.at <= run.phases.fault]
+        after = [memory_bytes(reading) for reading in readings if reading.at > run.phases.fault]
+        growth[service] = float(np.max(after) - np.max(before)) if before and after else MOST_GROWTH_BYTES
+    if any(math.isnan(grown) for grown in growth.values()):
+        return Verdict(
+            judgement=Judgement.INVALID,
+            promise=promise,
+            figure="the services' system does not report their memory",
+        )
     return judge(
-        f"memory grew by less than {MOST_GROWTH_BYTES // _MIB} MiB",
+        promise,
         is_kept=all(grown < MOST_GROWTH_BYTES for grown in growth.values()),
         figure=", ".join(f"{service}: {grown / _MIB:+.1f} MiB" for service, grown in growth.items()),
     )

@@ -129,10 +129,12 @@ def _draw_waiting(axes: Axes, run: OutageRun) -> None:
     axes.set_ylabel("spans that wait")
     axes.set_ylim(bottom=0)
     axes.legend(loc="upper left")
+    _, rss = _summed(run, "rss_bytes")
+    if not np.isfinite(rss).all():
+        return  # the services' system does not report it
     room = axes.twinx()
     room.grid(visible=False)
     room.spines["right"].set_visible(True)
-    _, rss = _summed(run, "rss_bytes")
     room.plot(times, np.asarray(rss) / _MIB, color=GREY, linestyle="--", label="memory of both services")
     room.set_ylabel("MiB")
     room.set_ylim(0, 1.35 * max(rss) / _MIB)

@@ -124,7 +124,8 @@ class CellRun(BaseModel):
     dropped: int
     bytes_per_span: float
     """Encoded, before compression."""
-    rss_bytes: int
+    rss_bytes: float
+    """NaN where the system does not report it."""
     request_p99_ms: float
     achieved_share: float
     """Of the intended rate."""

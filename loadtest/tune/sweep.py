@@ -17,7 +17,7 @@ from loadtest.load.requests_file import RequestsFollower, read_requests
 from loadtest.tune.gates import reasons_against
 from loadtest.tune.measuring import CpuMeter, freshness_seconds, peak_per_second, read_exports
 from loadtest.tune.plan import Cell, CellRun, Journal
-from loadtest.watch import Reading, Watcher
+from loadtest.watch import Reading, Watcher, memory_bytes
 from stack.errors import StackError
 from stack.services import STOREFRONT
 
@@ -136,7 +136,7 @@ class Sweep:
             queue_high_water=max(reading.in_memory for reading in readings),
             dropped=sum(last.dropped.values()),
             bytes_per_span=exports.payload_bytes / max(exports.spans, 1),
-            rss_bytes=max(reading.rss_bytes for reading in readings),
+            rss_bytes=max(memory_bytes(reading) for reading in readings),
             request_p99_ms=latencies[int(len(latencies) * 0.99)] * 1000 if latencies else float("nan"),
             achieved_share=achieved,
             generator_cpu_share=result.generator_cpu_share,

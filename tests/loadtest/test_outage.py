@@ -142,7 +142,6 @@ def shifted(index: int, **changes: Any) -> dict[str, list[Reading]]:
         ({"requests": requests(failed=3)}, "no request failed", "3 of 2200"),
         ({"requests": requests(slower=3)}, "p99 did not rise", "x 3.00"),
         ({"readings": shifted(80, ended=1)}, "the ledger added up", "1 of 193 did not"),
-        ({"readings": service(step=2.0)}, "the ledger added up", "2.0 s between two"),
         ({"readings": shifted(100, rss_bytes=140 * 2**20)}, "memory grew", "storefront: +40.0 MiB"),
         ({"phases": replace(PHASES, drained=None)}, "what waited was sent", "spans still wait"),
         ({"traces": replace(STORED, spans=4_399)}, "Jaeger stored", "4400 delivered, 4399 in Jaeger"),
@@ -168,6 +167,23 @@ def test_spans_of_an_earlier_run_are_not_looked_for() -> None:
     run = outage(readings=service(adopted=70, delivered=4_470), delivered_before=70)
     assert is_good(judge_outage(run))
     assert only_broken(replace(run, delivered_before=69)).promise == Promise.STORED
+
+
+@pytest.mark.parametrize(
+    ("changes", "promise", "figure"),
+    [
+        ({"readings": service(step=2.0)}, "the ledger added up", "2.0 s between two"),
+        ({"readings": shifted(100, rss_bytes=None)}, "memory grew", "does not report"),
+    ],
+)
+def test_what_was_not_measured_is_neither_kept_nor_broken(
+    changes: dict[str, Any], promise: str, figure: str
+) -> None:
+    """Readings too far apart, and a system that does not report memory."""
+    broken = only_broken(outage(**changes))
+    assert broken.judgement == "INVALID"
+    assert promise in broken.promise
+    assert figure in broken.figure
 
 
 def stalled(seconds: float) -> list[RequestRecord]:
