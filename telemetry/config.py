@@ -118,9 +118,9 @@ class TelemetryConfig(BaseSettings):
     enable_prometheus: bool = _setting(True, "ENABLE_PROMETHEUS")
     """`true`: the app serves /metrics."""
     multiproc_dir: Path | None = _setting(None, "PROMETHEUS_MULTIPROC_DIR")
-    """Folder where several workers meet, so that each one's /metrics shows all."""
+    """Folder that several workers share, so that each one's /metrics shows all of them."""
     excluded_urls: Paths = _setting(())
-    """Paths neither traced nor counted, beside health and metrics: /live,/internal/*."""
+    """Paths neither traced nor counted, in addition to health and metrics: /live,/internal/*."""
     trace_response: bool = _setting(False)
     """`true`: answers carry a traceresponse header."""
     slow_call_ms: FiniteFloat = _setting(500, ge=0)
@@ -159,11 +159,11 @@ class TelemetryConfig(BaseSettings):
     metrics_headers: OptionalPairs = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
     """Headers of each push of metrics; the general ones where they are not given."""
     exporter_timeout_seconds: FiniteFloat = _setting(1.0, *_otlp("TIMEOUT"), gt=0, le=300)
-    """One export attempt's deadline in seconds (as Python's exporters read it)."""
+    """The deadline of one export attempt, in seconds (as Python's exporters read it)."""
     compression: Literal["none", "gzip"] = _setting("none", *_otlp("COMPRESSION"))
     """Compression of export requests."""
     certificate: Authority | None = _setting(None, *_otlp("CERTIFICATE"))
-    """File of the authority that the Collector is checked by."""
+    """File of the CA certificate that the Collector's certificate is verified with."""
     client_key: TlsFile | None = _setting(None, *_otlp("CLIENT_KEY"))
     """File of the mTLS key."""
     client_certificate: TlsFile | None = _setting(None, *_otlp("CLIENT_CERTIFICATE"))
@@ -186,19 +186,19 @@ class TelemetryConfig(BaseSettings):
     buffer_max_bytes: int = _setting(64 * 2**20, ge=2**10)
     """The most bytes of encoded batches kept in memory."""
     spool_dir: Folder | None = _setting(None)
-    """Folder for spans that wait on disk; unset: no disk is touched."""
+    """Folder for spans that wait on disk; when unset, nothing is written to disk."""
     spool_mode: Literal["outage", "always"] = _setting("outage")
-    """`outage`: written when it cannot be sent; `always`: written before it is sent."""
+    """`outage`: a batch is written when it cannot be sent; `always`: before it is sent."""
     spool_max_bytes: int = _setting(256 * 2**20, ge=2**16)
     """The most bytes of spooled spans on disk, for each process."""
     spool_max_age_seconds: FiniteFloat = _setting(86_400, gt=0)
-    """Spooled spans older than this are given up, in seconds."""
+    """Spooled spans older than this many seconds are dropped."""
     spool_fsync: Literal["always", "interval", "never"] = _setting("interval")
-    """When spooled spans are made to survive a loss of power; `interval`: each second."""
+    """When spooled spans are synced, so as to survive a power failure; `interval`: each second."""
     spool_min_free: FiniteFloat = _setting(0.1, ge=0, lt=1)
     """The share of the disk that spooled spans leave free, 0 to 1."""
     max_in_flight: int = _setting(4, ge=1, le=64)
-    """The most exports under way at once."""
+    """The most exports in flight at once."""
     shutdown_seconds: FiniteFloat = _setting(5.0, gt=0, le=300)
     """How long shutdown may take, over all signals, in seconds."""
 
