@@ -49,6 +49,7 @@ def test_hang_shows_in_the_percentiles(
         wait_for("shopping", lambda: len(watched.requests) > 20)
         with frozen(busy_shop.storefront_port):
             time.sleep(HANG_SECONDS)  # not for an event: the hang itself
+        thawed = time.time()
         result = watched.finish()
 
     requests = watched.requests
@@ -56,10 +57,11 @@ def test_hang_shows_in_the_percentiles(
     answered_late = [each for each in requests if each.ended - each.started > HANG_SECONDS / 4]
     assert len(answered_late) >= USERS
     assert len(late) > 2 * len(answered_late)
-    # Nothing was left out: what could not be sent in time was sent later.
-    dues = [each.due for each in requests]
-    assert len(dues) == pytest.approx((max(dues) - min(dues)) * 40, abs=2 * USERS)
-    assert result.requests == len(dues)
+    # Nothing was left out: what could not be sent in time was sent later. Of the last seconds a busy
+    # machine may leave some to be sent when the load is over.
+    dues = [each.due for each in requests if each.due <= thawed]
+    assert len(dues) == pytest.approx((thawed - min(dues)) * 40, abs=2 * USERS)
+    assert result.requests == len(requests)
     latencies = sorted(each.latency_seconds * 1000 for each in requests)
     assert latencies[-len(latencies) // 100 - 1] > HANG_SECONDS * 600
     assert result.p99_ms == pytest.approx(latencies[-len(latencies) // 100 - 1], rel=0.2)
