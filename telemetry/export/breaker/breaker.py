@@ -122,7 +122,7 @@ class Permit:
         self._breaker._settle(self, _Result.FAILURE, retry_after_seconds)  # noqa: SLF001
 
     def ignore(self) -> None:
-        """Reports an inconclusive call: it was cancelled, throttled, or at fault itself."""
+        """Reports a call that says nothing about the server: cancelled, throttled, or itself at fault."""
         self._breaker._settle(self, _Result.IGNORED, None)  # noqa: SLF001
 
     def __enter__(self) -> Self:
@@ -220,7 +220,7 @@ class CircuitBreaker:
         self._set(BreakerState.DISABLED, "disabled")
 
     def reset(self) -> None:
-        """Closes the breaker and clears its call history; totals stay."""
+        """Closes the breaker and discards what it has learned; totals stay."""
         clock = self._clock()
         with self._lock:
             now = self._now(clock)
