@@ -1,1 +1,1 @@
-"""Spans out of the process, whatever happens to the Collector. Knows nothing of FastAPI."""
+"""Exports spans from the process, whatever happens to the Collector. Independent of FastAPI."""

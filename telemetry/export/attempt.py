@@ -1,4 +1,4 @@
-"""One attempt to send: a call of the breaker, which learns how it went."""
+"""One attempt to send a batch; the circuit breaker records its result."""
 
 import logging
 import traceback
@@ -15,33 +15,33 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to send a batch, as whoever observes is told."""
+    """One attempt to send a batch, as passed to `on_attempt`."""
 
     spans: int
     payload_bytes: int
-    """Encoded, before compression."""
+    """Encoded size, before compression."""
     duration_seconds: float
     result: ExportResult
     age_seconds: float
-    """From the end of its first span until the answer; of what lay on disk from when it was written there."""
+    """From the end of its first span (or its write to disk, if read from the spool) until the answer."""
 
 
 def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_seconds: float) -> ExportResult:
-    """Sends once and settles the permit; never raises. For any thread.
+    """Sends once and reports the result to the permit; never raises. Thread-safe.
 
-    Instrumentations of what the transport uses are suppressed: a traced export makes spans to export.
+    Suppresses instrumentation within the transport: a traced export would create more spans to export.
 
     Args:
-        transport: what sends.
-        payload: an encoded export request; too large a one is not sent at all.
-        permit: of this attempt alone.
-        timeout_seconds: for everything.
+        transport: sends the payload.
+        payload: an encoded export request; if it is too large, it is not sent at all.
+        permit: used for this attempt only.
+        timeout_seconds: limit for the whole attempt.
     """
     with permit, suppress_instrumentation():
         try:
             result = from_request_size(payload) or transport.send(payload, timeout_seconds)
-        except Exception as error:  # noqa: BLE001 - told as the attempt's result
-            # Its text may repeat what was to be sent, headers included: only type and place are told.
+        except Exception as error:  # noqa: BLE001 - reported as the attempt's result
+            # The message may repeat request data, including headers: only type and location are logged.
             kind = type(error).__name__
             logger.debug(
                 "the transport raised %s\n%s", kind, "".join(traceback.format_tb(error.__traceback__))
@@ -53,6 +53,6 @@ def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_second
         elif result.disposition is Disposition.RETRYABLE:
             permit.failure(retry_after_seconds=result.retry_after_seconds)
         else:
-            # The Collector answered: it is there, and is busy, or this request is the trouble.
+            # The Collector answered, so it is up: it is busy, or this request is at fault.
             permit.ignore()
     return result

@@ -1,10 +1,10 @@
-"""The backlog: every encoded batch that has no fate yet, in memory or on disk, and which one is next.
+"""The backlog: all unfinished encoded batches, in memory or on disk, and the order in which they are sent.
 
-Fresh batches wait in the outbox. While the breaker is not closed, when the outbox is full and at the end they
-go to the spool, where there is one; in `always` mode each is on disk before it is sent. Fresh data is sent
-first, the spool after it and at a bounded pace.
+Fresh batches wait in the outbox. While the breaker is not closed, when the outbox is full and at the end of
+the run, they go to the spool, if there is one; in `always` mode each is on disk before it is sent. Fresh data
+is sent first, then the spool, at a bounded pace.
 
-For one thread, the worker's.
+Owned by one thread, the worker's.
 """
 
 from .ledger import ON_DISK, DropReason, Ledger
@@ -15,17 +15,17 @@ from .spool.pace import ReplayPace
 from .spool.spool import Spool
 
 _TRY_SECONDS = 1.0
-"""Until a spool that an earlier run has not left yet is tried again."""
+"""Time between attempts to open a spool that an earlier run still holds."""
 
 
 class Backlog:
-    """Batches on their way. For one thread.
+    """Batches that wait or are in flight. Not thread-safe.
 
     Args:
-        limit_bytes: of the payloads in memory.
-        spool: what waits on disk; None for none.
-        ledger: told of each move and each fate.
-        generation: the run in the ledger.
+        limit_bytes: limit for the payloads in memory.
+        spool: keeps batches on disk; None for no spool.
+        ledger: records each move and each result.
+        generation: identifies the run in the ledger.
         is_write_ahead: whether every batch is written to disk first.
     """
 
@@ -42,12 +42,12 @@ class Backlog:
 
     @property
     def size_bytes(self) -> int:
-        """Payloads in memory, those in flight included; any thread may read it."""
+        """Size of the payloads in memory, including those in flight; any thread may read it."""
         return self._outbox.size_bytes
 
     @property
     def in_flight(self) -> int:
-        """Batches that were given out and have not come back."""
+        """Number of batches handed out and not yet returned."""
         return self._outbox.in_flight
 
     @property
@@ -62,30 +62,30 @@ class Backlog:
 
     @property
     def spool_rest_seconds(self) -> float | None:
-        """How long the spool can be left alone; None where there is none."""
+        """Seconds until the spool next needs `maintain()`; None if there is no spool."""
         if self._unopened is not None:
             return _TRY_SECONDS
         return None if self._spool is None else self._spool.rest_seconds
 
     def begin(self) -> None:
-        """Opens the spool; while an earlier run still writes to it, this one does without."""
+        """Opens the spool; while an earlier run still holds it, this one works without a spool."""
         if self._unopened is not None and self._unopened.open():
             self._spool, self._unopened = self._unopened, None
 
     def maintain(self) -> None:
-        """Whatever the spool has to do now and then."""
+        """Runs the spool's periodic maintenance; opens it first if that was not possible before."""
         if self._unopened is not None:
             self.begin()
         elif self._spool is not None:
             self._spool.maintain()
 
     def add(self, batch: Batch, ended_at_ns: int, *, spill: bool) -> bool:
-        """Takes a fresh batch; False if it fitted nowhere, and was dropped.
+        """Adds a fresh batch; returns False if it was dropped (no room, or the run was given up).
 
         Args:
-            batch: just encoded.
+            batch: the newly encoded batch.
             ended_at_ns: when its first span ended, on the wall clock.
-            spill: whether it goes to the spool, where there is one, for it will not be sent soon.
+            spill: whether it goes to the spool, if there is one, because it will not be sent soon.
         """
         is_kept = self._outbox.fits(batch) and (self._spool is None or not spill)
         record = None
@@ -101,7 +101,7 @@ class Backlog:
         return False
 
     def spill(self) -> None:
-        """Moves what waits in memory to the spool, as far as that takes it."""
+        """Moves the batches waiting in memory to the spool, as far as it accepts them."""
         if self._spool is None or not self._outbox:
             return
         batches = self._outbox.take_all()
@@ -110,11 +110,11 @@ class Backlog:
         self._outbox.restore(batches)
 
     def next_fresh(self) -> QueuedBatch | None:
-        """The next batch that waits in memory; it is on its way now."""
+        """Takes the next batch waiting in memory, which is in flight from then on; None if there is none."""
         return self._outbox.take() if self._outbox else None
 
     def next_spooled(self, now: float) -> QueuedBatch | None:
-        """The next batch of the spool; it is on its way now."""
+        """Takes the next batch of the spool, which is in flight from then on; None if there is none."""
         found = None if self._spool is None else self._spool.next()
         if found is None:
             return None
@@ -125,21 +125,21 @@ class Backlog:
         return queued
 
     def requeue(self, queued: QueuedBatch) -> None:
-        """A batch is to be sent again, before all others."""
+        """Puts a batch back, to be sent again before all others."""
         self._outbox.requeue(queued)
 
     def split(self, queued: QueuedBatch) -> None:
-        """A batch is to be sent in halves.
+        """Replaces a batch with its two halves.
 
         Raises:
-            ValueError: it cannot be taken apart.
+            ValueError: it cannot be split.
         """
         self._outbox.replace(queued, queued.batch.halves())
         for flush in queued.flushes:
             flush.replace(queued)
 
     def settle(self, queued: QueuedBatch, result: ExportResult) -> None:
-        """A batch has its fate: delivered, or given up."""
+        """Finishes a batch: records it as delivered, rejected or dropped, and notifies its flushes."""
         self._outbox.done(queued)
         is_delivered = result.disposition is Disposition.DELIVERED
         place = self._generation if queued.record is None else ON_DISK
@@ -156,17 +156,17 @@ class Backlog:
             flush.settle(queued, is_delivered=is_delivered and not result.rejected)
 
     def watch(self, flush: Flush, *, is_whole: bool) -> None:
-        """Has a flush wait for everything in memory; what waits on disk makes it a failure.
+        """Makes a flush wait for everything in memory; data waiting on disk makes it fail.
 
         Args:
-            flush: begins now.
-            is_whole: False if something of it is lost already.
+            flush: the flush to begin.
+            is_whole: False if some of its spans are already lost.
         """
         self._outbox.forget_abandoned()
         flush.begin(self._outbox.batches, is_whole=is_whole and not self.has_spooled)
 
     def end(self) -> None:
-        """The run is over: everything goes to the spool, what was on its way too, for nobody waits for it."""
+        """Ends the run: spills everything, including batches in flight, whose results nobody awaits."""
         if self._spool is not None:
             for queued in self._outbox.batches:
                 if not self._spill(queued, self._spool):
@@ -184,7 +184,7 @@ class Backlog:
             written = spool.append(queued.batch.payload, queued.batch.spans, is_held=False)
             if written is None:
                 return False
-            if record is not None:  # half of a record, which is now one of its own
+            if record is not None:  # half of a record, now a record of its own
                 spool.acknowledge(record, queued.batch.spans)
             elif not self._ledger.spool(queued.batch.spans, self._generation):
                 spool.acknowledge(written, queued.batch.spans)

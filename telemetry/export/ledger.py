@@ -1,11 +1,11 @@
-"""Ledger: counts every span exactly once, so that one can say where each went.
+"""The ledger: counts every span exactly once, so that each is accounted for.
 
-The identity, true at every reading:
+This identity holds at every reading:
 
     ended + adopted = delivered + rejected + sum(dropped) + in_memory + spooled
 
 Each term is counted where it happens and none is derived from the others. `adopted` and `spooled`
-belong to spans on disk; without a spool they stay 0. A span that is in memory and on disk is on disk.
+count spans on disk; without a spool they stay 0. A span both in memory and on disk counts as on disk.
 """
 
 import threading
@@ -18,15 +18,15 @@ from enum import StrEnum
 
 _MINUTE_SECONDS = 60.0
 ON_DISK = 0
-"""The generation of spans in the spool: it has no end, for the spool outlives every run."""
+"""The generation of spans in the spool: it never closes, because the spool outlives every run."""
 _NO_GENERATION = 2**62
 """The generation of spans that ended while nothing was running."""
 _MOST_NOTES = 4_096
-"""Of ended spans that are not counted yet; where nobody else counts them, whoever ends the next one does."""
+"""Number of uncounted ended spans at which the thread that ends a span counts them itself."""
 
 
 class DropReason(StrEnum):
-    """Why a span was given up."""
+    """The reason a span was dropped."""
 
     QUEUE_FULL = "queue_full"
     BUFFER_FULL = "buffer_full"
@@ -52,27 +52,26 @@ class LedgerReading:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether the identity holds, with no span settled more often than it was admitted."""
+        """Whether the identity holds and no span was finished more often than it was admitted."""
         settled = self.delivered + self.rejected + sum(self.dropped.values())
         is_possible = self.in_memory >= 0 and self.spooled >= 0
         return is_possible and self.ended + self.adopted == settled + self.in_memory + self.spooled
 
 
 class Ledger:
-    """Counts spans from their end to their fate. Thread-safe; its lock guards bookkeeping only.
+    """Counts of spans from their end to their disposition. Thread-safe; its lock guards bookkeeping only.
 
-    Pending spans belong to a generation: one run of the pipeline, from its start to its stop; those of the
-    spool to `ON_DISK`. Closing
-    a generation gives up what it has in memory, at one instant; whoever still holds its spans can no
-    longer settle them, so that a late answer of the Collector never counts a span twice.
+    Pending spans belong to a generation: one run of the pipeline, from its start to its stop, or `ON_DISK`
+    for those in the spool. Closing a generation atomically drops its spans in memory; later results for them
+    are ignored, so a late answer from the Collector never counts a span twice.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        # Whoever is interrupted inside it by a signal handler that reads or closes must not wait for itself.
+        # Reentrant: a signal handler that reads or closes may interrupt a thread that holds it.
         self._lock = threading.RLock()
         self._notes: deque[int] = deque()
-        """A generation for each span that was admitted since, less than 0 for one that was dropped."""
+        """The generation of each span that ended and is not counted yet, negated if the span was dropped."""
         self._last_generation = ON_DISK
         self._pending: dict[int, int] = {ON_DISK: 0}
         self._ended = 0
@@ -80,22 +79,22 @@ class Ledger:
         self._delivered = 0
         self._rejected = 0
         self._dropped: Counter[DropReason] = Counter()
-        # Drops of the last minute, one entry a second: bounded, however much is dropped.
+        # Drops of the last minute, one entry per second: bounded, however many spans are dropped.
         self._recent_drops: deque[tuple[int, int]] = deque()
 
     def begin(self) -> int:
-        """Opens a generation; returns what its spans are admitted and settled under."""
+        """Opens a generation and returns its number, which identifies it in the other methods."""
         with self._lock:
             self._last_generation += 1
             self._pending[self._last_generation] = 0
             return self._last_generation
 
     def admit(self, generation: int, *, is_full: bool) -> bool:
-        """Counts a span that ended; False if it was dropped: the queue is full, or the generation closed.
+        """Counts an ended span; returns False if it was dropped: the queue is full or the generation closed.
 
-        Takes no lock, for a span may end anywhere: in a finaliser that the garbage collector runs, or in a
-        signal handler, while the same thread holds it. What is noted here is counted by whoever reads or
-        changes the ledger next.
+        Never waits for the lock, because a span may end while the same thread holds it: in a finaliser that
+        the garbage collector runs, or in a signal handler. The next call that reads or changes the ledger
+        counts the span.
         """
         is_admitted = not is_full and generation in self._pending
         self._notes.append(generation if is_admitted else -generation)
@@ -107,11 +106,11 @@ class Ledger:
         return is_admitted
 
     def refuse(self) -> None:
-        """Counts a span that ended while nothing was running. Takes no lock, as `admit`."""
+        """Counts a span that ended while nothing was running. Never waits for the lock, like `admit`."""
         self.admit(_NO_GENERATION, is_full=True)
 
     def spool(self, spans: int, generation: int) -> bool:
-        """Moves spans from memory to the spool; False if their generation is closed: they are given up."""
+        """Moves spans from memory to the spool; returns False if their generation closed and dropped them."""
         with self._lock:
             self._count_notes()
             if generation not in self._pending:
@@ -152,7 +151,7 @@ class Ledger:
                 self._leave(spans, generation)
 
     def close(self, generation: int) -> None:
-        """Gives up what the generation has in memory and refuses what it is given from now on."""
+        """Drops the generation's spans in memory and refuses any that come later."""
         with self._lock:
             self._count_notes()
             given_up = self._pending.get(generation, 0)
@@ -162,7 +161,7 @@ class Ledger:
             self._pending.pop(generation, None)
 
     def read(self) -> LedgerReading:
-        """One consistent snapshot."""
+        """Returns one consistent snapshot."""
         with self._lock:
             self._count_notes()
             return LedgerReading(
@@ -176,18 +175,18 @@ class Ledger:
             )
 
     def dropped_in_last_minute(self) -> int:
-        """Spans dropped in the last 60 seconds."""
+        """Returns the number of spans dropped in the last 60 seconds."""
         with self._lock:
             self._count_notes()
             self._forget_old_drops()
             return sum(spans for _, spans in self._recent_drops)
 
     def reset_after_fork(self) -> None:
-        """Starts from zero in a forked child: the parent counts the spans it had."""
+        """Starts from zero in a forked child: the parent counts the spans from before the fork."""
         self.__init__(clock=self._clock)  # type: ignore[misc]
 
     def _count_notes(self) -> None:
-        """Counts what was noted so far; the lock is held."""
+        """Counts the spans noted so far. Called with the lock held."""
         ended: dict[int, int] = {}
         with suppress(IndexError):
             while True:
@@ -200,7 +199,7 @@ class Ledger:
             if note > 0 and is_open:
                 self._pending[generation] += spans
             else:
-                # One that was admitted may have come to a generation that was closed in that moment.
+                # An admitted span may belong to a generation that was closed at that moment.
                 self._drop(DropReason.QUEUE_FULL if is_open else DropReason.SHUTDOWN, spans)
 
     def _leave(self, spans: int, generation: int) -> None:

@@ -1,6 +1,6 @@
-"""The outbox: encoded batches that wait for the Collector, bounded in bytes, and who waits for them.
+"""The outbox: encoded batches that wait for the Collector, bounded in bytes, and the flushes awaiting them.
 
-Everything but making and awaiting a flush belongs to one thread, the worker's.
+Everything except creating and awaiting a flush belongs to one thread, the worker's.
 """
 
 import threading
@@ -13,38 +13,38 @@ from .spool.segment import Record
 
 @dataclass(slots=True, eq=False)
 class QueuedBatch:
-    """A batch on its way, and the flushes that wait for its fate."""
+    """A batch in the backlog, and the flushes that wait for it."""
 
     batch: Batch
     ended_at_ns: int
-    """When its first span ended, on the wall clock; of what lay on disk when it was written there."""
+    """When its first span ended, on the wall clock; if read from the spool, when it was written there."""
     record: Record | None = None
-    """Where it lies on disk as well."""
+    """Its record on disk, if any."""
     flushes: "list[Flush]" = field(default_factory=list)
 
 
 class Flush:
-    """Waits for batches. Made and awaited by any thread; everything else belongs to the worker."""
+    """A wait for batches. Any thread may create and await it; everything else belongs to the worker."""
 
     def __init__(self) -> None:
         self._pending: set[QueuedBatch] = set()
         self._is_over = threading.Event()
         self._is_whole = True
         self.is_abandoned = False
-        """Whether nobody waits any more."""
+        """Whether nobody waits for it any more."""
 
     def wait(self, timeout_seconds: float) -> bool:
-        """True when everything was delivered in time; False when any of it was not."""
+        """Waits, and returns whether everything was delivered in time."""
         is_over = self._is_over.wait(min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX))
         self.is_abandoned = True
         return is_over and self._is_whole
 
     def begin(self, batches: tuple[QueuedBatch, ...], *, is_whole: bool) -> None:
-        """Waits for these; over at once if there are none.
+        """Starts to wait for these batches; finishes at once if there are none.
 
         Args:
-            batches: what has no fate yet.
-            is_whole: False if there is more that nobody waits for.
+            batches: all unfinished batches in memory.
+            is_whole: False if other spans are lost or wait on disk, so that the flush cannot succeed.
         """
         self._is_whole &= is_whole
         for queued in batches:
@@ -53,21 +53,21 @@ class Flush:
         self._finish_if_empty()
 
     def add(self, queued: QueuedBatch) -> None:
-        """Waits for one more."""
+        """Adds a batch to wait for."""
         self._pending.add(queued)
 
     def settle(self, queued: QueuedBatch, *, is_delivered: bool) -> None:
-        """One has its fate."""
+        """Records that a batch is finished."""
         self._is_whole &= is_delivered
         self._pending.discard(queued)
         self._finish_if_empty()
 
     def replace(self, queued: QueuedBatch) -> None:
-        """One was split; its halves were added."""
+        """Stops waiting for a batch that was split; its halves were added."""
         self._pending.discard(queued)
 
     def fail(self) -> None:
-        """Nothing more will be sent."""
+        """Ends the flush as failed: nothing more will be sent."""
         self._is_whole = False
         self._is_over.set()
 
@@ -77,10 +77,10 @@ class Flush:
 
 
 class Outbox:
-    """Batches in the order in which they are sent. What is in flight still counts against the bound.
+    """Batches in the order in which they are sent. Those in flight still count against the limit.
 
     Args:
-        limit_bytes: of all payloads together.
+        limit_bytes: limit for all payloads together.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -88,23 +88,23 @@ class Outbox:
         self._waiting: deque[QueuedBatch] = deque()
         self._in_flight: set[QueuedBatch] = set()
         self.size_bytes = 0
-        """Payloads held, those in flight included; any thread may read it."""
+        """Size of the payloads held, including those in flight; any thread may read it."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     @property
     def in_flight(self) -> int:
-        """Batches that were taken and have not come back."""
+        """Number of batches taken and not yet returned."""
         return len(self._in_flight)
 
     @property
     def batches(self) -> tuple[QueuedBatch, ...]:
-        """Everything held."""
+        """All batches held: in flight and waiting."""
         return (*self._in_flight, *self._waiting)
 
     def put(self, queued: QueuedBatch) -> bool:
-        """Adds a batch at the end; False if it does not fit."""
+        """Appends a batch; returns False if it does not fit."""
         if not self.fits(queued.batch):
             return False
         self.size_bytes += len(queued.batch.payload)
@@ -112,20 +112,20 @@ class Outbox:
         return True
 
     def take(self) -> QueuedBatch:
-        """The next batch; it is in flight until `done`, `requeue` or `replace`."""
+        """Takes the next batch, which is in flight until `done`, `requeue` or `replace`."""
         queued = self._waiting.popleft()
         self._in_flight.add(queued)
         return queued
 
     def requeue(self, queued: QueuedBatch) -> None:
-        """It is to be sent again, before all others."""
+        """Puts a batch back, to be sent again before all others."""
         self._in_flight.remove(queued)
         self._waiting.appendleft(queued)
 
     def replace(self, queued: QueuedBatch, halves: tuple[Batch, Batch]) -> None:
-        """It is to be sent as two, before all others; whoever waits for it waits for both.
+        """Replaces a batch with its halves, sent before all others; its flushes wait for both.
 
-        They may be over the bound by what the second one repeats of resource and scope.
+        They may exceed the limit by the size of the resource and scope that the second half repeats.
         """
         self.done(queued)
         if queued.record is not None:
@@ -138,32 +138,32 @@ class Outbox:
             self._waiting.appendleft(other)
 
     def fits(self, batch: Batch) -> bool:
-        """Whether there is room for one more."""
+        """Returns whether there is room for the batch."""
         return self.size_bytes + len(batch.payload) <= self._limit_bytes
 
     def mark_in_flight(self, queued: QueuedBatch) -> None:
-        """It is in flight at once: it was never among those that wait, and may be over the bound."""
+        """Adds a batch from the spool, in flight at once; it may exceed the limit."""
         self.size_bytes += len(queued.batch.payload)
         self._in_flight.add(queued)
 
     def restore(self, batches: list[QueuedBatch]) -> None:
-        """What `take_all` gave and nobody wanted waits again, before all others."""
+        """Puts back the batches from `take_all` that were not moved, before all others."""
         self._waiting.extendleft(reversed(batches))
         self.size_bytes += sum(len(queued.batch.payload) for queued in batches)
 
     def take_all(self) -> list[QueuedBatch]:
-        """Every batch that waits; they are the caller's from now on."""
+        """Removes and returns every waiting batch; they belong to the caller from then on."""
         batches = list(self._waiting)
         self._waiting.clear()
         self.size_bytes -= sum(len(queued.batch.payload) for queued in batches)
         return batches
 
     def forget_abandoned(self) -> None:
-        """Drops the flushes that nobody awaits any more: each that timed out would stay with its batches."""
+        """Removes abandoned flushes: those that timed out would otherwise stay with their batches."""
         for queued in self.batches:
             queued.flushes = [flush for flush in queued.flushes if not flush.is_abandoned]
 
     def done(self, queued: QueuedBatch) -> None:
-        """It has its fate."""
+        """Removes a finished batch."""
         self._in_flight.remove(queued)
         self.size_bytes -= len(queued.batch.payload)

@@ -1,9 +1,9 @@
-"""The export pipeline: where the request thread ends and a span's way out begins.
+"""The export pipeline: takes ended spans from the request threads and exports them.
 
     on_end (request thread) -> ledger -> queue -> worker -> outbox -> breaker -> transport -> Collector
 
-The pipeline starts with its first span, so that it may be built before a fork, can be stopped and
-started again, and begins anew in a forked child.
+The pipeline starts with its first span, so it may be built before a fork. It can be stopped and started
+again, and starts afresh in a forked child.
 """
 
 import logging
@@ -31,12 +31,12 @@ from .worker import ExportWorker, Limits
 logger = logging.getLogger(__name__)
 
 _LONGEST_WRITING_SECONDS = 0.5
-"""Of a shutdown's time, kept for writing to the spool what could not be sent."""
+"""The longest part of the shutdown timeout that is reserved for writing unsent spans to the spool."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What exists between a start and a stop."""
+    """One run of the pipeline, between a start and a stop."""
 
     generation: int
     worker: ExportWorker
@@ -50,7 +50,7 @@ class ExportPipeline(SpanProcessor):
     Args:
         config: where and how to send.
         on_attempt: called after each attempt, on the worker's thread.
-        build: makes the transport; the one of the configuration by default.
+        build: creates the transport; by default the configured one.
         clock: monotonic seconds.
     """
 
@@ -85,10 +85,10 @@ class ExportPipeline(SpanProcessor):
         call_in_forked_child(self._reset_after_fork)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing: only what has ended is exported."""
+        """Does nothing: only ended spans are exported."""
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Queues a sampled span and returns; a full queue drops it, counted."""
+        """Queues a sampled span without blocking; if the queue is full, drops and counts it."""
         context = span.context
         if context is None or not context.trace_flags & TraceFlags.SAMPLED:
             return
@@ -104,9 +104,9 @@ class ExportPipeline(SpanProcessor):
             self._is_stopped = False
 
     def replay(self) -> None:
-        """Starts the worker, if there is a spool, to send what an earlier process left in it.
+        """Starts the worker, if there is a spool, to send the spans that an earlier process left in it.
 
-        For the process that serves: one that only forks others would take it from them.
+        Meant for serving processes: one that only forks others would take the spans from them.
         """
         if self._spool is not None and self._run is None:
             self._start()
@@ -117,20 +117,20 @@ class ExportPipeline(SpanProcessor):
         return self._is_stopped
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Sends what is queued and ends the worker, within the time; False if any span was given up."""
+        """Sends the queued spans and ends the worker within the timeout; returns False if any are unsent."""
         return self.drain(self.detach(), timeout_seconds)
 
     def detach(self) -> Run | None:
-        """Stops accepting spans, at once; what is queued is left to `drain()`."""
+        """Stops accepting spans at once; leaves the queued ones to `drain()`."""
         with self._lock:
             self._is_stopped = True
             run, self._run = self._run, None
             return run
 
     def drain(self, run: Run | None, timeout_seconds: float) -> bool:
-        """Sends what a detached run still has, within the time; False if any of it is unsent.
+        """Sends the remaining spans of a detached run within the timeout; returns False if any are unsent.
 
-        Where there is a spool the last part of the time is kept for writing to it.
+        If there is a spool, the last part of the timeout is reserved for writing to it.
         """
         if run is None:
             return self.ledger.read().spooled == 0
@@ -150,14 +150,14 @@ class ExportPipeline(SpanProcessor):
         return lost == 0 and reading.spooled == 0
 
     def shutdown(self) -> None:
-        """The provider's way to `stop()`, with the configured time."""
+        """Calls `stop()` with the configured timeout; for the tracer provider."""
         self.stop(self.config.shutdown_seconds)
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Sends what has ended so far.
+        """Sends all spans that have ended so far.
 
-        False when the time is over first, when any of it is not delivered, and when a span was dropped since
-        the flush before.
+        Returns False if the timeout expires first, if any span is not delivered, or if a span was dropped
+        since the previous flush.
         """
         run = self._run
         if run is None:
@@ -166,7 +166,7 @@ class ExportPipeline(SpanProcessor):
 
     @property
     def batching(self) -> Batching:
-        """When a batch is made; may be replaced while it runs."""
+        """When a batch is made; may be replaced while the pipeline runs."""
         return self._batching
 
     @batching.setter
@@ -178,17 +178,17 @@ class ExportPipeline(SpanProcessor):
 
     @property
     def spool_status(self) -> SpoolStatus | None:
-        """What lies on disk; None where no spool is configured."""
+        """The state of the spool; None if none is configured."""
         return None if self._spool is None else self._spool.status
 
     @property
     def status(self) -> StatusReading:
-        """How the latest attempts went."""
+        """The results of the latest attempts."""
         return self._status.reading
 
     @property
     def buffered_bytes(self) -> int:
-        """Encoded batches that wait in memory."""
+        """Size of the encoded batches in memory."""
         run = self._run
         return 0 if run is None else run.worker.buffered_bytes
 
@@ -200,7 +200,7 @@ class ExportPipeline(SpanProcessor):
 
     @property
     def is_worker_alive(self) -> bool:
-        """False when the worker ended though nobody stopped it."""
+        """False if the worker ended although nobody stopped it."""
         run = self._run
         return run is None or run.worker.is_alive
 
@@ -208,7 +208,7 @@ class ExportPipeline(SpanProcessor):
         with self._lock:
             if self._run is not None or self._is_stopped or self._cannot_start or self._is_starting:
                 return self._run
-            # A span that ends in a finaliser may come here while this very thread starts the worker.
+            # A span that ends in a finaliser may get here while this same thread is starting the worker.
             self._is_starting = True
             generation = self.ledger.begin()
             worker = ExportWorker(
@@ -226,7 +226,7 @@ class ExportPipeline(SpanProcessor):
             try:
                 worker.start()
             except RuntimeError as error:
-                # No thread starts while the interpreter exits; it does not get better.
+                # The interpreter is exiting and starts no more threads: a retry would fail too.
                 self.ledger.close(generation)
                 self._cannot_start = True
                 failure = str(error)
@@ -235,7 +235,7 @@ class ExportPipeline(SpanProcessor):
                 return self._run
             finally:
                 self._is_starting = False
-        # Whoever listens may end a span, and come here again: no lock is held.
+        # A log handler may end a span and get here again, so no lock is held.
         logger.warning("the export worker could not start: %s", failure)
         return None
 

@@ -6,13 +6,13 @@ from queue import SimpleQueue
 
 
 class SendPool:
-    """Runs jobs on daemon threads, started when they are needed: a hanging one keeps no process alive.
+    """Daemon threads, started on demand, that run jobs: a hanging one does not keep the process alive.
 
-    `submit` and `close` are for one thread.
+    `submit` and `close` must be called from one thread.
 
     Args:
-        size: the most threads.
-        name: what their names begin with.
+        size: maximum number of threads.
+        name: prefix of their names.
     """
 
     def __init__(self, size: int, name: str) -> None:
@@ -22,12 +22,12 @@ class SendPool:
         self._threads: list[threading.Thread] = []
 
     def submit(self, job: Callable[[], None], *, running: int) -> None:
-        """Has a job done; it must not raise.
+        """Runs a job, which must not raise, on a thread of the pool.
 
         Args:
-            job: what is to be done; on the caller's own thread where no other starts any more, for the
-                interpreter ends.
-            running: how many jobs are under way without this one.
+            job: the function to run; runs on the caller's thread if the pool has none and cannot start any,
+                because the interpreter is exiting.
+            running: number of jobs under way, excluding this one.
         """
         if running >= len(self._threads) and len(self._threads) < self._size:
             thread = threading.Thread(
@@ -44,7 +44,7 @@ class SendPool:
         self._jobs.put(job)
 
     def close(self) -> None:
-        """Lets each thread end after its present job."""
+        """Lets the threads end after the jobs submitted so far."""
         for _ in self._threads:
             self._jobs.put(None)
 

@@ -1,7 +1,7 @@
-"""An event that may be set from anywhere, also in a finaliser or a signal handler.
+"""An event that may be set from anywhere, including a finaliser or a signal handler.
 
-`threading.Event` has a lock of its own: whoever is interrupted inside `set()` by something that calls `set()`
-again waits for itself. `queue.SimpleQueue` is made for that, and says so.
+`threading.Event` has its own lock: a thread that is interrupted inside `set()` by code that calls `set()`
+again deadlocks. `queue.SimpleQueue` is documented as reentrant for this purpose.
 """
 
 from queue import Empty, SimpleQueue
@@ -9,7 +9,7 @@ from threading import TIMEOUT_MAX
 
 
 class ReentrantEvent:
-    """`set` is for any thread; `clear` and `wait` are for one."""
+    """An event that any thread may set; `clear` and `wait` are for one thread."""
 
     def __init__(self) -> None:
         self._tokens: SimpleQueue[None] = SimpleQueue()
@@ -22,16 +22,16 @@ class ReentrantEvent:
             self._tokens.put(None)
 
     def clear(self) -> None:
-        """Forgets the sets so far: they were for what is looked at next."""
+        """Clears the event; the caller must then check everything that the earlier `set` calls announced."""
         try:
             while True:
                 self._tokens.get_nowait()
         except Empty:
-            # After the tokens: a set in between is seen by what follows, not by the next wait.
+            # After the tokens: a `set` in between does not end the next wait; the caller's check covers it.
             self._is_set = False
 
     def wait(self, seconds: float) -> None:
-        """Until it is set, or the time is over."""
+        """Waits until the event is set or the time is over."""
         try:
             self._tokens.get(timeout=min(max(0.0, seconds), TIMEOUT_MAX))
         except Empty:

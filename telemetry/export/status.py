@@ -1,4 +1,4 @@
-"""How the latest attempts went: for health, and for the log in a few lines."""
+"""The results of the latest attempts, for health checks and for a concise log."""
 
 import logging
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StatusReading:
-    """The latest attempts' story; replaced as a whole, so any thread may read it."""
+    """The results of the latest attempts; replaced as a whole, so any thread may read it."""
 
     last_success_at: float | None = None
     """On the sender's clock, in seconds."""
@@ -28,13 +28,13 @@ class _Trouble:
 
 
 class ExportStatus:
-    """Keeps the status and tells the log: one line a minute for each kind of fault, and one when it is over.
+    """The export status, also logged: one line a minute for each kind of fault, and one on recovery.
 
-    `record` is for one thread at a time, `reading` for any.
+    `record` may be called by one thread at a time; any thread may read `reading`.
 
     Args:
-        what: is exported, for the log.
-        ledger: of spans, to tell at the end of a fault how many were kept and lost.
+        what: the name of the exported items, for the log.
+        ledger: counts spans, to log on recovery how many were kept and how many lost.
     """
 
     def __init__(self, what: str, ledger: Ledger | None = None) -> None:
@@ -67,17 +67,17 @@ class ExportStatus:
         )
 
     def record_spool_trouble(self, trouble: str, now: float) -> None:
-        """Records that the spool cannot do what it should."""
+        """Records a problem with the spool."""
         self._log("spool", now, f"the spool of unsent spans: {trouble}")
 
     def record_unencodable(self, span: str, now: float) -> None:
-        """Records that a span could not be written, and is lost."""
+        """Records that a span could not be encoded and is lost."""
         self._log("unencodable", now, f"a span cannot be encoded, and is dropped: {span}")
 
     def _log_remark(self, result: ExportResult, now: float) -> None:
-        """Tells what a Collector that took a batch had to say."""
+        """Logs remarks on an accepted batch: a suspect answer, a message or rejected items."""
         if result.kind == NO_OTLP:
-            if NO_OTLP not in self._troubles:  # a wrong endpoint does not mend itself: once is enough
+            if NO_OTLP not in self._troubles:  # a wrong endpoint does not fix itself: once is enough
                 self._log(NO_OTLP, now, f"a batch was taken, but {result.detail}")
         elif result.detail or result.rejected:
             why = result.detail or "no reason given"
@@ -100,7 +100,7 @@ class ExportStatus:
     def _log_recovery(self, seconds: float) -> None:
         self._failing_since = None
         if not self._is_logged:
-            return  # of a Collector that flaps, the beginnings are not told each time either
+            return  # if a Collector flaps, the start of each failure is not logged either
         self._is_logged = False
         fates = ""
         if self._ledger is not None:

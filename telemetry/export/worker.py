@@ -2,8 +2,8 @@
 
     request threads: offer -> queue -> worker: encode -> backlog -> permit -> pool: send -> worker: settle
 
-Other threads touch the queue's ends and the results of the pool only. Encoder, backlog with outbox and spool,
-back-off and flushes belong to the worker, so none of them needs a lock.
+Other threads only touch the ends of the queue and the results of the pool. The encoder, the backlog with its
+outbox and spool, the backoff and the flushes belong to the worker, so none of them needs a lock.
 """
 
 import logging
@@ -41,32 +41,32 @@ _SECONDS_BETWEEN_LINES = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may hold and do at once."""
+    """Limits on what a worker may hold and do at once."""
 
     queue_spans: int
     buffer_bytes: int
     in_flight: int
     attempt_seconds: float
     is_write_ahead: bool = False
-    """Whether the spool has every batch before it is sent."""
+    """Whether every batch is written to the spool before it is sent."""
 
 
 class ExportWorker:
-    """Brings the spans of one run to their fate. `offer`, `flush`, `close` are for any thread.
+    """Exporter of the spans of one run. Any thread may call `offer`, `flush` and `close`.
 
     Args:
-        build: makes the transport, on the worker's own thread.
-        breaker: asked before each attempt.
-        ledger: counts what becomes of each span.
-        generation: the run in the ledger.
+        build: creates the transport, on the worker's own thread.
+        breaker: consulted before each attempt.
+        ledger: counts the disposition of each span.
+        generation: identifies the run in the ledger.
         limits: bounds.
         batching: when a batch is made.
-        spool: what keeps batches on disk; None for none.
-        status: keeps how the latest attempts went.
+        spool: keeps batches on disk; None for no spool.
+        status: records the results of the latest attempts.
         on_attempt: called after each attempt, on the worker's thread.
         clock: monotonic seconds.
-        wall_clock: nanoseconds since 1970, as spans end.
-        jitter: 0 to 1.
+        wall_clock: nanoseconds since 1970, as in the end times of spans.
+        jitter: numbers from 0 to 1.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ExportWorker:
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self.batching = batching
-        """When a batch is made; replaced as a whole, by any thread."""
+        """When a batch is made; any thread may replace it as a whole."""
         self._build = build
         self._breaker = breaker
         self._ledger = ledger
@@ -112,7 +112,7 @@ class ExportWorker:
         self._transport: Transport | None = None
         self._pool = SendPool(limits.in_flight, "telemetry-send")
         self._lost = self._lost_told = 0
-        """Spans dropped before they were sent, and of how many a flush was told."""
+        """Spans dropped before they were sent, and the number of drops already reported by a flush."""
         self._ask_breaker_at = -math.inf
         self._due_at = -math.inf
         self._stumbled_at = -math.inf
@@ -122,7 +122,7 @@ class ExportWorker:
         """Starts the thread.
 
         Raises:
-            RuntimeError: the interpreter ends, and starts no thread any more.
+            RuntimeError: the interpreter is exiting and starts no more threads.
         """
         self._due_at = self._clock() + self.batching.delay_seconds
         self._thread.start()
@@ -134,11 +134,11 @@ class ExportWorker:
 
     @property
     def buffered_bytes(self) -> int:
-        """Encoded batches held."""
+        """Size of the encoded batches in memory."""
         return self._backlog.size_bytes
 
     def offer(self, span: ReadableSpan) -> None:
-        """Takes a sampled span that ended; full, it is dropped and counted. Never waits."""
+        """Queues an ended, sampled span; if the queue is full, drops and counts it. Never waits."""
         queued = len(self._queue)
         if not self._ledger.admit(self._generation, is_full=queued >= self._limits.queue_spans):
             return
@@ -147,12 +147,12 @@ class ExportWorker:
             self._wake.set()
 
     def rebatch(self, batching: Batching) -> None:
-        """Makes batches so from now on, those that wait already included."""
+        """Applies new batching from now on, also to the spans already queued."""
         self.batching = batching
         self._wake.set()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Sends what has ended so far; True when all of it was delivered in time."""
+        """Sends all spans that have ended so far; returns whether all were delivered in time."""
         flush = Flush()
         self._flushes.append(flush)
         self._wake.set()
@@ -161,13 +161,13 @@ class ExportWorker:
         return flush.wait(timeout_seconds)
 
     def close(self, give_up_at: float) -> None:
-        """Sends what is left until then (on the clock), and ends."""
+        """Makes the worker send the remaining spans until `give_up_at` (on the clock), and end."""
         self._give_up_at = give_up_at
         self._closing.set()
         self._wake.set()
 
     def join(self, timeout_seconds: float) -> None:
-        """Waits for the end; what is under way after the time is abandoned."""
+        """Waits for the worker to end; after the timeout, attempts under way are abandoned."""
         self._thread.join(min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX))
         transport = self._transport
         if transport is not None:
@@ -183,7 +183,7 @@ class ExportWorker:
             self._wake.clear()
             try:
                 self._step()
-            except Exception as error:  # noqa: BLE001 - it is told there
+            except Exception as error:  # noqa: BLE001 - it is logged there
                 self._stumble(error)
             if self._is_over():
                 break
@@ -191,12 +191,12 @@ class ExportWorker:
         self._end()
 
     def _stumble(self, error: Exception) -> None:
-        """Whatever it was, the next spans deserve another try; the present ones stay counted."""
+        """Logs an unexpected error and pauses, to retry with later spans; the present ones stay counted."""
         now = self._clock()
         if now - self._stumbled_at > _SECONDS_BETWEEN_LINES:
             self._stumbled_at = now
             logger.error("the export worker stumbled, and goes on each second", exc_info=error)
-        # It may come again at once, for ever: nobody's processor is to pay for that.
+        # The error may recur at once and forever, which must not burn CPU time.
         self._closing.wait(_PAUSE_SECONDS)
 
     def _step(self) -> None:
@@ -205,7 +205,7 @@ class ExportWorker:
         # The delay may have been made shorter.
         self._due_at = min(self._due_at, now + self.batching.delay_seconds)
         self._look_at_breaker(now)
-        # Taken before the queue is: what had ended when they were asked for is in the queue by now.
+        # Taken before the queue: spans that ended before a flush was requested are in the queue by now.
         flushes = [self._flushes.popleft() for _ in range(len(self._flushes))]
         is_urgent = bool(flushes) or self._give_up_at is not None
         self._encode_queue(is_due=is_urgent or now >= self._due_at, spill=not self._breaker_closed)
@@ -235,10 +235,10 @@ class ExportWorker:
 
         Args:
             is_due: whether a batch that is not full is encoded too.
-            spill: whether it goes to the spool, where there is one.
+            spill: whether batches go to the spool, if there is one.
         """
         size = self.batching.size
-        # What comes while this runs is left to the next round, or the outbox would never be looked at.
+        # Spans that arrive meanwhile are left to the next round, or nothing might ever be sent.
         for _ in range(0, len(self._queue), size):
             if not is_due and len(self._queue) < size:
                 return
@@ -262,7 +262,7 @@ class ExportWorker:
             permit = self._breaker.acquire()
             if isinstance(permit, Rejected):
                 wait = permit.retry_after_seconds
-                # An answer of the probe under way ends this sooner.
+                # An answer to the probe under way ends this wait sooner.
                 self._ask_breaker_at = now + max(LONGEST_SECONDS if wait is None else wait, 0.01)
                 return
             transport = self._connected(permit)
@@ -270,27 +270,27 @@ class ExportWorker:
                 return
             running = self._backlog.in_flight
             queued = self._backlog.next_fresh() or self._backlog.next_spooled(now)
-            if queued is None:  # what the spool still had was too old, or did not check
+            if queued is None:  # the remaining records of the spool were too old or corrupt
                 permit.ignore()
                 return
             self._pool.submit(partial(self._send, transport, queued, permit), running=running)
 
     def _may_send_at(self) -> float:
-        """When the next batch may be sent; infinite while there is none."""
+        """Returns when the next batch may be sent; infinity if there is none."""
         at = max(self._backoff.until, self._ask_breaker_at)
         if self._backlog.has_fresh:
             return at
         if self._give_up_at is not None or not self._backlog.has_spooled:
-            return math.inf  # at the end what is on disk is left to the next process
-        # The probe of an open breaker is one batch: it needs no pace.
+            return math.inf  # at shutdown, data on disk is left to the next process
+        # The probe of an open breaker is a single batch: it is not paced.
         return max(at, self._backlog.pace.next_at) if self._breaker_closed else at
 
     def _connected(self, permit: Permit) -> Transport | None:
-        """The transport, made with the first batch; None, with the permit settled, if it cannot be made."""
+        """Returns the transport, created for the first batch; None, with the permit failed, if that fails."""
         if self._transport is None:
             try:
                 self._transport = self._build()
-            except Exception as error:  # noqa: BLE001 - of a certificate, most likely: it may be mended
+            except Exception as error:  # noqa: BLE001 - most likely a bad certificate, which may be fixed
                 permit.failure()
                 result = no_answer("configuration", f"{type(error).__name__}: {error}")
                 self._status.record(result, self._clock())
@@ -298,7 +298,7 @@ class ExportWorker:
         return self._transport
 
     def _send(self, transport: Transport, queued: QueuedBatch, permit: Permit) -> None:
-        """On a thread of the pool: one attempt; never raises."""
+        """Makes one attempt, on a thread of the pool; never raises."""
         started = self._clock()
         result = attempt(transport, queued.batch.payload, permit, self._limits.attempt_seconds)
         self._results.append((queued, result, self._clock() - started))
@@ -317,7 +317,7 @@ class ExportWorker:
 
     def _settle(self, queued: QueuedBatch, result: ExportResult) -> None:
         if result.is_retryable:
-            self._ask_breaker_at = -math.inf  # of a probe this was: it has settled
+            self._ask_breaker_at = -math.inf  # set for a probe, which this may have been
             self._backoff.fail(result.retry_after_seconds or 0.0)
             self._backlog.requeue(queued)
             return
@@ -326,7 +326,7 @@ class ExportWorker:
         if result.disposition is Disposition.TOO_LARGE:
             try:
                 self._backlog.split(queued)
-            except ValueError:  # a spool's record that another version wrote
+            except ValueError:  # a spool record written by another version
                 self._backlog.settle(queued, result.without_halves())
         else:
             self._backlog.settle(queued, result)
@@ -353,14 +353,14 @@ class ExportWorker:
             return True
         if self._clock() >= self._give_up_at:
             return True
-        # Nothing is under way, and nothing may be sent before the time is over: no need to wait for that.
+        # Nothing is in flight, and nothing may be sent before the deadline: there is no point in waiting.
         asleep_until = max(self._backoff.until, self._ask_breaker_at)
         return not self._backlog.in_flight and asleep_until >= self._give_up_at
 
     def _end(self) -> None:
         self._pool.close()
         try:
-            self._settle_results()  # what was answered while this run ended is not sent again
+            self._settle_results()  # batches answered while this run ended are not sent again
             self._encode_queue(is_due=True, spill=True)
             self._backlog.end()
         except Exception:

@@ -1,4 +1,4 @@
-"""The circuit breaker; it imports nothing else of this project."""
+"""The circuit breaker; it imports nothing else from this project."""
 
 from .breaker import (
     LONGEST_RETRY_AFTER_SECONDS,

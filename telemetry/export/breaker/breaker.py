@@ -1,13 +1,13 @@
-"""Circuit breaker: stops calls to something that keeps failing, and finds out when it is well again.
+"""Circuit breaker: stops calls to a service that keeps failing, and detects when it has recovered.
 
-Knows nothing of OpenTelemetry or HTTP: it gives out permits and is told how each call went.
+Independent of OpenTelemetry and HTTP: it issues permits and records the result of each call.
 
     closed ──(failures)──▶ open ──(its time is over, next acquire)──▶ half_open ──(probes succeed)──▶ closed
                              ▲                                            │
                              └────────(a probe fails or is lost)──────────┘
 
-`forced_open` and `disabled` are set by people and left by `reset()`. An open breaker whose time is
-over stays `open` until somebody acquires: reading the state changes nothing.
+`forced_open` and `disabled` are set manually and left by `reset()`. An open breaker whose time is
+over stays `open` until the next `acquire()`: reading the state changes nothing.
 """
 
 import enum
@@ -27,14 +27,14 @@ from .window import CallWindow
 logger = logging.getLogger(__name__)
 
 LONGEST_RETRY_AFTER_SECONDS = 300.0
-"""A server may ask for patience beyond `open_max_seconds`, but not for more than this."""
+"""The longest wait granted to a server that asks for one; it may exceed `open_max_seconds`."""
 SHORTEST_SHARE = 0.1
 """Full jitter may draw next to nothing; an open breaker waits at least this share of its ceiling."""
 _LARGEST_EXPONENT = 32
 
 
 class BreakerState(enum.StrEnum):
-    """What the breaker does with a request for a permit."""
+    """The state of the breaker, which determines whether `acquire()` returns a permit."""
 
     CLOSED = "closed"
     OPEN = "open"
@@ -58,16 +58,16 @@ _LEGAL: Mapping[BreakerState, frozenset[BreakerState]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """No permit now."""
+    """The answer of `acquire()` when it gives no permit."""
 
     state: BreakerState
     retry_after_seconds: float | None
-    """When to ask again; None when only `reset()` changes it."""
+    """How long to wait before asking again; None if only `reset()` changes the state."""
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """One change of state, as told to listeners."""
+    """One change of state, as reported to listeners."""
 
     from_state: BreakerState
     to_state: BreakerState
@@ -78,14 +78,14 @@ class Transition:
 
 @dataclass(frozen=True, slots=True)
 class BreakerSnapshot:
-    """One consistent reading."""
+    """One consistent reading of the breaker."""
 
     state: BreakerState
     retry_in_seconds: float | None
-    """While open: how long still; else None."""
+    """The remaining open time; None if not open."""
     opened_total: int
     failure_rate: float
-    """In the window; 0 where there was no call."""
+    """In the window; 0 if there were no calls."""
     consecutive_failures: int
     stale_results_total: int
     """Results that came after the state had changed."""
@@ -99,9 +99,9 @@ class _Result(enum.Enum):
 
 
 class Permit:
-    """Leave for one call, to be settled once; settling it again changes nothing. Never raises.
+    """Permission for one call. Only the first reported result counts. Never raises.
 
-    As a context manager a permit that was not settled in the block is ignored: a cancelled call is
+    As a context manager, a permit without a result at the end of the block is ignored: a cancelled call is
     neither success nor failure.
     """
 
@@ -111,18 +111,18 @@ class Permit:
         self._breaker = breaker
         self._is_settled = False
         self.generation = generation
-        """Which spell of the state it was given in; a result of an earlier spell is stale."""
+        """The breaker's generation when it was issued; a result from an earlier generation is stale."""
 
     def success(self) -> None:
-        """The call succeeded."""
+        """Reports that the call succeeded."""
         self._breaker._settle(self, _Result.SUCCESS, None)  # noqa: SLF001 - two halves of one thing
 
     def failure(self, *, retry_after_seconds: float | None = None) -> None:
-        """The call failed; the server may have said how long to stay away."""
+        """Reports that the call failed, with the wait that the server asked for, if any."""
         self._breaker._settle(self, _Result.FAILURE, retry_after_seconds)  # noqa: SLF001
 
     def ignore(self) -> None:
-        """The call says nothing about the other side: it was cancelled, throttled, or its own fault."""
+        """Reports a call that says nothing about the server: cancelled, throttled, or itself at fault."""
         self._breaker._settle(self, _Result.IGNORED, None)  # noqa: SLF001
 
     def __enter__(self) -> Self:
@@ -135,14 +135,14 @@ class Permit:
 
 
 class CircuitBreaker:
-    """Gives permits while calls succeed, and rejections while they do not. Thread-safe.
+    """A breaker that issues permits while calls succeed, and rejections while they fail. Thread-safe.
 
-    The lock guards bookkeeping only: no call, listener, clock, random number or log line runs under it.
+    The lock guards bookkeeping only: no call, listener, clock, random source or logging runs under it.
 
     The open time is drawn with full jitter below `min(open_max_seconds, open_seconds * 2**n)`, never
-    below `SHORTEST_SHARE` of that, and never below what the server asked for (up to
-    `LONGEST_RETRY_AFTER_SECONDS`). `n` grows by one with each opening and shrinks by one with each
-    `minimum_calls` successes while closed: one lucky probe does not forget an outage.
+    below `SHORTEST_SHARE` of that, and never below the wait that the server asked for (up to
+    `LONGEST_RETRY_AFTER_SECONDS`). `n` grows by one with each opening and shrinks by one with every
+    `minimum_calls` successes while closed: one lucky probe does not erase the memory of an outage.
 
     Args:
         settings: the thresholds.
@@ -167,7 +167,7 @@ class CircuitBreaker:
     def _begin(self) -> None:
         self._lock = threading.Lock()
         self._state = BreakerState.CLOSED
-        self._generation += 1  # never anew: a forked child may hold a permit of its parent's
+        self._generation += 1  # never reset: a forked child may hold a permit of its parent
         self._latest = float("-inf")
         self._open_until = 0.0
         self._exponent = 0
@@ -182,7 +182,7 @@ class CircuitBreaker:
         self._is_telling = False
 
     def acquire(self) -> Permit | Rejected:
-        """Asks for leave to make one call."""
+        """Requests a permit for one call."""
         clock, jitter = self._clock(), self._random()
         with self._lock:
             answer = self._acquire(self._now(clock), jitter)
@@ -196,7 +196,7 @@ class CircuitBreaker:
             return self._state
 
     def snapshot(self) -> BreakerSnapshot:
-        """One consistent reading; changes nothing."""
+        """Returns one consistent reading; changes nothing."""
         clock = self._clock()
         with self._lock:
             now = self._now(clock)
@@ -220,7 +220,7 @@ class CircuitBreaker:
         self._set(BreakerState.DISABLED, "disabled")
 
     def reset(self) -> None:
-        """Closes and forgets what it learnt; totals stay."""
+        """Closes the breaker and discards what it has learned; totals stay."""
         clock = self._clock()
         with self._lock:
             now = self._now(clock)
@@ -232,19 +232,19 @@ class CircuitBreaker:
         self._tell()
 
     def reset_after_fork(self) -> None:
-        """Begins anew in a forked child, with a lock of its own; listeners stay, older permits are stale."""
+        """Starts afresh in a forked child, with a new lock; listeners stay, older permits are stale."""
         self._begin()
 
     def add_listener(self, listener: Callable[[Transition], None]) -> None:
-        """Has `listener` told of each transition, in order, outside the lock; what it raises is logged.
+        """Adds a listener, called for each transition, in order, outside the lock; its exceptions are logged.
 
-        It is called by whichever thread caused the transition, or is telling of an earlier one.
+        It is called on the thread that caused the transition, or on one that still reports an earlier one.
         """
         with self._lock:
             self._listeners.append(listener)
 
     def remove_listener(self, listener: Callable[[Transition], None]) -> None:
-        """Stops telling `listener`; harmless when it was never added."""
+        """Removes `listener`; harmless if it was never added."""
         with self._lock:
             if listener in self._listeners:
                 self._listeners.remove(listener)
@@ -331,7 +331,7 @@ class CircuitBreaker:
         self._tell()
 
     def _transition(self, state: BreakerState, now: float, reason: str) -> None:
-        """The only place where the state changes. Called under the lock."""
+        """Changes the state, which happens nowhere else. Called with the lock held."""
         if state not in _LEGAL[self._state]:
             raise AssertionError(f"illegal transition {self._state} -> {state}")
         self._transitions[self._state, state] += 1
@@ -340,7 +340,7 @@ class CircuitBreaker:
         self._forget()
 
     def _forget(self) -> None:
-        """Starts a new spell: results of permits given before it are stale."""
+        """Starts a new generation: results of permits issued before it are stale."""
         self._generation += 1
         self._leases.clear()
         self._probe_successes = 0
@@ -356,11 +356,11 @@ class CircuitBreaker:
         return self._latest
 
     def _tell(self) -> None:
-        """Tells listeners what happened, in order, one thread at a time, outside the lock."""
+        """Notifies listeners of transitions, in order, from one thread at a time, outside the lock."""
         while self._events:
             with self._lock:
                 if self._is_telling or not self._events:
-                    return  # whoever is telling goes on until nothing is left
+                    return  # the thread that is notifying continues until nothing is left
                 self._is_telling = True
                 event = self._events.popleft()
                 listeners = tuple(self._listeners)

@@ -1,4 +1,4 @@
-"""When a breaker opens, for how long, and what closes it again."""
+"""Settings of the circuit breaker."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerSettings:
-    """When the breaker opens, for how long, and what closes it again.
+    """Settings for when the breaker opens, for how long, and what closes it again.
 
     Raises:
         ValueError: a value is out of its range; the message names field, rule and value.
@@ -15,11 +15,11 @@ class BreakerSettings:
     failure_threshold: int = 3
     """Consecutive failures that open it."""
     window_seconds: float = 30.0
-    """The window over which the failure rate is taken; kept in tenths, so it is that precise."""
+    """The window over which the failure rate is computed, with a precision of one tenth of the window."""
     failure_rate: float = 0.5
     """The share of failed calls in the window that opens it, above 0 and at most 1."""
     minimum_calls: int = 5
-    """Calls in the window before the rate counts; also the successes that take one step off the open time."""
+    """Calls in the window before the rate counts; as many successes undo one doubling of the open time."""
     open_seconds: float = 2.0
     """Ceiling of the first open time; it doubles with each opening."""
     open_max_seconds: float = 60.0
@@ -27,7 +27,7 @@ class BreakerSettings:
     probes: int = 1
     """Successes that close a half-open breaker, and the most probes in flight."""
     lease_seconds: float = 30.0
-    """How long a probe may stay unsettled before the next `acquire()` counts it as lost and opens again."""
+    """How long a probe may go without a result before the next `acquire()` counts it as lost and reopens."""
 
     def __post_init__(self) -> None:
         for field in ("failure_threshold", "minimum_calls", "probes"):

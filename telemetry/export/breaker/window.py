@@ -1,4 +1,4 @@
-"""The window over which a breaker takes its failure rate."""
+"""The window over which a breaker computes its failure rate."""
 
 from collections import deque
 
@@ -6,7 +6,7 @@ _BUCKETS = 10
 
 
 class CallWindow:
-    """Calls and failures of the last while, in a fixed number of buckets. Not thread-safe."""
+    """Calls and failures in a sliding window with a fixed number of buckets. Not thread-safe."""
 
     def __init__(self, seconds: float) -> None:
         self._width = seconds / _BUCKETS
@@ -22,12 +22,12 @@ class CallWindow:
         self._buckets[-1][2] += is_failure
 
     def calls(self, now: float) -> int:
-        """Calls in the window."""
+        """Returns the number of calls in the window."""
         self._expire(int(now / self._width))
         return sum(bucket[1] for bucket in self._buckets)
 
     def failure_rate(self, now: float) -> float:
-        """The share of them that failed; 0 where there was none."""
+        """Returns the share of calls in the window that failed; 0 if there were none."""
         calls = self.calls(now)
         return sum(bucket[2] for bucket in self._buckets) / calls if calls else 0.0
 

@@ -1,4 +1,4 @@
-"""Metrics over OTLP (`OTEL_METRICS_EXPORTER=otlp`): transports and deadlines are the spans' own."""
+"""Exports metrics over OTLP (`OTEL_METRICS_EXPORTER=otlp`), with the spans' transports and deadlines."""
 
 import threading
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from ..otlp.transport import Transport
 
 
 class OtlpMetricExporter(MetricExporter):
-    """Pushes what a reader collected. For the reader's thread; `is_sent` for any.
+    """Exporter of a reader's metrics. Used by the reader's thread; any thread may read `is_sent`.
 
-    Metrics are cumulative, so each push repeats what an earlier one could not bring: one that fails is
-    neither kept nor sent again, and nothing stale ever arrives.
+    Metrics are cumulative, so each push makes up for earlier failed ones: a failed push is neither kept nor
+    retried, and nothing stale ever arrives.
 
     Args:
-        build: makes the transport, with the first push.
-        breaker: the spans' own where both go to one server: one that is down is found out once.
+        build: creates the transport, at the first push.
+        breaker: shared with the spans if both go to one server, so that an outage is detected only once.
         attempt_seconds: the deadline of a push.
         on_result: called with each result.
     """
@@ -52,7 +52,7 @@ class OtlpMetricExporter(MetricExporter):
         timeout_millis: float = 10_000,
         **_: Any,
     ) -> MetricExportResult:
-        """Pushes once; never raises for a Collector."""
+        """Pushes once; never raises because of the Collector."""
         result = self._push(metrics_data, min(self._attempt_seconds, timeout_millis / 1000))
         self.is_sent = result is not None and result.is_full_success
         if result is not None:
@@ -60,7 +60,7 @@ class OtlpMetricExporter(MetricExporter):
         return MetricExportResult.SUCCESS if self.is_sent else MetricExportResult.FAILURE
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:  # noqa: ARG002 - the reader collects and exports
-        """Whether the latest push arrived: nothing is held here."""
+        """Returns whether the latest push arrived: nothing is buffered here."""
         return self.is_sent
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:  # noqa: ARG002 - nothing waits
@@ -71,7 +71,7 @@ class OtlpMetricExporter(MetricExporter):
             transport.close()
 
     def _push(self, metrics_data: MetricsData, seconds: float) -> ExportResult | None:
-        """The result; None if the breaker let nothing through."""
+        """Pushes once and returns the result; None if the breaker rejects the call."""
         payload = encode_metrics(metrics_data).SerializeToString()
         permit = self._breaker.acquire()
         if isinstance(permit, Rejected):
@@ -81,7 +81,7 @@ class OtlpMetricExporter(MetricExporter):
                 if self._transport is None:
                     self._transport = self._build()
                 transport = self._transport
-        except Exception as error:  # noqa: BLE001 - of a certificate, most likely: it may be mended
+        except Exception as error:  # noqa: BLE001 - most likely a bad certificate, which may be fixed
             permit.failure()
             return no_answer("configuration", f"{type(error).__name__}: {error}")
         return attempt(transport, payload, permit, seconds)

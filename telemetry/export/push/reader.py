@@ -1,4 +1,4 @@
-"""When metrics are pushed: now and then, and for whoever flushes; by one thread, which alone can hang."""
+"""Pushes metrics periodically and on flush, on a thread of its own, so that only that thread can hang."""
 
 import logging
 import threading
@@ -26,22 +26,22 @@ class _Push:
 
 @dataclass(slots=True, eq=False)
 class PushRun:
-    """What exists between a start and a stop: a thread, and what it is asked for."""
+    """One run, between a start and a stop: the requests to its thread, and whether it is over."""
 
     requests: SimpleQueue[_Push | None] = field(default_factory=SimpleQueue)
     is_over: bool = False
 
 
 class PushMetricReader(MetricReader):
-    """Collects and pushes while it is started, and can be started again. Thread-safe; never raises.
+    """A reader that collects and pushes while started, and can be restarted. Thread-safe; never raises.
 
-    The SDK's own periodic reader waits without limit for a push under way, raises what a callback of the
-    application raised, and once stopped begins never again.
+    The SDK's periodic reader waits without limit for a push under way, propagates exceptions from callbacks
+    of the application, and cannot be restarted.
 
     Args:
-        exporter: what sends; closed when the last run has ended.
-        interval_seconds: between two pushes.
-        timeout_seconds: the longest that one of these may take, collecting included.
+        exporter: sends the metrics; closed when the last run has ended.
+        interval_seconds: time between two periodic pushes.
+        timeout_seconds: limit for each of these, including collection.
         on_failure: called when the metrics cannot be collected.
     """
 
@@ -67,35 +67,35 @@ class PushMetricReader(MetricReader):
     def _renew(self) -> None:
         self._lock = threading.Lock()
         self._push_lock = threading.Lock()
-        """Held while metrics are collected and sent: a run that hangs may outlive the next one's start."""
+        """Held while metrics are collected and sent: a hanging run may outlive the next one's start."""
         self._present: tuple[PushRun, _Push] | None = None
 
     def start(self) -> None:
-        """Pushes now and then from now on; harmless when it does."""
+        """Starts periodic pushes; harmless if they are already started."""
         failure = None
         with self._lock:
             if self._run is None:
                 try:
                     self._run = self._begin()
                 except RuntimeError as error:
-                    # No thread starts while the interpreter exits; it does not get better.
+                    # The interpreter is exiting and starts no more threads: a retry would fail too.
                     failure = None if self._cannot_start else error
                     self._cannot_start = True
         if failure is not None:
             logger.warning("metrics cannot be pushed any more: %s", failure)
 
     def push(self, seconds: float) -> bool:
-        """Pushes now; False if that did not arrive within the time, True where nothing is started."""
+        """Pushes now; returns False if that did not arrive within the timeout, True if nothing is started."""
         return self._ask(self._run, seconds)
 
     def detach(self) -> PushRun | None:
-        """Ends the present run for all who come later; its last push is left to `drain()`."""
+        """Detaches the present run, so that later calls do not use it; leaves its last push to `drain()`."""
         with self._lock:
             run, self._run = self._run, None
             return run
 
     def drain(self, run: PushRun | None, seconds: float) -> bool:
-        """Pushes a detached run's last, and ends it: after that it pushes nothing more."""
+        """Makes a detached run's last push and ends the run: after that it pushes nothing more."""
         is_sent = self._ask(run, seconds)
         if run is not None:
             run.is_over = True
@@ -103,20 +103,20 @@ class PushMetricReader(MetricReader):
         return is_sent
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """The provider's way to `push()`."""
+        """Calls `push()`; for the meter provider."""
         return self.push(timeout_millis / 1000)
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
-        """The provider's way to stop."""
+        """Calls `detach()` and `drain()`; for the meter provider."""
         self.drain(self.detach(), timeout_millis / 1000)
 
     def _receive_metrics(
         self,
         metrics_data: MetricsData,
-        timeout_millis: float = 10_000,  # noqa: ARG002 - the push has a deadline, of which some is spent
+        timeout_millis: float = 10_000,  # noqa: ARG002 - the push has its own deadline, partly used up
         **_: Any,
     ) -> None:
-        if self._present is None:  # collected by somebody else
+        if self._present is None:  # collected by another caller
             return
         run, push = self._present
         left_seconds = push.deadline - time.monotonic()
@@ -177,7 +177,7 @@ class PushMetricReader(MetricReader):
             self._present = None
 
     def _reset_after_fork(self) -> None:
-        # The thread, and what it was asked for, are the parent's.
+        # The thread and its requests belong to the parent.
         is_running = self._run is not None
         self._renew()
         self._run = None
