@@ -1,1 +1,1 @@
-"""OTLP: spans as bytes, the two transports, and what an answer means."""
+"""OTLP: the encoding of spans, the two transports, and the classification of answers."""

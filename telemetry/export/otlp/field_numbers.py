@@ -7,7 +7,7 @@ RESOURCE_SPANS_SCOPE_SPANS = 2
 SCOPE_SPANS_SCOPE = 1
 SCOPE_SPANS_SPANS = 2
 SCHEMA_URL = 3
-"""Of `ResourceSpans` and of `ScopeSpans`."""
+"""The same in `ResourceSpans` and `ScopeSpans`."""
 
 RESOURCE_ATTRIBUTES = 1
 SCOPE_NAME = 1
@@ -55,4 +55,4 @@ VALUE_ARRAY = 5
 VALUE_KVLIST = 6
 VALUE_BYTES = 7
 LIST_VALUES = 1
-"""Of `ArrayValue` and of `KeyValueList`."""
+"""The same in `ArrayValue` and `KeyValueList`."""

@@ -1,4 +1,4 @@
-"""OTLP over gRPC: bytes to the wire and an outcome back, within one deadline."""
+"""OTLP over gRPC: sends encoded requests and returns the results, each within one deadline."""
 
 import threading
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ TRACES_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 METRICS_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 _OPTIONS = (
     ("grpc.max_receive_message_length", LONGEST_RESPONSE_BYTES),
-    ("grpc.enable_retries", 0),  # each attempt is a call of the breaker, so none may be hidden
-    # Two channels to one address would else share a connection, and with it a dead one.
+    ("grpc.enable_retries", 0),  # each attempt goes through the breaker, so gRPC must not hide any
+    # Otherwise two channels to one address would share a connection, even a dead one.
     ("grpc.use_local_subchannel_pool", 1),
-    # How long connecting may take, whatever its name says: one lost SYN is forgiven, a black hole left.
+    # Despite its name, the connect timeout: it survives one lost SYN, but abandons a black hole.
     ("grpc.min_reconnect_backoff_ms", 2_000),
 )
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
@@ -33,27 +33,27 @@ _LONGEST_FORK_WAIT_SECONDS = 0.25
 
 @dataclass(slots=True, eq=False)
 class _TrackedChannel:
-    """A channel, and how many exports are under way on it."""
+    """A channel and the number of exports in progress on it."""
 
     channel: grpc.Channel
     exports: int = 0
 
 
 class GrpcTransport:
-    """Sends encoded requests over one channel, made with the first of them. Thread-safe.
+    """A transport over one gRPC channel, which the first request creates. Thread-safe.
 
-    After an attempt that no server answered, the next one makes a new channel: an old one waits between its
-    own attempts to reconnect, up to two minutes. Exports that are under way on the old one are left alone.
+    After an attempt that no server answered, the next one creates a new channel, because an old one waits up
+    to two minutes between its own attempts to reconnect. Exports in progress on the old one are left alone.
 
-    Where a thread is within gRPC's library while the process forks, that library can abort the child. So a
-    fork waits for the calls under way, `_LONGEST_FORK_WAIT_SECONDS` at most; then they are given up, to be
-    sent again. Calls that come meanwhile wait for the fork.
+    If a thread is inside the gRPC library while the process forks, the library can abort the child. So a fork
+    waits for the calls in progress, for at most `_LONGEST_FORK_WAIT_SECONDS`; then they are cancelled, to be
+    retried. Calls that start meanwhile wait for the fork.
 
     Args:
         target: `host:port`.
         method: the service's method.
-        credentials: of TLS; None for plain text.
-        headers: metadata of each request, keys in lower case.
+        credentials: TLS credentials; None for plain text.
+        headers: the metadata of each request, with lower-case keys.
         is_compressed: whether requests are sent with gzip.
     """
 
@@ -85,7 +85,7 @@ class GrpcTransport:
 
         Args:
             payload: an encoded export request.
-            timeout_seconds: for everything, connecting included.
+            timeout_seconds: the limit for everything, including connecting.
         """
         with self._gate:
             if not self._gate.wait_for(lambda: not self._is_forking, timeout_seconds):
@@ -113,7 +113,7 @@ class GrpcTransport:
                 return ExportResult(
                     Disposition.THROTTLED, "fork", "the process forked while the Collector did not answer"
                 )
-            call = cast("grpc.Call", error)  # what a failed call raises is both
+            call = cast("grpc.Call", error)  # gRPC raises an object that is both
             is_broken = call.code() in _BROKEN
             return from_grpc_error(call, len(payload))
         except ValueError:  # closed by another thread meanwhile
@@ -125,7 +125,7 @@ class GrpcTransport:
         return from_accepted(answer)
 
     def close(self) -> None:
-        """Gives up what is under way and frees the connections."""
+        """Cancels the exports in progress and closes the connections."""
         with self._lock:
             self._is_closed = True
             channels, self._channels, self._current = self._channels, set(), None
@@ -153,7 +153,7 @@ class GrpcTransport:
                 return
         with self._lock:
             channels, self._current = tuple(self._channels), None
-        for tracked in channels:  # each is forgotten by the last to leave it
+        for tracked in channels:  # the last export to leave each one removes it
             tracked.channel.close()
         with self._gate:
             self._gate.wait_for(lambda: not self._calls, _LONGEST_FORK_WAIT_SECONDS)
@@ -164,7 +164,10 @@ class GrpcTransport:
             self._gate.notify_all()
 
     def _leave(self, tracked: _TrackedChannel, *, is_broken: bool) -> None:
-        """The last to leave a channel that was given up closes it: to others it may still bring an answer."""
+        """Ends an export; the last one on an abandoned channel closes it.
+
+        Until then, other exports may still get an answer over it.
+        """
         with self._lock:
             tracked.exports -= 1
             if is_broken and self._current is tracked:

@@ -1,7 +1,7 @@
-"""OTLP over HTTP/1.1: bytes to the wire and an outcome back, within one deadline.
+"""OTLP over HTTP/1.1: sends encoded requests and returns the results, each within one deadline.
 
-The deadline is the whole exchange's: name resolution, connecting, TLS, sending, and an answer that drips in
-byte by byte. Redirects are never followed, proxies and `.netrc` of the environment never used.
+The deadline covers the whole exchange: name resolution, connecting, TLS, sending, and an answer that drips in
+byte by byte. Redirects are never followed; proxies and `.netrc` from the environment are never used.
 """
 
 import gzip
@@ -21,7 +21,7 @@ from .response import LONGEST_RESPONSE_BYTES, PROTOBUF, ExportResult, from_http_
 _GZIP_LEVEL = 1
 """Four times cheaper than Python's default of 9, for 3.5 % more bytes."""
 _CONNECT_SECONDS = 2.0
-"""However long an export may take: one lost SYN is forgiven, a black hole left."""
+"""The connect timeout per address: it survives one lost SYN, but abandons a black hole."""
 
 
 class _Deadline:
@@ -31,10 +31,10 @@ class _Deadline:
         self._at = time.monotonic() + seconds
 
     def remaining(self) -> float:
-        """Seconds until then.
+        """Returns the seconds left.
 
         Raises:
-            TimeoutError: there are none.
+            TimeoutError: no time is left.
         """
         remaining = self._at - time.monotonic()
         if remaining <= 0:
@@ -43,7 +43,7 @@ class _Deadline:
 
 
 class _PlainSocket(socket.socket):
-    """A socket each of whose operations has but what is left until the deadline."""
+    """A socket whose operations all time out at the deadline."""
 
     deadline: _Deadline
 
@@ -57,7 +57,7 @@ class _PlainSocket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """The same over TLS, where `sendall` is many `send`."""
+    """The same over TLS, where `sendall` calls `send` repeatedly."""
 
     deadline: _Deadline
 
@@ -71,12 +71,12 @@ class _TlsSocket(ssl.SSLSocket):
 
 
 class HttpTransport:
-    """Sends encoded requests over connections that are kept. Thread-safe: each exchange has one to itself.
+    """A transport over persistent connections. Thread-safe: each exchange has a connection to itself.
 
     Args:
-        url: the whole address, with its path.
-        context: of TLS; None for plain text.
-        headers: of each request.
+        url: the full URL, including its path.
+        context: the TLS context; None for plain text.
+        headers: sent with each request.
         is_compressed: whether requests are sent with gzip.
     """
 
@@ -109,7 +109,7 @@ class HttpTransport:
 
         Args:
             payload: an encoded export request.
-            timeout_seconds: for the whole exchange, connecting included.
+            timeout_seconds: the limit for the whole exchange, including connecting.
         """
         deadline = _Deadline(timeout_seconds)
         body = gzip.compress(payload, _GZIP_LEVEL) if self._is_compressed else payload
@@ -128,7 +128,7 @@ class HttpTransport:
             return no_answer("protocol", f"{what}: is it the port of another protocol?")
 
     def close(self) -> None:
-        """Gives up what is under way and frees the connections."""
+        """Cancels the exports in progress and closes the connections."""
         with self._lock:
             self._is_closed = True
             busy = tuple(self._busy)
@@ -153,7 +153,7 @@ class HttpTransport:
             try:
                 return self._exchange_over(kept, body, deadline)
             except (ConnectionError, http.client.RemoteDisconnected):
-                deadline.remaining()  # the server had closed it meanwhile: once more, with a new one
+                deadline.remaining()  # the server closed it meanwhile: if time is left, try a new one
         connection = http.client.HTTPConnection(self._host, self._port)
         connection.sock = self._connect(deadline)
         return self._exchange_over(connection, body, deadline)
@@ -171,7 +171,7 @@ class HttpTransport:
             answer = _read(response)
             is_reusable = is_whole and answer is not None and not response.will_close
         except OSError:
-            self._close_idle()  # whatever ended this one has most likely ended those before
+            self._close_idle()  # whatever broke this one has most likely broken the idle ones
             raise
         finally:
             with self._lock:
@@ -198,7 +198,7 @@ class HttpTransport:
                 return self._context.wrap_socket(plain, server_hostname=self._host)
             except TimeoutError:
                 plain.close()
-                deadline.remaining()  # unless it was this that is over, another address may do
+                deadline.remaining()  # unless the deadline is over, another address may work
                 failure = OSError(f"no connection within {_CONNECT_SECONDS:g} s")
             except OSError as error:
                 plain.close()
@@ -207,7 +207,7 @@ class HttpTransport:
 
 
 def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
-    """`getaddrinfo` knows no time, and may take half a minute: it runs aside, and is left behind."""
+    """Runs `getaddrinfo` in a thread that may be abandoned: it has no timeout and can take half a minute."""
     answers: list[Any] = []
 
     def resolve() -> None:
@@ -219,7 +219,7 @@ def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
     thread = threading.Thread(target=resolve, name="telemetry-resolve", daemon=True)
     try:
         thread.start()
-    except RuntimeError:  # the interpreter ends, and starts none any more
+    except RuntimeError:  # the interpreter is shutting down and starts no more threads
         resolve()
     else:
         thread.join(deadline.remaining())
@@ -234,9 +234,9 @@ def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
 def _request(
     connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]
 ) -> bool:
-    """Sends a request; False if the server hung up before it had read all.
+    """Sends a request; returns False if the server hung up before it had read all of it.
 
-    It may have answered before: that this is too much, most likely.
+    It may have answered before that, most likely that the request is too large.
     """
     try:
         connection.request("POST", path, body, headers)
@@ -246,10 +246,10 @@ def _request(
 
 
 def _read(response: http.client.HTTPResponse) -> bytes | None:
-    """The answer's body; None when it is too long, unpacked too."""
+    """Returns the answer's body, decompressed; None if it is too long."""
     body = response.read(LONGEST_RESPONSE_BYTES + 1)
     if response.headers.get("Content-Encoding", "").lower() == "gzip":
-        # Not asked for, but seen; and a few KB can unpack to gigabytes.
+        # Not requested, but some servers do it; a few KB can unpack to gigabytes.
         try:
             body = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, LONGEST_RESPONSE_BYTES + 1)
         except zlib.error:

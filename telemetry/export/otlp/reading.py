@@ -1,4 +1,4 @@
-"""What an ended span holds, read in the quickest way that its class allows."""
+"""Reads the contents of an ended span in the fastest way that its class allows."""
 
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 
 Found = tuple[Any, ...]
-"""What is written of a span, in the order of `_PRIVATE`."""
+"""The exported fields of a span, in the order of `_PRIVATE`."""
 _PRIVATE = (
     *("_resource", "_instrumentation_scope", "_context", "_parent", "_name", "_kind"),
     *("_start_time", "_end_time", "_status", "_attributes", "_events", "_links"),
@@ -20,7 +20,7 @@ _PRIVATE = (
 
 @dataclass(slots=True)
 class _Container:
-    """The face of the SDK's own containers that is read here."""
+    """The part of the SDK's container interface that is read here."""
 
     _dict: Mapping[str, Any]
     _dq: Sequence[Any]
@@ -42,10 +42,10 @@ _read_private = attrgetter(*_PRIVATE)
 
 
 def read_sdk(span: ReadableSpan) -> Found:
-    """The same, quickly.
+    """Reads the SDK's own spans faster.
 
-    The SDK's public face copies what a span holds, some of it under a lock, each time it is asked; what is in
-    a span that has ended changes no more.
+    The SDK's public properties copy a span's contents on each access, some of them under a lock; an ended
+    span no longer changes.
     """
     found = _read_private(span)
     is_own = type(found[9]) is BoundedAttributes and type(found[10]) is BoundedList is type(found[11])
@@ -53,7 +53,7 @@ def read_sdk(span: ReadableSpan) -> Found:
 
 
 def choose_reader() -> Callable[[ReadableSpan], Found]:
-    """The quick reader where this SDK has what it reads under the names that it is known by."""
+    """Returns the fast reader if this SDK has the private attributes that it reads."""
     try:
         _read_private(ReadableSpan("probe"))
         queue: object = attrgetter("_dq")(BoundedList(1))

@@ -1,7 +1,7 @@
-"""What an answer means: from a gRPC status or an HTTP response to what becomes of the batch.
+"""Classifies answers: maps a gRPC status or an HTTP response to the disposition of the batch.
 
-Rules of the OTLP specification, "Failures" and "Partial Success". The transports read bytes and time; whether
-a batch is sent again, sent in halves or given up is decided here alone.
+Follows the OTLP specification, "Failures" and "Partial Success". The transports deal with bytes and time;
+only this module decides whether a batch is retried, sent in halves or dropped.
 """
 
 import http.client
@@ -22,15 +22,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 PROTOBUF = "application/x-protobuf"
 """The content type of OTLP over HTTP, in both directions."""
 LONGEST_RESPONSE_BYTES = 4 * 2**20
-"""More is no answer but a fault (OTLP specification)."""
+"""A longer response is treated as an error (OTLP specification)."""
 LARGEST_REQUEST_BYTES = 64 * 2**20
-"""No more is ever sent at once (OTLP specification)."""
+"""A larger request is never sent (OTLP specification)."""
 LONGEST_WAIT_SECONDS = 3_600.0
-"""However long a server asks for: a mistyped year must not end telemetry until the next restart."""
+"""The limit on what a server may ask for: a mistyped year must not end telemetry until the next restart."""
 NO_OTLP = "no_otlp"
-"""The kind of an accepted export whose answer suggests that no Collector took it."""
+"""The kind of an accepted export whose answer suggests that it did not reach a Collector."""
 GRPC_SERVER_LIMIT_BYTES = 4 * 2**20
-"""What gRPC servers take by default."""
+"""The default message size limit of gRPC servers."""
 
 _RETRYABLE_GRPC_CODES = frozenset(
     {
@@ -44,11 +44,11 @@ _RETRYABLE_GRPC_CODES = frozenset(
 )
 _TOO_LARGE_FOR_GRPC = "larger than max"
 _SAID_BY_THE_CLIENT = "CLIENT: "
-"""gRPC's own library on this side, of an answer over the limit."""
+"""Marks an error of the gRPC library on this side: an answer over the limit."""
 _TOO_LARGE_UNPACKED = "Decompressed message larger than max"
-"""The same library's words on either side: of an answer, unless the request is over a server's limit."""
+"""The same library's text on either side: about an answer, unless the request is over a server's limit."""
 _TOO_LARGE_FOR_HTTP = "request body too large"
-"""The Collector's words with status 400 (confighttp)."""
+"""The Collector's message with status 400 (confighttp)."""
 _GRPC_DETAILS_KEY = "grpc-status-details-bin"
 _MULTIPLE_CHOICES, _BAD_REQUEST, _CONTENT_TOO_LARGE, _TOO_MANY_REQUESTS = 300, 400, 413, 429
 _RETRYABLE_HTTP_STATUSES = frozenset({502, 503, 504})
@@ -56,17 +56,17 @@ _DETAIL_CHARACTERS = 200
 
 
 class Disposition(Enum):
-    """What becomes of a batch after one attempt."""
+    """What happens to a batch after one attempt."""
 
     DELIVERED = auto()
     RETRYABLE = auto()
-    """To be sent again; the Collector is not well."""
+    """Retried; the Collector is unhealthy."""
     THROTTLED = auto()
-    """To be sent again, but the Collector is well: it only asks for patience."""
+    """Retried, but the Collector is healthy and only asks for patience."""
     TOO_LARGE = auto()
-    """To be sent in halves."""
+    """Sent in halves."""
     PERMANENT = auto()
-    """Never to be sent again."""
+    """Never sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,43 +77,43 @@ class ExportResult:
     kind: str = ""
     """A bounded name for metrics (`unavailable`, `http_503`)."""
     detail: str = ""
-    """For people; of a delivered batch, what the Collector had to say."""
+    """A human-readable explanation; for a delivered batch, the Collector's message."""
     retry_after_seconds: float | None = None
-    """The wait that was asked for, `LONGEST_WAIT_SECONDS` at most; None for the usual back-off."""
+    """The requested wait, at most `LONGEST_WAIT_SECONDS`; None for the usual backoff."""
     rejected: int = 0
-    """Spans of a delivered batch that the Collector did not take (partial success)."""
+    """Spans of a delivered batch that the Collector rejected (partial success)."""
 
     @property
     def is_retryable(self) -> bool:
-        """Whether the batch is to be sent again as it is."""
+        """Whether the batch should be retried unchanged."""
         return self.disposition in {Disposition.RETRYABLE, Disposition.THROTTLED}
 
     @property
     def is_full_success(self) -> bool:
-        """Whether everything was delivered and nothing of it rejected."""
+        """Whether everything was delivered and nothing was rejected."""
         return self.disposition is Disposition.DELIVERED and not self.rejected
 
     def without_halves(self) -> "ExportResult":
-        """The same for a batch that cannot be halved: too large is permanent then."""
+        """Returns the result for a batch that cannot be halved: `TOO_LARGE` becomes `PERMANENT`."""
         if self.disposition is not Disposition.TOO_LARGE:
             return self
         return replace(self, disposition=Disposition.PERMANENT)
 
 
 def no_answer(kind: str, detail: str) -> ExportResult:
-    """The result of an attempt that ended without an answer: the batch is sent again."""
+    """Returns the result of an attempt that ended without an answer: the batch is retried."""
     return ExportResult(Disposition.RETRYABLE, kind, detail)
 
 
 def from_request_size(payload: bytes) -> ExportResult | None:
-    """The result of a request that is too large for any server; None for one that may be sent."""
+    """Returns the result of a request that is too large for any server; None if it may be sent."""
     if len(payload) <= LARGEST_REQUEST_BYTES:
         return None
     return ExportResult(Disposition.TOO_LARGE, "request_too_large", "a request over 64 MiB is never sent")
 
 
 def from_accepted(body: bytes) -> ExportResult:
-    """Reads the body that came with success; an empty one is a full success."""
+    """Classifies the body of a successful answer; an empty one is a full success."""
     if not body:
         return ExportResult(Disposition.DELIVERED)
     try:
@@ -149,7 +149,7 @@ def from_grpc(
     Args:
         code: the status.
         detail: its message.
-        retry_after_seconds: of RetryInfo; 0 means the usual back-off, None that there was none.
+        retry_after_seconds: from RetryInfo; 0 means the usual backoff, None means that there was none.
         payload_bytes: how large the request was.
     """
     kind, text = code.name.lower(), f"{code.name}: {detail}"
@@ -202,8 +202,8 @@ def from_http(
     Args:
         status: the status.
         detail: the reason, with the beginning of the answer's body.
-        retry_after_seconds: of `Retry-After`.
-        location: of a redirect, which is never followed: as a GET it would answer 200, and the spans be lost.
+        retry_after_seconds: from `Retry-After`.
+        location: where a redirect leads; never followed, as a GET would return 200 and lose the spans.
     """
     kind, text = f"http_{status}", f"HTTP {status}: {detail}"
     if location is not None:
@@ -218,15 +218,15 @@ def from_http(
 
 
 def _suspected(what: str) -> ExportResult:
-    """Success by its status, from something that a Collector would not answer."""
+    """Returns the result of a success status with an answer that a Collector would not give."""
     detail = f"the answer is {what}: is this endpoint a Collector?"
     return ExportResult(Disposition.DELIVERED, NO_OTLP, detail)
 
 
 def _escaped(text: str) -> str:
-    """A server's text as one line for people: what would not be printed as itself is shown escaped.
+    """Returns a server's text as one readable line, with its unprintable characters escaped.
 
-    Ends of lines and control sequences could else forge lines of a log, or change a terminal.
+    Otherwise newlines and control sequences could forge log lines or change a terminal.
     """
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
@@ -239,7 +239,7 @@ def _bounded(seconds: float | None) -> float | None:
 
 
 def _retry_info_seconds(call: grpc.Call) -> float | None:
-    """RetryInfo, as servers send it: within the status details of the trailing metadata."""
+    """Reads the delay of RetryInfo from the status details in the trailing metadata."""
     metadata: Iterable[tuple[str, Any]] = call.trailing_metadata() or ()
     info = RetryInfo()
     for value in (value for key, value in metadata if key == _GRPC_DETAILS_KEY):
@@ -252,16 +252,16 @@ def _retry_info_seconds(call: grpc.Call) -> float | None:
 
 
 def _retry_after_seconds(value: str | None) -> float | None:
-    """`Retry-After` in both its forms, seconds and a date (RFC 9110, 10.2.3); None for nonsense."""
+    """Parses `Retry-After` in both forms, seconds and date (RFC 9110, 10.2.3); None if it is invalid."""
     if value is None:
         return None
     if value.strip().isdecimal():
         return float(value)
     try:
         at = parsedate_to_datetime(value)
-        # Without a zone it is of HTTP's oldest form, which means UTC.
+        # A date without a zone is in HTTP's oldest format, which means UTC.
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
-    # A date is the one thing that only the wall clock can be asked about.
+    # A date can only be compared with the wall clock.
     return max(0.0, (at - datetime.now(UTC)).total_seconds())

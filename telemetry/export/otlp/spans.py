@@ -1,9 +1,9 @@
-"""Spans to OTLP bytes, written directly (opentelemetry-proto, `trace/v1/trace.proto`).
+"""Encodes spans as OTLP bytes directly (opentelemetry-proto, `trace/v1/trace.proto`).
 
-What repeats is encoded once: attributes by key and value, names by kind, resources and scopes. Whatever a
-span holds costs at most that span: an attribute that OTLP cannot carry is left out and counted in the
-span's own `dropped_attributes_count`, text that is not Unicode has its bad characters replaced, and a span
-that cannot be written at all is counted and left out. No value of a subclass is kept in a cache.
+Repeated data is encoded once: attributes by key and value, names with their kind, resources and scopes. Bad
+data costs at most its own span: an attribute that OTLP cannot represent is omitted and counted in the span's
+own `dropped_attributes_count`, invalid Unicode characters are replaced, and a span that cannot be encoded at
+all is counted and omitted. Instances of subclasses are never cached.
 
 An encoder belongs to one thread.
 """
@@ -27,11 +27,11 @@ from .values import DEEPEST_VALUE, TEXT_HEADS, encode_key, encode_text, encode_v
 from .wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, delimited, tag, varint
 
 _MOST_CACHED = 4_096
-"""Entries of each cache, each of `_LONGEST_CACHED` bytes at most; a full cache is emptied."""
+"""Entries per cache, each at most `_LONGEST_CACHED` bytes long; a full cache is cleared."""
 _LONGEST_CACHED = 256
 _MOST_VALUES_OF_A_KEY = 256
 
-# What stands before each field, made once.
+# The bytes that precede each field, built once.
 _IDENTIFIER_BYTES, _TRACE_IDENTIFIER_BYTES = varint(8), varint(16)
 _TRACE_ID = tag(numbers.SPAN_TRACE_ID, LENGTH_DELIMITED) + _TRACE_IDENTIFIER_BYTES
 _SPAN_ID = tag(numbers.SPAN_SPAN_ID, LENGTH_DELIMITED) + _IDENTIFIER_BYTES
@@ -71,10 +71,10 @@ _REMOTE_LINK = _LINK_FLAGS + _PACK_FLAGS(_HAS_IS_REMOTE | _IS_REMOTE)
 _TEXT = frozenset({str})
 _CACHED_TYPES = frozenset({str, int})
 _NO_TRACE_STATE = SpanContext(1, 1, is_remote=False).trace_state
-"""The one that every context without one shares."""
+"""The instance shared by all contexts without a trace state."""
 _NO_RESOURCE = Resource({})
 _NAMES = reprlib.Repr()
-"""Shortens, and survives a `__repr__` that raises."""
+"""Shortens names, and survives a `__repr__` that raises."""
 _NAMES.maxstring = 100
 
 
@@ -84,42 +84,42 @@ class _AttributeKey:
 
     encoded: bytes
     values_left: int = _MOST_VALUES_OF_A_KEY
-    """How many more of its values are cached: one that is new in each span is not worth it."""
+    """How many more values are cached: a key with a new value in each span is not worth it."""
 
 
 class Encoder:
-    """Writes spans as OTLP. For one thread.
+    """An encoder of spans to OTLP. For use by one thread.
 
-    After `encode()`, `unencodable` and `lost_attributes` hold what was left out so far, and
+    After `encode()`, `unencodable` and `lost_attributes` count the spans and attributes omitted so far, and
     `latest_unencodable` names the last such span.
     """
 
     def __init__(self) -> None:
         self.unencodable = 0
-        """Spans that could not be written."""
+        """The number of spans that could not be encoded."""
         self.latest_unencodable = ""
-        """The last of them, and why, for a log."""
+        """The last of them and the reason, for logging."""
         self.lost_attributes = 0
-        """Attributes that OTLP cannot carry."""
+        """The number of attributes that OTLP cannot represent."""
         self._attributes: dict[tuple[str, str | int], bytes] = {}
-        """Texts and integers, as fields of a span."""
-        # Most spans share one; a trace's spans share its state, and so do all that the sampler began.
+        """String and integer attributes, encoded as fields of a span."""
+        # Most spans share these: a trace's spans share its state, and so do all traces the sampler began.
         self._latest_state = _NO_TRACE_STATE
         self._latest_state_bytes = b""
         self._latest_status = Status(StatusCode.UNSET)
         self._latest_status_bytes = _NO_STATUS
         self._keys: dict[str, _AttributeKey] = {}
         self._names: dict[str, tuple[SpanKind, bytes]] = {}
-        # By identity, for a resource's hash is its JSON; held, so that no other object gets the same id.
+        # Keyed by id, as hashing a resource builds its JSON; the reference prevents reuse of the id.
         self._resources: dict[int, tuple[Resource, bytes]] = {}
         self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
 
     def encode(self, spans: Sequence[ReadableSpan]) -> Batch:
         """Encodes spans as one request, in order within each resource and scope.
 
-        A span that cannot be written is left out: `spans` of the batch says how many are in it.
+        A span that cannot be encoded is omitted; the batch's `spans` is the number of those included.
         """
-        # By what is written of resource and scope: equal ones share it, whichever objects they are.
+        # Keyed by the encoded resource and scope, so that equal but distinct objects share a group.
         groups: dict[bytes, dict[bytes, list[bytes]]] = {}
         group: list[bytes] = []
         of_resource, of_scope = _NO_RESOURCE, None
@@ -132,7 +132,7 @@ class Encoder:
                     of_resource, of_scope = found[0], found[1]
                     scopes = groups.setdefault(self._resource(of_resource), {})
                     group = scopes.setdefault(self._scope(of_scope), [])
-            except Exception as error:  # noqa: BLE001 - whatever a span holds, its neighbours go on
+            except Exception as error:  # noqa: BLE001 - a bad span must not affect the others
                 self.unencodable += 1
                 why = traceback.format_exception_only(error)[-1].strip()
                 self.latest_unencodable = f"{_NAMES.repr(getattr(span, 'name', None))} ({why})"
@@ -155,7 +155,7 @@ class Encoder:
         )
 
     def _encode_span(self, found: reading.Found) -> bytes:
-        """What was read of a span, as an entry of `ScopeSpans.spans`, tag and length included."""
+        """Encodes a span's fields as an entry of `ScopeSpans.spans`, including tag and length."""
         _, _, context, parent, name, kind, start_time, end_time, status, attributes, events, links = found
         trace_id, span_id, _, _, trace_state, _ = context
         if type(name) is not str:
@@ -197,7 +197,7 @@ class Encoder:
         return encoded
 
     def _encode_name(self, name: str, kind: SpanKind) -> bytes:
-        """Name and kind. The latest kind of each name is kept: an enumeration's hash is slow."""
+        """Encodes name and kind. Caches only the latest kind of each name, as hashing an enum is slow."""
         encoded = delimited(numbers.SPAN_NAME, encode_text(name)) + _KINDS[kind]
         _keep(self._names, name, (kind, encoded), len(encoded))
         return encoded
@@ -230,12 +230,12 @@ class Encoder:
     def _append_attributes(
         self, parts: list[bytes], attributes: Mapping[str, Any] | None, tag: bytes = _ATTRIBUTE
     ) -> int:
-        """Appends each attribute as a field with this tag, of a byte; returns how many had to be left out."""
+        """Appends each attribute as a field with this one-byte tag; returns how many were omitted."""
         if not attributes:
             return 0
         try:
             encoded = self._known_attributes(attributes)
-        except Exception:  # noqa: BLE001 - a class may refuse to be hashed: written one by one, it costs itself
+        except Exception:  # noqa: BLE001 - one may refuse to be hashed: one by one, only that one is lost
             encoded = [None] * len(attributes)
         lost = 0
         if None in encoded:
@@ -244,7 +244,7 @@ class Encoder:
                 at = encoded.index(None)
                 try:
                     encoded[at] = self._encode_attribute(*pairs[at])
-                except Exception:  # noqa: BLE001 - whatever a value does, it costs itself alone
+                except Exception:  # noqa: BLE001 - a bad value costs only itself
                     encoded[at] = b""
                     lost += 1
             self.lost_attributes += lost
@@ -253,16 +253,16 @@ class Encoder:
         return lost
 
     def _known_attributes(self, attributes: Mapping[str, Any]) -> list[bytes | None]:
-        """What the cache has of them."""
-        # Exact types: True, 1 and 1.0 are equal keys of the cache, and different attributes. What a subclass
-        # says of its own hash and equality is not asked.
+        """Returns the cached encoding of each attribute, or None."""
+        # Exact types only: True, 1 and 1.0 are equal cache keys but different attributes, and the hash and
+        # equality of a subclass must not be called.
         is_exact = _CACHED_TYPES.issuperset(map(type, attributes.values()))
         if is_exact and _TEXT.issuperset(map(type, attributes)):
             return list(map(self._attributes.get, attributes.items()))
         return [None] * len(attributes)
 
     def _encode_attribute(self, key: str, value: Any) -> bytes:
-        """A `KeyValue` as a field of a span."""
+        """Encodes a `KeyValue` as a field of a span."""
         if type(key) is not str:
             key = str.__str__(key)
         known = self._keys.get(key)
@@ -284,7 +284,7 @@ class Encoder:
         return field
 
     def _resource(self, resource: Resource) -> bytes:
-        """`ResourceSpans` without its spans."""
+        """Encodes `ResourceSpans` without its spans."""
         known = self._resources.get(id(resource))
         if known is None:
             parts: list[bytes] = []
@@ -295,7 +295,7 @@ class Encoder:
         return known[1]
 
     def _scope(self, scope: InstrumentationScope | None) -> bytes:
-        """`ScopeSpans` without its spans."""
+        """Encodes `ScopeSpans` without its spans."""
         known = self._scopes.get(id(scope))
         if known is None:
             parts: list[bytes] = []
@@ -324,7 +324,7 @@ def _keep(cache: dict[_Key, _Kept], key: _Key, encoded: _Kept, length: int) -> N
 
 
 def _append_parent(parts: list[bytes], parent: SpanContext) -> bytes:
-    """Appends the parent's id; returns the flags that say where it is."""
+    """Appends the parent's id; returns the flags that show whether it is remote."""
     _, parent_id, is_remote, _, _, _ = parent
     parts += (_PARENT_ID, parent_id.to_bytes(8))
     return _REMOTE_PARENT if is_remote else _LOCAL_PARENT
@@ -349,5 +349,5 @@ def _encode_status(status: Status) -> bytes:
 
 
 def _name(given: object) -> str:
-    """A name that is no plain text: its base type's own text, else its type; the span is worth keeping."""
+    """Returns the text of a `str` subclass, or the type of anything else: the span is worth keeping."""
     return str.__str__(given) if isinstance(given, str) else f"<{type(given).__name__}>"

@@ -1,4 +1,4 @@
-"""An encoded request, and how one that is too large is split, without decoding its spans."""
+"""An encoded request, and how to split one that is too large without decoding its spans."""
 
 from dataclasses import dataclass
 
@@ -18,10 +18,10 @@ class Batch:
     spans: int
 
     def halves(self) -> "tuple[Batch, Batch]":
-        """Two batches with half of the spans each, in order.
+        """Returns two batches with half of the spans each, in order.
 
         Raises:
-            ValueError: there is but one span, or the payload is not what this module writes.
+            ValueError: there are fewer than two spans, or the payload was not written by the encoder.
         """
         if self.spans < 2:  # noqa: PLR2004 - one has no halves
             raise ValueError(f"a batch of {self.spans} span(s) has no halves")
@@ -44,7 +44,7 @@ class Batch:
 
 
 def _apart(message: memoryview, *, repeated: int) -> tuple[bytes, list[memoryview]]:
-    """A message's other fields, and the contents of a repeated one."""
+    """Returns a message's other fields, and the contents of a repeated one."""
     others, contents = [], []
     for number, content, whole in fields(message):
         if number == repeated:

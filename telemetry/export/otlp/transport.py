@@ -1,4 +1,4 @@
-"""The transport that a configuration asks for."""
+"""Builds the transport for a configuration."""
 
 import ssl
 import sys
@@ -18,19 +18,19 @@ from .response import Disposition, ExportResult
 
 
 class Transport(Protocol):
-    """What the sender sends through. Thread-safe."""
+    """The interface of a transport. Thread-safe."""
 
     def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
         """Sends one encoded request within one deadline; never raises."""
         ...
 
     def close(self) -> None:
-        """Gives up what is under way and frees the connections."""
+        """Cancels the exports in progress and closes the connections."""
         ...
 
 
 class ConsoleTransport:
-    """Prints requests as OTLP JSON (`OTEL_TRACES_EXPORTER=console`)."""
+    """A transport that prints requests as OTLP JSON (`OTEL_TRACES_EXPORTER=console`)."""
 
     def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:  # noqa: ARG002 - a terminal has no deadline
         """Prints one request."""
@@ -41,15 +41,15 @@ class ConsoleTransport:
         return ExportResult(Disposition.DELIVERED)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Does nothing: no resources are held."""
 
 
 def build_transport(config: TelemetryConfig) -> Transport:
-    """Makes the spans' transport; it connects with its first batch.
+    """Builds the transport for spans; it connects when the first batch is sent.
 
     Raises:
         OSError: a certificate or key cannot be read.
-        ssl.SSLError: one is not what it should be.
+        ssl.SSLError: a certificate or key is invalid.
     """
     if config.traces_exporter == "console":
         return ConsoleTransport()
@@ -59,7 +59,7 @@ def build_transport(config: TelemetryConfig) -> Transport:
 
 
 def build_metric_transport(config: TelemetryConfig) -> Transport:
-    """Makes the transport of pushed metrics, as `build_transport` does that of spans."""
+    """Builds the transport for pushed metrics, as `build_transport` does for spans."""
     return _build_otlp(
         config,
         config.metrics_export_endpoint,

@@ -1,8 +1,7 @@
-"""Attribute values to OTLP bytes (opentelemetry-proto, `common/v1/common.proto`).
+"""Encodes attribute values as OTLP bytes (opentelemetry-proto, `common/v1/common.proto`).
 
-A value of a subclass (an `IntEnum`, a `StrEnum`, numpy's `float64`) is written as the value of its base type
-that it holds, read by that type's own methods: none that the subclass overrides is called, so none can raise,
-lie or hang here.
+An instance of a subclass (an `IntEnum`, a `StrEnum`, numpy's `float64`) is written as a value of its base
+type, read by that type's own methods: no override of the subclass is called, so none can raise, lie or hang.
 """
 
 import struct
@@ -24,7 +23,7 @@ from .field_numbers import (
 from .wire import FIXED64, LENGTH_DELIMITED, VARINT, delimited, tag, varint
 
 DEEPEST_VALUE = 32
-"""Nesting of a value; a list in itself would never end."""
+"""The maximum nesting of a value; a list that contains itself would never end."""
 _PACK_DOUBLE = struct.Struct("<d").pack
 _LEAST_INTEGER, _GREATEST_INTEGER = -(2**63), 2**63 - 1
 _STRING, _INT, _DOUBLE = (
@@ -37,7 +36,7 @@ _VALUE = tag(KEY_VALUE_VALUE, LENGTH_DELIMITED)
 
 
 def text_head(size: int) -> bytes:
-    """What stands before a text of this size as the value of a `KeyValue`."""
+    """Returns the bytes that precede a string of this size as the value of a `KeyValue`."""
     head = _STRING + varint(size)
     return _VALUE + varint(len(head) + size) + head
 
@@ -46,12 +45,12 @@ TEXT_HEADS = [text_head(size) for size in range(256)]
 
 
 def encode_key(key: str) -> bytes:
-    """The key of a `KeyValue`; none where it is empty, as the official encoder writes it."""
+    """Encodes the key of a `KeyValue`; omits an empty one, as the official encoder does."""
     return delimited(KEY_VALUE_KEY, encode_text(key)) if key else b""
 
 
 def encode_text(text: str) -> bytes:
-    """UTF-8, as protobuf demands; a lone surrogate becomes a question mark."""
+    """Encodes text as UTF-8, which protobuf requires; a lone surrogate becomes a question mark."""
     try:
         return str.encode(text)
     except UnicodeEncodeError:
@@ -59,11 +58,11 @@ def encode_text(text: str) -> bytes:
 
 
 def encode_value(value: Any, depth: int) -> bytes:
-    """An `AnyValue` message.
+    """Encodes an `AnyValue` message.
 
     Raises:
         TypeError: OTLP has no such type.
-        ValueError: the value is out of its range, or nested too deeply.
+        ValueError: the value is out of range, or nested too deeply.
     """
     write = _WRITERS.get(type(value))
     if write is not None:
@@ -99,7 +98,7 @@ def _encode_mapping(values: Mapping[Any, Any], depth: int) -> bytes:
 
 
 def _exact_key(key: Any) -> str:
-    # str() of a subclass is what it says it is: "Color.RED" where its text is "red".
+    # str() of a subclass may return something else: "Color.RED" although its text is "red".
     return str.__str__(key) if isinstance(key, str) else str(key)
 
 

@@ -8,7 +8,7 @@ _SEVEN_BITS = 0x7F
 
 
 def varint(value: int) -> bytes:
-    """A non-negative integer, seven bits a byte, lowest first."""
+    """Encodes a non-negative integer, seven bits per byte, lowest first."""
     if value < len(_SMALL):
         return _SMALL[value]
     encoded = bytearray()
@@ -20,20 +20,20 @@ def varint(value: int) -> bytes:
 
 
 def tag(field: int, wire_type: int) -> bytes:
-    """What stands before a field's value."""
+    """Encodes the tag that precedes a field's value."""
     return varint(field << 3 | wire_type)
 
 
 def delimited(field: int, content: bytes) -> bytes:
-    """A string, bytes or message field."""
+    """Encodes a string, bytes or message field."""
     return tag(field, LENGTH_DELIMITED) + varint(len(content)) + content
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, memoryview, memoryview]]:
-    """The length-delimited fields of a message: number, content, and the field whole with its tag.
+    """Yields the length-delimited fields of a message: number, content, and the whole field with its tag.
 
     Raises:
-        ValueError: the message is cut off, or holds another kind of field.
+        ValueError: the message is cut off, or contains another kind of field.
     """
     position = 0
     while position < len(message):

@@ -1,4 +1,4 @@
-"""Adoption: what dead processes left for the same destination becomes this process's to send."""
+"""Adoption: this process takes over the batches that dead processes left for the same destination."""
 
 from collections import deque
 from collections.abc import Callable
@@ -11,13 +11,13 @@ from .segment import Segment
 
 
 class Adoption:
-    """Finds the files of dead processes and takes one at a time, verified. For one thread.
+    """A search for the files of dead processes, verified and adopted one by one. For use by one thread.
 
     Args:
-        directory: where they are looked for.
-        segments: gets what was adopted.
-        ledger: records it, and what of it is damaged.
-        on_trouble: called with what could not be done, in words.
+        directory: the directory to search.
+        segments: receives the adopted segments.
+        ledger: records the adopted spans, and the damaged ones as dropped.
+        on_trouble: called with a description of each failure.
     """
 
     def __init__(
@@ -33,20 +33,20 @@ class Adoption:
         self._on_trouble = on_trouble
         self._unread: deque[Path] = deque()
         self._unreadable: list[Path] = []
-        """Files that could not be read: they are tried again with the next search."""
+        """Files that could not be read; the next search retries them."""
 
     @property
     def is_pending(self) -> bool:
-        """Whether a file waits to be adopted now."""
+        """Whether a file is waiting to be adopted."""
         return bool(self._unread)
 
     @property
     def is_done(self) -> bool:
-        """Whether nothing is left, not even what could not be read."""
+        """Whether no file is left, not even an unreadable one."""
         return not self._unread and not self._unreadable
 
     def search(self) -> None:
-        """Takes the directories of dead processes."""
+        """Takes over the directories of dead processes."""
         self._unread.extend(self._unreadable)
         self._unreadable.clear()
         try:
@@ -55,7 +55,7 @@ class Adoption:
             self._on_trouble(f"{self._directory.path} cannot be read: {error.strerror or error}")
 
     def adopt_next(self) -> None:
-        """Verifies one file and takes its live records."""
+        """Verifies one file and adopts its live records."""
         segment = Segment(self._unread.popleft())
         try:
             lost = segment.survey()
@@ -71,6 +71,6 @@ class Adoption:
         self._segments.add_adopted(segment)
 
     def clear(self) -> None:
-        """Leaves every file to whoever comes next."""
+        """Leaves every file to the next process."""
         self._unread.clear()
         self._unreadable.clear()

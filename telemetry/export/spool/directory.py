@@ -1,4 +1,4 @@
-"""A destination's directory as one process holds it: an owner directory of its own, and those of the dead."""
+"""A destination's directory as one process holds it: its own owner directory and those of dead processes."""
 
 import os
 from contextlib import suppress
@@ -9,25 +9,25 @@ from .segment import SUFFIX
 
 _QUARANTINE = "quarantine"
 _MOST_QUARANTINED = 8
-"""Damaged files kept to be looked at, of all processes together."""
+"""The maximum number of damaged files kept for inspection, for all processes together."""
 
 
 class SpoolDirectory:
-    """Where segments are made, found and put away. For one thread.
+    """The directory where segments are created, found and put away. For use by one thread.
 
     Args:
-        path: shared by all processes that send to the same destination; made when it is absent.
+        path: shared by all processes that send to the same destination; created if missing.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.free_bytes = self.disk_bytes = 0
-        """Of the disk, when it was last measured."""
+        """The free and total space of the disk when last measured."""
         self.trouble: str | None = None
-        """Why it could not be opened, with the remedy."""
+        """Why the directory could not be opened, and the remedy."""
         self._own: DirectoryLock | None = None
         self._inherited: dict[DirectoryLock, set[Path]] = {}
-        """Owner directories of dead processes, each with the files that are not finished."""
+        """Owner directories of dead processes, each with its unfinished files."""
         self._number = 0
 
     @property
@@ -41,10 +41,10 @@ class SpoolDirectory:
         return self._own is not None and not self._own.is_there
 
     def open(self) -> None:
-        """Makes an owner directory for this process, a new one if it was removed.
+        """Creates an owner directory for this process, or a new one if it was removed.
 
         Raises:
-            OSError: it cannot be made, or the directory is not to be trusted.
+            OSError: it cannot be created, or the directory cannot be trusted.
         """
         removed, self._own = self._own, None
         if removed is not None:
@@ -53,7 +53,7 @@ class SpoolDirectory:
         self.measure_disk()
 
     def next_file(self) -> Path:
-        """Where the next segment is to be written.
+        """Returns the path of the next segment.
 
         Raises:
             OSError: this process has no owner directory.
@@ -64,7 +64,7 @@ class SpoolDirectory:
         return self._own.folder / f"{self._number:08}{SUFFIX}"
 
     def take_orphans(self) -> list[Path]:
-        """Takes the owner directories of dead processes; returns their files, the oldest of each first.
+        """Takes over the owner directories of dead processes; returns their files, the oldest of each first.
 
         Raises:
             OSError: the directory cannot be read.
@@ -74,7 +74,7 @@ class SpoolDirectory:
         for owner in sorted(self.path.iterdir()):
             if owner in held or not OWNER.fullmatch(owner.name):
                 continue
-            with suppress(OSError):  # it is being made or removed, or belongs to another user
+            with suppress(OSError):  # it is being created or removed, or belongs to another user
                 lock = DirectoryLock.take(owner)
                 if lock is not None:
                     self._inherited[lock] = set()
@@ -87,7 +87,7 @@ class SpoolDirectory:
         return found
 
     def finish(self, file: Path) -> None:
-        """A file is done with; with its last one an inherited owner directory is removed."""
+        """Marks a file as finished; an inherited owner directory is removed with its last file."""
         for lock, files in tuple(self._inherited.items()):
             if file in files:
                 files.remove(file)
@@ -95,7 +95,7 @@ class SpoolDirectory:
                     self._leave(lock)
 
     def quarantine(self, file: Path) -> None:
-        """Keeps a damaged file to be looked at; only the latest few are kept.
+        """Moves a damaged file aside for inspection; only the latest few are kept.
 
         Raises:
             OSError: it cannot be moved.
@@ -108,21 +108,21 @@ class SpoolDirectory:
             old.unlink(missing_ok=True)
 
     def measure_disk(self) -> None:
-        """Notes how much of the disk is free."""
-        with suppress(OSError):  # it was just removed; the next look tells
+        """Measures the size and the free space of the disk."""
+        with suppress(OSError):  # it was just removed, which the next check detects
             disk = os.statvfs(self.path)
             self.free_bytes = disk.f_bavail * disk.f_frsize
             self.disk_bytes = disk.f_blocks * disk.f_frsize
 
     def close(self) -> None:
-        """Leaves everything to whoever comes next."""
+        """Releases all locks, leaving the remaining files to the next process."""
         for lock in self._locks():
             _remove(lock)
         self._own = None
         self._inherited.clear()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: closes its copies of the parent's locks."""
+        """Closes a forked child's copies of the parent's locks."""
         for lock in self._locks():
             lock.forget_after_fork()
 
@@ -135,5 +135,5 @@ class SpoolDirectory:
 
 
 def _remove(lock: DirectoryLock) -> None:
-    with suppress(OSError):  # somebody looks into it, or it holds what could not be read
+    with suppress(OSError):  # somebody is inspecting it, or it cannot be read
         lock.remove()

@@ -1,12 +1,11 @@
-"""A record of the spool: one encoded batch as it lies on disk.
+"""The format of a spool record: one encoded batch on disk.
 
     magic 4 | state 1 | signal 1 | version 1 | unused 1 | spans 4 | length 4 | written at 8
     | CRC-32 of payload 4 | of header 4 | payload
 
 All numbers are little endian; the time is in nanoseconds of the wall clock, the only one that outlives a
-process. The header's checksum covers everything before it but `state`, the one byte that is
-ever written twice: a single byte cannot be half written. Whoever finds a header that checks knows how many
-spans a damaged payload had.
+process. The header's checksum covers everything before it except `state`, the only byte that is ever written
+twice: a single byte cannot be half written. A valid header shows how many spans a damaged payload had.
 """
 
 import struct
@@ -28,7 +27,7 @@ ACKNOWLEDGED = bytes([_ACKNOWLEDGED])
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a record says of itself; its checksum was right."""
+    """The header of a record; its checksum was valid."""
 
     is_acknowledged: bool
     spans: int
@@ -38,16 +37,16 @@ class Header:
 
     @property
     def record_bytes(self) -> int:
-        """Header and payload."""
+        """The size of header and payload."""
         return HEADER_BYTES + self.payload_bytes
 
     def fits(self, payload: bytes) -> bool:
-        """Whether this is the payload that was written."""
+        """Returns whether this is the payload that was written."""
         return len(payload) == self.payload_bytes and zlib.crc32(payload) == self.payload_checksum
 
 
 def pack(payload: bytes, spans: int, written_at_ns: int) -> bytes:
-    """A record, ready to be written."""
+    """Packs a record, ready to be written."""
     head = _HEADER.pack(
         _MAGIC, _LIVE, TRACES, _VERSION, spans, len(payload), written_at_ns, zlib.crc32(payload)
     )
@@ -55,12 +54,12 @@ def pack(payload: bytes, spans: int, written_at_ns: int) -> bytes:
 
 
 def state_offset(record_offset: int) -> int:
-    """Where `ACKNOWLEDGED` is written when the batch has its fate."""
+    """Returns the offset where `ACKNOWLEDGED` is written when the batch is finished."""
     return record_offset + _STATE_AT
 
 
 def read_header(buffer: bytes, offset: int = 0) -> Header | None:
-    """The header that begins there; None if there is none, or one that does not check."""
+    """Reads the header at an offset; returns None if there is none, or an invalid one."""
     end = offset + HEADER_BYTES
     if end > len(buffer):
         return None
@@ -75,7 +74,7 @@ def read_header(buffer: bytes, offset: int = 0) -> Header | None:
 
 
 def find_header(buffer: bytes, start: int) -> int | None:
-    """Where the next header that checks begins, from `start` on; None if there is none."""
+    """Returns the offset of the next valid header from `start` on; None if there is none."""
     at = buffer.find(_MAGIC, start)
     while at >= 0:
         if read_header(buffer, at) is not None:

@@ -1,10 +1,10 @@
-"""Who owns a directory of the spool: a lock that the kernel frees however its holder ends.
+"""The ownership of a spool directory: a lock that the kernel releases however its holder ends.
 
     <spool>/<destination>/<owner>/lock, 00000001.seg, 00000002.seg, …
     <spool>/<destination>/quarantine/
 
-Several processes share a destination. Each has an owner directory; one whose lock can be had belongs to
-nobody any more, and whoever takes it sends what is in it.
+Several processes share a destination. Each has an owner directory. A directory whose lock is free no longer
+has an owner; the process that takes the lock sends its contents.
 """
 
 import os
@@ -16,17 +16,17 @@ from typing import Self
 
 try:
     import fcntl
-except ImportError:  # Windows; opening a spool says so
+except ImportError:  # Windows; opening a spool reports it
     fcntl = None  # type: ignore[assignment]
 
 _LOCK = "lock"
 OWNER = re.compile(r"\d+-[0-9a-f]{8}")
-"""What an owner directory is called."""
+"""The pattern of owner directory names."""
 _TRIES = 20
 
 
 class DirectoryLock:
-    """A folder held by its lock. For one thread."""
+    """A folder held by its lock. For use by one thread."""
 
     def __init__(self, folder: Path, descriptor: int) -> None:
         self.folder = folder
@@ -34,10 +34,10 @@ class DirectoryLock:
 
     @classmethod
     def create(cls, parent: Path) -> Self:
-        """A new folder of one's own, in a folder that is made when it is absent.
+        """Creates and locks a new folder in `parent`, which is created if missing.
 
         Raises:
-            OSError: it cannot be made, or is not to be trusted.
+            OSError: it cannot be created, or `parent` cannot be trusted.
         """
         if fcntl is None:
             raise OSError("this system has no file locks: a spool needs Linux or macOS")
@@ -48,14 +48,14 @@ class DirectoryLock:
             folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
             folder.mkdir(mode=0o700)
             lock = cls._lock(folder, os.O_CREAT | os.O_EXCL)
-            # Somebody who looked for orphans may have been faster: then it is theirs to tidy up.
+            # A process looking for orphans may have been faster and will then remove the folder.
             if lock is not None:
                 return lock
         raise OSError(f"no folder of one's own could be had in {parent}")
 
     @classmethod
     def take(cls, folder: Path) -> Self | None:
-        """A folder whose owner is gone; None where there is one, or nothing to take.
+        """Takes a folder whose owner is gone; returns None if it has an owner, or there is nothing to take.
 
         Raises:
             OSError: the folder cannot be read.
@@ -64,7 +64,7 @@ class DirectoryLock:
             return None
         lock = cls._lock(folder, 0)
         if lock is None:
-            with suppress(OSError):  # made and never locked; one with a lock is not empty
+            with suppress(OSError):  # created but never locked; one with a lock is not empty
                 folder.rmdir()
         return lock
 
@@ -76,7 +76,7 @@ class DirectoryLock:
             return None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Between opening and locking its owner may have removed it: a lock on nothing.
+            # Its owner may have removed it between opening and locking: the lock would be on nothing.
             if _is_same(folder / _LOCK, descriptor):
                 return cls(folder, descriptor)
         except (BlockingIOError, FileNotFoundError):
@@ -95,7 +95,7 @@ class DirectoryLock:
             return False
 
     def release(self) -> None:
-        """Leaves the folder to whoever wants it."""
+        """Releases the lock, leaving the folder to other processes."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -114,9 +114,9 @@ class DirectoryLock:
             self.release()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: closes its copy of the lock, which stays the parent's.
+        """Closes a forked child's copy of the lock, which stays the parent's.
 
-        Closing one of two descriptors keeps a lock; unlocking through either would not.
+        Closing one of two descriptors keeps the lock; unlocking through either would release it.
         """
         self.release()
 

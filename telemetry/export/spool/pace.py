@@ -1,4 +1,4 @@
-"""How fast the spool is sent after an outage: never so fast that it knocks the Collector over again."""
+"""The replay rate of the spool after an outage: never fast enough to knock the Collector over again."""
 
 from collections import deque
 
@@ -9,7 +9,7 @@ _LONGEST_PAUSE_SECONDS = 1.0
 
 
 class ReplayPace:
-    """At most twice the recent rate of fresh spans, and at least 2,000 a second. For one thread."""
+    """A limit of twice the recent rate of fresh spans, at least 2,000 a second. For use by one thread."""
 
     def __init__(self) -> None:
         self.next_at = 0.0
@@ -18,7 +18,7 @@ class ReplayPace:
         self._fresh_spans = 0
 
     def begin(self, now: float, jitter: float) -> None:
-        """The Collector is back: many processes that saw it leave must not all begin at once.
+        """Starts with a random delay, so that processes that shared an outage do not all start at once.
 
         Args:
             now: on the caller's clock, in seconds.
@@ -27,13 +27,13 @@ class ReplayPace:
         self.next_at = now + jitter * _LONGEST_PAUSE_SECONDS
 
     def fresh(self, spans: int, now: float) -> None:
-        """So many spans were just encoded."""
+        """Records that this many fresh spans were just encoded."""
         self._fresh.append((now, spans))
         self._fresh_spans += spans
         while self._fresh[0][0] < now - _WINDOW_SECONDS:
             self._fresh_spans -= self._fresh.popleft()[1]
 
     def sent(self, spans: int, now: float) -> None:
-        """So many spans of the spool are on their way."""
+        """Records that this many spans of the spool are being sent."""
         rate = max(_SLOWEST_SPANS_PER_SECOND, _FRESH_FACTOR * self._fresh_spans / _WINDOW_SECONDS)
         self.next_at = max(self.next_at, now) + spans / rate

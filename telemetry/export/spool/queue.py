@@ -1,4 +1,4 @@
-"""The segments of one process, in the order in which they are sent, and when each is put away."""
+"""The segments of one process, in the order in which they are sent, and their removal."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -9,17 +9,17 @@ from .segment import Segment
 
 
 class SegmentQueue:
-    """What was adopted first, then one's own. For one thread.
+    """A queue of adopted segments, then the process's own. For use by one thread.
 
     Args:
         directory: where the files are.
-        ledger: records what is lost here.
-        on_trouble: called with what could not be done, in words.
+        ledger: records the spans dropped here.
+        on_trouble: called with a description of each failure.
     """
 
     def __init__(self, directory: SpoolDirectory, ledger: Ledger, on_trouble: Callable[[str], None]) -> None:
         self.current: Segment | None = None
-        """The one that is written; it stays while it is empty."""
+        """The segment being written; it is kept even while it is empty."""
         self._directory = directory
         self._ledger = ledger
         self._on_trouble = on_trouble
@@ -33,12 +33,12 @@ class SegmentQueue:
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
+        """The total size of all files."""
         return sum(segment.size for segment in self._segments)
 
     @property
     def oldest_at_seconds(self) -> float | None:
-        """When the oldest live record was written, on the wall clock; None without any."""
+        """When the oldest live record was written, on the wall clock; None if there is none."""
         oldest = min(
             (each.oldest_ns for each in self._segments if each.live_records and each.oldest_ns is not None),
             default=None,
@@ -46,12 +46,12 @@ class SegmentQueue:
         return None if oldest is None else oldest / 1e9
 
     def add_adopted(self, segment: Segment) -> None:
-        """After what was adopted before, and ahead of what is this process's own."""
+        """Inserts a segment after those adopted earlier, and ahead of this process's own."""
         self._segments.insert(len(self._segments) - len(self._own()), segment)
         self.remove_if_done(segment)
 
     def open_current(self) -> Segment:
-        """The segment that is written, a new one if there is none.
+        """Returns the segment being written; creates one if there is none.
 
         Raises:
             OSError: this process has no directory.
@@ -62,16 +62,16 @@ class SegmentQueue:
         return self.current
 
     def close_current(self) -> None:
-        """Ends the segment that is written."""
+        """Closes the segment being written."""
         current, self.current = self.current, None
         if current is not None:
             current.close()
             self.remove_if_done(current)
 
     def expire(self, now_ns: int, max_age_seconds: float) -> None:
-        """Gives up every file all of whose records are older than that, at a moment of the wall clock.
+        """Drops each file whose records are all older than the maximum age, by the wall clock.
 
-        With the whole file: what is only forgotten would be found when it is read again.
+        Only whole files: a record that is merely forgotten would be found when the file is read again.
         """
         for segment in tuple(self._segments):
             is_old = now_ns - segment.newest_ns > max_age_seconds * 1e9
@@ -81,20 +81,20 @@ class SegmentQueue:
                 self.lose(segment, DropReason.SPOOL_EXPIRED)
 
     def lose(self, segment: Segment, reason: DropReason) -> None:
-        """Gives up what a segment has that nobody holds, counted."""
+        """Drops a segment's records that are not held, and counts their spans."""
         segment.is_damaged |= reason is DropReason.SPOOL_CORRUPT
         self._ledger.drop(segment.lose_waiting(), reason, ON_DISK)
         self.remove_if_done(segment)
 
     def lose_own(self) -> None:
-        """Somebody removed this process's directory: what was in it is lost."""
+        """Drops this process's own segments after somebody removed its directory."""
         self.current = None
         for segment in self._own():
             segment.close()
             self.lose(segment, DropReason.SPOOL_CORRUPT)
 
     def remove_if_done(self, segment: Segment) -> None:
-        """Puts away the file of a segment without live records."""
+        """Removes the file of a segment without live records; quarantines a damaged one."""
         if segment.live_records or segment is self.current or segment not in self._segments:
             return
         self._segments.remove(segment)
@@ -110,7 +110,7 @@ class SegmentQueue:
         self._directory.finish(segment.path)
 
     def clear(self) -> None:
-        """Leaves every file where it is."""
+        """Forgets all segments, leaving their files in place."""
         self._segments.clear()
 
     def _own(self) -> list[Segment]:

@@ -1,4 +1,4 @@
-"""Reading the spool: which record is next, and what becomes of one that somebody holds."""
+"""Reads the spool: chooses the next record, and acknowledges or requeues held ones."""
 
 import math
 from collections import deque
@@ -12,17 +12,17 @@ from .segment import Record
 _READ_AGAIN_SECONDS = 1.0
 
 _Found = tuple[Record, Header | None, bytes]
-"""A held record, and what was read of it."""
+"""A held record, and the header and payload read for it."""
 
 
 class SpoolReader:
-    """Gives records, the oldest first, and takes their acknowledgements. For one thread.
+    """A reader of records, the oldest first, that takes acknowledgements. For use by one thread.
 
     Args:
-        segments: has the records.
-        ledger: records what is given up on the way.
-        max_age_seconds: an older record is given up.
-        on_trouble: called with what could not be done, in words.
+        segments: the queue of segments to read.
+        ledger: records the spans dropped on the way.
+        max_age_seconds: older records are dropped.
+        on_trouble: called with a description of each failure.
         clock: monotonic seconds.
         wall_clock: nanoseconds since 1970.
     """
@@ -48,15 +48,15 @@ class SpoolReader:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether there is a record to send that nobody holds."""
+        """Whether a record is waiting to be sent."""
         if self._clock() < self._read_at:
             return False
         return bool(self._requeued) or any(segment.waiting for segment in self._segments)
 
     def next(self) -> tuple[Record, bytes] | None:
-        """The oldest record that nobody holds, and its payload; it is held until `acknowledge` or `requeue`.
+        """Returns the oldest waiting record and its payload; it is held until `acknowledge` or `requeue`.
 
-        A record that is too old, or does not check, is given up on the way, counted.
+        A record that is too old or damaged is dropped on the way, and counted.
         """
         while self.has_waiting:
             found = self._next_requeued() if self._requeued else self._next_unread()
@@ -72,7 +72,7 @@ class SpoolReader:
         return None
 
     def acknowledge(self, record: Record, spans: int) -> None:
-        """A batch of a held record has its fate; with the last of its batches the record is done."""
+        """Finishes a batch of a held record; the last of its batches finishes the record."""
         segment = record.segment
         record.parts -= 1
         if record.parts:
@@ -90,11 +90,11 @@ class SpoolReader:
         self._segments.remove_if_done(segment)
 
     def requeue(self, record: Record) -> None:
-        """A held record is no longer in memory: `next()` gives it again, before all others."""
+        """Requeues a held record that has left memory: `next()` returns it again, before all others."""
         self._requeued.append(record)
 
     def clear(self) -> None:
-        """Forgets what was requeued."""
+        """Forgets the requeued records."""
         self._requeued.clear()
 
     def _next_requeued(self) -> _Found | None:

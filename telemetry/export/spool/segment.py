@@ -1,4 +1,4 @@
-"""A segment: one file of records, appended to by its owner and removed when all of them have their fate."""
+"""A segment: one file of records, appended to by its owner and removed when all of them are finished."""
 
 import os
 from collections.abc import Iterator
@@ -13,23 +13,23 @@ SUFFIX = ".seg"
 
 @dataclass(slots=True, eq=False)
 class Record:
-    """A live record that somebody holds: it is in memory, or on its way."""
+    """A held live record: its batch is in memory, or being sent."""
 
     segment: "Segment"
     offset: int
     spans: int
     written_at_ns: int
-    """On the wall clock."""
+    """The time on the wall clock."""
     parts: int = 1
-    """Batches it was split into that have no fate yet."""
+    """The number of its batches that are not finished yet."""
 
     def split(self) -> None:
-        """One of its batches is sent as two."""
+        """Records that one of its batches is sent as two."""
         self.parts += 1
 
 
 class Segment:
-    """One file. For one thread.
+    """One file of records. For use by one thread.
 
     Args:
         path: the file; it need not exist.
@@ -38,31 +38,31 @@ class Segment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.size = 0
-        """Bytes of the file that were written whole."""
+        """The size of the file in bytes, without an incomplete record at its end."""
         self.live_records = 0
         self.live_spans = 0
         self.held: dict[int, int] = {}
-        """Live records that somebody holds, spans by offset: `next_record()` leaves them out."""
+        """Spans of held live records, by offset; `next_record()` skips these."""
         self.oldest_ns: int | None = None
         self.newest_ns = 0
         self.is_damaged = False
         self.counted: dict[int, int] = {}
-        """Spans of held records that have their fate already, by offset: the other halves have none."""
+        """Finished spans of held records, by offset: the other halves of these records are unfinished."""
         self._unmarked: set[int] = set()
-        """Acknowledged records whose mark could not be written yet: never sent again by this process."""
+        """Acknowledged records whose mark could not be written yet; this process never sends them again."""
         self._descriptor: int | None = None
         self._position = 0
 
     @property
     def waiting(self) -> int:
-        """Live records that nobody holds."""
+        """The number of live records that are not held."""
         return self.live_records - len(self.held)
 
     def append(self, payload: bytes, spans: int, now_ns: int) -> int:
-        """Writes a record; returns where it begins. What is cut off by an error is taken back.
+        """Appends a record; returns its offset. A record that an error cuts off is removed again.
 
         Raises:
-            OSError: the disk is full, broken, or not to be written.
+            OSError: the disk is full, broken, or not writable.
         """
         if self._descriptor is None:
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -73,7 +73,7 @@ class Segment:
             while written < len(data):
                 written += os.pwrite(self._descriptor, data[written:], offset + written)
         except OSError:
-            with suppress(OSError):  # what follows is written over it
+            with suppress(OSError):  # otherwise the next record overwrites it
                 os.ftruncate(self._descriptor, offset)
             raise
         self.size += written
@@ -81,7 +81,7 @@ class Segment:
         return offset
 
     def sync(self) -> None:
-        """Makes what was appended survive a loss of power.
+        """Syncs appended records to disk, so that they survive a power loss.
 
         Raises:
             OSError: the disk failed.
@@ -92,8 +92,8 @@ class Segment:
     def survey(self) -> int:
         """Checks every record of a file that another process left, and counts the live ones.
 
-        Returns the spans of those whose header checks and whose payload does not. What is cut off at the end
-        was being written when that process ended: nobody was told that it is safe.
+        Returns the number of spans in live records with a valid header but a damaged payload. A record cut
+        off at the end was being written when that process ended: it was never reported as safe.
 
         Raises:
             OSError: it cannot be read.
@@ -120,14 +120,14 @@ class Segment:
                 else:
                     self.is_damaged = True
                     lost_spans += header.spans
-                    self._mark(offset)  # counted once, whoever reads the file next
+                    self._mark(offset)  # so that the next reader does not count it again
             offset = end
         return lost_spans
 
     def next_record(self) -> "tuple[Header, int, bytes] | None":
-        """The next live record that nobody holds: header, where it begins, payload. None at the end.
+        """Returns header, offset and payload of the next live record that is not held; None at the end.
 
-        A payload that does not check comes with its header, for the header knows how many spans are lost.
+        A damaged payload is returned with its header, which shows how many spans are lost.
 
         Raises:
             OSError: it cannot be read.
@@ -150,7 +150,7 @@ class Segment:
         return None
 
     def read(self, offset: int) -> "tuple[Header, bytes] | None":
-        """The record that begins there; None if it does not check any more.
+        """Reads the record at an offset; returns None if its header is no longer valid.
 
         Raises:
             OSError: it cannot be read.
@@ -162,7 +162,7 @@ class Segment:
             return header, os.pread(descriptor, header.payload_bytes, offset + HEADER_BYTES)
 
     def acknowledge(self, offset: int, spans: int) -> None:
-        """Marks a record: it is never sent again.
+        """Marks a record as acknowledged: it is never sent again.
 
         Raises:
             OSError: the mark could not be written; the record may be sent once more by the next process.
@@ -176,16 +176,16 @@ class Segment:
         """Writes the marks that are still missing.
 
         Raises:
-            OSError: one could not be written; it is tried again by the next call.
+            OSError: one could not be written; the next call retries it.
         """
         for offset in sorted(self._unmarked):
             self._mark(offset)
             self._unmarked.discard(offset)
 
     def rewind(self) -> int:
-        """Reads from the beginning again; nobody holds anything.
+        """Starts reading from the beginning again, with no record held.
 
-        Returns the spans that have their fate and are given once more: records of which a part has it.
+        Returns the number of finished spans that are returned again: those of partly finished records.
         """
         self._position = 0
         self.held.clear()
@@ -194,14 +194,14 @@ class Segment:
         return again
 
     def lose_waiting(self) -> int:
-        """Forgets the live records that nobody holds; returns how many spans they had."""
+        """Forgets the live records that are not held; returns how many spans they had."""
         kept = sum(self.held.values())
         lost = self.live_spans - kept
         self.live_records, self.live_spans = len(self.held), kept
         return lost
 
     def close(self) -> None:
-        """Closes the file; the segment stays."""
+        """Closes the file; the segment can still be read."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
@@ -218,7 +218,7 @@ class Segment:
 
     @contextmanager
     def _opened(self) -> Iterator[int]:
-        # Only the segment that is written keeps its file open: there may be hundreds of others.
+        # Only the segment being written keeps its file open: there may be hundreds of others.
         if self._descriptor is not None:
             yield self._descriptor
             return
@@ -230,5 +230,5 @@ class Segment:
 
 
 def _is_torn(rest: bytes) -> bool:
-    """Whether a file ends as an interrupted write leaves it: with less than a header, or with nothing."""
+    """Returns whether an interrupted write left this: less than a header, or only zero bytes."""
     return len(rest) < HEADER_BYTES or not any(rest)

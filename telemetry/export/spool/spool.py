@@ -1,12 +1,12 @@
-"""The spool of one process: what is kept on disk, in which order it is sent, and when it is given up.
+"""The spool of one process: the batches on disk, the order in which they are sent, and when they are dropped.
 
     append -> live -> next (held) -> acknowledge -> segment removed
                 ^          |
                 +-- requeue
 
-At-least-once: a record is marked after its batch has its fate, and its file removed after that, so a process
-that dies at any instant leaves what it had to the next one. One that dies between an answer and the mark has
-its batch sent again.
+Delivery is at-least-once: a record is marked after its batch is finished, and its file is removed after that,
+so a process that dies at any instant leaves its batches to the next one. If it dies between an answer and the
+mark, the batch is sent again.
 
 A spool belongs to one thread, the worker's. Any thread may read `status`.
 """
@@ -37,23 +37,23 @@ _TROUBLE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class SpoolStatus:
-    """What lies on disk; replaced as a whole."""
+    """The state of the files on disk; replaced as a whole."""
 
     size_bytes: int = 0
     oldest_at_seconds: float | None = None
-    """On the wall clock."""
+    """When the oldest live record was written, on the wall clock."""
     trouble: str | None = None
-    """Why nothing can be written now, with the remedy."""
+    """Why nothing can be written now, and the remedy."""
     disk_free_bytes: int | None = None
 
 
 class Spool:
-    """Encoded batches on disk. For one thread, but `status`.
+    """Encoded batches on disk. For use by one thread, except `status`.
 
     Args:
-        settings: bounds.
-        ledger: records what is adopted, and what is lost here.
-        on_trouble: called with each trouble, in words.
+        settings: the limits.
+        ledger: records the spans adopted and dropped here.
+        on_trouble: called with a description of each failure.
         clock: monotonic seconds.
         wall_clock: nanoseconds since 1970.
     """
@@ -86,23 +86,23 @@ class Spool:
 
     @property
     def has_waiting(self) -> bool:
-        """Whether there is a record to send that nobody holds."""
+        """Whether a record is waiting to be sent."""
         return self._reader.has_waiting
 
     @property
     def size_bytes(self) -> int:
-        """Of all files."""
+        """The total size of all files."""
         return self._segments.size_bytes
 
     @property
     def refusal(self) -> DropReason:
-        """Why the latest `append()` was refused, as a span's fate."""
+        """Why the latest `append()` was refused, as a drop reason."""
         return self._writer.refusal
 
     def open(self) -> bool:
-        """Begins a run: what is there is given from its beginning, and orphans are looked for.
+        """Begins a run: rereads existing segments from their beginning and searches for orphans.
 
-        False if a run before, which was given up, is still not done with it.
+        Returns False if an earlier run, which was given up, still uses the spool.
         """
         if not self._is_in_use.acquire(blocking=False):
             return False
@@ -114,12 +114,12 @@ class Spool:
         return True
 
     def append(self, payload: bytes, spans: int, *, is_held: bool) -> Record | None:
-        """Writes a batch; None where it cannot be kept, and `refusal` and `status` say why.
+        """Writes a batch; returns None if it cannot be kept, and `refusal` and `status` say why.
 
         Args:
             payload: the encoded batch.
             spans: how many are in it.
-            is_held: whether it stays in memory as well, so that `next()` must not give it.
+            is_held: whether it stays in memory as well, so that `next()` must not return it.
         """
         now_ns = self._wall_clock()
         written = self._writer.append(payload, spans, now_ns)
@@ -132,18 +132,18 @@ class Spool:
         return Record(segment, offset, spans, now_ns)
 
     def next(self) -> tuple[Record, bytes] | None:
-        """The oldest record that nobody holds, and its payload; it is held until `acknowledge` or `requeue`.
+        """Returns the oldest waiting record and its payload; it is held until `acknowledge` or `requeue`.
 
-        A record that is too old, or does not check, is given up on the way, counted.
+        A record that is too old or damaged is dropped on the way, and counted.
         """
         return self._reader.next()
 
     def acknowledge(self, record: Record, spans: int) -> None:
-        """A batch of a held record has its fate; with the last of its batches the record is done."""
+        """Finishes a batch of a held record; the last of its batches finishes the record."""
         self._reader.acknowledge(record, spans)
 
     def requeue(self, record: Record) -> None:
-        """A held record is no longer in memory: `next()` gives it again, before all others."""
+        """Requeues a held record that has left memory: `next()` returns it again, before all others."""
         self._reader.requeue(record)
 
     @property
@@ -154,7 +154,7 @@ class Spool:
         return _LOOK_SECONDS if self._segments else _ORPHANS_SECONDS
 
     def maintain(self) -> None:
-        """Opens, adopts what others left, gives up what is too old, and syncs; each in its own time."""
+        """Opens the directory, adopts orphans, drops expired batches and syncs, each at its own interval."""
         now = self._clock()
         if self._directory.own is None and now >= self._open_at:
             self._open_at = now + _REOPEN_SECONDS
@@ -164,7 +164,7 @@ class Spool:
         if now >= self._orphans_at:
             self._orphans_at = now + _ORPHANS_SECONDS
             self._adoption.search()
-            with suppress(OSError):  # others' affairs: whatever it is, it is tried again
+            with suppress(OSError):  # other destinations' files: any failure is retried
                 remove_expired(
                     self._settings.folder, self._settings.max_age_seconds, self._wall_clock() / 1e9
                 )
@@ -178,7 +178,7 @@ class Spool:
             self._look()
 
     def pause(self) -> None:
-        """Ends a run: makes everything safe. What is left stays this process's until it ends."""
+        """Ends a run: syncs the records. The remaining files stay this process's until it exits."""
         self._writer.sync()
         self._segments.close_current()
         self._refresh()
@@ -187,7 +187,7 @@ class Spool:
         self._is_in_use.release()
 
     def close(self) -> None:
-        """Leaves the folder, and what is in it, to whoever comes next."""
+        """Leaves the folder and its contents to the next process."""
         self._segments.close_current()
         self._segments.clear()
         self._adoption.clear()
@@ -195,7 +195,7 @@ class Spool:
         self._directory.close()
 
     def forget_after_fork(self) -> None:
-        """In a forked child: closes its copies of the parent's files. Not to be used any more."""
+        """Closes a forked child's copies of the parent's files; the spool must not be used any more."""
         if self._segments.current is not None:
             self._segments.current.close()
         self._directory.forget_after_fork()
@@ -221,7 +221,7 @@ class Spool:
             self._segments.close_current()
         if self._directory.is_removed:
             self._segments.lose_own()
-            self._open_directory()  # what comes has a new one
+            self._open_directory()  # for new records
         is_old = self._clock() - self._trouble_at > _TROUBLE_SECONDS
         self._refresh(None if is_old and self._directory.own is not None else self.status.trouble)
 

@@ -1,4 +1,4 @@
-"""What nobody will ever send: batches for a destination that no process uses any more."""
+"""Removes batches that will never be sent: those for a destination that no process uses any more."""
 
 import logging
 import re
@@ -11,23 +11,23 @@ from .segment import SUFFIX
 logger = logging.getLogger(__name__)
 
 DESTINATION = re.compile(r"[0-9a-f]{16}")
-"""What a destination's folder is called: the beginning of a hash."""
+"""The pattern of destination folder names: the beginning of a hash."""
 
 
 def remove_expired(destination: Path, max_age_seconds: float, now_seconds: float) -> None:
-    """Removes what dead processes left beside a destination, for others, once it is too old to be sent.
+    """Removes batches that dead processes left for other destinations, once they are too old to be sent.
 
-    An endpoint was renamed, or a key changed: its batches may be sent neither here nor as somebody else.
+    After an endpoint is renamed or a key changes, its batches may be sent neither here nor as somebody else.
 
     Args:
-        destination: the folder that is in use; left alone.
-        max_age_seconds: what is younger is left alone.
-        now_seconds: on the wall clock.
+        destination: the folder that is in use; it is left alone.
+        max_age_seconds: younger files are left alone.
+        now_seconds: the time on the wall clock.
     """
-    # The folder that it is in is the user's, who may keep other things there.
+    # The parent folder belongs to the user, who may keep other things there.
     for other in destination.parent.iterdir():
         if other != destination and DESTINATION.fullmatch(other.name) and not other.is_symlink():
-            with suppress(OSError):  # it is being made or removed, or belongs to another user
+            with suppress(OSError):  # it is being created or removed, or belongs to another user
                 _sweep(other, max_age_seconds, now_seconds)
 
 

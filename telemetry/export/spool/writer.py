@@ -1,4 +1,4 @@
-"""Writing to the spool: what may still be written, into which file, and when it is safe."""
+"""Writes to the spool: enforces its limits, chooses the file, and syncs."""
 
 import errno
 from collections.abc import Callable
@@ -12,18 +12,18 @@ from .segment import Segment
 
 _SEGMENT_BYTES = 4 * 2**20
 _SEGMENTS_AT_LEAST = 8
-"""Even a small spool has so many, so that space comes back in steps."""
+"""Even a small spool has this many, so that space is freed in steps."""
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class SpoolWriter:
-    """Appends records to the current segment. For one thread.
+    """A writer that appends records to the current segment. For use by one thread.
 
     Args:
-        settings: bounds.
-        directory: where new files are made.
-        segments: has the current one.
-        on_trouble: called with what could not be done, in words.
+        settings: the limits.
+        directory: where new files are created.
+        segments: the queue with the current segment.
+        on_trouble: called with a description of each failure.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class SpoolWriter:
         on_trouble: Callable[[str], None],
     ) -> None:
         self.refusal = DropReason.BUFFER_FULL
-        """Why the latest `append()` was refused, as a span's fate."""
+        """Why the latest `append()` was refused, as a drop reason."""
         self._settings = settings
         self._directory = directory
         self._segments = segments
@@ -44,12 +44,12 @@ class SpoolWriter:
         """Whether something was appended since the latest `sync()`."""
 
     def append(self, payload: bytes, spans: int, now_ns: int) -> tuple[Segment, int] | None:
-        """Writes a record; returns its segment and where it begins, None where it cannot be kept.
+        """Writes a record; returns its segment and offset, or None if it cannot be kept.
 
         Args:
             payload: the encoded batch.
             spans: how many are in it.
-            now_ns: on the wall clock.
+            now_ns: the time on the wall clock.
         """
         record_bytes = HEADER_BYTES + len(payload)
         try:
@@ -62,13 +62,13 @@ class SpoolWriter:
             return None
         self.is_unsynced = True
         if self._settings.fsync == "always":
-            # A failure is reported, and the record is there all the same.
+            # A failure is reported; the record is kept all the same.
             self._sync()
         self._directory.free_bytes -= record_bytes
         return segment, offset
 
     def sync(self) -> None:
-        """Makes what was appended survive a loss of power, unless `fsync` is `never`."""
+        """Syncs appended records, so that they survive a power loss, unless `fsync` is `never`."""
         if self._settings.fsync != "never":
             self._sync()
 
@@ -81,10 +81,10 @@ class SpoolWriter:
             self._on_trouble(f"what it holds may not survive a loss of power: {error.strerror or error}")
 
     def _make_room(self, record_bytes: int, now_ns: int) -> None:
-        """Sees that one more record may be written.
+        """Ensures that one more record may be written.
 
         Raises:
-            OSError: it may not.
+            OSError: it may not be written.
         """
         settings = self._settings
         if self._directory.own is None:
@@ -94,7 +94,7 @@ class SpoolWriter:
         if self._segments.size_bytes + record_bytes > settings.max_bytes:
             raise OSError(errno.ENOSPC, f"it holds its TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
         least_free = self._directory.disk_bytes * settings.min_free_ratio
-        # Some systems know no size: nothing can be kept free of that.
+        # Some systems report no disk size: no share of it can be kept free.
         if self._directory.disk_bytes and self._directory.free_bytes - record_bytes < least_free:
             rule = f"less than TELEMETRY_SPOOL_MIN_FREE ({settings.min_free_ratio:.0%}) of its disk is free"
             raise OSError(errno.ENOSPC, rule)
