@@ -1,4 +1,10 @@
-"""A destination's directory as one process holds it: its own owner directory and those of dead processes."""
+"""A destination's directory as one process holds it: its own owner directory and those of dead processes.
+
+    <spool>/<destination>/<owner>/lock, 00000001.seg, 00000002.seg, …
+    <spool>/<destination>/quarantine/
+
+`lock.py` says who owns an owner directory.
+"""
 
 import os
 from contextlib import suppress

@@ -1,8 +1,5 @@
 """The ownership of a spool directory: a lock that the kernel releases however its holder ends.
 
-    <spool>/<destination>/<owner>/lock, 00000001.seg, 00000002.seg, …
-    <spool>/<destination>/quarantine/
-
 Several processes share a destination. Each has an owner directory. A directory whose lock is free no longer
 has an owner; the process that takes the lock sends its contents.
 """
