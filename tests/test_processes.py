@@ -116,7 +116,7 @@ def test_exit_takes_one_budget_however_many_configurations_there_are() -> None:
     )
     # One after the other they would take eight seconds.
     assert time.monotonic() - float(done.stdout) < 5
-    assert done.stderr.count("shutdown gave up 1 span(s)") == 4
+    assert done.stderr.count("shutdown dropped 1 span(s)") == 4
     assert "Traceback" not in done.stderr
 
 

@@ -63,7 +63,7 @@ def test_sigterm_with_a_dead_collector_is_bounded_and_tells_what_was_lost(
     receiver.stop()
     server.get("/hello/lost")
     output = server.terminate()
-    assert "shutdown gave up" in output
+    assert "shutdown dropped" in output
 
 
 GUNICORN = (

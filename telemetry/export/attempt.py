@@ -46,7 +46,7 @@ def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_second
             logger.debug(
                 "the transport raised %s\n%s", kind, "".join(traceback.format_tb(error.__traceback__))
             )
-            detail = f"{kind} within the transport"
+            detail = f"{kind} raised in the transport"
             result = no_answer("transport_raised", detail)
         if result.disposition is Disposition.DELIVERED:
             permit.success()

@@ -143,10 +143,10 @@ class ExportPipeline(SpanProcessor):
         lost = sum(reading.dropped.values()) - dropped_before
         if lost:
             logger.warning(
-                "shutdown gave up %d span(s) that could not be sent in its %g s", lost, timeout_seconds
+                "shutdown dropped %d span(s) that could not be sent within %g s", lost, timeout_seconds
             )
         if reading.spooled:
-            logger.warning("%d unsent span(s) stay in the spool, for the next process", reading.spooled)
+            logger.warning("%d unsent span(s) remain in the spool for the next process", reading.spooled)
         return lost == 0 and reading.spooled == 0
 
     def shutdown(self) -> None:

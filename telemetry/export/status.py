@@ -72,16 +72,16 @@ class ExportStatus:
 
     def record_unencodable(self, span: str, now: float) -> None:
         """Records that a span could not be encoded and is lost."""
-        self._log("unencodable", now, f"a span cannot be encoded, and is dropped: {span}")
+        self._log("unencodable", now, f"dropped a span that cannot be encoded: {span}")
 
     def _log_remark(self, result: ExportResult, now: float) -> None:
         """Logs remarks on an accepted batch: a suspect answer, a message or rejected items."""
         if result.kind == NO_OTLP:
             if NO_OTLP not in self._troubles:  # a wrong endpoint does not fix itself: once is enough
-                self._log(NO_OTLP, now, f"a batch was taken, but {result.detail}")
+                self._log(NO_OTLP, now, f"a batch was accepted, but {result.detail}")
         elif result.detail or result.rejected:
             why = result.detail or "no reason given"
-            line = f"a batch was taken, {result.rejected} of its {self._what} rejected: {why}"
+            line = f"a batch was accepted, but {result.rejected} of its {self._what} were rejected: {why}"
             self._log("rejected" if result.rejected else "remark", now, line)
 
     def _log(self, kind: str, now: float, line: str) -> bool:

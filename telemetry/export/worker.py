@@ -111,11 +111,11 @@ class ExportWorker:
         self._encoder = Encoder()
         self._transport: Transport | None = None
         self._pool = SendPool(limits.in_flight, "telemetry-send")
-        self._lost = self._lost_told = 0
+        self._lost = self._lost_reported = 0
         """Spans dropped before they were sent, and the number of drops already reported by a flush."""
         self._ask_breaker_at = -math.inf
         self._due_at = -math.inf
-        self._stumbled_at = -math.inf
+        self._error_logged_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="telemetry-export", daemon=True)
 
     def start(self) -> None:
@@ -184,18 +184,18 @@ class ExportWorker:
             try:
                 self._step()
             except Exception as error:  # noqa: BLE001 - it is logged there
-                self._stumble(error)
+                self._pause_after(error)
             if self._is_over():
                 break
             self._wake.wait(self._seconds_until_next())
         self._end()
 
-    def _stumble(self, error: Exception) -> None:
+    def _pause_after(self, error: Exception) -> None:
         """Logs an unexpected error and pauses, to retry with later spans; the present ones stay counted."""
         now = self._clock()
-        if now - self._stumbled_at > _SECONDS_BETWEEN_LINES:
-            self._stumbled_at = now
-            logger.error("the export worker stumbled, and goes on each second", exc_info=error)
+        if now - self._error_logged_at > _SECONDS_BETWEEN_LINES:
+            self._error_logged_at = now
+            logger.error("the export worker failed unexpectedly; it retries each second", exc_info=error)
         # The error may recur at once and forever, which must not burn CPU time.
         self._closing.wait(_PAUSE_SECONDS)
 
@@ -227,8 +227,8 @@ class ExportWorker:
     def _begin(self, flushes: list[Flush]) -> None:
         lost = self._lost + self._ledger.read().dropped.get(DropReason.QUEUE_FULL, 0)
         for flush in flushes:
-            self._backlog.watch(flush, is_whole=lost == self._lost_told)
-        self._lost_told = lost
+            self._backlog.watch(flush, is_whole=lost == self._lost_reported)
+        self._lost_reported = lost
 
     def _encode_queue(self, *, is_due: bool, spill: bool) -> None:
         """Encodes full batches, or everything that is due.
@@ -364,7 +364,7 @@ class ExportWorker:
             self._encode_queue(is_due=True, spill=True)
             self._backlog.end()
         except Exception:
-            logger.exception("the export worker stumbled at its end")
+            logger.exception("the export worker failed while shutting down")
         if self._transport is not None:
             self._transport.close()
         self._ledger.close(self._generation)

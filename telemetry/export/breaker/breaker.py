@@ -179,14 +179,14 @@ class CircuitBreaker:
         self._stale = 0
         self._transitions: Counter[tuple[BreakerState, BreakerState]] = Counter()
         self._events: deque[Transition] = deque()
-        self._is_telling = False
+        self._is_notifying = False
 
     def acquire(self) -> Permit | Rejected:
         """Requests a permit for one call."""
         clock, jitter = self._clock(), self._random()
         with self._lock:
             answer = self._acquire(self._now(clock), jitter)
-        self._tell()
+        self._notify()
         return answer
 
     @property
@@ -229,7 +229,7 @@ class CircuitBreaker:
                 self._forget()
             else:
                 self._transition(BreakerState.CLOSED, now, "reset")
-        self._tell()
+        self._notify()
 
     def reset_after_fork(self) -> None:
         """Starts afresh in a forked child, with a new lock; listeners stay, older permits are stale."""
@@ -259,7 +259,7 @@ class CircuitBreaker:
         if self._state is BreakerState.OPEN:
             if now < self._open_until:
                 return Rejected(self._state, self._open_until - now)
-            self._transition(BreakerState.HALF_OPEN, now, "the open time is over")
+            self._transition(BreakerState.HALF_OPEN, now, "the open time has elapsed")
         if len(self._leases) + self._probe_successes >= self.settings.probes:
             return Rejected(self._state, min(self._leases.values()) - now)
         permit = Permit(self, self._generation)
@@ -281,7 +281,7 @@ class CircuitBreaker:
                 self._settle_probe(now, jitter, result, retry_after_seconds)
             elif self._state is BreakerState.CLOSED:
                 self._settle_closed(now, jitter, result, retry_after_seconds)
-        self._tell()
+        self._notify()
 
     def _settle_probe(
         self, now: float, jitter: float, result: _Result, retry_after_seconds: float | None
@@ -328,7 +328,7 @@ class CircuitBreaker:
         with self._lock:
             if self._state is not state:
                 self._transition(state, self._now(clock), reason)
-        self._tell()
+        self._notify()
 
     def _transition(self, state: BreakerState, now: float, reason: str) -> None:
         """Changes the state, which happens nowhere else. Called with the lock held."""
@@ -355,13 +355,13 @@ class CircuitBreaker:
         self._latest = max(self._latest, clock)
         return self._latest
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         """Notifies listeners of transitions, in order, from one thread at a time, outside the lock."""
         while self._events:
             with self._lock:
-                if self._is_telling or not self._events:
+                if self._is_notifying or not self._events:
                     return  # the thread that is notifying continues until nothing is left
-                self._is_telling = True
+                self._is_notifying = True
                 event = self._events.popleft()
                 listeners = tuple(self._listeners)
             try:
@@ -369,7 +369,7 @@ class CircuitBreaker:
                     try:
                         listener(event)
                     except Exception:
-                        logger.exception("a listener of the circuit breaker raised")
+                        logger.exception("a circuit breaker listener raised an exception")
             finally:
                 with self._lock:
-                    self._is_telling = False
+                    self._is_notifying = False

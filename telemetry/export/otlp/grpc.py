@@ -111,14 +111,14 @@ class GrpcTransport:
         except grpc.RpcError as error:
             if self._is_forking:
                 return ExportResult(
-                    Disposition.THROTTLED, "fork", "the process forked while the Collector did not answer"
+                    Disposition.THROTTLED, "fork", "the process forked before the Collector answered"
                 )
             call = cast("grpc.Call", error)  # gRPC raises an object that is both
             is_broken = call.code() in _BROKEN
             return from_grpc_error(call, len(payload))
         except ValueError:  # closed by another thread meanwhile
             if self._is_forking:
-                return ExportResult(Disposition.THROTTLED, "fork", "the process forked meanwhile")
+                return ExportResult(Disposition.THROTTLED, "fork", "the process forked during the export")
             return no_answer("closed", "the exporter was shut down")
         finally:
             self._leave(tracked, is_broken=is_broken)

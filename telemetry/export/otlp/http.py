@@ -38,7 +38,7 @@ class _Deadline:
         """
         remaining = self._at - time.monotonic()
         if remaining <= 0:
-            raise TimeoutError("the export's deadline is over")
+            raise TimeoutError("the export's deadline has passed")
         return remaining
 
 
@@ -116,7 +116,7 @@ class HttpTransport:
         try:
             return self._exchange(body, deadline)
         except TimeoutError:
-            return no_answer("timeout", f"no whole answer within {timeout_seconds:g} s")
+            return no_answer("timeout", f"no complete answer within {timeout_seconds:g} s")
         except socket.gaierror as error:
             return no_answer("dns", f"{self._host} cannot be resolved: {error}")
         except ssl.SSLError as error:
@@ -203,7 +203,7 @@ class HttpTransport:
             except OSError as error:
                 plain.close()
                 failure = error
-        raise failure or OSError("the name has no address")
+        raise failure or OSError("the host name has no address")
 
 
 def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:

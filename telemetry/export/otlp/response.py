@@ -119,7 +119,7 @@ def from_accepted(body: bytes) -> ExportResult:
     try:
         answer = ExportTraceServiceResponse.FromString(body)
     except DecodeError:
-        return _suspected("no OTLP")
+        return _suspected("not OTLP")
     partial = answer.partial_success
     return ExportResult(
         Disposition.DELIVERED, detail=_escaped(partial.error_message), rejected=max(0, partial.rejected_spans)
@@ -182,7 +182,7 @@ def from_http_response(response: http.client.HTTPResponse, body: bytes | None) -
     if response.status < _MULTIPLE_CHOICES:
         kind = response.headers.get_content_type()
         if body and kind != PROTOBUF:
-            return _suspected(f"{_escaped(kind)}, no OTLP")
+            return _suspected(f"{_escaped(kind)}, not OTLP")
         return from_accepted(body)
     text = body[:_DETAIL_CHARACTERS].decode(errors="replace").strip()
     location = response.headers.get("Location") if response.status < _BAD_REQUEST else None

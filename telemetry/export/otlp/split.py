@@ -23,8 +23,8 @@ class Batch:
         Raises:
             ValueError: there are fewer than two spans, or the payload was not written by the encoder.
         """
-        if self.spans < 2:  # noqa: PLR2004 - one has no halves
-            raise ValueError(f"a batch of {self.spans} span(s) has no halves")
+        if self.spans < 2:  # noqa: PLR2004 - one cannot be split
+            raise ValueError(f"a batch of {self.spans} span(s) cannot be split")
         middle = self.spans // 2
         first: list[bytes] = []
         second: list[bytes] = []

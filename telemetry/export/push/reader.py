@@ -82,7 +82,7 @@ class PushMetricReader(MetricReader):
                     failure = None if self._cannot_start else error
                     self._cannot_start = True
         if failure is not None:
-            logger.warning("metrics cannot be pushed any more: %s", failure)
+            logger.warning("metrics can no longer be pushed: %s", failure)
 
     def push(self, seconds: float) -> bool:
         """Pushes now; returns False if that did not arrive within the timeout, True if nothing is started."""
@@ -141,7 +141,7 @@ class PushMetricReader(MetricReader):
             return push.is_sent
         if not self._is_told:
             self._is_told = True
-            logger.warning("the metrics were not pushed within their %g s of a flush", seconds)
+            logger.warning("flushing the metrics did not finish within %g s", seconds)
         return False
 
     def _work(self, run: PushRun) -> None:
@@ -172,7 +172,7 @@ class PushMetricReader(MetricReader):
             push.is_sent = False
             logger.debug("collecting metrics raised", exc_info=True)
             kind = type(error).__name__
-            self._on_failure(no_answer("collection", f"they could not be collected in time: {kind}"))
+            self._on_failure(no_answer("collection", f"the metrics could not be collected: {kind}"))
         finally:
             self._present = None
 

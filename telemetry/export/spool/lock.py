@@ -48,7 +48,7 @@ class DirectoryLock:
             # A process looking for orphans may have been faster and will then remove the folder.
             if lock is not None:
                 return lock
-        raise OSError(f"no folder of one's own could be had in {parent}")
+        raise OSError(f"no owner directory could be created in {parent}")
 
     @classmethod
     def take(cls, folder: Path) -> Self | None:

@@ -85,7 +85,7 @@ class SpoolReader:
         except FileNotFoundError:
             pass  # somebody removed the folder: there is nothing left to mark
         except OSError as error:
-            what = "what was sent cannot be marked, and may be sent again"
+            what = "a sent batch cannot be marked and may be sent again"
             self._on_trouble(f"{what}: {error.strerror or error}")
         self._segments.remove_if_done(segment)
 
@@ -130,7 +130,7 @@ class SpoolReader:
 
     def _cannot_read(self, error: OSError) -> None:
         self._read_at = self._clock() + _READ_AGAIN_SECONDS
-        self._on_trouble(f"what it holds cannot be read: {error.strerror or error}")
+        self._on_trouble(f"a record cannot be read: {error.strerror or error}")
 
     def _give_up(self, record: Record, reason: DropReason) -> None:
         self._ledger.drop(record.spans, reason, ON_DISK)

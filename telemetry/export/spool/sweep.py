@@ -45,8 +45,8 @@ def _sweep(other: Path, max_age_seconds: float, now_seconds: float) -> None:
         lock.remove()
         if removed:
             logger.warning(
-                "%d bytes of spans for another endpoint or other headers were older than "
-                "TELEMETRY_SPOOL_MAX_AGE_SECONDS, and are removed from %s",
+                "removed %d bytes of spans for another endpoint or other headers, older than "
+                "TELEMETRY_SPOOL_MAX_AGE_SECONDS, from %s",
                 removed,
                 other,
             )

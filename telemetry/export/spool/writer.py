@@ -78,7 +78,7 @@ class SpoolWriter:
             if self._segments.current is not None:
                 self._segments.current.sync()
         except OSError as error:
-            self._on_trouble(f"what it holds may not survive a loss of power: {error.strerror or error}")
+            self._on_trouble(f"its records may not survive a loss of power: {error.strerror or error}")
 
     def _make_room(self, record_bytes: int, now_ns: int) -> None:
         """Ensures that one more record may be written.
@@ -92,7 +92,7 @@ class SpoolWriter:
         if self._segments.size_bytes + record_bytes > settings.max_bytes:
             self._segments.expire(now_ns, settings.max_age_seconds)
         if self._segments.size_bytes + record_bytes > settings.max_bytes:
-            raise OSError(errno.ENOSPC, f"it holds its TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
+            raise OSError(errno.ENOSPC, f"it has reached TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
         least_free = self._directory.disk_bytes * settings.min_free_ratio
         # Some systems report no disk size: no share of it can be kept free.
         if self._directory.disk_bytes and self._directory.free_bytes - record_bytes < least_free:

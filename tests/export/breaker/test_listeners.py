@@ -30,7 +30,7 @@ def test_listeners_hear_each_transition_in_order_and_outside_the_lock() -> None:
     rig.trip()
     assert heard == [
         ("closed", "open", "3 consecutive failures"),
-        ("open", "half_open", "the open time is over"),
+        ("open", "half_open", "the open time has elapsed"),
         ("half_open", "closed", "enough probes succeeded"),
     ]
 

@@ -29,7 +29,7 @@ def test_partial_success_is_counted_and_never_retried(
     assert rig.pipeline.force_flush(10_000) is False
     assert_ledger(rig, delivered=5 - rejected, rejected=rejected)
     (line,) = lines(caplog)
-    assert f"{said} of its spans rejected: {message}" in line
+    assert f"{said} of its spans were rejected: {message}" in line
     assert rig.opened == 0
     assert rig.pipeline.stop(5) is True
     assert len(collector.requests) == 1

@@ -150,7 +150,7 @@ def test_sigterm_has_one_budget_for_all_signals(
     assert collector.requests, output
     # Two budgets would be ten.
     assert 3 < seconds < 8, output
-    assert "shutdown gave up 1 span(s)" in output
+    assert "shutdown dropped 1 span(s)" in output
     assert "Traceback" not in output, output
     assert process.returncode == -signal.SIGTERM
 

@@ -149,7 +149,7 @@ def test_redirect_is_an_error_that_names_where_to(
     [
         ("400 Bad\x1b[0m", b"a\nERROR b", {}, "HTTP 400: Bad\\x1b[0m a\\nERROR b"),
         ("302 Found", b"", {"Location": "http://x/\x1b[31m"}, "redirects to http://x/\\x1b[31m:"),
-        ("200 OK", b"x", {"content_type": "text/\x1bx"}, "the answer is text/\\x1bx, no OTLP"),
+        ("200 OK", b"x", {"content_type": "text/\x1bx"}, "the answer is text/\\x1bx, not OTLP"),
     ],
 )
 def test_control_characters_of_an_answer_are_escaped(

@@ -152,4 +152,4 @@ def test_defect_that_comes_again_costs_no_processor(
     rig.end_spans(1)
     until("a second try", lambda: len(calls) >= 2)
     assert len(calls) < 10, "tried as fast as it goes, that would be thousands"
-    assert len([it for it in caplog.records if "stumbled" in it.getMessage()]) == 1
+    assert len([it for it in caplog.records if "failed unexpectedly" in it.getMessage()]) == 1

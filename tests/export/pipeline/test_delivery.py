@@ -93,7 +93,7 @@ def test_unencodable_span_costs_only_itself(
     assert rig.ledger.dropped == {DropReason.UNENCODABLE: 1}
     assert set(receiver.names) == {"good", "bad ?"}
     (line,) = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
-    assert line.startswith("a span cannot be encoded, and is dropped: 'bad' (")
+    assert line.startswith("dropped a span that cannot be encoded: 'bad' (")
 
 
 def test_batch_over_the_servers_limit_does_not_stop_the_rest(

@@ -133,7 +133,7 @@ def test_partial_success_counts_what_was_rejected_and_tells_once_why(
         assert reading.ended == reading.delivered + reading.rejected == 6
         assert reading.rejected >= 4
         assert [record.getMessage() for record in caplog.records] == [
-            "a batch was taken, 2 of its spans rejected: too old"
+            "a batch was accepted, but 2 of its spans were rejected: too old"
         ]
         pipeline.stop(1)
         receiver.shutdown()

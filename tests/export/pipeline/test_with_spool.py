@@ -48,7 +48,7 @@ def test_shutdown_in_an_outage_leaves_everything_to_the_next_process(
     rig.end_spans(*names(700))
     assert rig.pipeline.stop(1) is False
     assert (rig.ledger.spooled, rig.ledger.dropped) == (700, {})
-    assert "700 unsent span(s) stay in the spool" in caplog.text
+    assert "700 unsent span(s) remain in the spool" in caplog.text
     rig.pipeline._spool.forget_after_fork()  # type: ignore[union-attr] # the process ends
     receiver.start()
     heir = make_spooled(mode)

@@ -228,6 +228,6 @@ def test_text_of_what_a_transport_raised_is_not_told(
     exporter = OtlpMetricExporter(Raising, CircuitBreaker(), attempt_seconds=1, on_result=told.append)
     with caplog.at_level(logging.DEBUG):
         assert exporter.export(metrics_data).name == "FAILURE"
-    assert (told[0].kind, told[0].detail) == ("transport_raised", "ValueError within the transport")
+    assert (told[0].kind, told[0].detail) == ("transport_raised", "ValueError raised in the transport")
     assert "ValueError" in caplog.text
     assert value not in caplog.text
