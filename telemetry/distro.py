@@ -1,8 +1,8 @@
 """`opentelemetry-instrument uvicorn module:app`: the library without a line of code.
 
 The module holds two entry points for OpenTelemetry's own launcher: a distro, which decides how each
-instrumentation is loaded, and a configurator, which creates the providers. If another distro is installed too,
-`telemetry.launcher` makes the launcher choose this one; to start OpenTelemetry's auto-instrumentation
+instrumentation is loaded, and a configurator, which creates the providers. If another distro is installed
+too, `telemetry.launcher` makes the launcher choose this one; to start OpenTelemetry's auto-instrumentation
 without the launcher, set `OTEL_PYTHON_DISTRO=telemetry`.
 """
 
