@@ -122,7 +122,7 @@ class TelemetryClient:
 
         Args:
             batch_size: spans in a full batch, 1 to the queue's capacity.
-            delay_ms: the longest a span waits for its batch to fill, in milliseconds, from 1 to one day.
+            delay_ms: the longest a span waits for its batch to fill, in milliseconds, 1 to 86400000 (a day).
             sampling_ratio: the share of new traces to keep, 0 to 1; for ratio samplers only.
 
         Raises:

@@ -58,8 +58,8 @@ _later: WeakSet[Client] = WeakSet()
 def find_client() -> Client | None:
     """Returns the client of the current request, else the process's default, else None.
 
-    The default is the first client that set up an application and is not shut down; if there is none,
-    the first client created.
+    The default is the first client, not yet shut down, that an application was set up with; if there is
+    none, the first client created.
     """
     client = _of_request.get()
     if client is not None:

@@ -23,7 +23,7 @@ from .tracing.instrumentation import LOGGING_OPTIONS
 
 
 class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
-    """A distro for every installed instrumentation but FastAPI's, which `setup_telemetry` applies."""
+    """A distro that loads every installed instrumentation but FastAPI's, which `setup_telemetry` applies."""
 
     def _configure(self, **_: Any) -> None:
         """Selects our own configurator, since another distro's would create its own providers."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 
 class ExcludedPaths:
-    """A set of exact paths and of prefixes, which end in `*`."""
+    """A set of exact paths and of prefixes written with a trailing `*`."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = tuple(paths)

@@ -8,7 +8,7 @@ _PORT_OF_THE_OTHER_PROTOCOL = {"grpc": 4318, "http/protobuf": 4317}
 
 
 def default_endpoint(protocol: str) -> str:
-    """Returns the usual Collector endpoint of a protocol; of gRPC for an unknown protocol."""
+    """Returns the usual Collector endpoint of a protocol, or gRPC's for an unknown one."""
     return _DEFAULTS.get(protocol, _DEFAULTS["grpc"])
 
 

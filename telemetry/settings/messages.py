@@ -38,7 +38,7 @@ def explain(
     arguments: Mapping[str, Any],
     environment: Mapping[str, str],
 ) -> str:
-    """Explains in a sentence an unusable value: variable (or argument), value, rule; secrets are left out.
+    """Explains an unusable value in a sentence: variable (or argument), value, rule; secrets are left out.
 
     Args:
         details: the error, as pydantic reports it.

@@ -36,7 +36,7 @@ class Layer(IntEnum):
 class Call:
     """One call of a decorated function, used by one thread at a time.
 
-    It is a context manager around the body, and paused while a generator is suspended. Subclasses override
+    It is a context manager around the body, paused while a generator is suspended. Subclasses override
     the `on_` methods, which may raise.
     """
 

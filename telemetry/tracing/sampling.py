@@ -44,7 +44,7 @@ class AdjustableSampler(Sampler):
         return self._name.endswith("traceidratio")
 
     def adjust(self, ratio: float) -> None:
-        """Keeps this share of new traces from now on; decisions on running traces stay.
+        """Keeps this share of new traces from now on; running traces keep their decision.
 
         Raises:
             ValueError: the ratio is not between 0 and 1, or the sampler has none.
