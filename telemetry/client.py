@@ -1,4 +1,4 @@
-"""TelemetryClient: tracer, meter, manual spans, health and shutdown, for code of your own."""
+"""TelemetryClient: tracer, meter, manual spans, health and shutdown for your own code."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -21,17 +21,17 @@ from .providers import SCOPE_NAME, providers_for
 
 
 class TelemetryClient:
-    """A handle on the telemetry of one configuration. Thread-safe; cheap, and shared underneath.
+    """A handle on the telemetry of one configuration. Thread-safe and cheap: the machinery is shared.
 
         with TelemetryClient(service_name="shop").start_span("operation_name") as span:
             span.set_attribute("key", "value")
 
-    Clients of equal configuration share providers and one export pipeline, so they may be made in
-    passing. As a context manager, or with `shutdown()`, a client flushes when it ends.
+    Clients with equal configurations share their providers and one export pipeline, so they may be
+    created inline. A client flushes on `shutdown()`, or at the end of its `with` block.
 
     Args:
-        config: the settings; where it is not given they are read from the environment.
-        settings: fields of `TelemetryConfig`, which win over the environment.
+        config: the settings; read from the environment if not given.
+        settings: fields of `TelemetryConfig`, which take precedence over the environment.
 
     Raises:
         ConfigurationError: a value is malformed.
@@ -59,36 +59,36 @@ class TelemetryClient:
 
     @property
     def registry(self) -> CollectorRegistry:
-        """Where this client's metrics are registered; `/metrics` serves it."""
+        """The registry of this client's metrics; `/metrics` serves it."""
         return self._providers.registry
 
     async def collect_metrics(self) -> list[Metric]:
-        """Everything that this process measures, and its sibling workers where they share a folder.
+        """Collects this process's metrics, and those of its sibling workers if they share a folder.
 
-        See `TelemetryConfig.multiproc_dir`; a sibling that does not answer costs at most a second.
+        See `TelemetryConfig.multiproc_dir`; siblings that do not answer delay it by at most a second in all.
         """
         return await self._providers.collect_metrics()
 
     def start_serving(self) -> None:
         """Offers this process's metrics to its sibling workers, and sends what an earlier process spooled.
 
-        Called by an app's lifespan, in the worker itself: a parent that only forks is none.
+        The app's lifespan calls it in the worker itself, since a parent that only forks is not a worker.
         """
         self._providers.start_serving()
 
     @property
     def tracer_provider(self) -> TracerProvider:
-        """For libraries that take a provider."""
+        """The tracer provider, for libraries that take one."""
         return self._providers.tracer_provider
 
     @property
     def instance_id(self) -> str:
-        """This process's `service.instance.id`; a forked child's is its own."""
+        """This process's `service.instance.id`; a forked child has its own."""
         return self._providers.instance_id
 
     @property
     def sampling_ratio(self) -> float | None:
-        """The share of new traces that is kept now; None for a sampler that keeps so many a second."""
+        """The share of new traces kept now; None for the rate-limited sampler."""
         return self._providers.sampler.ratio
 
     def start_span(
@@ -101,12 +101,12 @@ class TelemetryClient:
     ) -> AbstractContextManager[Span]:
         """Starts a span that is current within the `with` block and ends with it.
 
-        An exception that leaves the block is recorded on the span and goes on.
+        An exception that leaves the block is recorded on the span and propagates.
         """
         return self.tracer.start_as_current_span(name, kind=kind, attributes=attributes, links=links)
 
     def health(self) -> TelemetryHealth:
-        """The health of this client's telemetry, with every synchronous check run."""
+        """Returns the health of this client's telemetry, after running every synchronous check."""
         return check_telemetry_health(self)
 
     def configure(
@@ -116,38 +116,38 @@ class TelemetryClient:
         delay_ms: float | None = None,
         sampling_ratio: float | None = None,
     ) -> None:
-        """Changes the running pipeline, of all clients that share it; `None` leaves a setting as it is.
+        """Changes the running pipeline for all clients that share it; `None` leaves a setting unchanged.
 
-        Health and metrics show what is in effect. A restart of the process brings the configuration back.
+        Health and metrics show the values in effect. A restart of the process restores the configured ones.
 
         Args:
-            batch_size: spans of a full batch, 1 to the queue's capacity.
-            delay_ms: the longest that a span waits for its batch to fill, above 0, in milliseconds.
-            sampling_ratio: the share of new traces that is kept, 0 to 1; for the samplers by ratio.
+            batch_size: spans in a full batch, 1 to the queue's capacity.
+            delay_ms: the longest a span waits for its batch to fill, in milliseconds, 1 to 86400000 (a day).
+            sampling_ratio: the share of new traces to keep, 0 to 1; for ratio samplers only.
 
         Raises:
-            ValueError: a value is out of its range, or the sampler has no ratio; nothing was changed.
+            ValueError: a value is out of range, or the sampler has no ratio; nothing is changed.
         """
         self._providers.configure(batch_size=batch_size, delay_ms=delay_ms, sampling_ratio=sampling_ratio)
 
     def start(self) -> None:
-        """Accepts spans, again after `shutdown()`; harmless on a client that does."""
+        """Starts accepting spans, also after `shutdown()`; harmless if already started."""
         self._providers.acquire(self)
         offer_as_default(self, is_set_up=False)
 
     def force_flush(self, timeout_seconds: float | None = None) -> bool:
-        """Sends what has ended so far; False when anything of it is unsent when the time is over.
+        """Sends ended spans and pushed metrics; returns False if anything is left unsent.
 
         Args:
-            timeout_seconds: `TELEMETRY_SHUTDOWN_SECONDS` where it is not given.
+            timeout_seconds: defaults to `TELEMETRY_SHUTDOWN_SECONDS`.
         """
         return self._providers.flush(self._seconds(timeout_seconds))
 
     def shutdown(self, timeout_seconds: float | None = None) -> bool:
-        """Flushes, and ends the pipeline if no other client uses it; False when anything is unsent.
+        """Flushes, and stops the pipeline if no other client uses it; returns False if anything is unsent.
 
         Args:
-            timeout_seconds: one budget for everything; `TELEMETRY_SHUTDOWN_SECONDS` where it is not given.
+            timeout_seconds: one budget for everything; defaults to `TELEMETRY_SHUTDOWN_SECONDS`.
         """
         withdraw_as_default(self)
         return self._providers.release(self, self._seconds(timeout_seconds))
@@ -163,5 +163,5 @@ class TelemetryClient:
 
     def _seconds(self, timeout_seconds: float | None) -> float:
         seconds = self.config.shutdown_seconds if timeout_seconds is None else timeout_seconds
-        # What is no time, or longer than any: it must not fail in the middle of an end.
+        # A NaN, negative or oversized timeout must not make a shutdown fail halfway.
         return min(max(0.0, seconds), threading.TIMEOUT_MAX) if seconds == seconds else 0.0  # noqa: PLR0124 - nan

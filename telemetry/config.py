@@ -1,7 +1,7 @@
-"""TelemetryConfig: every setting of the library, and the one reader of the environment.
+"""TelemetryConfig: every setting of the library, and the only reader of the environment.
 
-Precedence, for each field: keyword argument, standard `OTEL_*` variable, short name
-(`SERVICE_NAME`), preset of `ENVIRONMENT`, default. An empty variable counts as unset
+Precedence for each field: keyword argument, standard `OTEL_*` variable, short name
+(`SERVICE_NAME`), preset for `ENVIRONMENT`, default. An empty variable counts as unset
 (OpenTelemetry specification, "Environment Variable Specification").
 """
 
@@ -68,15 +68,15 @@ def _setting(default: Any, *variables: str, **rules: Any) -> Any:
     """Declares a setting.
 
     Args:
-        default: its value where nothing gives another.
-        variables: their names, the strongest first; where none is given it is `TELEMETRY_` and the field's.
-        rules: its range, as pydantic's `Field` takes it.
+        default: the value if no source sets one.
+        variables: their names, highest precedence first; by default `TELEMETRY_` and the field's name.
+        rules: further arguments of pydantic's `Field`, such as the range.
     """
     return Field(default, validation_alias=AliasChoices(*variables) if variables else None, **rules)
 
 
 def _otlp(suffix: str) -> tuple[str, str]:
-    # The form of one signal wins over the general one (OTLP exporter specification).
+    # The signal-specific variable takes precedence over the general one (OTLP exporter specification).
     return f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"
 
 
@@ -85,12 +85,12 @@ def _derived_variable(field: str) -> AliasChoices:
 
 
 class TelemetryConfig(BaseSettings):
-    """The library's settings, read once and never changed (frozen; safe to share between threads).
+    """The library's settings, read once and then frozen, so they are safe to share between threads.
 
-    `TelemetryConfig()` reads the environment; keyword arguments, named as the fields, win.
+    `TelemetryConfig()` reads the environment; keyword arguments, named like the fields, take precedence.
 
     Raises:
-        ConfigurationError: a value is malformed; the message names variable, value and rule.
+        ConfigurationError: a value is malformed; the message names the variable, the value and the rule.
     """
 
     model_config = SettingsConfigDict(
@@ -231,16 +231,16 @@ class TelemetryConfig(BaseSettings):
 
     @classmethod
     def variables(cls) -> dict[str, str]:
-        """The field that each variable of the environment sets, by its name.
+        """Returns the field that each environment variable sets, by variable name.
 
-        In the order in which fields are declared, and of each field the strongest variable first.
+        Fields are in declaration order; each field's variables are ordered from highest precedence down.
         """
         return {name: field for field, info in cls.model_fields.items() for name in _choices(info)}
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in(cls, data: dict[str, Any]) -> dict[str, Any]:
-        """Applies what depends on another field: resource attributes, preset, the protocol's port."""
+        """Fills in values that depend on other fields: resource attributes, preset, the protocol's port."""
         return fill_in(data, cls.variables(), os.environ)
 
     @field_validator("headers", "metrics_headers")
@@ -277,12 +277,12 @@ class TelemetryConfig(BaseSettings):
 
     @property
     def export_endpoint(self) -> str:
-        """Where traces are sent, with `/v1/traces` added to a general HTTP endpoint (OTLP specification)."""
+        """The endpoint for traces; `/v1/traces` is appended to a general HTTP one (OTLP specification)."""
         return self.traces_endpoint or signal_endpoint(self.endpoint, self.protocol, OTLP_TRACES_PATH)
 
     @property
     def metrics_export_endpoint(self) -> str:
-        """Where metrics are pushed, with `/v1/metrics` added to a general HTTP endpoint."""
+        """The endpoint for pushed metrics; `/v1/metrics` is appended to a general HTTP one."""
         return self.metrics_endpoint or signal_endpoint(self.endpoint, self.protocol, OTLP_METRICS_PATH)
 
     @property
@@ -292,18 +292,18 @@ class TelemetryConfig(BaseSettings):
 
     @property
     def is_insecure(self) -> bool:
-        """Whether gRPC goes without TLS: the scheme decides, `insecure` only where there is none."""
+        """Whether gRPC runs without TLS: the scheme decides, or `insecure` if there is none."""
         return is_insecure(self.export_endpoint, flag=self.insecure)
 
     @property
     def is_metrics_insecure(self) -> bool:
-        """The same of pushed metrics: by their own address, not the traces'."""
+        """The same for pushed metrics, decided by their own endpoint rather than that of the traces."""
         flag = self.insecure if self.metrics_insecure is None else self.metrics_insecure
         return is_insecure(self.metrics_export_endpoint, flag=flag)
 
     @property
     def metrics_export_headers(self) -> dict[str, str]:
-        """Headers of pushed metrics: their own or the general ones, never the traces' alone."""
+        """Headers for pushed metrics: their own or the general ones, never those set for traces only."""
         return self.headers if self.metrics_headers is None else self.metrics_headers
 
     @property
@@ -313,13 +313,13 @@ class TelemetryConfig(BaseSettings):
 
     @property
     def sampling_ratio(self) -> float | None:
-        """The share of new traces that is kept, 0 to 1; None where it depends on how many there are."""
+        """The share of new traces kept, 0 to 1; None for the rate-limited sampler."""
         fixed = {"always_on": 1.0, "always_off": 0.0, "rate_limited": None}
         return fixed.get(self.sampler.removeprefix("parentbased_"), self.sampler_arg)
 
     @property
     def batching(self) -> Batching:
-        """When a batch is made, at the start."""
+        """The initial batch size and delay."""
         return Batching(self.max_export_batch_size, self.schedule_delay_ms / 1000)
 
     @property
@@ -333,13 +333,13 @@ class TelemetryConfig(BaseSettings):
             open_seconds=self.breaker_open_seconds,
             open_max_seconds=self.breaker_open_max_seconds,
             probes=self.breaker_probes,
-            # Twice an attempt's deadline: a permit is overdue only when its thread is lost.
+            # More than twice an attempt's deadline, so a permit is overdue only when its thread is lost.
             lease_seconds=2 * self.attempt_timeout_seconds + 1,
         )
 
     @property
     def spool(self) -> SpoolSettings | None:
-        """Where spans wait on disk; None where they do not."""
+        """The spool settings; None if spans are not spooled to disk."""
         if self.spool_dir is None or self.traces_exporter != "otlp" or self.sdk_disabled:
             return None
         return SpoolSettings(
@@ -357,7 +357,7 @@ class TelemetryConfig(BaseSettings):
         )
 
     def log_suspicions(self) -> None:
-        """Logs what is legal but probably a mistake; called once, when a pipeline is built."""
+        """Logs settings that are legal but probably mistakes; called once, when a pipeline is built."""
         if self.multiproc_dir is None and self.enable_prometheus:
             _log(messages.workers_without_folder(os.environ, sys.argv))
         _log(messages.unknown_environment(self.environment))
@@ -390,7 +390,7 @@ def _log(lines: Iterable[messages.Line]) -> None:
 
 
 def _log_once(lines: Iterable[messages.Line]) -> None:
-    """Logs lines that are about one variable each, each variable once a process."""
+    """Logs lines about one variable each, once per variable and process."""
     for text, *arguments in lines:
         name = str(arguments[0])
         if name not in _warned:

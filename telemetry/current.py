@@ -1,4 +1,4 @@
-"""Which client a call belongs to: the request's, else the process's default, else none."""
+"""Finds the client for a call: the request's, else the process's default, else none."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +15,7 @@ from .metrics.instruments import Metrics
 
 
 class Client(Protocol):
-    """What decorators and health reports ask of a client; `TelemetryClient` is one."""
+    """The interface that decorators and health reports need; `TelemetryClient` implements it."""
 
     @property
     def config(self) -> TelemetryConfig:
@@ -24,7 +24,7 @@ class Client(Protocol):
 
     @property
     def tracer(self) -> Tracer:
-        """Makes spans."""
+        """The tracer for spans."""
         ...
 
     @property
@@ -44,7 +44,7 @@ class Client(Protocol):
 
     @property
     def sampling_ratio(self) -> float | None:
-        """The share of new traces that is kept now."""
+        """The share of new traces kept now."""
         ...
 
 
@@ -56,10 +56,10 @@ _later: WeakSet[Client] = WeakSet()
 
 
 def find_client() -> Client | None:
-    """The client of the request being handled, else the process's default.
+    """Returns the client of the current request, else the process's default, else None.
 
-    The default is the first client that an application was set up with and that is not shut down;
-    where there is none, the first that was made.
+    The default is the first client, not yet shut down, that an application was set up with; if there is
+    none, the first client created.
     """
     client = _of_request.get()
     if client is not None:
@@ -70,7 +70,7 @@ def find_client() -> Client | None:
 
 @contextmanager
 def use_client(client: Client) -> Iterator[None]:
-    """Makes `client` the one that `find_client` gives within the block, in this context."""
+    """Makes `find_client` return `client` within the block, in this context."""
     token = _of_request.set(client)
     try:
         yield
@@ -79,12 +79,12 @@ def use_client(client: Client) -> Iterator[None]:
 
 
 def offer_as_default(client: Client, *, is_set_up: bool) -> None:
-    """Makes a client the default unless an earlier one is."""
+    """Offers a client as the default; an earlier one takes precedence."""
     offered = _set_up if is_set_up else _made
     with _lock:
         if client in offered:
             return
-        # One is held where clients are made in passing, or each of them would live forever.
+        # Of clients created inline, only one is held, or they would all live forever.
         if is_set_up or not offered:
             offered.append(client)
         else:

@@ -1,13 +1,13 @@
-"""Decorators that trace, count the errors of, and time the application's own functions.
+"""Decorators that trace the application's own functions, count their errors and measure their duration.
 
 Each works with and without arguments, on plain functions, coroutine functions, generators and asynchronous
-generators, and on methods of every kind. They find their client when the function is called, and only call
-through when there is none. Stacked directly on one another their order does not matter: the span is always
-outermost. A result or an exception is never changed.
+generators, and on methods of every kind. They look up their client when the function is called; without one,
+they only call the function. When they are stacked directly on one another, their order does not matter: the
+span is always outermost. They never change a result or an exception.
 
-An exception is a failure when it derives from `Exception`; the others (cancellation, `GeneratorExit`,
-`KeyboardInterrupt`, `SystemExit`) only say that the caller wants no more. Spans, metrics and logs name a
-function `module.qualname`, the `code.function.name` of the semantic conventions.
+An exception is a failure if it derives from `Exception`; the others (cancellation, `GeneratorExit`,
+`KeyboardInterrupt`, `SystemExit`) only mean that the caller no longer wants a result. Spans, metrics
+and logs name a function `module.qualname`, the `code.function.name` of the semantic conventions.
 """
 
 import logging
@@ -44,16 +44,16 @@ def trace_function(
 def trace_function(
     name: Any = None, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes = None
 ) -> Any:
-    """Gives each call of the function a span, current while the function's own body runs.
+    """Starts a span for each call of the function, current while the function's own body runs.
 
     A generator's span lasts from its first step to its end, but is not current in its consumer between two
-    steps. An exception that leaves sets the status to error, and is recorded on the span unless a decorated
-    function further in has recorded it. Arguments are never recorded: they may be secrets.
+    steps. An exception that leaves the function sets the status to error; it is recorded on the span unless
+    an inner decorated function has recorded it. Arguments are never recorded: they may be secrets.
 
     Args:
-        name: the span's name; the function's qualified name when left out. Or the function itself.
+        name: the span's name, by default the function's qualified name; or the function itself.
         kind: the span's kind.
-        attributes: attributes of every such span, beside `code.function.name`.
+        attributes: attributes of every such span, in addition to `code.function.name`.
     """
     span_name = name if isinstance(name, str) else None
 
@@ -85,13 +85,13 @@ def track_errors(
     """Counts the exceptions that leave the function, and records them on the current span.
 
     An exception that passes through several decorated functions is counted and recorded once, by the
-    innermost; raised again in a later call it counts again.
+    innermost; if it is raised again in a later call, it counts again.
 
     Args:
-        function: the function, where the decorator is used without arguments.
-        ignore: exceptions that are answers rather than errors; neither counted nor recorded here.
+        function: the function, if the decorator is used without arguments.
+        ignore: exceptions that are results rather than errors; neither counted nor recorded here.
     """
-    isinstance(None, ignore)  # a wrong type shall fail here, not at the first error
+    isinstance(None, ignore)  # a wrong type should fail here, not at the first error
 
     def begin(name: str) -> Call | None:
         client = find_client()
@@ -118,12 +118,12 @@ def measure_performance(
 ) -> Any:
     """Records how long each call takes, and how it ends: `ok`, `error` or `cancelled`.
 
-    A slow call is logged as a warning with the trace it belongs to. A generator's duration is the time spent
-    in its own body, however long its consumer takes between two steps.
+    A slow call is logged as a warning with its trace id. A generator's duration is the time spent in its own
+    body, however long its consumer takes between two steps.
 
     Args:
-        function: the function, where the decorator is used without arguments.
-        slow_ms: a call that takes longer is slow, in milliseconds; `TELEMETRY_SLOW_CALL_MS` when left out.
+        function: the function, if the decorator is used without arguments.
+        slow_ms: a call that takes longer is slow, in milliseconds; defaults to `TELEMETRY_SLOW_CALL_MS`.
         clock: monotonic time in seconds.
     """
 
@@ -151,11 +151,11 @@ class _TracedCall(Call):
         self._token = context.attach(self._context)
 
     def on_pause(self) -> None:
-        # A span that the body holds open across a step is current again in the next one.
+        # A span that the body keeps open across a step becomes current again in the next one.
         self._context = context.get_current()
         if self._token is not None:
             # Not context.detach(): it logs an error when the garbage collector or another task closes a
-            # coroutine, whose context is then not the one to restore.
+            # coroutine, because the token was created in another context.
             with suppress(ValueError):
                 self._token.var.reset(self._token)
 

@@ -1,9 +1,9 @@
 """`opentelemetry-instrument uvicorn module:app`: the library without a line of code.
 
-Two entry points of OpenTelemetry's own launcher: a distribution, which decides how each
-instrumentation is loaded, and a configurator, which makes the providers. Where another distribution is
-installed too, `telemetry.launcher` has the launcher choose this one; who starts OpenTelemetry's
-auto-instrumentation without the launcher says `OTEL_PYTHON_DISTRO=telemetry`.
+The module holds two entry points for OpenTelemetry's own launcher: a distro, which decides how each
+instrumentation is loaded, and a configurator, which creates the providers. If another distro is installed
+too, `telemetry.launcher` makes the launcher choose this one; to start OpenTelemetry's auto-instrumentation
+without the launcher, set `OTEL_PYTHON_DISTRO=telemetry`.
 """
 
 import os
@@ -23,14 +23,14 @@ from .tracing.instrumentation import LOGGING_OPTIONS
 
 
 class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
-    """Loads every installed instrumentation but FastAPI's, which `setup_telemetry` applies itself."""
+    """A distro that loads every installed instrumentation but FastAPI's, which `setup_telemetry` applies."""
 
     def _configure(self, **_: Any) -> None:
-        """Has our own configurator used: another distribution's would make providers of its own."""
+        """Selects our own configurator, since another distro's would create its own providers."""
         os.environ.setdefault(environment_variables.OTEL_PYTHON_CONFIGURATOR, "telemetry")
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
-        """Switches one instrumentation on."""
+        """Enables one instrumentation."""
         if entry_point.name == "fastapi":
             return
         options = LOGGING_OPTIONS if entry_point.name == "logging" else {}
@@ -38,10 +38,10 @@ class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
 
 
 class TelemetryConfigurator:
-    """Makes the process's client, and sets up every FastAPI application that is built from now on."""
+    """A configurator that creates the process's client and sets up each FastAPI app built afterwards."""
 
     def configure(self, **_: Any) -> None:
-        """Called once by the launcher, before the program's own first line.
+        """Configures the process; the launcher calls it once, before the program's own first line.
 
         Raises:
             ConfigurationError: the environment holds a malformed value; the launcher logs it, and the

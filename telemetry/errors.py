@@ -1,4 +1,4 @@
-"""What the library raises, at start-up only: never inside a request."""
+"""The library's exceptions, raised only at startup and never inside a request."""
 
 
 class TelemetryError(Exception):
@@ -6,4 +6,4 @@ class TelemetryError(Exception):
 
 
 class ConfigurationError(TelemetryError, ValueError):
-    """A setting has a value that cannot be used; the message names variable, value and rule."""
+    """An unusable value of a setting; the message names the variable, the value and the rule."""

@@ -1,7 +1,7 @@
-"""Hooks around forks: a child has its parent's memory and none of its threads.
+"""Hooks around forks: a child has its parent's memory but none of its threads.
 
-Each class that holds locks, threads or connections has its own `_reset_after_fork`, such as that of
-`export/pipeline.py`.
+Each class that holds locks, threads or connections has a method that resets them in the child, such as
+`_reset_after_fork` in `export/pipeline.py`.
 """
 
 import os
@@ -14,7 +14,7 @@ from types import TracebackType
 class Lock:
     """A lock that is free in a forked child, whichever thread of the parent held it.
 
-    For what a fork may interrupt and leave as it is: single changes of a dict, a list, a set.
+    It suits state that a fork may safely interrupt: single changes of a dict, a list or a set.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Where the holder itself forked, the child's lock is free already.
+        # If the holder itself forked, the child's lock is already free.
         if self._lock.locked():
             self._lock.release()
 
@@ -36,25 +36,25 @@ class Lock:
 
 
 def call_in_forked_child(method: Callable[[], None]) -> None:
-    """Calls a bound method in every child forked from now on, for as long as its object lives.
+    """Registers a bound method to be called in every child forked from now on, while its object lives.
 
-    Harmless where processes do not fork.
+    Harmless on platforms without fork.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_weakly(method))
 
 
 def call_around_fork(*, before: Callable[[], None], in_parent: Callable[[], None]) -> None:
-    """Calls bound methods before each fork, which waits for the first, and after it in the parent.
+    """Registers bound methods to be called before each fork and, in the parent, after it.
 
-    For as long as their object lives; harmless where processes do not fork.
+    The fork waits for `before`. They are called while their object lives; harmless on platforms without fork.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_weakly(before), after_in_parent=_weakly(in_parent))
 
 
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:
-    # Hooks are never removed: they must not keep the object alive.
+    # Hooks are never removed, so they must not keep the object alive.
     reference = weakref.WeakMethod(method)
 
     def call() -> None:

@@ -1,4 +1,4 @@
-"""The health of the telemetry, and checks that an application registers beside it."""
+"""The health of the telemetry, and health checks of the application's own."""
 
 from .current import Client, find_client
 from .health.checks import Check, Registration, register, run_checks, run_checks_async, unregister
@@ -36,20 +36,20 @@ __all__ = [
 
 
 def check_telemetry_health(client: Client | None = None) -> TelemetryHealth:
-    """The health now, with every synchronous check run. Thread-safe; never raises for a check.
+    """Runs every synchronous check and returns the current health. Thread-safe; no check makes it raise.
 
-    Takes as long as the slowest check, at most its time-out. Asynchronous checks are skipped and
-    say so: they belong to an event loop.
+    Takes as long as the slowest check, at most that check's timeout. Asynchronous checks are reported
+    as skipped, since they belong to an event loop.
 
     Args:
-        client: the request's or the process's default where it is not given; without any, the
-            health of nothing, degraded.
+        client: defaults to the request's client, else the process's; without any, the report is
+            empty and at best degraded.
     """
     return _health(client or find_client(), run_checks())
 
 
 async def check_telemetry_health_async(client: Client | None = None) -> TelemetryHealth:
-    """As `check_telemetry_health`, awaiting asynchronous checks too; blocks no event loop."""
+    """Like `check_telemetry_health`, but awaits asynchronous checks too and does not block the event loop."""
     client = client or find_client()
     return _health(client, await run_checks_async())
 
@@ -57,22 +57,22 @@ async def check_telemetry_health_async(client: Client | None = None) -> Telemetr
 def register_health_check(
     name: str, check: Check, *, timeout_seconds: float = 1.0, critical: bool = False
 ) -> None:
-    """Adds a check of the application's own to every later health report.
+    """Adds an application's own check to every later health report.
 
-    A check passes when it returns, unless it returns False. One that raises or takes too long is
-    reported, not raised. A synchronous check runs in a thread of its own; while it hangs it is not
-    started again. Instrumentations are suppressed in it, for what is asked every few seconds is no trace;
-    and in tasks that it starts, also those that outlive it: open a pool that keeps tasks of its own before.
+    A check passes when it returns, unless it returns False. An exception or a timeout is reported, not
+    raised. A synchronous check runs in a thread of its own and is not started again while it hangs.
+    Instrumentation is suppressed in a check, since frequent polling should not be traced, and in tasks that
+    it starts, even those that outlive it: open a pool that keeps tasks of its own beforehand.
 
     Args:
         name: its name in the report; registering the name again replaces the check.
-        check: a function or coroutine function without arguments. What it returns as text is the detail.
+        check: a function or coroutine function without arguments. A returned string becomes the detail.
         timeout_seconds: how long it may take.
-        critical: whether its failure makes the whole unhealthy, rather than degraded.
+        critical: whether its failure makes the overall status unhealthy rather than degraded.
 
     Raises:
-        ValueError: the name is empty or the time-out not above 0.
-        TypeError: the check cannot be called.
+        ValueError: the name is empty or the timeout is not above 0.
+        TypeError: the check is not callable.
     """
     if not name:
         raise ValueError("name must not be empty: it names the check in the report")
@@ -84,7 +84,7 @@ def register_health_check(
 
 
 def unregister_health_check(name: str) -> None:
-    """Removes a check; harmless when there is none of that name."""
+    """Removes a check; harmless if there is none with that name."""
     unregister(name)
 
 

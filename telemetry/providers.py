@@ -1,7 +1,7 @@
-"""The providers behind clients: one set for each configuration, shared and counted.
+"""The providers behind clients: one set per configuration, shared by its clients.
 
-A guide writes `TelemetryClient(...).start_span(...)` inline, so a thousand clients must not make a
-thousand worker threads: clients of equal configuration share one `Providers`.
+Guides write `TelemetryClient(...).start_span(...)` inline, so a thousand clients must not start a
+thousand worker threads: clients with equal configurations share one `Providers`.
 """
 
 import atexit
@@ -46,9 +46,9 @@ from .tracing.sampling import AdjustableSampler
 logger = logging.getLogger(__name__)
 
 SCOPE_NAME = "telemetry"
-"""The instrumentation scope of the library's own and of manual spans."""
+"""The instrumentation scope of the library's own spans and of manual ones."""
 _GRACE_SECONDS = 0.5
-"""At exit, beyond the budget: for saying what was lost."""
+"""Extra time at exit, beyond the budget, for logging losses."""
 
 
 class Providers:
@@ -63,9 +63,9 @@ class Providers:
         self._lock = Lock()
         self._worker_metrics: WorkerMetrics | None = None
         if config.multiproc_dir is not None and config.enable_prometheus:
-            # Without /metrics the folder is an application's own affair, and prometheus_client's.
+            # Without /metrics, the folder is left to the application and prometheus_client.
             keep_values_in_process()
-            # Workers of another configuration measure something else.
+            # Workers with another configuration measure something else.
             group = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:8]
             self._worker_metrics = WorkerMetrics(
                 config.multiproc_dir, group, partial(collect_everything, self.registry)
@@ -96,7 +96,7 @@ class Providers:
 
     @property
     def instance_id(self) -> str:
-        """This process's `service.instance.id`; a forked child's is its own."""
+        """This process's `service.instance.id`; a forked child has its own."""
         provider = self.tracer_provider
         resource = provider.resource if isinstance(provider, SdkTracerProvider) else self._resource
         return str(resource.attributes["service.instance.id"])
@@ -105,7 +105,7 @@ class Providers:
         self.metrics.record_export(attempt)
 
     def acquire(self, holder: object) -> None:
-        """Counts a user of these providers; the pipeline accepts spans while there is one."""
+        """Registers a holder of these providers; the pipeline accepts spans while there is one."""
         with self._lock:
             self._holders.add(holder)
             self.pipeline.start()
@@ -113,10 +113,10 @@ class Providers:
             self._pusher.start()
 
     def release(self, holder: object, timeout_seconds: float) -> bool:
-        """Flushes for a user that leaves; the last one stops the pipeline. False if anything was lost."""
+        """Flushes, and stops the pipeline for the last holder; returns False if anything is unsent."""
         with self._lock:
             self._holders.discard(holder)
-            # Decided and done under one lock: whoever comes next gets a run of its own.
+            # Decided and done under one lock, so the next holder gets a run of its own.
             is_last = not self._holders
             run = self.pipeline.detach() if is_last else None
             push_run = self._pusher.detach() if is_last and self._pusher is not None else None
@@ -128,17 +128,17 @@ class Providers:
         return self.pipeline.drain(run, left_seconds) and is_pushed
 
     def stop(self, timeout_seconds: float) -> bool:
-        """The interpreter ends: sends what is left, within the time."""
+        """Sends what is left when the interpreter exits, within the timeout."""
         with self._lock:
             if self.pipeline.is_stopped:
-                return True  # its last client has sent everything already
+                return True  # its last client has already flushed
             run = self.pipeline.detach()
             push_run = None if self._pusher is None else self._pusher.detach()
         is_pushed, left_seconds = self._push_last_metrics(push_run, timeout_seconds)
         return self.pipeline.drain(run, left_seconds) and is_pushed
 
     def start_serving(self) -> None:
-        """Offers this process's metrics to its siblings, where a folder is set to meet in."""
+        """Offers this process's metrics to its siblings, if they share a folder, and replays the spool."""
         if self._worker_metrics is not None:
             self._worker_metrics.start()
         self.pipeline.replay()
@@ -146,7 +146,7 @@ class Providers:
     def configure(
         self, *, batch_size: int | None, delay_ms: float | None, sampling_ratio: float | None
     ) -> None:
-        """Changes what may be changed while it runs; all of it, or nothing and a `ValueError`."""
+        """Applies changes to the running providers: all of them, or none if one raises `ValueError`."""
         capacity, present = self.config.max_queue_size, self.pipeline.batching
         if batch_size is not None and (type(batch_size) is not int or not 1 <= batch_size <= capacity):
             rule = f"it must be 1 to {capacity} (OTEL_BSP_MAX_QUEUE_SIZE)"
@@ -164,21 +164,21 @@ class Providers:
         )
 
     async def collect_metrics(self) -> list[Metric]:
-        """Everything that is measured: here, and by the siblings where there is a folder to meet in."""
+        """Collects this process's metrics, and those of its siblings if they share a folder."""
         if self._worker_metrics is None:
             return list(collect_everything(self.registry))
         self._worker_metrics.start()  # an app without a lifespan has not joined yet
         return await self._worker_metrics.collect_all()
 
     def flush(self, timeout_seconds: float) -> bool:
-        """Sends what has ended so far, within the time; False if anything is unsent."""
+        """Sends ended spans and pushed metrics within the timeout; returns False if anything is unsent."""
         if self._pusher is None:
             return self.pipeline.force_flush(int(timeout_seconds * 1000))
         is_pushed, left_seconds = _spend(timeout_seconds, self._pusher.push)
         return self.pipeline.force_flush(int(left_seconds * 1000)) and is_pushed
 
     def _push_last_metrics(self, run: PushRun | None, budget_seconds: float) -> tuple[bool, float]:
-        """Whether the metrics of a run that ends arrived, if any, and what is left of the budget."""
+        """Pushes a detached run's last metrics; returns whether they arrived, if any, and the budget left."""
         if self._pusher is None:
             return True, budget_seconds
         return _spend(budget_seconds, partial(self._pusher.drain, run))
@@ -186,13 +186,13 @@ class Providers:
 
 def _spend(budget_seconds: float, push: Callable[[float], bool]) -> tuple[bool, float]:
     started = time.monotonic()
-    # Half of it at most: the next push repeats what this one could not bring, and spans are not repeated.
+    # Half of it at most: a later push carries what this one cannot deliver, but spans are not repeated.
     is_pushed = push(budget_seconds / 2)
     return is_pushed, max(0.0, budget_seconds - (time.monotonic() - started))
 
 
 def providers_for(config: TelemetryConfig) -> Providers:
-    """The providers of a configuration; the same ones for an equal configuration. Thread-safe."""
+    """Returns the providers of a configuration, the same ones for equal configurations. Thread-safe."""
     key = config.model_dump_json()
     with _lock:
         providers = _all.get(key)
@@ -204,12 +204,12 @@ def providers_for(config: TelemetryConfig) -> Providers:
 
 
 def _is_number(value: object) -> bool:
-    # True is 1 to Python, and to nobody else.
+    # bool is a subclass of int, but True is not meant as 1.
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _stop_all() -> None:
-    """Stops everyone side by side, each within its own time: none waits for another's Collector."""
+    """Stops all providers in parallel, each within its own timeout: none waits for another's Collector."""
     with _lock:
         everyone = list(_all.values())
     deadline = time.monotonic() + max(each.config.shutdown_seconds for each in everyone)
@@ -223,7 +223,7 @@ def _stop_all() -> None:
         )
         try:
             thread.start()
-        except RuntimeError:  # from Python 3.12 on none starts any more
+        except RuntimeError:  # since Python 3.12 none can start at exit
             unstarted.append(providers)
         else:
             threads.append(thread)
@@ -245,7 +245,7 @@ def _metric_pusher(config: TelemetryConfig, pipeline: ExportPipeline) -> PushMet
     status = ExportStatus("metrics")
     breaker = pipeline.breaker
     if not is_same_server(config.export_endpoint, config.metrics_export_endpoint, config.protocol):
-        # One that is down says nothing of the other.
+        # An outage of one says nothing about the other.
         breaker = CircuitBreaker(pipeline.breaker.settings)
         call_in_forked_child(breaker.reset_after_fork)
 
@@ -274,7 +274,7 @@ def _metric_readers(registry: CollectorRegistry, pusher: PushMetricReader | None
 
 
 def _set_globals_if_unset(tracer_provider: TracerProvider, meter_provider: MeterProvider) -> None:
-    # An application's own providers stay: the library lives beside them.
+    # An application's own providers stay in place; the library works beside them.
     if isinstance(trace_api.get_tracer_provider(), ProxyTracerProvider):
         trace_api.set_tracer_provider(tracer_provider)
     if type(metrics_api.get_meter_provider()).__name__ == "_ProxyMeterProvider":

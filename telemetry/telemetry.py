@@ -25,15 +25,15 @@ logger = logging.getLogger(__name__)
 
 
 def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> TelemetryClient:
-    """Gives `app` one server span a request, request metrics, `/metrics` and `/health/telemetry`.
+    """Adds a server span per request, request metrics, `/metrics` and `/health/telemetry` to `app`.
 
     Call it at import, in an application factory or inside a lifespan; a second call for the same
-    app changes nothing and returns the same client. What is queued is flushed when the app's
+    app changes nothing and returns the same client. Queued telemetry is flushed when the app's
     lifespan ends, and the app may be started again. Call it from the thread that builds the app.
 
     Args:
         app: the application.
-        config: read from the environment where it is not given.
+        config: read from the environment if not given.
 
     Raises:
         ConfigurationError: the environment holds a malformed value.
@@ -56,7 +56,7 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
     _instrument(app, client)
     _chain_lifespan(app, client)
     if is_running:
-        # Requests are served by the stack as it is then; the old one is left to the lifespan under way.
+        # New requests are served by the rebuilt stack; the old one is left to the running lifespan.
         app.middleware_stack = app.build_middleware_stack()
         client.start_serving()
         _flush_before_server_ends(client)
@@ -71,13 +71,13 @@ def _instrument(app: FastAPI, client: TelemetryClient) -> None:
         return
     instrument_libraries(client.tracer_provider, disabled=config.disabled_instrumentations)
     if getattr(app, "_is_instrumented_by_opentelemetry", False):
-        # By opentelemetry-instrument, with its spans for send and receive.
+        # It was instrumented by opentelemetry-instrument, with spans for send and receive.
         FastAPIInstrumentor.uninstrument_app(app)
         app.middleware_stack = None
     FastAPIInstrumentor.instrument_app(
         app,
         tracer_provider=client.tracer_provider,
-        # The middleware's own metrics are the only ones of a request.
+        # The middleware's own metrics are the only request metrics.
         meter_provider=NoOpMeterProvider(),
         excluded_urls=excluded.as_url_patterns(),
         exclude_spans=["send", "receive"],
@@ -85,7 +85,7 @@ def _instrument(app: FastAPI, client: TelemetryClient) -> None:
 
 
 def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:
-    """Arms the client when the app starts and flushes it when it ends, around the app's own lifespan.
+    """Starts the client with the app and flushes it at the end, around the app's own lifespan.
 
     `atexit` would be too late: uvicorn raises SIGTERM again when its own shutdown is over.
     """
@@ -106,10 +106,10 @@ def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:
 
 
 def _flush_before_server_ends(client: TelemetryClient) -> None:
-    """Flushes after the lifespan under way, which can no longer be chained.
+    """Makes the server flush after the running lifespan, which can no longer be chained.
 
     uvicorn's signal handler is a method of its server, and the server awaits `lifespan.shutdown()`.
-    Other servers let `atexit` do the work.
+    With other servers, `atexit` does the work.
     """
     server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     lifespan = getattr(server, "lifespan", None)
@@ -128,5 +128,5 @@ def _flush_before_server_ends(client: TelemetryClient) -> None:
 
 async def _shut_down(client: TelemetryClient) -> None:
     with anyio.CancelScope(shield=True):
-        # A limiter of its own: the application's threads may all be stuck.
+        # It has its own limiter, since the application's threads may all be stuck.
         await anyio.to_thread.run_sync(client.shutdown, limiter=anyio.CapacityLimiter(1))

@@ -1,1 +1,1 @@
-"""Health: the report and its model, and checks that an application registers beside it."""
+"""Health: the report, its model, and checks that an application registers."""

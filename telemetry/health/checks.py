@@ -1,4 +1,4 @@
-"""Checks that an application registers: run with a time limit, reported, never raised."""
+"""Checks registered by an application, run with a timeout; failures are reported, never raised."""
 
 import asyncio
 import contextvars
@@ -22,19 +22,19 @@ _LONGEST_DETAIL = 300
 
 
 def register(registration: "Registration") -> None:
-    """Adds a check, in place of one of its name."""
+    """Adds a check, replacing any with the same name."""
     with _lock:
         _registrations[registration.name] = registration
 
 
 def unregister(name: str) -> None:
-    """Removes a check; harmless when there is none of that name."""
+    """Removes a check; harmless if there is none with that name."""
     with _lock:
         _registrations.pop(name, None)
 
 
 def run_checks() -> dict[str, CheckResult]:
-    """Runs every synchronous check side by side; asynchronous ones are skipped, and say so."""
+    """Runs all synchronous checks in parallel; asynchronous ones are reported as skipped."""
     checks = _registered()
     runs = {name: _start(registration) for name, registration in checks.items() if not registration.is_async}
     return {
@@ -44,7 +44,7 @@ def run_checks() -> dict[str, CheckResult]:
 
 
 async def run_checks_async() -> dict[str, CheckResult]:
-    """Runs every check side by side; blocks no event loop."""
+    """Runs all checks concurrently, without blocking the event loop."""
     checks = _registered()
     results = await asyncio.gather(*(_run(registration) for registration in checks.values()))
     return dict(zip(checks, results, strict=True))
@@ -52,7 +52,7 @@ async def run_checks_async() -> dict[str, CheckResult]:
 
 @dataclass(eq=False)
 class Registration:
-    """A check, how long it may take, and its run under way."""
+    """A check, its timeout and its current run."""
 
     name: str
     check: Check
@@ -62,14 +62,14 @@ class Registration:
 
     @property
     def is_async(self) -> bool:
-        """Whether it is to be awaited."""
+        """Whether the check must be awaited."""
         call = getattr(self.check, "__call__", None)  # noqa: B004 - an object may have an async __call__
         return inspect.iscoroutinefunction(self.check) or inspect.iscoroutinefunction(call)
 
     def report(
         self, status: Literal["ok", "failing", "timeout", "skipped"], seconds: float, detail: str = ""
     ) -> CheckResult:
-        """The result of a run that took so long."""
+        """Builds the result of a run that took this long."""
         return CheckResult(
             status=status,
             critical=self.is_critical,
@@ -78,7 +78,7 @@ class Registration:
         )
 
     def judge(self, seconds: float, returned: object, error: BaseException | None) -> CheckResult:
-        """The result of a run that ended by itself."""
+        """Builds the result of a run that ended by itself."""
         if error is not None:
             # Unlike str(error), this works for an exception that cannot be printed.
             return self.report("failing", seconds, "".join(traceback.format_exception_only(error)).strip())
@@ -94,13 +94,13 @@ class Registration:
 
 
 class _ThreadRun:
-    """One run of a synchronous check, in a daemon thread: a pool's would keep the process from ending."""
+    """One run of a synchronous check, in a daemon thread: a pool's would keep the process from exiting."""
 
     def __init__(self, check: Callable[[], object]) -> None:
         self.started = time.perf_counter()
         self.process = os.getpid()
         self.future: Future[object] = Future()
-        self.future.set_running_or_notify_cancel()  # from here on nobody can cancel it
+        self.future.set_running_or_notify_cancel()  # it cannot be cancelled from here on
         context = contextvars.copy_context()
         threading.Thread(
             target=context.run, args=(self._run, check), name="telemetry-health-check", daemon=True
@@ -110,18 +110,18 @@ class _ThreadRun:
         try:
             with suppress_instrumentation():
                 self.future.set_result(check())
-        except BaseException as error:  # noqa: BLE001 - reported, whatever it is
+        except BaseException as error:  # noqa: BLE001 - every exception is reported
             self.future.set_exception(error)
 
     def seconds(self) -> float:
-        """Since the start."""
+        """Returns the seconds since the start."""
         return time.perf_counter() - self.started
 
 
 def _start(registration: Registration) -> _ThreadRun:
     with _lock:
         run = registration.run
-        # A run of the parent never ends in a forked child.
+        # A run started by the parent never ends in a forked child.
         if run is None or run.process != os.getpid() or run.future.done():
             run = registration.run = _ThreadRun(registration.check)
         return run
@@ -148,15 +148,15 @@ async def _run(registration: Registration) -> CheckResult:
         waiting = asyncio.wrap_future(run.future)
         await asyncio.wait([waiting], timeout=max(0.0, left))
         if not waiting.cancel():
-            waiting.exception()  # seen here, judged below
+            waiting.exception()  # marked as retrieved here, judged below
         return _judge(registration, run)
     started = time.perf_counter()
-    with suppress_instrumentation():  # a task keeps the context that it is made in
+    with suppress_instrumentation():  # a task keeps the context that it is created in
         task = asyncio.ensure_future(registration.check())  # type: ignore[call-overload]
     try:
         await asyncio.wait([task], timeout=registration.timeout_seconds)
     finally:
-        task.cancel()  # harmless when it is done; where it is not, nobody waits for it any more
+        task.cancel()  # harmless if it is done; otherwise nothing waits for it any more
     seconds = time.perf_counter() - started
     if not task.done():
         return registration.report("timeout", seconds, "it was cancelled")

@@ -1,4 +1,4 @@
-"""The health report: its model, which whoever reads `/health/telemetry` validates, and how it is made.
+"""The health report: how it is built, and its model, with which readers of `/health/telemetry` validate it.
 
 Degraded telemetry is no reason to restart an application, so only a dead worker or a failing
 critical check is unhealthy; an open breaker, a refused export, recent drops or a spool that cannot be
@@ -20,7 +20,7 @@ Status = Literal["healthy", "degraded", "unhealthy"]
 
 
 class ServiceHealth(BaseModel):
-    """Who answers."""
+    """The service that answers."""
 
     name: str = ""
     version: str = ""
@@ -29,7 +29,7 @@ class ServiceHealth(BaseModel):
 
 
 class ExporterHealth(BaseModel):
-    """Where spans go, and how it went."""
+    """The exporter's destination and latest results."""
 
     endpoint: str = ""
     protocol: str = ""
@@ -47,7 +47,7 @@ class BreakerHealth(BaseModel):
 
 
 class QueueHealth(BaseModel):
-    """What waits in memory, in spans, and encoded batches, in bytes."""
+    """The queue in memory, in spans, and encoded batches, in bytes."""
 
     size: int = 0
     capacity: int = 0
@@ -63,7 +63,7 @@ class BatchHealth(BaseModel):
 
 
 class SpoolHealth(BaseModel):
-    """What waits on disk."""
+    """The spool on disk."""
 
     enabled: bool = False
     bytes: int = 0
@@ -86,12 +86,12 @@ class LedgerHealth(BaseModel):
 
     @property
     def pending(self) -> int:
-        """Spans that wait, in memory or on disk."""
+        """Pending spans, in memory or on disk."""
         return self.in_memory + self.spooled
 
     @property
     def lost(self) -> dict[str, int]:
-        """Spans that were dropped, by reason, and those that the Collector rejected."""
+        """Dropped spans by reason, and those that the Collector rejected."""
         return {**self.dropped, "rejected": self.rejected}
 
     @property
@@ -102,7 +102,7 @@ class LedgerHealth(BaseModel):
 
 
 class ResourceHealth(BaseModel):
-    """What the process uses; None where the platform does not tell."""
+    """The process's resource usage; None where the platform does not report it."""
 
     memory_rss_bytes: int | None = None
     open_files: int | None = None
@@ -110,7 +110,7 @@ class ResourceHealth(BaseModel):
 
 
 class CheckResult(BaseModel):
-    """One registered check."""
+    """The result of one registered check."""
 
     status: Literal["ok", "failing", "timeout", "skipped"]
     critical: bool
@@ -119,7 +119,7 @@ class CheckResult(BaseModel):
 
 
 class TelemetryHealth(BaseModel):
-    """The answer of `/health/telemetry`."""
+    """The response body of `/health/telemetry`."""
 
     status: Status
     service: ServiceHealth = ServiceHealth()
@@ -128,7 +128,7 @@ class TelemetryHealth(BaseModel):
     queue: QueueHealth = QueueHealth()
     batch: BatchHealth = BatchHealth()
     sampling_ratio: float | None = 0.0
-    """None for a sampler that keeps so many a second."""
+    """None for the rate-limited sampler."""
     spool: SpoolHealth = SpoolHealth()
     ledger: LedgerHealth = LedgerHealth()
     resources: ResourceHealth = ResourceHealth()
@@ -140,10 +140,10 @@ _LEDGER = frozenset(LedgerHealth.model_fields)
 
 
 def read_report(body: bytes | str) -> TelemetryHealth:
-    """Reads the answer of `/health/telemetry`; what a later version adds is left out.
+    """Reads a response of `/health/telemetry`, ignoring what a later version adds.
 
     Raises:
-        ValueError: it is no such report.
+        ValueError: it is not such a report.
     """
     try:
         report = TelemetryHealth.model_validate_json(body)
@@ -153,7 +153,7 @@ def read_report(body: bytes | str) -> TelemetryHealth:
         raise ValueError(f"no health report{f' ({where})' if where else ''}: {first['msg']}") from None
     missing = _SECTIONS - report.model_fields_set or _LEDGER - report.ledger.model_fields_set
     if missing:
-        # What is not said must not be read as zeros that add up.
+        # Missing values must not be read as zeros, which would add up.
         raise ValueError(f"no health report: it lacks {', '.join(sorted(missing))}")
     return report
 
@@ -165,13 +165,13 @@ def make_report(
     sampling_ratio: float | None,
     checks: Mapping[str, CheckResult],
 ) -> TelemetryHealth:
-    """The health of one client's telemetry, now. Thread-safe.
+    """Builds the current health report of one client's telemetry. Thread-safe.
 
     Args:
         pipeline: read once, each part consistently.
         instance_id: the process's `service.instance.id`.
-        sampling_ratio: the one in effect; None for a sampler that keeps so many a second.
-        checks: results of the application's own.
+        sampling_ratio: the ratio in effect; None for the rate-limited sampler.
+        checks: results of the application's own checks.
     """
     config, breaker, ledger = pipeline.config, pipeline.breaker.snapshot(), pipeline.ledger.read()
     spool = pipeline.spool_status
@@ -227,7 +227,7 @@ def make_report(
 
 
 def make_empty_report(checks: Mapping[str, CheckResult]) -> TelemetryHealth:
-    """The health of no telemetry at all: degraded, unless a critical check fails."""
+    """Builds a report without any telemetry: degraded, or unhealthy if a critical check fails."""
     return TelemetryHealth(
         status=_status(checks, is_worker_alive=True, is_degraded=True),
         resources=_resources(None),

@@ -1,4 +1,4 @@
-"""The page `/metrics`: everything a process measures, in the format that a scraper prefers."""
+"""The `/metrics` page: all metrics of a process, in the format that the scraper prefers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -8,13 +8,13 @@ from prometheus_client.exposition import choose_encoder
 
 
 def collect_everything(registry: CollectorRegistry) -> Iterator[Metric]:
-    """The library's registry, then the process's default one, in which applications keep their own."""
+    """Collects from the library's registry, then from the default one, which holds applications' metrics."""
     yield from registry.collect()
     yield from REGISTRY.collect()
 
 
 class _Collected:
-    """What the encoders take for a registry: they ask it for nothing but collect()."""
+    """A stand-in for a registry, of which the encoders only call collect()."""
 
     def __init__(self, families: Sequence[Metric]) -> None:
         self._families = families
@@ -24,11 +24,11 @@ class _Collected:
 
 
 def render(families: Sequence[Metric], accept: str) -> tuple[bytes, str]:
-    """The page, and its content type.
+    """Returns the page and its content type.
 
     Args:
-        families: what is on it.
-        accept: the request's `Accept`; exemplars exist in OpenMetrics only.
+        families: the metrics on the page.
+        accept: the request's `Accept` header; exemplars exist in OpenMetrics only.
     """
     encode, content_type = choose_encoder(accept)
     return encode(_Collected(families)), content_type

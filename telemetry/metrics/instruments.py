@@ -1,7 +1,7 @@
-"""What the library measures as it happens: requests, decorated functions and export attempts.
+"""Instruments for requests, decorated functions and export attempts, recorded as they happen.
 
-Recorded in prometheus_client, whose histograms carry exemplars; requests also as OpenTelemetry
-instruments when metrics are pushed.
+They are prometheus_client's, whose histograms carry exemplars; requests are also recorded in
+OpenTelemetry instruments when metrics are pushed.
 """
 
 from collections.abc import Mapping
@@ -24,8 +24,8 @@ class Metrics:
     """The library's own instruments, in one registry. Thread-safe.
 
     Args:
-        registry: where they are registered.
-        meter: given when metrics are pushed too; then requests are recorded through it as well.
+        registry: registers the instruments.
+        meter: records requests as well; given when metrics are pushed too.
     """
 
     def __init__(self, registry: CollectorRegistry, meter: Meter | None = None) -> None:

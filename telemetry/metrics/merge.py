@@ -1,7 +1,7 @@
-"""Metric families of several workers: as JSON from one to another, and merged into one exposition.
+"""Metric families of several workers: sent as JSON from one to another, and merged into one exposition.
 
-JSON and not pickle: a socket in a folder is no place to run whatever is found there. NaN and Inf survive, as
-Python writes and reads them.
+JSON rather than pickle, since data from a socket in a folder must not be run as code. NaN and Inf survive,
+because Python writes and reads them.
 """
 
 import json
@@ -15,14 +15,14 @@ from . import names
 
 
 def merge(expositions: Mapping[int, Iterable[Metric]]) -> tuple[list[Metric], list[str]]:
-    """One exposition of many: families of a name become one, each sample labelled with its worker.
+    """Merges expositions: families of the same name become one, each sample labelled with its worker.
 
-    A label `worker` of the application's own becomes `exported_worker`, as Prometheus itself does on a
-    conflict. Where workers disagree about a family's type, the first one's word holds, and the other's
-    samples are left out: with them no parser would take the page.
+    An application's own label `worker` becomes `exported_worker`, as in Prometheus itself on a conflict. If
+    workers disagree about a family's type, the first one's type is used and samples of other types are left
+    out, since no parser would accept the page with them.
 
     Returns:
-        The families, and in words each disagreement.
+        The families, and a description of each disagreement.
     """
     merged: dict[str, Metric] = {}
     disagreements = []
@@ -51,7 +51,7 @@ def _label(labels: Mapping[str, str], slot: int) -> dict[str, str]:
 
 
 def to_json(families: Iterable[Metric]) -> bytes:
-    """What `from_json` reads. Native histograms are left out: prometheus_client measures none."""
+    """Encodes families for `from_json`, without native histograms: prometheus_client measures none."""
     return json.dumps([_family_as_list(family) for family in families]).encode()
 
 
@@ -60,7 +60,7 @@ def _family_as_list(family: Metric) -> list[Any]:
         [
             sample.name,
             sample.labels,
-            float(sample.value),  # as the encoders do: it may be numpy's
+            float(sample.value),  # as the encoders do: it may be a numpy number
             _seconds(sample.timestamp),
             _exemplar_as_list(sample),
         ]
@@ -75,10 +75,10 @@ def _exemplar_as_list(sample: Sample) -> list[Any] | None:
 
 
 def from_json(body: bytes | bytearray) -> list[Metric]:
-    """The families, such that they can be encoded.
+    """Decodes families, and converts their values to types that can be encoded.
 
     Raises:
-        ValueError: these are none.
+        ValueError: the body holds no metric families.
     """
     try:
         return [_family(*each) for each in json.loads(body)]

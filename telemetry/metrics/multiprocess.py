@@ -1,13 +1,13 @@
-"""Several worker processes behind one port: each offers its metrics to its siblings, and any answers for all.
+"""Metrics of several worker processes behind one port, any of which answers for all.
 
-prometheus_client's own multi-process mode loses exemplars and custom collectors. Here each worker holds a
-slot, the lowest free number, by a lock that the kernel frees however the worker ends, and answers on a Unix
-socket beside it with everything it measures. Whoever is asked for `/metrics` reads the others and labels
-every sample with its slot. So the label is bounded, a replaced worker is a counter reset and no new series,
-and of a dead one nothing is left.
+prometheus_client's own multiprocess mode loses exemplars and custom collectors. Here each worker holds a
+slot, the lowest free number, by a lock that the kernel frees however the worker ends, and serves all of its
+metrics to its siblings on a Unix socket beside the lock. The worker asked for `/metrics` reads the others and
+labels every sample with its worker's slot. The label is therefore bounded, a replaced worker is a counter
+reset rather than a new series, and a dead one leaves nothing behind.
 
-Threads: one daemon thread a worker answers siblings, one at a time; reading siblings is asynchronous, and
-what they said is parsed and merged off the event loop.
+Threads: in each worker, one daemon thread answers siblings, one at a time. Siblings are read asynchronously;
+their answers are parsed and merged off the event loop.
 """
 
 import logging
@@ -36,12 +36,12 @@ except ImportError:  # Windows, which has no prefork servers either
 logger = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 1.0
-"""What silent siblings may cost one `/metrics`, all together; well below any scraper's own time-out."""
+"""How long silent siblings may delay one `/metrics`, all together; well below any scraper's timeout."""
 _SEND_SECONDS = ANSWER_SECONDS / 2
-"""What one reader that does not read may take from the next."""
+"""How long a stalled reader may delay the next one."""
 _MOST_WORKERS = 1_000
 _MOST_BYTES = 64 * 2**20
-"""Of one sibling's answer: no real exposition comes near."""
+"""The limit of one sibling's answer, far above any real exposition."""
 _BACKLOG = 16
 
 
@@ -49,9 +49,9 @@ class WorkerMetrics:
     """This process's slot among the workers that share a folder. Thread-safe.
 
     Args:
-        folder: where all of them meet; made when absent.
-        group: which workers belong together: those of another configuration are not merged.
-        collect: gives everything that this worker measures.
+        folder: the shared folder; created if missing.
+        group: identifies workers that are merged; those with another configuration are not.
+        collect: returns all metrics of this worker.
     """
 
     def __init__(self, folder: Path, group: str, collect: Callable[[], Iterable[Metric]]) -> None:
@@ -67,9 +67,9 @@ class WorkerMetrics:
         call_in_forked_child(self._forget)
 
     def start(self) -> None:
-        """Takes a slot and answers siblings from now on; harmless when it does.
+        """Takes a slot and starts to answer siblings; harmless if already started.
 
-        Where the folder or a socket in it cannot be had, that is logged once, and the worker stays alone.
+        If the folder or a socket in it cannot be used, this is logged once and the worker stays alone.
         """
         with self._lock:
             if self._slot is not None or self._has_failed:
@@ -87,7 +87,7 @@ class WorkerMetrics:
                 )
 
     def stop(self) -> None:
-        """Gives the slot back; siblings no longer see this worker."""
+        """Releases the slot; siblings no longer see this worker."""
         with self._lock:
             if self._slot is not None:
                 with suppress(OSError):
@@ -95,10 +95,10 @@ class WorkerMetrics:
             self._release()
 
     async def collect_all(self) -> list[Metric]:
-        """Every live worker's metrics under a `worker` label, this one's own first.
+        """Collects every live worker's metrics under a `worker` label, this one's own first.
 
-        Takes at most `ANSWER_SECONDS` longer than without siblings. One that does not answer in time is
-        counted and logged, and one that is gone is nobody.
+        Takes at most `ANSWER_SECONDS` longer than without siblings. A sibling that does not answer in time
+        is counted and logged; a dead one is ignored.
         """
         own = 0 if self._slot is None else self._slot
         bodies, unanswered = ({}, set()) if self._slot is None else await self._read_siblings()
@@ -107,7 +107,7 @@ class WorkerMetrics:
             own,
             bodies,
             unanswered,
-            # A limiter of its own: the application's threads may all be stuck.
+            # It has its own limiter, since the application's threads may all be stuck.
             limiter=anyio.CapacityLimiter(1),
         )
 
@@ -117,7 +117,7 @@ class WorkerMetrics:
         for slot, body in sorted(bodies.items()):
             try:
                 expositions[slot] = from_json(body)
-            except ValueError:  # cut off, or no sibling of this version
+            except ValueError:  # truncated, or not a sibling of this version
                 silent.add(slot)
         families, disagreements = merge(expositions)
         self._tell(
@@ -130,7 +130,7 @@ class WorkerMetrics:
         return [*families, count]
 
     def _tell(self, *troubles: str) -> None:
-        """Logs what is wrong, each thing once until it is right again."""
+        """Logs new problems; one that persists is logged only once."""
         for each in troubles:
             if each not in self._told:
                 logger.warning("%s", each)
@@ -152,7 +152,7 @@ class WorkerMetrics:
         else:
             raise OSError(f"all of {_MOST_WORKERS} slots are taken")
         path = self._socket_of(self._slot)
-        path.unlink(missing_ok=True)  # of a dead worker, or the lock would not have been free
+        path.unlink(missing_ok=True)  # left by a dead worker, since the lock was free
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._listener = listener
         listener.bind(os.fspath(path))
@@ -172,12 +172,12 @@ class WorkerMetrics:
         self._slot = self._slot_descriptor = self._listener = None
 
     def _forget(self) -> None:
-        """In a forked child: slot and socket are the parent's; this process has none until it starts."""
+        """Drops the parent's slot and socket in a forked child, which has none until it starts."""
         self._lock = threading.Lock()
         if self._listener is not None:
             self._listener.close()
         if self._slot_descriptor is not None:
-            os.close(self._slot_descriptor)  # and never unlocked: the lock is the parent's too
+            os.close(self._slot_descriptor)  # but never unlocked: the lock is the parent's too
         self._slot = self._slot_descriptor = self._listener = None
         self._has_failed = False
 
@@ -192,12 +192,12 @@ class WorkerMetrics:
                 try:
                     connection.sendall(to_json(self._collect()))
                 except OSError:
-                    continue  # the sibling's time was over, or it is gone
+                    continue  # the sibling timed out or is gone
                 except Exception:
                     logger.exception("this worker's metrics could not be collected for a sibling")
 
     async def _read_siblings(self) -> tuple[dict[int, bytearray], set[int]]:
-        """The answers by slot, and the slots of those that are there but gave none in time."""
+        """Returns the answers by slot, and the slots of live siblings that did not answer in time."""
         bodies: dict[int, bytearray] = {}
         unanswered: set[int] = set()
 
@@ -205,7 +205,7 @@ class WorkerMetrics:
             try:
                 stream = await anyio.connect_unix(self._socket_of(slot))
             except (ConnectionRefusedError, FileNotFoundError):
-                unanswered.discard(slot)  # nobody listens: dead
+                unanswered.discard(slot)  # nothing listens: it is dead
                 return
             except OSError:
                 return
@@ -229,7 +229,7 @@ class WorkerMetrics:
         pattern = re.compile(rf"{re.escape(self._group)}-(\d+)\.sock")
         try:
             found = [pattern.fullmatch(path.name) for path in self._folder.iterdir()]
-        except OSError:  # removed under a running service
+        except OSError:  # removed while the service runs
             return []
         return [int(match[1]) for match in found if match and int(match[1]) != self._slot]
 
@@ -241,10 +241,10 @@ class WorkerMetrics:
 
 
 def keep_values_in_process() -> None:
-    """Has prometheus_client keep the values of metrics made from now on in memory.
+    """Makes prometheus_client keep the values of metrics created from now on in memory.
 
-    It decides at its import, by PROMETHEUS_MULTIPROC_DIR, for files that hold no exemplars
-    (prometheus_client/values.py). Metrics made earlier stay in such files, which a process inherits from a
-    dead one of the same id: empty the folder before the service starts, as prometheus_client asks anyway.
+    If PROMETHEUS_MULTIPROC_DIR is set at its import, it uses files, which hold no exemplars
+    (prometheus_client/values.py). Metrics created earlier stay in such files, which a process inherits from a
+    dead one with the same id: empty the folder before the service starts, as prometheus_client asks anyway.
     """
     values.ValueClass = values.MutexValue

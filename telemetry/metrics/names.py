@@ -5,7 +5,7 @@ prometheus_client adds it on the page, together with `_created`, so no other met
 those two names.
 """
 
-# The middleware's own, one observation a request.
+# Recorded by the middleware, one observation per request.
 REQUEST_COUNT = "app_request_count"
 REQUEST_LATENCY_MS = "app_request_latency_ms"
 ERROR_COUNT = "app_error_count"
@@ -56,4 +56,4 @@ WORKER = "worker"
 UNMATCHED_ROUTE = "unmatched"
 """The `route` of a request that no route of the application matched."""
 OTHER_METHOD = "_OTHER"
-"""The `method` of a request whose HTTP method is not a known one (semantic conventions, HTTP)."""
+"""The `method` of a request whose HTTP method is unknown (semantic conventions, HTTP)."""

@@ -12,11 +12,11 @@ from . import names
 
 
 class PipelineCollector(Collector):
-    """Offers ledger, breaker and limits of a pipeline to a scrape, each as one consistent reading.
+    """A collector of a pipeline's ledger, breaker and limits, each as one consistent reading.
 
     Args:
         pipeline: read at each scrape.
-        sampling_ratio: gives the one in effect; None while there is none.
+        sampling_ratio: returns the ratio in effect; None if there is none.
     """
 
     def __init__(self, pipeline: ExportPipeline, sampling_ratio: Callable[[], float | None]) -> None:
@@ -24,7 +24,7 @@ class PipelineCollector(Collector):
         self._sampling_ratio = sampling_ratio
 
     def collect(self) -> Iterable[Metric]:
-        """The metric families, read now."""
+        """Yields the current metric families."""
         config = self._pipeline.config
         yield from self._ledger()
         yield from self._breaker()
@@ -54,7 +54,7 @@ class PipelineCollector(Collector):
             )
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing: the registry need not collect while registering."""
+        """Returns nothing, so that the registry does not collect while registering."""
         return ()
 
     def _ledger(self) -> Iterable[Metric]:

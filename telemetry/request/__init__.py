@@ -1,1 +1,1 @@
-"""One request: what is measured of it, which paths are left out, and the library's own pages."""
+"""Request handling: metrics, excluded paths and the library's own pages."""

@@ -1,11 +1,11 @@
-"""Which paths are neither traced nor counted."""
+"""Paths that are neither traced nor counted."""
 
 import re
 from collections.abc import Iterable
 
 
 class ExcludedPaths:
-    """A set of exact paths, and of prefixes written with a closing `*`."""
+    """A set of exact paths and of prefixes written with a trailing `*`."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = tuple(paths)
@@ -16,7 +16,7 @@ class ExcludedPaths:
         return isinstance(path, str) and (path in self._exact or path.startswith(self._prefixes))
 
     def as_url_patterns(self) -> str:
-        """The same rule in the form the OpenTelemetry instrumentations take: regexes of whole URLs."""
+        """Returns the set in the form that OpenTelemetry instrumentations take: regexes of whole URLs."""
         return ",".join(
             rf"^\w+://[^/]+{re.escape(path.removesuffix('*'))}" + ("" if path.endswith("*") else r"(?:\?|$)")
             for path in self._paths

@@ -1,6 +1,6 @@
 """The middleware: request metrics, the request's client, exclusion and the `traceresponse` header.
 
-It stands inside the server span (which OpenTelemetry's FastAPI instrumentation makes), so that its
+It runs inside the server span, which OpenTelemetry's FastAPI instrumentation starts, so that its
 exemplars and its header name that span's trace.
 """
 
@@ -33,9 +33,9 @@ class TelemetryMiddleware:
 
     Args:
         app: the application inside.
-        client: records what is measured, and is the request's client for decorators.
-        excluded: paths that are passed through in silence, with every instrumentation suppressed.
-        clock: seconds, monotonic.
+        client: records the metrics, and is the request's client for decorators.
+        excluded: paths passed through unrecorded, with every instrumentation suppressed.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class TelemetryMiddleware:
         if scope["type"] not in {"http", "websocket"} or _MARK in scope:
             await self._app(scope, receive, send)
             return
-        # For applications mounted inside: this request is measured, and FastAPI's own tracing, which
-        # looks for its key, would add a second server span.
+        # For mounted applications: the mark says that this request is measured, and FastAPI's own
+        # tracing adds no second server span if it finds its key.
         scope[_MARK] = True
         scope.setdefault("fastapi.telemetry", None)
         with use_client(self._client):
@@ -109,13 +109,13 @@ class TelemetryMiddleware:
                 error_type=error_type,
             )
         except Exception:
-            # The answer is sent, or the application's own exception is on its way: neither is to change.
+            # The response is sent, or the application's own exception is propagating: neither may change.
             if not self._has_failed:
                 self._has_failed = True
                 logger.exception("recording a request failed; further failures are not logged")
 
     def _trace_response(self) -> bytes | None:
-        """The header of W3C Trace Context Level 2: what trace this answer belongs to."""
+        """Returns the `traceresponse` value (W3C Trace Context Level 2), which names the current trace."""
         if not self._client.config.trace_response:
             return None
         context = get_current_span().get_span_context()
@@ -125,13 +125,13 @@ class TelemetryMiddleware:
 
 
 def path_of(scope: Scope) -> str:
-    """The path below the application's mount point (ASGI: `path` includes `root_path`)."""
+    """Returns the path below the application's mount point (ASGI: `path` includes `root_path`)."""
     path: str = scope["path"]
     root: str = scope.get("root_path", "").rstrip("/")
     return path.removeprefix(root) if root and path.startswith(root + "/") else path
 
 
 def route_of(scope: Scope) -> str:
-    """The template of the route that answered; never a raw path, which would make labels without bound."""
+    """Returns the matched route's template, never a raw path, which would make labels unbounded."""
     path = getattr(scope.get("route"), "path", None)
     return path if isinstance(path, str) and path else names.UNMATCHED_ROUTE

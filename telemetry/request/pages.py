@@ -1,4 +1,4 @@
-"""The library's own pages, in the application: `/metrics` and `/health/telemetry`."""
+"""The pages that the library adds to the application: `/metrics` and `/health/telemetry`."""
 
 import anyio
 import anyio.to_thread
@@ -15,7 +15,7 @@ HEALTH_PATH = "/health/telemetry"
 
 
 def own_routes(client: TelemetryClient) -> list[Route]:
-    """The routes of the pages that the client's configuration asks for."""
+    """Returns the routes of the pages that the client's configuration enables."""
 
     async def health(_: Request) -> Response:
         return await _health_response(client)
@@ -23,7 +23,7 @@ def own_routes(client: TelemetryClient) -> list[Route]:
     async def metrics(request: Request) -> Response:
         return await _metrics_response(request, client)
 
-    # Named so that an application's own route "health" or "metrics" is the one that `url_for` finds.
+    # Named so that `url_for` still finds an application's own route "health" or "metrics".
     routes = [Route(HEALTH_PATH, health, name="telemetry_health", include_in_schema=False)]
     if client.config.enable_prometheus:
         routes.append(Route(METRICS_PATH, metrics, name="telemetry_metrics", include_in_schema=False))
@@ -31,7 +31,7 @@ def own_routes(client: TelemetryClient) -> list[Route]:
 
 
 async def _health_response(client: TelemetryClient) -> Response:
-    """200 when healthy or degraded, 503 when unhealthy."""
+    """Responds with 200 when healthy or degraded, 503 when unhealthy."""
     health = await check_telemetry_health_async(client)
     return Response(
         health.model_dump_json(),
@@ -43,7 +43,8 @@ async def _health_response(client: TelemetryClient) -> Response:
 
 async def _metrics_response(request: Request, client: TelemetryClient) -> Response:
     families = await client.collect_metrics()
-    # Off the event loop: many workers make a long page. The application's own threads may all be stuck.
+    # Off the event loop, since many workers make a long page, and with its own limiter, since the
+    # application's threads may all be stuck.
     body, content_type = await anyio.to_thread.run_sync(
         render, families, request.headers.get("accept", ""), limiter=anyio.CapacityLimiter(1)
     )

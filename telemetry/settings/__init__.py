@@ -1,1 +1,1 @@
-"""What `config.py` is made of. Settings and their defaults are declared there, not here."""
+"""The parts of `config.py`, which itself declares the settings and their defaults."""

@@ -1,4 +1,4 @@
-"""OTLP endpoints: what is a usable one, where it leads, and how it is shown (OTLP exporter specification)."""
+"""OTLP endpoints: validation, resolution and display (OTLP exporter specification)."""
 
 from urllib.parse import SplitResult, urlsplit
 
@@ -8,15 +8,15 @@ _PORT_OF_THE_OTHER_PROTOCOL = {"grpc": 4318, "http/protobuf": 4317}
 
 
 def default_endpoint(protocol: str) -> str:
-    """Where a Collector of that protocol usually is; of gRPC for a protocol that does not exist."""
+    """Returns the usual Collector endpoint of a protocol, or gRPC's for an unknown one."""
     return _DEFAULTS.get(protocol, _DEFAULTS["grpc"])
 
 
 def check_endpoint(value: str) -> str:
-    """Returns a usable endpoint as it is.
+    """Returns a usable endpoint unchanged.
 
     Raises:
-        ValueError: it is no address.
+        ValueError: it is not an address.
     """
     try:
         parts = _split(value)
@@ -29,7 +29,7 @@ def check_endpoint(value: str) -> str:
 
 
 def check_scheme(value: str, protocol: str, variable: str) -> None:
-    """Checks that an endpoint says whether it is to be reached over TLS, where its protocol has no default.
+    """Checks that an endpoint has a scheme, which decides on TLS, if its protocol has no default.
 
     Raises:
         ValueError: it has no scheme.
@@ -40,19 +40,19 @@ def check_scheme(value: str, protocol: str, variable: str) -> None:
 
 
 def signal_endpoint(general: str, protocol: str, path: str) -> str:
-    """Where a general endpoint takes a signal: HTTP has a path for each, gRPC has none."""
+    """Returns a signal's endpoint from the general one: HTTP has a path for each signal, gRPC has none."""
     return general.rstrip("/") + path if protocol == "http/protobuf" else general
 
 
 def grpc_target(endpoint: str) -> str:
-    """`host:port` of an endpoint, as gRPC takes it; 4317 where no port is named."""
+    """Returns an endpoint's `host:port`, as gRPC takes it; the port defaults to 4317."""
     parts = _split(endpoint)
     host = parts.hostname or ""
     return f"[{host}]:{parts.port or 4317}" if ":" in host else f"{host}:{parts.port or 4317}"
 
 
 def is_same_server(one: str, other: str, protocol: str) -> bool:
-    """Whether two endpoints lead to the same host and port."""
+    """Returns whether two endpoints lead to the same host and port."""
     return _server(one, protocol) == _server(other, protocol)
 
 
@@ -63,23 +63,23 @@ def _server(endpoint: str, protocol: str) -> tuple[str | None, int]:
 
 
 def without_secrets(endpoint: str) -> str:
-    """The endpoint without credentials or query, for logs and health."""
+    """Returns the endpoint without credentials or query, for logs and health."""
     scheme, separator, rest = endpoint.rpartition("://")
     return f"{scheme}{separator}{rest.split('?')[0].rpartition('@')[2]}"
 
 
 def is_insecure(endpoint: str, *, flag: bool | None) -> bool:
-    """Whether gRPC goes without TLS: the scheme decides, the flag only where there is none."""
+    """Returns whether gRPC runs without TLS: the scheme decides, or the flag if there is none."""
     scheme = _split(endpoint).scheme
     return scheme == "http" or (scheme == "" and bool(flag))
 
 
 def port_of_other_protocol(endpoint: str, protocol: str) -> int | None:
-    """The endpoint's port, if it is the usual one of the other protocol: almost always a mistake."""
+    """Returns the endpoint's port if it is the other protocol's usual one, almost always a mistake."""
     port = _split(endpoint).port
     return port if port == _PORT_OF_THE_OTHER_PROTOCOL[protocol] else None
 
 
 def _split(endpoint: str) -> SplitResult:
-    # gRPC takes addresses without a scheme, which urlsplit would take for one.
+    # gRPC takes addresses without a scheme, whose host urlsplit would take for one.
     return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}")

@@ -1,4 +1,4 @@
-"""Headers of exports: what the transports can send, checked before the first one fails."""
+"""Export headers, checked against what the transports can send before a first export fails."""
 
 import re
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ _GRPC_VALUE = re.compile(r"[\x20-\x7e]*")
 
 
 def check_headers(headers: Mapping[str, str], protocol: str) -> dict[str, str]:
-    """Returns headers as they are if they can be sent (RFC 9110, 5; gRPC over HTTP/2, "Custom-Metadata").
+    """Returns headers unchanged if they can be sent (RFC 9110, 5; gRPC over HTTP/2, "Custom-Metadata").
 
-    Upper case is no fault: for gRPC the transport makes it lower.
+    Upper case is accepted: for gRPC, the transport converts it to lower case.
 
     Raises:
-        ValueError: one cannot; the message names its key only, for a value is a secret.
+        ValueError: a header cannot be sent; the message gives only its name, since values are secret.
     """
     is_grpc = protocol != "http/protobuf"
     name_rule, value_rule = (_GRPC_NAME, _GRPC_VALUE) if is_grpc else (_HTTP_NAME, _HTTP_VALUE)

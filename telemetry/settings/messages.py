@@ -1,4 +1,4 @@
-"""What a configuration says: of a value that it cannot use, and of what is legal but probably a mistake."""
+"""Messages about unusable settings, and about settings that are legal but probably mistakes."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ from .presets import PRESETS
 from .server import announced_workers
 
 Line = tuple[str, *tuple[object, ...]]
-"""A format for the log, and its arguments."""
+"""A log format and its arguments."""
 
 _ADDRESSES = frozenset({"endpoint", "traces_endpoint", "metrics_endpoint"})
 _SECRETS = frozenset({"headers", "metrics_headers"})
@@ -38,13 +38,13 @@ def explain(
     arguments: Mapping[str, Any],
     environment: Mapping[str, str],
 ) -> str:
-    """One sentence of a value that cannot be used: variable (or argument), value, rule. Secrets are left out.
+    """Explains an unusable value in a sentence: variable (or argument), value, rule; secrets are left out.
 
     Args:
-        details: of the error, as pydantic gives them.
-        variables: those of each field, in their order of precedence.
-        descriptions: what each field is, in words.
-        arguments: keyword arguments that were given.
+        details: the error, as pydantic reports it.
+        variables: each field's variables, in order of precedence.
+        descriptions: each field's description.
+        arguments: the given keyword arguments.
         environment: the process's variables.
     """
     key = str(details["loc"][0]) if details["loc"] else ""
@@ -55,7 +55,7 @@ def explain(
     if field not in variables:
         return f"{field} is not a setting of TelemetryConfig; see its fields for the names"
     argument = next((name for name in (field, *variables[field]) if name in arguments), None)
-    # A subclass's field may have a variable of its own name.
+    # A subclass's field may have a variable named like the field itself.
     variable = next((name for name in (*variables[field], field) if environment.get(name)), None)
     source, value = (
         (variable, environment[variable])
@@ -72,14 +72,14 @@ def explain(
 
 
 def unknown_variables(environment: Mapping[str, str], known: Iterable[str]) -> Iterator[Line]:
-    """Variables that look like the library's and are not: misspelt, or of another version."""
+    """Reports variables that look like the library's but are not: misspelt, or of another version."""
     for name in sorted(environment.keys() - set(known)):
         if name.startswith("TELEMETRY_"):
             yield "%s is not a setting of this version and changes nothing", name
 
 
 def unread_forms_of_metrics(environment: Mapping[str, str], known: Iterable[str]) -> Iterator[Line]:
-    """Variables for pushed metrics that the specification knows and this library does not read."""
+    """Reports the specification's variables for pushed metrics that this library does not read."""
     for name in sorted(environment.keys() - set(known)):
         if name.startswith(_OF_METRICS) and name != _TEMPORALITY and environment[name]:
             yield (
@@ -89,7 +89,7 @@ def unread_forms_of_metrics(environment: Mapping[str, str], known: Iterable[str]
 
 
 def ignored_temporality(environment: Mapping[str, str]) -> Iterator[Line]:
-    """A temporality that pushed metrics do not have."""
+    """Reports a temporality that pushed metrics do not support."""
     temporality = environment.get(_TEMPORALITY, "")
     if temporality.lower() not in {"", "cumulative"}:
         yield (
@@ -99,13 +99,13 @@ def ignored_temporality(environment: Mapping[str, str]) -> Iterator[Line]:
 
 
 def unknown_environment(environment: str) -> Iterator[Line]:
-    """An `ENVIRONMENT` without a preset of its own."""
+    """Reports an `ENVIRONMENT` without a preset of its own."""
     if environment not in PRESETS:
         yield "ENVIRONMENT=%s is none of %s: the production preset is used", environment, ", ".join(PRESETS)
 
 
 def other_protocol(endpoint: str, protocol: str) -> Iterator[Line]:
-    """A port that is usually the other protocol's."""
+    """Reports a port that is usually the other protocol's."""
     port = port_of_other_protocol(endpoint, protocol)
     if port is not None:
         yield (
@@ -117,7 +117,7 @@ def other_protocol(endpoint: str, protocol: str) -> Iterator[Line]:
 
 
 def workers_without_folder(environment: Mapping[str, str], arguments: list[str]) -> Iterator[Line]:
-    """Several workers, each of which would show its own metrics alone."""
+    """Reports several workers, each of which would show only its own metrics."""
     workers = announced_workers(environment, arguments)
     if workers > 1:
         yield (

@@ -1,7 +1,7 @@
-"""Which source gives a setting where several could, and what depends on another setting.
+"""The precedence of a setting's sources, and values that depend on other settings.
 
 Precedence: keyword argument, standard `OTEL_*` variable (`OTEL_RESOURCE_ATTRIBUTES` among them), short name,
-preset of `ENVIRONMENT`, default.
+preset for `ENVIRONMENT`, default.
 """
 
 from collections.abc import Mapping
@@ -21,27 +21,27 @@ GENERAL_FORM_OF = {
     "metrics_headers": ("OTEL_EXPORTER_OTLP_HEADERS",),
     "metrics_insecure": ("OTEL_EXPORTER_OTLP_INSECURE",),
 }
-"""The variables that a setting of pushed metrics shares with the traces, where it has none of its own."""
+"""The variables, shared with traces, to which a setting of pushed metrics falls back."""
 _NOTHING_OF: Mapping[str, object] = {"metrics_headers": {}, "metrics_insecure": False}
 
 
 def fill_in(
     data: Mapping[str, Any], field_of: Mapping[str, str], environment: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The values by field, with those that another one decides.
+    """Returns the values by field, including those that depend on other fields.
 
     Args:
-        data: what was given, by field or by variable.
+        data: the given values, by field or by variable.
         field_of: the field that each variable sets.
         environment: the process's variables.
 
     Raises:
-        ValueError: a setting lacks another that it needs.
+        ValueError: a setting needs another one, which is missing.
     """
     values = {field_of.get(key, key): value for key, value in data.items()}
     for field, attribute in _of_resource(values).items():
         standard = [name for name, of in field_of.items() if of == field and name.startswith("OTEL_")]
-        # Only what is read wins: a variable that merely looks like a setting says nothing.
+        # Only variables that are read take precedence, not those that merely look like a setting.
         if field not in data and not any(map(environment.get, standard)):
             values[field] = attribute
     given = frozenset(values)
@@ -53,10 +53,10 @@ def fill_in(
         )
     queue = str(values["max_queue_size"])
     if "max_export_batch_size" not in given and queue.isdecimal():
-        # A preset must not make a small queue, asked for on its own, an error.
+        # A preset's batch size must not make a small queue, set on its own, an error.
         values["max_export_batch_size"] = max(1, min(values["max_export_batch_size"], int(queue)))
     for field, (general,) in GENERAL_FORM_OF.items():
-        # What is the traces' alone, a vendor's key most of all, is not for wherever metrics go.
+        # Values for traces only, such as a vendor's key, must not be used for the metrics endpoint.
         of_traces = general.replace("OTLP_", "OTLP_TRACES_")
         if of_traces in data and field not in given:
             values[field] = environment.get(general) or _NOTHING_OF[field]
@@ -66,9 +66,9 @@ def fill_in(
 
 
 def _of_resource(values: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that the resource attributes give."""
+    """Returns the settings that the resource attributes give."""
     attributes: object = None
-    with suppress(ValueError):  # the field's own validator says it, with the variable's name
+    with suppress(ValueError):  # the field's own validator reports it, with the variable's name
         attributes = read_pairs(values.get("resource_attributes") or {})
     if not isinstance(attributes, dict):
         return {}

@@ -1,4 +1,4 @@
-"""What each `ENVIRONMENT` sets where neither an argument nor a variable does."""
+"""The values that each `ENVIRONMENT` sets unless an argument or a variable does."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,5 +24,5 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
 
 
 def preset_of(environment: str) -> Mapping[str, Any]:
-    """The preset of an environment; an unknown one is treated as production."""
+    """Returns the preset of an environment; an unknown one is treated as production."""
     return PRESETS.get(environment, _PRODUCTION)

@@ -1,4 +1,4 @@
-"""What the server that runs the application was told, as far as its variables and command line say."""
+"""Options of the server that runs the application, as far as its variables and command line show."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -9,9 +9,9 @@ _WORKERS_OPTION = re.compile(r"(?:^|\s)(?:-w|--workers)[\s=]?(\d+)")
 
 
 def announced_workers(environment: Mapping[str, str], arguments: Sequence[str]) -> int:
-    """How many workers the server was told to run: 1 where nothing says so.
+    """Returns the number of workers that the server is configured to run, 1 by default.
 
-    What comes later wins, as with the servers: the variable of all, gunicorn's own, the command line.
+    Later sources win, as in the servers: the common variable, gunicorn's own, the command line.
     """
     counts = [environment.get("WEB_CONCURRENCY", "")]
     counts += _WORKERS_OPTION.findall(environment.get("GUNICORN_CMD_ARGS", ""))

@@ -1,4 +1,4 @@
-"""The spool's section of the configuration, as the spool takes it. Defaults are declared in `config.py`."""
+"""The spool's section of the configuration. Defaults are declared in `config.py`."""
 
 import hashlib
 from dataclasses import dataclass
@@ -8,18 +8,18 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpoolSettings:
-    """Where spans wait on disk, how many and how safely."""
+    """Location, limits and durability of spooled spans."""
 
     folder: Path
     """Shared by all processes that send to the same destination."""
     max_bytes: int
     max_age_seconds: float
     min_free_ratio: float
-    """The share of the disk that others keep, 0 to 1."""
+    """The share of the disk that is left free, 0 to 1."""
     fsync: Literal["always", "interval", "never"]
     """`always`: at each append; `interval`: each second; `never`."""
 
 
 def destination_folder(root: Path, *identity: str) -> Path:
-    """The folder of one destination: nothing is ever sent to another endpoint, or as another tenant."""
+    """Returns the folder of one destination: no span is sent to another endpoint or as another tenant."""
     return root / hashlib.sha256("\n".join(identity).encode()).hexdigest()[:16]

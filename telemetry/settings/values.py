@@ -1,6 +1,6 @@
-"""The types of settings whose variables need more than pydantic's own reading.
+"""Types of settings whose variables need more than pydantic's own parsing.
 
-A value that cannot be used is a `ValueError` with the rule; `TelemetryConfig` adds variable and value.
+An unusable value raises a `ValueError` with the rule; `TelemetryConfig` adds the variable and the value.
 """
 
 import ssl
@@ -17,10 +17,10 @@ _SAMPLERS_ELSEWHERE = ("jaeger_remote", "parentbased_jaeger_remote", "xray")
 
 
 def refuse_samplers_of_other_languages(name: object) -> object:
-    """Returns a sampler's name as it is.
+    """Returns a sampler's name unchanged.
 
     Raises:
-        ValueError: it is a standard one that Python does not have.
+        ValueError: it is a standard sampler that Python does not have.
     """
     if name in _SAMPLERS_ELSEWHERE:
         raise ValueError("that sampler does not exist for Python; use parentbased_traceidratio")
@@ -28,10 +28,10 @@ def refuse_samplers_of_other_languages(name: object) -> object:
 
 
 def read_pairs(value: object) -> object:
-    """Turns `key=value,key2=value2`, percent-encoded as the specification says, into a dict.
+    """Parses `key=value,key2=value2`, percent-encoded as the specification says, into a dict.
 
     Raises:
-        ValueError: an entry is no pair; the message names its place only, for it may be a secret.
+        ValueError: an entry is not a pair; the message gives only its position, since it may be a secret.
     """
     if not isinstance(value, str):
         return value
@@ -45,14 +45,14 @@ def read_pairs(value: object) -> object:
 
 
 def read_list(value: object) -> object:
-    """Turns `a,b` into a tuple."""
+    """Parses `a,b` into a tuple."""
     if not isinstance(value, str):
         return value
     return tuple(filter(None, (part.strip() for part in value.split(","))))
 
 
 def read_folder(value: object) -> object:
-    """Makes a path absolute now: a service that changes its directory must not leave its files behind.
+    """Makes a path absolute, so that a service that changes its directory keeps its files in place.
 
     Raises:
         ValueError: it begins with `~`, and no home directory is known.
@@ -67,10 +67,10 @@ def read_folder(value: object) -> object:
 
 
 def check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns paths to be excluded as they are.
+    """Returns excluded paths unchanged.
 
     Raises:
-        ValueError: one is no path.
+        ValueError: one is not a path.
     """
     for path in paths:
         if not path.startswith("/") or "*" in path[:-1]:
@@ -79,10 +79,10 @@ def check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def check_file(file: str) -> str:
-    """Returns the name of a file that can be read.
+    """Returns a file's name unchanged.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: the file cannot be read.
     """
     try:
         Path(file).read_bytes()
@@ -92,10 +92,10 @@ def check_file(file: str) -> str:
 
 
 def check_authority(file: str) -> str:
-    """Returns the name of a file with an authority's certificate.
+    """Returns the name of an authority's certificate file unchanged.
 
     Raises:
-        ValueError: it cannot be read, or holds none.
+        ValueError: the file cannot be read, or holds no certificate.
     """
     check_file(file)
     try:
@@ -106,10 +106,10 @@ def check_authority(file: str) -> str:
 
 
 def check_client_certificate(certificate: str | None, key: str | None) -> None:
-    """Checks the two files of mTLS together.
+    """Checks the two mTLS files together.
 
     Raises:
-        ValueError: one is missing, or they are no pair.
+        ValueError: one is missing, or they are not a pair.
     """
     if (key is None) != (certificate is None):
         raise ValueError(
@@ -118,7 +118,7 @@ def check_client_certificate(certificate: str | None, key: str | None) -> None:
     if certificate is None:
         return
     try:
-        # A key with a passphrase would else ask the terminal for it.
+        # Without a password, a key with a passphrase would prompt for it on the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         raise ValueError(

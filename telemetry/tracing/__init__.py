@@ -1,1 +1,1 @@
-"""Spans: their provider, sampling, and where they come from."""
+"""Spans: their provider, sampling and sources."""

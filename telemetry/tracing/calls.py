@@ -1,9 +1,9 @@
 """One wrapper for four kinds of functions.
 
-A decorator describes what it does at the turning points of a call as a `Call`; `wrap` turns a function into
-one of the same kind (plain, coroutine, generator, asynchronous generator) that runs under such a call. The
-wrapper never changes a result or an exception, runs the body exactly once, and keeps its own failures to
-itself: each is logged once.
+A decorator implements its hooks for resume, pause and end as a `Call`; `wrap` turns a function into one of
+the same kind (plain, coroutine, generator, asynchronous generator) that runs under such a call. The wrapper
+never changes a result or an exception and runs the body exactly once. Its own failures are not raised, and
+each is logged once.
 """
 
 import functools
@@ -26,7 +26,7 @@ _logged: set[tuple[type, type[Exception]]] = set()
 
 
 class Layer(IntEnum):
-    """Where a decorator's call lies when several are stacked, from the function's body outwards."""
+    """The position of a decorator's call among stacked ones, from the function's body outwards."""
 
     ERRORS = auto()
     DURATION = auto()
@@ -36,15 +36,15 @@ class Layer(IntEnum):
 class Call:
     """One call of a decorated function, used by one thread at a time.
 
-    A context manager around the body; a generator pauses it while it is suspended. Subclasses override the
-    `on_` methods, which may raise.
+    It is a context manager around the body, paused while a generator is suspended. Subclasses override
+    the `on_` methods, which may raise.
     """
 
     def __init__(self) -> None:
         self.is_recorded = False
-        """Whether the exception that ended the call is an event of some span."""
+        """Whether the exception that ended the call has been recorded on a span."""
         self.is_counted = False
-        """Whether the exception that ended the call is in the error counter."""
+        """Whether the exception that ended the call has been counted."""
         self.began = self.ended = next(_moments)
 
     def on_resume(self) -> None:
@@ -54,14 +54,14 @@ class Call:
         """Runs after each step of the body."""
 
     def on_end(self, error: BaseException | None) -> None:
-        """Runs once, after the last step; `error` is what the body let through."""
+        """Runs once, after the last step; `error` is the exception that left the body, if any."""
 
     def resume(self) -> None:
-        """Announces a step of the body; never raises."""
+        """Signals that a step of the body begins; never raises."""
         _quietly(self.on_resume)
 
     def pause(self) -> None:
-        """Announces that the step is over; never raises."""
+        """Signals that the step is over; never raises."""
         _quietly(self.on_pause)
 
     def __enter__(self) -> Self:
@@ -83,11 +83,11 @@ class Call:
             self.ended = next(_moments)
 
     def _last_left_by(self, error: Exception) -> "Call | None":
-        """The call inside this one that the exception left last.
+        """Finds the call inside this one that the exception left last.
 
-        The traceback knows the way the exception came, across tasks and threads too, without anything being
-        kept alive or written on the exception. Frames of earlier journeys stay in it when the same instance
-        is raised again: their calls ended before this one began.
+        The traceback records the exception's path, across tasks and threads too, without keeping anything
+        alive or writing to the exception. When the same instance is raised again, it still has the frames
+        of earlier raises: their calls ended before this one began.
         """
         traceback = error.__traceback__
         while traceback is not None:
@@ -101,11 +101,11 @@ class Call:
 
 
 Begin = Callable[[str], Call | None]
-"""Opens the call of the function of that name; None to leave the function alone this time."""
+"""Opens a call of the function with that name; None leaves the function alone this time."""
 
 
 class Decorator(Protocol):
-    """A decorator that keeps the type of what it decorates."""
+    """A decorator that keeps the type of the decorated function."""
 
     def __call__(self, function: Callable[P, R], /) -> Callable[P, R]:
         """Decorates `function`."""
@@ -117,19 +117,19 @@ _OWN_GLOBALS = globals()
 
 
 def wrap(function: Callable[P, R], layer: Layer, begin: Begin) -> Callable[P, R]:
-    """Returns a function of the same kind whose every call runs under the call that `begin` opens.
+    """Returns a function of the same kind, each call of which runs under the `Call` that `begin` opens.
 
-    Layers stacked directly on one another are put in the order of `Layer`, whatever order they came in.
+    Layers stacked directly on one another are sorted in the order of `Layer`, however they were applied.
     Accepts class methods and static methods as well as functions.
 
     Raises:
-        TypeError: `function` is a class, a property, or cannot be called.
+        TypeError: `function` is a class or a property, or is not callable.
     """
     if isinstance(function, classmethod | staticmethod):
         return type(function)(wrap(function.__func__, layer, begin))
     if isinstance(function, type) or not callable(function):
         raise TypeError(f"{function!r} is not a function; decorate the functions it is made of")
-    # Looking up other callables may fail: not all of them can be hashed.
+    # Only functions are looked up: other callables may not be hashable.
     body, layers = _stacks.get(function, (function, ())) if inspect.isfunction(function) else (function, ())
     layers = tuple(sorted((*layers, (layer, begin)), key=lambda entry: entry[0]))
     wrapped: Callable[..., Any] = body
@@ -140,7 +140,7 @@ def wrap(function: Callable[P, R], layer: Layer, begin: Begin) -> Callable[P, R]
 
 
 def qualified_name(function: Callable[..., Any]) -> str:
-    """The name that spans and metrics give a function: `module.Class.method`."""
+    """Returns the name of a function in spans and metrics: `module.Class.method`."""
     while isinstance(function, functools.partial):
         function = function.func
     named = function if hasattr(function, "__qualname__") else type(function)
@@ -157,8 +157,8 @@ def _wrap_once(function: Callable[..., Any], begin: Callable[[], Call | None]) -
     return _wrap_plain(function, begin)
 
 
-# The local name `call` is how Call._last_left_by finds a wrapper's call in a traceback. No wrapper has a name
-# for an exception that it lets through: frame and exception would keep one another alive.
+# Call._last_left_by finds a wrapper's call in a traceback by its local name, `call`. No wrapper binds a name
+# to an exception that it lets through: frame and exception would keep one another alive.
 
 
 def _wrap_plain(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
@@ -204,7 +204,7 @@ def _wrap_generator(function: Callable[..., Any], begin: Callable[[], Call | Non
                 call.pause()
                 try:
                     sent = yield produced
-                except BaseException as error:  # noqa: BLE001 - the body's to handle, GeneratorExit too
+                except BaseException as error:  # noqa: BLE001 - for the body to handle, GeneratorExit too
                     thrown = error
                 call.resume()
 
@@ -235,7 +235,7 @@ def _wrap_async_generator(
                 except GeneratorExit:
                     await body.aclose()
                     raise
-                except BaseException as error:  # noqa: BLE001 - the body's to handle
+                except BaseException as error:  # noqa: BLE001 - for the body to handle
                     step = body.athrow(error)
                 else:
                     step = body.asend(sent)
@@ -244,8 +244,8 @@ def _wrap_async_generator(
 
 
 def _begin_unknown_to_loop(body: AsyncGenerator[Any, Any]) -> Any:
-    # An event loop that shuts down closes all the generators it knows at once. If it knew the body as well as
-    # the wrapper, both would be closing it.
+    # When an event loop shuts down, it closes all the generators it knows concurrently. If it knew the body
+    # as well as the wrapper, both would close the body.
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
     try:
@@ -255,7 +255,7 @@ def _begin_unknown_to_loop(body: AsyncGenerator[Any, Any]) -> Any:
 
 
 def _quietly(action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | None:
-    """Telemetry never breaks the app: runs `action`, and logs its failure once instead of raising."""
+    """Runs `action`, and logs its failure once instead of raising: telemetry never breaks the app."""
     try:
         return action(*args, **kwargs)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""OpenTelemetry's instrumentations of other libraries, switched on where they are installed."""
+"""OpenTelemetry's instrumentations of other libraries, enabled where they are installed."""
 
 import importlib
 import logging
@@ -19,14 +19,14 @@ _OPTIONAL = {
 
 
 def instrument_libraries(tracer_provider: TracerProvider, *, disabled: Collection[str] = ()) -> None:
-    """Traces outgoing calls and databases, and gives log records their trace and span ids.
+    """Traces outgoing and database calls, and adds trace and span ids to log records.
 
-    Each is done once a process, by whoever comes first. Log records get `otelTraceID`, `otelSpanID`,
+    Each is done once per process, by the first caller. Log records get `otelTraceID`, `otelSpanID`,
     `otelTraceSampled` and `otelServiceName`; no log format is changed.
 
     Args:
-        tracer_provider: where the spans are made.
-        disabled: names to leave alone, as in `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`.
+        tracer_provider: creates the spans.
+        disabled: names to skip, as in `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`.
     """
     if "logging" not in disabled:
         _instrument(LoggingInstrumentor(), tracer_provider=tracer_provider, **LOGGING_OPTIONS)

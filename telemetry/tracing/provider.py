@@ -10,9 +10,9 @@ from ..config import TelemetryConfig
 
 
 def build_resource(config: TelemetryConfig) -> Resource:
-    """The service's resource; each process has its own `service.instance.id` unless one is given.
+    """Builds the service's resource; each process has its own `service.instance.id` unless one is given.
 
-    In a forked child the SDK's providers give themselves a new one.
+    In a forked child, the SDK's providers generate a new one.
     """
     return Resource.create(
         {
@@ -28,8 +28,8 @@ def build_resource(config: TelemetryConfig) -> Resource:
 def build_tracer_provider(
     config: TelemetryConfig, resource: Resource, sampler: Sampler, processor: SpanProcessor
 ) -> TracerProvider:
-    """A provider that hands its spans to `processor`, unless `OTEL_TRACES_EXPORTER` is `none`."""
-    # At exit the library stops its pipelines itself, within one budget.
+    """Builds a provider that passes its spans to `processor`, unless `OTEL_TRACES_EXPORTER` is `none`."""
+    # The library stops its pipelines itself at exit, within one budget.
     provider = TracerProvider(sampler=sampler, resource=resource, shutdown_on_exit=False)
     if config.traces_exporter != "none":
         provider.add_span_processor(processor)

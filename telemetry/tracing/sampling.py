@@ -1,4 +1,4 @@
-"""Which traces are kept: the sampler that a configuration names."""
+"""The sampler that a configuration names, which decides which traces are kept."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ class AdjustableSampler(Sampler):
 
     @property
     def ratio(self) -> float | None:
-        """The share of new traces that is kept; None where it depends on how many there are."""
+        """The share of new traces kept; None for the rate-limited sampler."""
         return self._ratio
 
     @property
@@ -44,35 +44,35 @@ class AdjustableSampler(Sampler):
         return self._name.endswith("traceidratio")
 
     def adjust(self, ratio: float) -> None:
-        """Keeps this share of new traces from now on; traces under way are kept as they began.
+        """Keeps this share of new traces from now on; running traces keep their decision.
 
         Raises:
-            ValueError: the ratio is not within 0 to 1, or the sampler has none.
+            ValueError: the ratio is not between 0 and 1, or the sampler has none.
         """
         if not self.is_adjustable:
             raise ValueError(
                 f"sampling_ratio={ratio!r} cannot be set: OTEL_TRACES_SAMPLER is {self._name}, which has no "
                 "ratio; use parentbased_traceidratio"
             )
-        # Each is replaced as a whole; a reader may see the new one of the first for an instant.
+        # Each is replaced as a whole; for an instant, a reader may see the new sampler with the old ratio.
         self._inner = _build(self._name, ratio)
         self._ratio = ratio
 
     def should_sample(self, *arguments: Any, **options: Any) -> SamplingResult:
-        """Decides as the sampler in effect does."""
+        """Delegates to the sampler in effect."""
         return self._inner.should_sample(*arguments, **options)
 
     def get_description(self) -> str:
-        """The description of the sampler in effect."""
+        """Returns the description of the sampler in effect."""
         return self._inner.get_description()
 
 
 class ConsistentRatioSampler(Sampler):
-    """Keeps a share of traces by their random bits, and writes into `tracestate` which share. Thread-safe.
+    """A sampler that keeps a share of traces by random bits and records it in `tracestate`. Thread-safe.
 
-    Consistent: of the traces kept at one ratio, those kept at a lower one are a part, whoever decides
-    ("TraceState: Probability Sampling" of the OpenTelemetry specification). Replaces `TraceIdRatioBased`,
-    which is not, and tells nobody its ratio.
+    It is consistent: traces kept at a lower ratio are a subset of those kept at a higher one, whichever
+    sampler decides ("TraceState: Probability Sampling" of the OpenTelemetry specification). It replaces
+    `TraceIdRatioBased`, which is not consistent and does not publish its ratio.
 
     Args:
         ratio: the share of traces to keep, 0 to 1.
@@ -97,8 +97,8 @@ class ConsistentRatioSampler(Sampler):
         links: Sequence[Link] | None = None,
         trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        """Keeps the trace or drops it; `ot=th` of a parent gives way to this sampler's own."""
-        # The attributes of a result are those that the span begins with: what was given must be in it.
+        """Keeps the trace or drops it; a parent's `ot=th` is replaced by this sampler's own."""
+        # The span begins with the result's attributes, so the given ones must be in it.
         found = get_current_span(parent_context).get_span_context().trace_state or trace_state
         if not found:
             if trace_id & (NONE - 1) < self._threshold:
@@ -110,20 +110,20 @@ class ConsistentRatioSampler(Sampler):
         return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, kept_state)
 
     def get_description(self) -> str:
-        """Name and ratio."""
+        """Returns the name and the ratio."""
         return f"ConsistentRatioSampler{{{self._ratio:g}}}"
 
 
 class RateLimitedSampler(Sampler):
-    """Keeps at most so many traces a second, by a token bucket. Thread-safe.
+    """A token-bucket sampler that limits the traces kept per second. Thread-safe.
 
-    In any t seconds at most `per_second` x t + max(1, `per_second`) traces are kept: the bucket holds one
-    second's worth, so that a burst after a pause is seen. How many traces each one stands for is not known,
-    so none says so in `tracestate`.
+    In any t seconds, at most `per_second` x t + max(1, `per_second`) traces are kept: the bucket holds one
+    second's worth, so that a burst after a pause is seen. `tracestate` gets no threshold, since it is unknown
+    how many traces each kept one represents.
 
     Args:
         per_second: traces a second, 0 or more.
-        clock: seconds, never going back.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -156,7 +156,7 @@ class RateLimitedSampler(Sampler):
         return SamplingResult(Decision.DROP, trace_state=state)
 
     def get_description(self) -> str:
-        """Name and limit."""
+        """Returns the name and the limit."""
         return f"RateLimitedSampler{{{self._per_second:g}/s}}"
 
     def _take(self) -> bool:
@@ -180,10 +180,10 @@ def _build(name: str, argument: float) -> Sampler:
         case "traceidratio":
             root: Sampler = ConsistentRatioSampler(argument)
         case "rate_limited":
-            # Half a trace is of no use: who is asked within a trace does as it began.
+            # Always parent-based, since half a trace is of no use.
             return ParentBased(RateLimitedSampler(argument))
         case "always_on":
-            # Says so in tracestate, in place of what a parent may have said.
+            # Writes its threshold to tracestate, in place of a parent's.
             root = ConsistentRatioSampler(1)
         case _:
             root = ALWAYS_OFF
