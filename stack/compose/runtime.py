@@ -210,7 +210,7 @@ class ComposeRuntime:
 
     @property
     def slow_link(self) -> SlowLink:
-        """How to put toxiproxy between services and Collector."""
+        """The addresses for putting toxiproxy between services and Collector."""
         return SlowLink(
             api_url=f"http://127.0.0.1:{self._settings.toxiproxy_port}",
             listen="0.0.0.0:4317",  # in the containers' own network
