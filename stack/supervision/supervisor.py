@@ -63,7 +63,7 @@ class Supervisor:
         return logs_in(self._folder) / f"{name}.log"
 
     def log_since_start(self, name: str) -> str:
-        """Returns a part's output since this process started it; all of it if another did or it was rotated."""
+        """Returns a part's output since this process started it; all if another did, or after a rotation."""
         log = self.log_of(name)
         if not log.exists():
             return ""
