@@ -1,4 +1,4 @@
-"""The dashboard "Telemetry pipeline": the way of every span, from its end to Jaeger."""
+"""The dashboard "Telemetry pipeline": the path of every span, from its end to Jaeger."""
 
 from collections.abc import Sequence
 

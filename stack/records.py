@@ -135,7 +135,7 @@ def recall(console: Console) -> Mapping[str, str]:
 
 
 def all_records(console: Console) -> list[RunRecord]:
-    """Returns every run that was started and not taken down; reports and skips files that are no records."""
+    """Returns every run that was started and not taken down; reports and skips malformed files."""
     found = []
     for file in sorted(RECORDS.glob("*.json")):
         try:

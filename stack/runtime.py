@@ -97,7 +97,7 @@ class Runtime(Protocol):
         ...
 
     def resume(self, name: str) -> bool:
-        """Ends a pause. False: there was none."""
+        """Resumes the part. False: it was not frozen."""
         ...
 
     def start(self, name: str) -> bool:

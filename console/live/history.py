@@ -33,7 +33,7 @@ class History:
         """The number of latest readings without a gap."""
 
     def follow(self, readings: Sequence[Reading]) -> None:
-        """Adds new readings, oldest first, and drops those older than the window."""
+        """Adds the new ones of `readings`, which start with the oldest; drops those older than the window."""
         for reading in readings:
             latest = self.readings[-1].at if self.readings else 0.0
             if reading.at <= latest:

@@ -1,6 +1,6 @@
 """Jaeger's query API (api/v3, OTLP JSON): a synchronous client for commands, and an asynchronous one.
 
-They use only the four paths that every Jaeger 2 has: it answers an unknown path with its web page and 200.
+Both use only the four paths that every Jaeger 2 has: it answers an unknown path with its web page and 200.
 """
 
 from collections.abc import Mapping

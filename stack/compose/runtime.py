@@ -173,7 +173,7 @@ class ComposeRuntime:
         return self._freeze(name, freezes=True)
 
     def resume(self, name: str) -> bool:
-        """Ends a pause."""
+        """Resumes the frozen part."""
         return self._freeze(name, freezes=False)
 
     def start(self, name: str) -> bool:

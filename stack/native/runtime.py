@@ -162,7 +162,7 @@ class NativeRuntime:
         return self._processes.pause(name)
 
     def resume(self, name: str) -> bool:
-        """Ends a pause."""
+        """Resumes the frozen part."""
         return self._processes.resume(name)
 
     def start(self, name: str) -> bool:

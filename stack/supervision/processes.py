@@ -28,9 +28,9 @@ class PartProcesses:
     """Acts on one part at a time.
 
     Args:
-        supervisor: runs the parts.
+        supervisor: the supervisor that runs the parts.
         parts: all parts by name.
-        settings: of the stack that the parts belong to.
+        settings: the settings of the parts' stack.
         console: where waiting is reported.
     """
 
@@ -96,7 +96,7 @@ class PartProcesses:
         return self._freeze(name, freezes=True)
 
     def resume(self, name: str) -> bool:
-        """Ends a pause; False: there was none."""
+        """Resumes the part; False: it was not frozen."""
         return self._freeze(name, freezes=False)
 
     def start(self, name: str) -> bool:
