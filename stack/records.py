@@ -172,7 +172,7 @@ def is_run_named() -> bool:
 
 
 def _told(variables: Mapping[str, str]) -> str:
-    """Formats variables, hiding the services' values: their endpoints and headers may be secret."""
+    """Formats variables; hides the values of all but the stack's settings, since they may be secret."""
     own = {name.upper() for name in StackSettings.model_fields}
     return " ".join(f"{name}={value if name in own else '…'}" for name, value in sorted(variables.items()))
 
