@@ -1,23 +1,23 @@
 # The project's commands; `make` alone lists them. CI calls the same targets.
-# Each recipe is one simple command, or ends with `exec`: no shell stands between make, which passes SIGTERM on,
-# and the command.
+# Each recipe is one simple command, or ends with `exec`, so that no shell comes between the command and make,
+# which forwards SIGTERM.
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-# The Python that the virtual environment is made with: make up PYTHON=python3.12
+# The Python that creates the virtual environment: make up PYTHON=python3.12
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Programs are found below this folder, whatever the shell's other projects ask of Python.
+# Python must find the modules in this folder, even if the shell sets this variable for other projects.
 unexport PYTHONSAFEPATH
 USERS ?= 20
 RATE ?= 50
 SECONDS ?= 30
 FOLLOW ?=
 TESTS ?=
-# Most tests wait for a process or a socket: two run on each core.
+# Most tests wait for a process or a socket, so two run on each core.
 TEST_PROCESSES ?= $(shell expr 2 '*' "$$(getconf _NPROCESSORS_ONLN)")
 
 ##@ The stack: in containers where they can be had, else natively; RUNTIME=compose or native decides
@@ -88,7 +88,7 @@ lint: $(READY) ## ruff, mypy, and who may import whom
 format: $(READY) ## let ruff format and mend
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
-# With the extras that each pin is asked for: without them pips below 25 would look for the newest release again.
+# Pins keep their extras: without them, pip before version 25 would look for the newest release again.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-emit-index-url --no-emit-find-links --no-header
 lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from their manifest
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
@@ -111,7 +111,7 @@ help: ## this list
 
 part = $(if $(PART),$(PART),$(error name the part: make $@ PART=collector (storefront, inventory, collector, jaeger, prometheus, console or grafana)))
 
-# A finished `.venv` is looked at again where PYTHON was asked for, its Python is gone, or the folder was moved.
+# A finished `.venv` is checked again if PYTHON is given, its Python is gone, or the folder was moved.
 IS_WHOLE := $(shell [ -x $(BIN)/python ] && [ "$$(cat $(READY) 2>/dev/null)" = "$(CURDIR)" ] && echo yes)
 ifneq ($(origin PYTHON) $(IS_WHOLE),file yes)
 LOOK_AGAIN := look-again
@@ -119,7 +119,7 @@ endif
 .PHONY: look-again
 look-again:
 
-# The stamp is written last: an interrupted set-up goes on.
+# The stamp is written last, so an interrupted setup is continued.
 $(READY): requirements/dev.txt requirements/uv.txt requirements/install.py pyproject.toml $(LOOK_AGAIN)
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older or absent: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }

@@ -1,1 +1,1 @@
-"""The page that shows the pipeline live: services, breaker, Collector, Jaeger, second by second."""
+"""The console: web pages with the live pipeline, traces, dashboards and the doctor's findings."""

@@ -1,4 +1,4 @@
-"""`python -m console`: serves the page until it is ended; `make up` starts it."""
+"""`python -m console`: serves the console until it is stopped; `make up` starts it."""
 
 import sys
 
@@ -12,7 +12,7 @@ from stack.settings import HOST
 
 
 def main() -> None:
-    """Serves it on loopback."""
+    """Serves the console on loopback."""
     terminal = Console()
     try:
         settings, runtime, _ = current_stack(terminal)
@@ -20,7 +20,8 @@ def main() -> None:
         sys.exit(f"failed: {error}")
     terminal.print(f"http://{HOST}:{settings.console_port}", highlight=False)
     app = make_app(settings, runtime)
-    # The loop of the tests and of the services (NiceGUI brings another), whose alone WEB_CONCURRENCY is.
+    # The same event loop as in the tests and the services (NiceGUI installs another); one worker, because
+    # WEB_CONCURRENCY is for the services only.
     uvicorn.run(app, host=HOST, port=settings.console_port, log_level="warning", loop="asyncio", workers=1)
 
 

@@ -1,4 +1,4 @@
-"""The console as an application, and who may talk to it."""
+"""The console's application, and its protection against other sites."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,11 +25,11 @@ _NAMES = ("127.0.0.1", "localhost", "[::1]")
 
 
 def make_app(settings: StackSettings, runtime: Runtime) -> FastAPI:
-    """The console of one stack.
+    """Creates the console of one stack.
 
     Args:
-        settings: of the stack.
-        runtime: that owns its processes.
+        settings: the stack's settings.
+        runtime: the runtime that owns its processes.
     """
     observer = Observer(settings)
 
@@ -67,14 +67,14 @@ def make_app(settings: StackSettings, runtime: Runtime) -> FastAPI:
 
 
 class OwnPagesOnly:
-    """Turns away what another site's page sends: its Origin, or a Host that only pretends to be this machine.
+    """Middleware that rejects requests from other sites, by Origin or by a foreign Host (DNS rebinding).
 
-    Buttons act over a websocket, which browsers let any page open: this is what protects them. Nor may
-    another page lay one of these under itself, and have its buttons pressed unseen.
+    The buttons act over a websocket, which browsers let any page open, so they need this protection. It also
+    forbids other pages to frame the console's (clickjacking).
 
     Args:
-        app: what is protected.
-        port: where it listens.
+        app: the protected application.
+        port: the port that it listens on.
     """
 
     def __init__(self, app: ASGIApp, port: int) -> None:
@@ -82,7 +82,7 @@ class OwnPagesOnly:
         self._hosts = {f"{name}:{port}" for name in _NAMES}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes on what is from a page of its own."""
+        """Passes on requests from the console's own pages, and rejects others."""
 
         async def send_unframed(message: Message) -> None:
             if message["type"] == "http.response.start":

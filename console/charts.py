@@ -1,6 +1,6 @@
-"""Charts as ECharts options: curves and bands over time, heat maps. Readable on dark and on light.
+"""Charts as ECharts options: curves and bands over time, heat maps. Readable on dark and light backgrounds.
 
-A key that begins with `:` is JavaScript (NiceGUI's way), needed only where ECharts wants a function.
+The value of a key that begins with `:` is JavaScript (a NiceGUI convention), where ECharts needs a function.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from typing import Any
 
 Options = dict[str, Any]
 Points = Sequence[tuple[float, float | None]]
-"""Milliseconds of the epoch, and a value; None is a gap."""
+"""Pairs of milliseconds since the epoch and a value; None is a gap."""
 
 INK, GRID = "#8a8f98", "rgba(138, 143, 152, 0.25)"
 COLOURS = ("#3b82f6", "#f59e0b", "#10b981", "#d946ef", "#ef4444", "#14b8a6", "#a3a316", "#6366f1")
@@ -24,7 +24,7 @@ NAMED = {
     "gray": GRAY,
     "text": INK,
 }
-"""Grafana's names of colours."""
+"""Grafana's colour names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,13 @@ class Curve:
     points: Points
     colour: str | None = None
     is_limit: bool = False
-    """Dashed, never stacked: what cannot be exceeded."""
+    """Whether it is an upper limit: drawn dashed and never stacked."""
     is_on_the_right: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """A stretch of time in a row of its own."""
+    """A time span in a row."""
 
     row: str
     start_ms: float
@@ -57,7 +57,7 @@ class Dot:
     at_ms: float
     value: float
     name: str
-    """Told to who clicks on it."""
+    """Passed to the click handler."""
 
 
 def curves(
@@ -70,15 +70,15 @@ def curves(
     spans: Sequence[tuple[float, float, str]] = (),
     dots: Sequence[Dot] = (),
 ) -> Options:
-    """Curves over time.
+    """Returns the options of a chart of curves over time.
 
     Args:
         drawn: the curves.
-        unit: over the left axis.
-        right_unit: over the right one; None for none.
-        is_stacked: whether curves stand on one another.
-        lines: values from which on it is bad, each with its colour.
-        spans: stretches of time that are shaded, in milliseconds, with a name.
+        unit: the unit on the left axis.
+        right_unit: the unit on the right axis; None for no such axis.
+        is_stacked: whether the curves are stacked.
+        lines: the colours of threshold lines, by value.
+        spans: shaded time spans: start and end in milliseconds, and a name.
         dots: single observations among the curves.
     """
     axes = [_value_axis(unit)]
@@ -116,11 +116,11 @@ def curves(
 
 
 def bands(drawn: Sequence[Band], rows: Sequence[str]) -> Options:
-    """Bands over time, a row for each name."""
+    """Returns the options of a chart of bands over time, with a row for each name."""
     return {
         **_frame(),
         "grid": {"left": 8, "right": 8, "top": 8, "bottom": 24, "containLabel": True},
-        # What a formatter returns is HTML, and the names are of whoever is scraped.
+        # The formatter's result is HTML, and the names come from scraped targets, so they are escaped.
         "tooltip": {"confine": True, ":formatter": "(hovered) => new Option(hovered.name).innerHTML"},
         "xAxis": _time_axis(),
         "yAxis": {"type": "category", "data": list(rows), "inverse": True, "axisLabel": {"color": INK}},
@@ -145,7 +145,7 @@ def bands(drawn: Sequence[Band], rows: Sequence[str]) -> Options:
 
 
 def band_data(drawn: Sequence[Band], rows: Sequence[str]) -> list[Options]:
-    """The data of a chart of bands."""
+    """Returns the data of a chart of bands."""
     places = {row: number for number, row in enumerate(rows)}
     return [
         {
@@ -158,12 +158,12 @@ def band_data(drawn: Sequence[Band], rows: Sequence[str]) -> list[Options]:
 
 
 def heat(times: Sequence[str], rows: Sequence[str], cells: Sequence[tuple[int, int, float]]) -> Options:
-    """How much there is at each time in each row, as colour.
+    """Returns the options of a heat map over time.
 
     Args:
-        times: under the columns.
-        rows: beside the rows, lowest first.
-        cells: column, row and how much.
+        times: the labels of the columns.
+        rows: the labels of the rows, lowest first.
+        cells: column, row and value of each cell.
     """
     return {
         **_frame(),
@@ -184,7 +184,7 @@ def heat(times: Sequence[str], rows: Sequence[str], cells: Sequence[tuple[int, i
 
 
 def _frame() -> Options:
-    # Nothing jumps: what is drawn anew each second must not move by itself.
+    # No animation: a chart that is redrawn each second must not move by itself.
     return {"animation": False, "backgroundColor": "transparent", "textStyle": {"fontFamily": "inherit"}}
 
 
@@ -225,7 +225,7 @@ def _dots(dots: Sequence[Dot]) -> Options:
         "type": "scatter",
         "name": "traces",
         "data": [{"name": dot.name, "value": [dot.at_ms, dot.value]} for dot in dots],
-        # Above the curves: a press on a dot that one of them passes is for the dot.
+        # Above the curves: a click on a dot that a curve crosses goes to the dot.
         "z": 10,
         "symbol": "diamond",
         "symbolSize": 9,

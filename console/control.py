@@ -1,6 +1,6 @@
-"""What the page can do to the stack: end and start parts, a burst of load, other batching.
+"""The page's actions on the stack: killing and starting parts, a burst of load, tuning the batching.
 
-Only what `make` can do as well, through the same Runtime. Calls that take their time run on threads.
+Parts are controlled through the same Runtime as by `make`, on threads, because the calls block.
 """
 
 import asyncio
@@ -20,21 +20,21 @@ from telemetry.health.report import read_report
 BURST_USERS, BURST_RATE, BURST_SECONDS = 20, 60, 30
 _TIMEOUT_SECONDS = 3.0
 _FAILED_REQUESTS = 1
-"""Exit status of a load whose requests got another answer than they were meant to get."""
+"""The load test's exit status if requests got unexpected responses."""
 _INTERRUPTED = {130, -signal.SIGTERM}
 _LINES_SHOWN = 3
 
 
 class ControlError(Exception):
-    """What was asked for did not happen; the message is for the reader of the page."""
+    """A requested action failed; the message is shown on the page."""
 
 
 class Control:
-    """Belongs to one event loop.
+    """The page's actions. Belongs to one event loop.
 
     Args:
-        settings: where the services listen.
-        runtime: whose parts are ended and started.
+        settings: the stack's settings.
+        runtime: the runtime whose parts are controlled.
     """
 
     def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
@@ -48,50 +48,50 @@ class Control:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a part is being ended or started."""
+        """Whether an action on a part is in progress."""
         return self._one_at_a_time.locked()
 
     async def statuses(self) -> list[PartStatus]:
-        """Every part as it is now; nothing when the stack cannot say."""
+        """Returns the current status of every part, or nothing if the runtime fails to determine it."""
         try:
             return await asyncio.to_thread(self._runtime.status)
         except StackError:
             return []
 
     async def kill(self, part: str) -> None:
-        """Ends a part at once.
+        """Kills a part.
 
         Raises:
-            ControlError: it did not.
+            ControlError: the part could not be killed.
         """
         await self._do(self._runtime.kill, part)
 
     async def freeze(self, part: str) -> None:
-        """Stops a part without ending it.
+        """Freezes a part.
 
         Raises:
-            ControlError: it did not.
+            ControlError: the part could not be frozen.
         """
         await self._do(self._runtime.pause, part)
 
     async def start(self, part: str, state: PartState) -> None:
-        """Starts a part, or lets it go on.
+        """Starts a part, or resumes it if it is frozen.
 
         Raises:
-            ControlError: it did not.
+            ControlError: the part could not be started or resumed.
         """
         await self._do(self._runtime.resume if state is PartState.PAUSED else self._runtime.start, part)
 
     @property
     def has_burst(self) -> bool:
-        """Whether a burst of load goes on."""
+        """Whether a burst of load is running."""
         return self._one_burst.locked()
 
     async def burst(self) -> None:
-        """Shoppers for half a minute, or until `end_burst`; one burst at a time.
+        """Runs shoppers for half a minute, or until `end_burst`; does nothing if a burst is running already.
 
         Raises:
-            ControlError: it could not begin, or requests failed.
+            ControlError: the load test failed, or its requests did.
         """
         if self.has_burst:
             return
@@ -104,14 +104,14 @@ class Control:
             raise ControlError(" ".join(["the burst failed:", *lines[-_LINES_SHOWN:]]))
 
     def end_burst(self) -> None:
-        """Ends it now, if there is one."""
+        """Ends the running burst, if any."""
         if self._burst is not None:
             self._burst.terminate()
 
     async def tuning(self) -> dict[str, float | None] | None:
-        """Batch size, delay and ratio in effect at the storefront; None where they cannot be changed.
+        """Returns the storefront's effective batch size, delay and ratio, or None if they cannot be changed.
 
-        Read from its health, which is never traced: a page that is open must not show in the traces.
+        They are read from its health report, which is never traced: an open page must not cause traces.
         """
         try:
             async with httpx.AsyncClient(trust_env=False, timeout=_TIMEOUT_SECONDS) as client:
@@ -128,10 +128,10 @@ class Control:
         }
 
     async def tune(self, **override: float) -> None:
-        """Changes them in every worker of both services; of several overrides at once the last one stays.
+        """Overrides settings in every worker of both services; of concurrent overrides the last one wins.
 
         Raises:
-            ControlError: a service refused, or did not answer.
+            ControlError: a service refused the override, or did not answer.
         """
         async with (
             self._one_override,
@@ -148,7 +148,7 @@ class Control:
     async def _run_burst(self) -> tuple[int, str]:
         command = [sys.executable, "-m", "loadtest", "run"]
         command += ["--users", f"{BURST_USERS}", "--rate", f"{BURST_RATE}", "--seconds", f"{BURST_SECONDS}"]
-        # A session of its own: it is ended by name, and ends its own processes.
+        # In its own session: only `end_burst` signals it, and it ends its own processes.
         self._burst = burst = await asyncio.create_subprocess_exec(
             *command,
             cwd=ROOT,

@@ -14,8 +14,8 @@ def add_doctor_page(settings: StackSettings, runtime: Runtime) -> None:
     """Adds the page at `/doctor`.
 
     Args:
-        settings: of the stack.
-        runtime: where it runs.
+        settings: the stack's settings.
+        runtime: the runtime that it runs in.
     """
 
     @ui.page("/doctor", title="telemetry: doctor")

@@ -1,4 +1,4 @@
-"""What every page has: its head with the ways to the others, its colours, and room for its own."""
+"""The frame of every page: the header with links to the other pages, the colours, and the content's place."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,10 +12,10 @@ _STYLE = (Path(__file__).parent / "style.css").read_text()
 
 @contextmanager
 def frame(title: str) -> Iterator[None]:
-    """The page around its content.
+    """Builds a page around its content.
 
     Args:
-        title: one of `PAGES`.
+        title: one of the titles in `PAGES`.
     """
     ui.add_css(_STYLE)
     dark = ui.dark_mode(value=None)
@@ -29,7 +29,7 @@ def frame(title: str) -> Iterator[None]:
                     link.props('aria-current="page"')
         scheme = ui.button(icon="contrast", on_click=lambda: _turn(dark))
         scheme.props('flat round dense aria-label="Dark or light"')
-    # Inside the <main> that NiceGUI makes.
+    # Inside the <main> that NiceGUI creates.
     with ui.element("div").props('id="content"'):
         ui.html(f"<h1>{title}</h1>", sanitize=False).classes("title")
         yield

@@ -1,6 +1,6 @@
-"""Reads every part each second while somebody looks, and keeps the last ten minutes.
+"""Reads every part's metrics each second while a page is open, and keeps the last ten minutes.
 
-Nobody looking, nothing is asked: a page that nobody sees must not show in a measurement.
+Without an open page nothing is requested, so that an idle console does not affect measurements.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ _IDLE_SECONDS = 0.5
 
 
 class Observer:
-    """Belongs to the event loop that runs it.
+    """Keeps the readings. Belongs to the event loop that runs it.
 
     Args:
-        settings: where the parts listen.
+        settings: the stack's settings.
     """
 
     def __init__(self, settings: StackSettings) -> None:
         self.history: deque[Reading] = deque(maxlen=KEPT)
         self.watchers = 0
-        """How many pages look; each adds one while it is open."""
+        """The number of open pages; each adds one while it is open."""
         self._ports = {service.name: service.port(settings) for service in SERVICES}
         self._collector_port = settings.collector_metrics_port
         self._jaeger_port = settings.jaeger_metrics_port
@@ -59,10 +59,10 @@ class Observer:
 
 
 async def _ask(client: httpx.AsyncClient, port: int, read: Callable[[str], T]) -> T | None:
-    """What a part says; None when it does not answer, or with something else."""
+    """Returns a part's reading, or None if it does not answer or its response is not readable."""
     try:
         answer = await client.get(f"http://{HOST}:{port}/metrics")
-        # Several milliseconds for a page of several workers: not on the loop that draws.
+        # Not on the event loop: parsing the metrics of several workers takes several milliseconds.
         return await asyncio.to_thread(read, answer.raise_for_status().text)
     except (httpx.HTTPError, ValueError):
         return None

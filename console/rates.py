@@ -1,4 +1,4 @@
-"""What happens a second, between two readings. A part that was started anew in between has no rate."""
+"""Calculates rates per second between two readings. A part that restarted in between has no rates."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from grafana.queries import BUSY
 
 @dataclass(frozen=True, slots=True)
 class ServiceRates:
-    """A service, a second."""
+    """The rates of a service; counts are per second."""
 
     requests: float
     errors: float
@@ -19,15 +19,15 @@ class ServiceRates:
     delivered: float
     lost: float
     cpu_us_per_span: float | None
-    """Processor time of the whole service for each span that ended; None while it idles."""
+    """CPU time of the whole service per ended span; None while it idles."""
     freshness_seconds: float | None
-    """Mean age of a batch's first span when the Collector took it; None while it takes none."""
+    """Mean age of a batch's first span when the Collector accepted the batch; None without batches."""
     spans_per_export: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """All parts, a second; None is one that is not known."""
+    """The rates of all parts; None for an unknown one."""
 
     services: dict[str, ServiceRates | None]
     accepted: float | None
@@ -36,7 +36,7 @@ class Rates:
 
 
 def rates(before: Reading, after: Reading) -> Rates:
-    """From one reading to a later one."""
+    """Returns the rates from one reading to a later one."""
     seconds = after.at - before.at
     earlier, collector = before.collector, after.collector
     accepted = sent = stored = None
@@ -57,14 +57,14 @@ def rates(before: Reading, after: Reading) -> Rates:
 
 
 def quantile_ms(share: float, buckets: dict[float, float]) -> float | None:
-    """A quantile of a histogram, as Prometheus reckons it: linear within its bucket.
+    """Calculates a quantile of a histogram as Prometheus does: by linear interpolation in its bucket.
 
     Args:
-        share: 0 to 1.
-        buckets: how many took no longer, by the bound; the last bound is infinite.
+        share: the quantile, from 0 to 1.
+        buckets: the cumulative counts by upper bound; the last bound is infinite.
 
     Returns:
-        None without observations; the last finite bound for what is beyond it.
+        The quantile; the last finite bound if it lies beyond that; None without observations.
     """
     bounds = sorted(buckets)
     total = buckets[bounds[-1]] if bounds else 0.0
@@ -112,7 +112,7 @@ def _service(
 
 
 def _is_anew(before: ServiceReading, after: ServiceReading) -> bool:
-    # Processor time alone does not tell: to start costs as much as a quiet minute.
+    # CPU time alone is not enough: a start costs as much of it as a quiet minute.
     return (
         after.cpu_seconds < before.cpu_seconds
         or after.requests < before.requests

@@ -1,7 +1,7 @@
-"""What a part says on its metrics page, as numbers.
+"""Parses the parts' metrics.
 
-With several workers each series comes once for each of them: numbers are summed, states are the furthest
-from closed.
+With several workers, each has its own series: numbers are summed, and the breaker's state is the one
+furthest from closed.
 """
 
 from collections import defaultdict
@@ -23,18 +23,18 @@ _FURTHEST_FIRST = (
 
 @dataclass(frozen=True, slots=True)
 class ServiceReading:
-    """A service at one moment; counts are since its processes started."""
+    """A reading of a service; counts are since its processes started."""
 
     requests: float
     errors: float
     latency_buckets_ms: dict[float, float]
-    """How many requests took no longer, by the bound."""
+    """The cumulative counts of requests by upper bound."""
     breaker: BreakerState
     ended: float
     adopted: float
     delivered: float
     lost: dict[str, float]
-    """Rejected and dropped spans by reason; those that are none left out."""
+    """The nonzero counts of rejected and dropped spans, by reason."""
     in_memory: float
     spooled: float
     spool_bytes: float
@@ -44,7 +44,7 @@ class ServiceReading:
     exports: float
     exported_spans: float
     age_seconds: float
-    """Sum over the delivered batches."""
+    """The sum over the delivered batches."""
     delivered_batches: float
     cpu_seconds: float
     rss_bytes: float
@@ -52,13 +52,13 @@ class ServiceReading:
 
     @property
     def waiting(self) -> float:
-        """Spans in memory and on disk."""
+        """The number of spans in memory and on disk."""
         return self.in_memory + self.spooled
 
 
 @dataclass(frozen=True, slots=True)
 class CollectorReading:
-    """The Collector at one moment."""
+    """A reading of the Collector."""
 
     accepted: float
     refused: float
@@ -70,30 +70,30 @@ class CollectorReading:
 
 @dataclass(frozen=True, slots=True)
 class JaegerReading:
-    """Jaeger at one moment."""
+    """A reading of Jaeger."""
 
     stored: float
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All parts at one moment; None is one that did not answer."""
+    """The readings of all parts at one time; None for a part that did not answer."""
 
     at: float
-    """Seconds of the epoch."""
+    """In seconds since the epoch."""
     services: dict[str, ServiceReading | None] = field(default_factory=dict)
     collector: CollectorReading | None = None
     jaeger: JaegerReading | None = None
 
 
 class Samples:
-    """The samples of a metrics page.
+    """The samples of a metrics response.
 
     Args:
-        text: the page, in Prometheus's text format.
+        text: the response body in Prometheus's text format.
 
     Raises:
-        ValueError: it is no such page.
+        ValueError: the text is not in that format.
     """
 
     def __init__(self, text: str) -> None:
@@ -103,23 +103,23 @@ class Samples:
                 self._samples[sample.name].append((sample.labels, sample.value))
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum of a name's samples with these labels; 0 of none."""
+        """Returns the sum of a metric's samples with these labels; 0 if there are none."""
         return sum(value for found, value in self._samples[name] if labels.items() <= found.items())
 
     def by(self, name: str, label: str) -> dict[str, float]:
-        """The sums of a name's samples by a label."""
+        """Returns the sums of a metric's samples by a label."""
         sums: dict[str, float] = defaultdict(float)
         for labels, value in self._samples[name]:
             sums[labels.get(label, "")] += value
         return dict(sums)
 
     def lowest(self, name: str) -> float | None:
-        """The least of a name's samples; None of none."""
+        """Returns the lowest of a metric's samples, or None if there are none."""
         return min((value for _, value in self._samples[name]), default=None)
 
 
 def read_service(text: str) -> ServiceReading:
-    """Reads a service's page."""
+    """Parses a service's metrics."""
     samples = Samples(text)
     settled = samples.by(f"{names.SPANS}_total", names.OUTCOME)
     waiting = samples.by(names.SPANS_PENDING, names.PLACE)
@@ -151,7 +151,7 @@ def read_service(text: str) -> ServiceReading:
 
 
 def read_collector(text: str) -> CollectorReading:
-    """Reads the Collector's page about itself."""
+    """Parses the Collector's own metrics."""
     samples = Samples(text)
     return CollectorReading(
         accepted=samples.total("otelcol_receiver_accepted_spans_total"),
@@ -164,5 +164,5 @@ def read_collector(text: str) -> CollectorReading:
 
 
 def read_jaeger(text: str) -> JaegerReading:
-    """Reads Jaeger's page about itself."""
+    """Parses Jaeger's own metrics."""
     return JaegerReading(stored=Samples(text).total("otelcol_exporter_sent_spans_total"))

@@ -1,4 +1,4 @@
-"""The dashboard "Collector": what it receives, decides, queues and sends; and Jaeger behind it."""
+"""The dashboard "Collector": what it receives, samples, queues and sends, and Jaeger behind it."""
 
 from collections.abc import Sequence
 
@@ -37,7 +37,7 @@ _ANY = {0.01: BAD}
 
 
 def collector_dashboard() -> model.Dashboard:
-    """The dashboard."""
+    """Builds the dashboard."""
     return dashboard(
         "Collector",
         "collector",

@@ -1,4 +1,4 @@
-"""What all dashboards have in common: links to one another, variables, annotations, numbered panels."""
+"""The common parts of all dashboards: links to one another, variables, annotations, numbered panels."""
 
 from collections.abc import Mapping, Sequence
 
@@ -17,7 +17,7 @@ from grafana.queries import ACTIVITY
 from telemetry.metrics import names
 
 JAEGER_PAGE = "http://127.0.0.1:16686"
-"""Of the ports in `.env`; who moved Jaeger's writes it into the field on the page."""
+"""With the port in `.env`; a user who moved Jaeger's port corrects it in the dashboard's text field."""
 _TAG = "telemetry"
 _REQUESTS = f"{names.REQUEST_COUNT}_total"
 
@@ -30,7 +30,7 @@ def dashboard(
     variables: Sequence[QueryVariable | TextBoxVariable],
     rows: Mapping[str, Sequence[Panel]],
 ) -> model.Dashboard:
-    """A dashboard of rows of panels, each with its place and its number."""
+    """Builds a dashboard from rows of panels, and places and numbers them."""
     builder = (
         Dashboard(title)
         .uid(uid)
@@ -47,7 +47,7 @@ def dashboard(
                 .type(model.DashboardLinkType.DASHBOARDS)
                 .tags([_TAG])
                 .keep_time(keep_time=True)
-                # Not the variables: a `$job` that is one service takes no "All" of another dashboard.
+                # Without the variables: a `$job` that is one service cannot take another dashboard's "All".
                 .include_vars(include_vars=False)
             ]
         )
@@ -73,13 +73,13 @@ def dashboard(
     for number, panel_or_row in enumerate(made.panels or (), start=1):
         panel_or_row.id_val = number
     for link in made.links or ():
-        # Above the dashboard: the builder hides them in a menu, and its type knows no other place.
+        # Above the dashboard: the builder hides links in a menu, and its type has no other placement.
         link.placement = None  # type: ignore[assignment]
     return made
 
 
 def job_variable(*, is_multiple: bool = False) -> QueryVariable:
-    """`$job`: the service; with several, a regular expression."""
+    """Builds `$job`: the service, or with `is_multiple` a regular expression for several."""
     variable = _query_variable("job", "Service", f"label_values({_REQUESTS}, job)")
     if is_multiple:
         return _with_all(variable).description("The services that are looked at.")
@@ -89,7 +89,7 @@ def job_variable(*, is_multiple: bool = False) -> QueryVariable:
 
 
 def route_variable() -> QueryVariable:
-    """`$route`: route templates of `$job`, as a regular expression."""
+    """Builds `$route`: a regular expression for route templates of `$job`."""
     query = f'label_values({_REQUESTS}{{job="$job"}}, {names.ROUTE})'
     return _with_all(_query_variable("route", "Route", query)).description(
         "The routes that the panels of requests show."
@@ -97,7 +97,7 @@ def route_variable() -> QueryVariable:
 
 
 def jaeger_variable() -> TextBoxVariable:
-    """`$jaeger`: where the reader's browser finds Jaeger's page."""
+    """Builds `$jaeger`: the address of Jaeger's web page for the user's browser."""
     return (
         TextBoxVariable("jaeger")
         .label("Jaeger's page")
@@ -107,7 +107,7 @@ def jaeger_variable() -> TextBoxVariable:
 
 
 def _query_variable(name: str, label: str, query: str) -> QueryVariable:
-    # Services and routes appear with their first request: asked for again whenever the page refreshes.
+    # Services and routes appear only with their first request, so each refresh queries them again.
     return (
         QueryVariable(name)
         .label(label)

@@ -1,4 +1,4 @@
-"""Writes the dashboards that Grafana reads: `python -m grafana.generate`, or `--check` to compare only."""
+"""Writes the dashboards that Grafana reads: `python -m grafana.generate`, or `--check` to only compare."""
 
 import sys
 from argparse import ArgumentParser
@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "dashboards"
 
 
 def made() -> dict[str, str]:
-    """Each dashboard as Grafana reads it, by the name of its file."""
+    """Returns each dashboard in Grafana's JSON, by file name."""
     dashboards = {
         "service.json": service_dashboard(),
         "pipeline.json": pipeline_dashboard(),
@@ -28,7 +28,7 @@ def made() -> dict[str, str]:
 
 
 def main(arguments: Sequence[str], folder: Path = FOLDER) -> None:
-    """Writes the files; with `--check` exits with a message when the folder is not what would be written."""
+    """Writes the files; with `--check` only exits with a message if the folder's files differ."""
     parser = ArgumentParser(prog="python -m grafana.generate", description="Write the dashboards.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
     is_check = parser.parse_args(arguments).check

@@ -1,4 +1,4 @@
-"""The dashboard "Load test": Locust's figures beside the service's and the pipeline's."""
+"""The dashboard "Load test": Locust's figures next to the service's and the pipeline's."""
 
 from collections.abc import Sequence
 
@@ -41,7 +41,7 @@ _FAILED = 'outcome="failed"'
 
 
 def load_dashboard() -> model.Dashboard:
-    """The dashboard."""
+    """Builds the dashboard."""
     return dashboard(
         "Load test",
         "load-test",

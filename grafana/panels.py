@@ -1,4 +1,4 @@
-"""The kinds of panels that the dashboards are made of: all of Grafana's look is decided here."""
+"""The kinds of panels in the dashboards; everything about their look is defined here."""
 
 from collections.abc import Mapping, Sequence
 from string import ascii_uppercase
@@ -33,7 +33,7 @@ FULL, HALF, THIRD, QUARTER, SIXTH = 24, 12, 8, 6, 4
 SPANS_PER_SECOND = "suffix: spans/s"
 GOOD, WARNING, BAD, LIMIT = "green", "orange", "red", "text"
 
-# As the rule job:telemetry_breaker_state:code numbers them.
+# Numbered as in the rule job:telemetry_breaker_state:code.
 BREAKER_CODES = {
     0: (BreakerState.CLOSED, GOOD),
     1: (BreakerState.DISABLED, "gray"),
@@ -45,7 +45,7 @@ BREAKER_CODES = {
 _HEIGHT, _STAT_HEIGHT = 8, 4
 
 Steps = Mapping[float, str]
-"""From which value on which colour; below the first all is well."""
+"""The colours by the lowest value that has them; below the first, values are good."""
 
 
 def time_series(
@@ -58,17 +58,17 @@ def time_series(
     limits: Sequence[str] = (),
     width: int = HALF,
 ) -> timeseries.Panel:
-    """Curves over time.
+    """Builds a panel of curves over time.
 
     Args:
-        title: of the panel.
+        title: the panel's title.
         description: what it shows, in a sentence.
-        unit: Grafana's name of it.
-        queries: one curve for each series that they return.
-        steps: where a dashed line shows that it becomes bad.
-        is_stacked: whether curves stand on one another, those of `limits` excepted.
-        limits: legends of curves that show what cannot be exceeded: dashed, and not filled.
-        width: of 24 columns.
+        unit: Grafana's name of the unit.
+        queries: the queries, with one curve for each returned series.
+        steps: the thresholds, shown as dashed lines.
+        is_stacked: whether the curves are stacked, except those of `limits`.
+        limits: the legends of curves that show upper limits: dashed, and not filled.
+        width: the width, of 24 columns.
     """
     panel = (
         timeseries.Panel()
@@ -116,7 +116,7 @@ def time_series(
 def figure(
     title: str, description: str, unit: str, *queries: Query, steps: Steps | None = None, width: int = SIXTH
 ) -> stat.Panel:
-    """The latest value, large, in its threshold's colour; over a curve of how it came to it."""
+    """Builds a panel with the latest value, large, in its threshold's colour, over a curve of its history."""
     return (
         stat.Panel()
         .title(title)
@@ -135,7 +135,7 @@ def figure(
 
 
 def totals(title: str, description: str, unit: str, *queries: Query, width: int = FULL) -> stat.Panel:
-    """Figures side by side, each of one query over the time that is shown."""
+    """Builds a panel of figures side by side, each from one query over the displayed time range."""
     return (
         stat.Panel()
         .title(title)
@@ -154,7 +154,7 @@ def totals(title: str, description: str, unit: str, *queries: Query, width: int 
 
 
 def breaker_timeline(title: str, description: str, query: Query, *, width: int = FULL) -> statetimeline.Panel:
-    """A band for each series, coloured by the breaker's state that its value is the number of."""
+    """Builds a panel with a band for each series, coloured by the breaker state of its value's number."""
     mapping = model.ValueMap(
         {
             str(code): model.ValueMappingResult(text=state.value, color=colour, index=code)
@@ -183,7 +183,7 @@ def breaker_timeline(title: str, description: str, query: Query, *, width: int =
 def heatmap(
     title: str, description: str, unit: str, query: Query, *, width: int = HALF
 ) -> heatmap_builders.Panel:
-    """How many observations fell into each bucket of a histogram, over time; the query is by `le`."""
+    """Builds a panel with the observations in each bucket of a histogram over time; the query is by `le`."""
     return (
         heatmap_builders.Panel()
         .title(title)
@@ -194,7 +194,7 @@ def heatmap(
         .span(width)
         .calculate(calculate=False)
         .color(
-            # The last three as Grafana has them by default: the builder writes 0, and no step is no colour.
+            # The last three are Grafana's defaults: the builder writes 0, and 0 steps give no colour.
             heatmap_builders.HeatmapColorOptions()
             .mode(HeatmapColorMode.SCHEME)
             .scheme("Oranges")
@@ -216,15 +216,15 @@ def by_labels(
     steps: Mapping[str, Steps],
     width: int = FULL,
 ) -> table.Panel:
-    """A row for each set of labels, a column for each query, named by its legend.
+    """Builds a table with a row for each set of labels, and a column for each query, named by its legend.
 
     Args:
-        title: of the panel.
+        title: the panel's title.
         description: what it shows, in a sentence.
-        columns: each a query and its unit.
-        link: what a row's first column opens, as title and address.
-        steps: by legend, from which value on which colour.
-        width: of 24 columns.
+        columns: the queries, each with its unit.
+        link: title and address of the link in a row's first column.
+        steps: the colours by lowest value, by legend.
+        width: the width, of 24 columns.
     """
     queries = [query for query, _ in columns]
     names = {

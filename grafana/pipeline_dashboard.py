@@ -1,4 +1,4 @@
-"""The dashboard "Telemetry pipeline": where each span went, from its end to Jaeger."""
+"""The dashboard "Telemetry pipeline": the path of every span, from its end to Jaeger."""
 
 from collections.abc import Sequence
 
@@ -52,11 +52,11 @@ _DELIVERED = f'{names.OUTCOME}="delivered"'
 _LOST = f'{names.OUTCOME}!="delivered"'
 _COLLECTOR, _JAEGER = 'job="collector"', 'job="jaeger"'
 _ANY: Steps = {1: BAD}
-"""One is too many."""
+"""Even one is bad."""
 
 
 def pipeline_dashboard() -> model.Dashboard:
-    """The dashboard."""
+    """Builds the dashboard."""
     return dashboard(
         "Telemetry pipeline",
         "telemetry-pipeline",

@@ -1,7 +1,7 @@
-"""Queries of the dashboards, and the names of metrics that are not the library's.
+"""The dashboards' queries, and the names of metrics that are not the library's.
 
-With several workers behind one `/metrics` each series comes once for each of them, under a `worker`
-label: every query therefore aggregates.
+With several workers behind one `/metrics`, each has its own series, with a `worker` label, so every query
+aggregates.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BREAKER_CODE = "job:telemetry_breaker_state:code"
 SPOOL_FULL_IN_SECONDS = "job:telemetry_spool_full_in:seconds"
 STAGE_RATE = "stage:spans:rate1m"
 
-# The Collector's own, and those of Jaeger, which is made of the same parts.
+# The Collector's own metrics, which Jaeger also has, because it is built from the same components.
 RECEIVED = "otelcol_receiver_accepted_spans_total"
 REFUSED = "otelcol_receiver_refused_spans_total"
 FAILED = "otelcol_receiver_failed_spans_total"
@@ -41,13 +41,13 @@ COLLECTOR_HEAP = "otelcol_process_runtime_heap_alloc_bytes"
 COLLECTOR_UPTIME = "otelcol_process_uptime_seconds_total"
 TAIL = "otelcol_processor_tail_sampling"
 
-# Of any Python process.
+# Metrics of any Python process.
 CPU = "process_cpu_seconds_total"
 BUSY = 5
-"""Spans a second from which on processor time is compared with them."""
+"""The rate, in spans per second, above which the CPU time per span is meaningful."""
 RSS = "process_resident_memory_bytes"
 
-# Pushed by loadtest: Locust's statistics, and what its experiments do.
+# Pushed by loadtest: Locust's statistics, and the experiments' activities.
 LOCUST_REQUESTS = "locust_requests_total"
 LOCUST_LATENCY = "locust_request_latency_seconds"
 LOCUST_START_DELAY = "locust_start_delay_seconds"
@@ -61,8 +61,8 @@ class Query:
     """One query of a panel.
 
     Args:
-        expression: PromQL.
-        legend: what its series are called; `{{label}}` is a label's value.
+        expression: the PromQL expression.
+        legend: the name of its series; `{{label}}` is replaced by a label's value.
         has_exemplars: whether its exemplars are shown as dots.
     """
 
@@ -72,37 +72,37 @@ class Query:
 
 
 def rate(metric: str, labels: str = "", *, by: str = "", over: str = INTERVAL) -> str:
-    """A counter's increase a second, summed."""
+    """Returns a query for the summed rate per second of a counter."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} (rate({metric}{{{labels}}}[{over}]))"
 
 
 def total(metric: str, labels: str = "", *, by: str = "") -> str:
-    """A gauge or counter, summed."""
+    """Returns a query for the sum of a gauge or counter."""
     grouping = f" by ({by})" if by else ""
     return f"sum{grouping} ({metric}{{{labels}}})"
 
 
 def increase(metric: str, labels: str = "") -> str:
-    """By how much a counter grew in the time that is shown."""
+    """Returns a query for a counter's increase in the displayed time range."""
     return f"sum(increase({metric}{{{labels}}}[{RANGE}]))"
 
 
 def cpu_of_a_span(labels: str) -> str:
-    """Processor time of each service's processes for each span that ended.
+    """Returns a query for the CPU time of each service's processes per ended span.
 
-    Nothing below `BUSY` spans a second, where it would be the cost of being there and not of spans.
+    It gives nothing at or below `BUSY` spans per second, where idle cost would dominate.
     """
     cpu = rate(CPU, labels, by="job", over="1m")
     return f"{cpu} / ({rate(f'{names.SPANS_ENDED}_total', labels, by='job', over='1m')} > {BUSY})"
 
 
 def quantile(share: float, histogram: str, labels: str = "", *, by: str = "", over: str = INTERVAL) -> str:
-    """A quantile of a histogram."""
+    """Returns a query for a quantile of a histogram."""
     buckets = rate(f"{histogram}_bucket", labels, by=f"{by}, le" if by else "le", over=over)
     return f"histogram_quantile({share:g}, {buckets})"
 
 
 def label(name: str) -> str:
-    """A label's value, in a legend."""
+    """Returns a label's placeholder for a legend."""
     return f"{{{{{name}}}}}"

@@ -26,15 +26,15 @@ _REQUESTS = f"{names.REQUEST_COUNT}_total"
 _ERRORS = f"{names.ERROR_COUNT}_total"
 _LATENCY = names.REQUEST_LATENCY_MS
 _OBJECTIVE_MS = 250
-"""Of prometheus/rules/recording.yaml."""
+"""As in prometheus/rules/recording.yaml."""
 _BURNING: Steps = {1: WARNING, 6: "dark-orange", 14.4: BAD}
-"""At 1 the budget lasts as long as its objective; the others are what the alerts wait for."""
+"""At 1 the budget lasts exactly for the objective's period; the other steps are the alerts' thresholds."""
 _FAILING: Steps = {0.005: WARNING, 0.05: BAD}
 _SLOW: Steps = {_OBJECTIVE_MS: WARNING, 1_000: BAD}
 
 
 def service_dashboard() -> model.Dashboard:
-    """The dashboard."""
+    """Builds the dashboard."""
     return dashboard(
         "Service",
         "service",
@@ -51,7 +51,7 @@ def service_dashboard() -> model.Dashboard:
 
 
 def _error_ratio(by: str = "", over: str = "$__rate_interval") -> str:
-    # No error yet, no series: the requests times 0 stand in.
+    # Before the first error there is no series: the requests times 0 replace it.
     requests = rate(_REQUESTS, _CHOSEN, by=by, over=over)
     return f"({rate(_ERRORS, _CHOSEN, by=by, over=over)} or 0 * {requests}) / {requests}"
 
@@ -127,7 +127,7 @@ def _requests() -> Sequence[Panel]:
             units.Milliseconds,
             Query(quantile(0.5, _LATENCY, _CHOSEN), "p50"),
             Query(quantile(0.95, _LATENCY, _CHOSEN), "p95"),
-            # On one query only: on each, every dot would be there three times.
+            # On one query only: otherwise every dot would appear three times.
             Query(quantile(0.99, _LATENCY, _CHOSEN), "p99", has_exemplars=True),
             steps=_SLOW,
         ),

@@ -1,8 +1,8 @@
-"""`python -m stack …`: what the Makefile's targets call."""
+"""`python -m stack …`, which the Makefile's targets call."""
 
 import signal
 
-# Until the commands are loaded, and hear of signals themselves, Ctrl-C just ends this.
+# Until the commands are loaded and install their own signal handlers, Ctrl-C simply ends the process.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

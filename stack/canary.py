@@ -1,4 +1,4 @@
-"""The canary: an order sent through both services, read back from Jaeger and Prometheus."""
+"""The canary: an order sent through both services and read back from Jaeger and Prometheus."""
 
 import re
 import time
@@ -29,16 +29,16 @@ _COUNTERS = {
 
 
 def send_canary(settings: StackSettings) -> str:
-    """Orders one product, reads its trace and its metrics back, and returns the trace's id.
+    """Orders one product, reads its trace and its metrics back, and returns the trace id.
 
     Raises:
-        StackError: something did not come back in time; the message names it.
+        StackError: some of it did not arrive in time; the message says what.
     """
     jaeger, prometheus = Jaeger(settings.jaeger_port), Prometheus(settings.prometheus_port)
     since = time.time()
     _wait_until_scraped(prometheus, since)
     before = {what: prometheus.total(query, since=since) for what, query in _COUNTERS.items()}
-    # Where the Collector keeps a share alone, it knows this one by its `tracestate`.
+    # With tail sampling, the Collector recognizes the canary by its `tracestate` and keeps it.
     trace_id = order_one(settings, marked=settings.tail_sampling_percentage is not None)
 
     def find_trace() -> None:
@@ -59,7 +59,7 @@ def send_canary(settings: StackSettings) -> str:
 
 
 def _wait_until_scraped(prometheus: Prometheus, since: float) -> None:
-    """Waits until Prometheus has scraped every part since then."""
+    """Waits until Prometheus has scraped every part at or after `since`."""
 
     def find_scrapes() -> None:
         fresh = prometheus.query(f"timestamp(up == 1) >= {since:.3f}")
@@ -71,14 +71,14 @@ def _wait_until_scraped(prometheus: Prometheus, since: float) -> None:
 
 
 def order_one(settings: StackSettings, *, marked: bool = False) -> str:
-    """Places orders until one is sampled; returns its trace id.
+    """Places orders until one is sampled, and returns its trace id.
 
     Args:
-        settings: say where the storefront is.
-        marked: whether it comes with a trace context that says that it is to be kept.
+        settings: the stack's settings.
+        marked: whether to send a trace context that marks the trace as one to keep.
 
     Raises:
-        StackError: the storefront refuses the order, or samples none.
+        StackError: the storefront does not accept the order, names no trace, or samples none.
     """
     url = f"{STOREFRONT.url(settings)}/orders"
     context = {"traceparent": f"00-{token_hex(16)}-{token_hex(8)}-01", "tracestate": "stack=canary"}

@@ -1,4 +1,4 @@
-"""A program that is waited for, and does not outlive the wait: neither it nor what it has started."""
+"""Runs a program to completion; if the wait is interrupted, ends it and everything it started."""
 
 import os
 import signal
@@ -20,21 +20,21 @@ def run(
     timeout_seconds: float | None = None,
     captures: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs it to its end, in a session of its own: Ctrl-C is told to it here, once.
+    """Runs a command to completion, in its own session: on Ctrl-C, only this function signals it.
 
     Args:
-        command: its words.
-        environment: all of it.
-        timeout_seconds: how long it may take; None: as long as it likes.
-        captures: its output; else that goes where this process's goes.
+        command: the program and its arguments.
+        environment: the complete environment.
+        timeout_seconds: the maximum duration; None for no limit.
+        captures: whether to capture the output; otherwise it goes to this process's own.
 
     Raises:
-        subprocess.TimeoutExpired: it took longer, and was ended.
+        subprocess.TimeoutExpired: the command took longer, and was ended.
     """
     output = subprocess.PIPE if captures else None
     process = None
     try:
-        with shielded():  # half started, nobody would know it
+        with shielded():  # an interrupted start would lose track of the process
             process = subprocess.Popen(
                 command,
                 env=environment,
@@ -55,9 +55,9 @@ def run(
 
 
 def _answer_of(process: subprocess.Popen[str], timeout_seconds: float | None) -> tuple[str, str]:
-    """What it prints, at its end; a signal takes effect between two looks.
+    """Returns the output once the process has ended; a signal takes effect between two polls.
 
-    Cut off within `communicate`, the process could never be waited for again: its lock would stay taken.
+    An exception inside `communicate` would leave the process's lock held, and no later wait could succeed.
     """
     deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
     while True:
@@ -78,7 +78,7 @@ def _end(process: subprocess.Popen[str]) -> None:
             process.communicate(timeout=_GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             continue
-        # Its own children may be slower than itself.
+        # Its children may still be running.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         return

@@ -36,14 +36,14 @@ from stack.runtime import PartState, Runtime
 from stack.settings import StackSettings, load_settings
 
 cli = typer.Typer(add_completion=False, no_args_is_help=True, help="The reference stack.")
-# Nobody folds a log: what is not a terminal gets lines as long as they are.
+# Lines in a log should not be wrapped: output that is not a terminal gets a large fixed width.
 console = Console(width=None if sys.stdout.isatty() else 160)
 
 PartName = Annotated[str, typer.Argument(help="A part's name, as `make status` shows it.")]
 
 
 class _Parts(Protocol):
-    """What can be done to a part by its name, whether the runtime or the console's own supervisor has it."""
+    """Actions on a part by its name, for parts of the runtime and of the console's own supervisor."""
 
     def kill(self, name: str) -> bool: ...
     def pause(self, name: str) -> bool: ...
@@ -52,7 +52,7 @@ class _Parts(Protocol):
 
 
 def _started_stack() -> tuple[StackSettings, Runtime, str]:
-    """The run that is meant, whatever this shell says wrong; see `current_stack`."""
+    """Finds the requested run even if this shell has malformed variables; see `current_stack`."""
     return current_stack(console, settings=load_settings_anyway(console, recall(console)))
 
 
@@ -66,7 +66,7 @@ def up() -> None:
     with locked(settings, console):
         undo_record = record.as_it_is()
         with undone_when_interrupted(console, undo_record, runtime.as_it_is(), page.as_it_is()):
-            page.check_port()  # before anything is started, like the others
+            page.check_port()  # before anything is started, as for the other ports
             try:
                 runtime.up(record.keep)
             except StackError:
@@ -232,7 +232,7 @@ def start(name: PartName) -> None:
 
 
 def _act(name: str, act: Callable[[_Parts], bool], done: str, nothing: str, then: str = "") -> None:
-    """Does something to a part, and says what was done, or that there was nothing to do."""
+    """Acts on a part and reports what was done, or that there was nothing to do."""
     settings, runtime, _ = _started_stack()
     page = ConsolePage(settings, runtime.kind, console)
     _check_name(name, settings, runtime, page)
@@ -248,7 +248,7 @@ def _check_name(name: str, settings: StackSettings, runtime: Runtime, page: Cons
 
 
 def main() -> None:
-    """Runs a command; what went wrong is told in words, with exit status 1."""
+    """Runs a command; a `StackError` is printed as a message, with exit status 1."""
     raise_on_signals()
     try:
         cli()

@@ -1,4 +1,4 @@
-"""The console beside the stack: a process on the host, in either runtime, under its own supervisord."""
+"""The console next to the stack: a process on the host under its own supervisord, in either runtime."""
 
 import shutil
 import sys
@@ -21,12 +21,12 @@ _NAME = "console"
 
 
 class ConsolePage:
-    """Starts and ends it.
+    """The console's process.
 
     Args:
-        settings: of the stack that it shows.
-        kind: of the runtime that the stack is in.
-        console: where it is told why it is started anew.
+        settings: the settings of the stack that it shows.
+        kind: the kind of the runtime that the stack is in.
+        console: where the reason for a restart is reported.
     """
 
     def __init__(self, settings: StackSettings, kind: str, console: Console) -> None:
@@ -48,18 +48,18 @@ class ConsolePage:
             {"CONSOLE_PORT": settings.console_port},
         )
         self.processes = PartProcesses(self._supervisor, {_NAME: self.part}, settings, console)
-        """To end, freeze, and start it alone, and for its log."""
+        """For killing, freezing and starting the console alone, and for its log."""
 
     def check_port(self) -> None:
-        """Whether its port is free, or its own.
+        """Checks that the console's port is free or held by the console itself.
 
         Raises:
-            StackError: somebody else has it.
+            StackError: another process holds it.
         """
         check_ports([self.part], ours=self._supervisor.processes())
 
     def start(self) -> None:
-        """Starts it with these settings, and waits until it answers; harmless when it does.
+        """Starts the console with these settings and waits until it answers; harmless if it already does.
 
         Raises:
             StackError: its port is taken, or it does not come up.
@@ -74,11 +74,11 @@ class ConsolePage:
                 self._folder.mkdir(parents=True, exist_ok=True)
                 self._supervisor.launch([self._command])
             self._supervisor.start(_NAME)
-            self._supervisor.thaw()  # a frozen one would never become well
+            self._supervisor.thaw()  # a frozen one would never become healthy
             self.processes.wait_until_well(_NAME)
 
     def as_it_is(self) -> Callable[[], None]:
-        """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
+        """Captures the current state; the returned function restores it after an interrupted `up`."""
         existed, bring_back = self._folder.exists(), self._supervisor.as_it_is()
 
         def undo() -> None:
@@ -89,11 +89,11 @@ class ConsolePage:
         return undo
 
     def stop(self) -> None:
-        """Ends it."""
+        """Stops the console."""
         self._supervisor.end()
 
     def clean(self) -> list[Path]:
-        """Ends it and removes its log; returns what was removed."""
+        """Stops the console and removes its folder with the log; returns the removed folders."""
         self.stop()
         if not self._folder.exists():
             return []
@@ -101,5 +101,5 @@ class ConsolePage:
         return [self._folder]
 
     def status(self) -> PartStatus:
-        """How it is."""
+        """Returns the console's status."""
         return self.processes.status(_NAME)

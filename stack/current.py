@@ -11,12 +11,12 @@ from stack.settings import StackSettings, load_settings
 def current_stack(
     console: Console, *, to_start: bool = False, settings: StackSettings | None = None
 ) -> tuple[StackSettings, Runtime, str]:
-    """Its settings, the runtime that it is or would be in, and why that one.
+    """Returns the settings, the runtime that the stack is or would be in, and the reason for that choice.
 
     Args:
-        console: where the runtimes tell what they do.
+        console: where the runtimes report progress.
         to_start: whether the stack is about to be started.
-        settings: where they are known already.
+        settings: the settings, if they are loaded already.
 
     Raises:
         StackError: a setting is malformed, or another runtime holds the ports.
@@ -27,5 +27,5 @@ def current_stack(
 
 
 def runtimes_of(settings: StackSettings, console: Console) -> tuple[Runtime, ...]:
-    """Every runtime that it could be in, the preferred one first."""
+    """Returns every runtime that the stack could be in, the preferred one first."""
     return ComposeRuntime(settings, console), NativeRuntime(settings, console)

@@ -1,4 +1,4 @@
-"""Digests of the files that a part reads: whether one was edited since the part was started."""
+"""Digests of the files that a part reads, to detect edits since the part was started."""
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,17 +10,17 @@ _LENGTH = 12
 
 
 def digests(*paths: str) -> dict[str, str]:
-    """A digest for each path below the root; that of a folder is of all its files."""
+    """Returns a digest for each path below the root; a folder's digest covers all its files."""
     return {path: _digest(ROOT / path) for path in paths}
 
 
 def written(files: Mapping[str, str]) -> str:
-    """Digests as one word, for an environment variable or a label."""
+    """Formats digests as one word, for an environment variable or a label."""
     return ",".join(f"{path}={digest}" for path, digest in sorted(files.items()))
 
 
 def edited(before: str, after: str) -> list[str]:
-    """The paths in both of two such words whose digests differ; what is read in one alone was not edited."""
+    """Returns the paths whose digests differ between two such words; paths in only one do not count."""
     pairs = [dict(_pairs(word)) for word in (before, after)]
     return sorted(path for path in pairs[0].keys() & pairs[1].keys() if pairs[0][path] != pairs[1][path])
 

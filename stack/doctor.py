@@ -1,6 +1,6 @@
-"""What is up, what is not, why, and what to do: for `make doctor` and for the console's page.
+"""Finds what is up, what is not, why, and what to do: for `make doctor` and for the console's page.
 
-Nothing is changed by asking. Each check is a function of its own, which gives findings and raises nothing.
+The checks change nothing. Each is a separate function that yields findings; its failure becomes a finding.
 """
 
 import re
@@ -30,7 +30,7 @@ _MUCH_SPOOLED = 0.5
 
 
 class Severity(StrEnum):
-    """How bad a finding is."""
+    """The severity of a finding."""
 
     OK = "ok"
     WARNING = "warning"
@@ -39,13 +39,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
-    """A part's name, or what else it is about."""
+    """A part's name, or another topic."""
     severity: Severity
     what: str
-    """What was seen, in a sentence."""
+    """The observation, in a sentence."""
     remedy: str = ""
     """What to do about it."""
 
@@ -53,13 +53,13 @@ class Finding:
 def examine(
     settings: StackSettings, runtime: Runtime, reason: str, page: ConsolePage | None = None
 ) -> list[Finding]:
-    """Returns everything that was found, in the order in which one would look.
+    """Returns all findings, in the order in which a person would look.
 
     Args:
-        settings: of the stack.
-        runtime: where it runs, or would run.
-        reason: why that one.
-        page: the console beside it; None where it need not be looked at, for it is what asks.
+        settings: the stack's settings.
+        runtime: the runtime that it runs in, or would run in.
+        reason: the reason for the choice of that runtime.
+        page: the console next to it; None to skip it, as when the console itself asks.
     """
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _machine(settings),
@@ -126,7 +126,7 @@ def _ports(runtime: Runtime, page: ConsolePage | None) -> Iterator[Finding]:
 
 def _parts(settings: StackSettings, runtime: Runtime) -> Iterator[Finding]:
     is_native = runtime.kind == "native"
-    # Two of them do not know their version when built from modules: then `.env` has it.
+    # Two of them do not know their version when built from modules: it is then taken from the settings.
     versions: dict[str, tuple[Callable[[], str], str]] = {
         **{
             service.name: (partial(_version_of_service, service.port(settings)), "unknown")
@@ -243,7 +243,7 @@ def _targets(settings: StackSettings) -> Iterator[Finding]:
 def _alerts(settings: StackSettings) -> Iterator[Finding]:
     firing = [alert for alert in Prometheus(settings.prometheus_port).alerts() if alert["state"] == "firing"]
     told = ((alert["annotations"]["summary"], alert["annotations"]["runbook_url"]) for alert in firing)
-    for summary, runbook in dict.fromkeys(told):  # a budget that burns fast and for long has two
+    for summary, runbook in dict.fromkeys(told):  # a budget's fast and slow burn alerts share both
         yield Finding("alerts", Severity.WARNING, summary, runbook)
     if not firing:
         yield Finding("alerts", Severity.OK, "no alert fires")

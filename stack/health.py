@@ -1,4 +1,4 @@
-"""Asking the parts over HTTP, with deadlines."""
+"""HTTP requests to the parts, with deadlines."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,20 +11,20 @@ from stack.parts import Part
 from stack.runtime import PartState
 
 T = TypeVar("T")
-# Made once, for that costs more than a request; without connections that are kept, for parts come and go.
+# Created once, because that costs more than a request; without keep-alive, because parts come and go.
 _client = httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 """Thread-safe."""
 
 
 class NotYetError(Exception):
-    """What was looked for is not there; the message says what."""
+    """Something expected is not there yet; the message says what."""
 
 
 def get(url: str, *, timeout_seconds: float = 2.0, **parameters: str) -> httpx.Response:
-    """One GET on loopback.
+    """Sends one GET request on loopback.
 
     Raises:
-        NotYetError: nobody answers, or not with 200.
+        NotYetError: there is no answer, or its status is not 200.
     """
     try:
         answer = _client.get(url, params=parameters or None, timeout=timeout_seconds)
@@ -36,10 +36,10 @@ def get(url: str, *, timeout_seconds: float = 2.0, **parameters: str) -> httpx.R
 
 
 def wait_for(find: Callable[[], T], *, seconds: float) -> T:
-    """Calls `find` until it raises no `NotYetError` any more.
+    """Calls `find` until it no longer raises `NotYetError`, and returns its result.
 
     Raises:
-        StackError: the time is over; the message is the last thing that was missing.
+        StackError: the deadline has passed; the message is that of the last `NotYetError`.
     """
     try:
         return Retrying(
@@ -50,7 +50,7 @@ def wait_for(find: Callable[[], T], *, seconds: float) -> T:
 
 
 def health_of(part: Part) -> tuple[PartState, str]:
-    """Whether a part that runs says that it is well, and what it says otherwise."""
+    """Returns whether a running part reports that it is healthy, and a detail if it does not."""
     try:
         get(part.health_url)
     except NotYetError as error:

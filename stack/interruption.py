@@ -1,6 +1,6 @@
-"""Ctrl-C, SIGTERM and a closed terminal end a command in order: what it started is stopped again.
+"""Ends a command cleanly on Ctrl-C, SIGTERM or a closed terminal: undoes its changes first.
 
-For the main thread, which alone hears of signals.
+For the main thread only: Python runs signal handlers there.
 """
 
 import signal
@@ -12,7 +12,7 @@ from rich.console import Console
 
 
 class Interrupted(BaseException):
-    """The command is to end."""
+    """The command must end because of a signal."""
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
@@ -21,18 +21,18 @@ class Interrupted(BaseException):
 
 @dataclass(slots=True)
 class _Signals:
-    """What was heard of."""
+    """The last received signal, and the number of held shields."""
 
     shields: int = 0
     number: int | None = None
 
     def hear(self, number: int, _: object) -> None:
-        """Ends the command now, or as soon as no shield is held."""
+        """Handles a signal: ends the command now, or as soon as no shield is held."""
         self.number = number
         self.check()
 
     def check(self) -> None:
-        """Also finds what was raised where Python drops exceptions, as in finalizers."""
+        """Raises a pending interruption, even if a first raise was lost, as in a finalizer."""
         if self.number is not None and not self.shields:
             raise Interrupted(self.number)
 
@@ -41,7 +41,7 @@ _signals = _Signals()
 
 
 def raise_on_signals() -> None:
-    """Has `Interrupted` raised from now on; a shell's background jobs ignore Ctrl-C otherwise."""
+    """Installs handlers that raise `Interrupted`; a shell's background jobs would otherwise ignore Ctrl-C."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup stays
             signal.signal(number, _signals.hear)
@@ -49,7 +49,7 @@ def raise_on_signals() -> None:
 
 @contextmanager
 def shielded() -> Iterator[None]:
-    """Lets a step be done whole: a signal takes effect after it."""
+    """Lets a step finish: a signal takes effect after it."""
     _signals.shields += 1
     try:
         yield
@@ -60,7 +60,7 @@ def shielded() -> Iterator[None]:
 
 @contextmanager
 def undone_when_interrupted(console: Console, *undo: Callable[[], None]) -> Iterator[None]:
-    """Calls these, last one first, when the block is interrupted; a second signal does not cut that short."""
+    """Calls the undo functions, last one first, if the block is interrupted; a second signal has to wait."""
     try:
         yield
         _signals.check()
@@ -71,7 +71,7 @@ def undone_when_interrupted(console: Console, *undo: Callable[[], None]) -> Iter
             for each in reversed(undo):
                 try:
                     each()
-                except Exception as error:  # noqa: BLE001 - the others must have their turn
+                except Exception as error:  # noqa: BLE001 - the others must still run
                     console.print(f"could not be brought back: {error}", highlight=False, markup=False)
         finally:
             _signals.shields -= 1

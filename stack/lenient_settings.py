@@ -1,4 +1,4 @@
-"""The settings for commands that must work whatever the shell says wrong."""
+"""Loads the settings for commands that must work even if the shell has malformed variables."""
 
 import os
 from collections.abc import Mapping
@@ -19,10 +19,10 @@ _IDENTIFYING = frozenset({"port_offset", "stack_run_dir", "compose_project_name"
 def load_settings_anyway(
     console: Console, recorded: Mapping[str, str] = MappingProxyType({})
 ) -> StackSettings:
-    """Reads the settings and passes over malformed variables.
+    """Reads the settings, ignoring malformed variables.
 
-    A malformed variable is reported and removed from the environment. The run's recorded value is used then,
-    else the one of `.env`, else a default or a value of no consequence.
+    A malformed variable is reported and removed from the environment. The run's recorded value is then used,
+    else the value from `.env`, else a default or a placeholder.
 
     Args:
         console: where malformed variables are reported.
@@ -57,7 +57,7 @@ def load_settings_anyway(
 
 
 def _complaints(values: Mapping[str, Any]) -> "StackSettings | dict[str, str]":
-    """The settings with these values on top; else what is wrong, by the field's name."""
+    """Returns the settings with these values on top, or the error messages by field name."""
     try:
         settings = StackSettings(**values)
     except StackError as error:
@@ -70,7 +70,7 @@ def _complaints(values: Mapping[str, Any]) -> "StackSettings | dict[str, str]":
         message = explain(found[0])
         if message.startswith("STACK_RUN_DIR"):
             return {"stack_run_dir": message}
-        # Two ports are equal: all of them fall back.
+        # Two ports are equal: every port falls back.
         return {name: message for name in StackSettings.model_fields if name.endswith("_port")}
     try:
         recommended_variables(settings)

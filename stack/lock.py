@@ -1,4 +1,4 @@
-"""One command at a time changes the stack, whichever runtime it runs in."""
+"""A lock: only one command at a time changes the stack, in either runtime."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,19 +11,19 @@ from stack.settings import StackSettings
 
 @contextmanager
 def locked(settings: StackSettings, console: Console) -> Iterator[bool]:
-    """Waits for another command of the same run folder to end; freed by the kernel if that one dies.
+    """Locks the run folder, waiting for any other command; the kernel frees the lock if its holder dies.
 
-    Within a thread that holds it already it can be taken again.
+    The lock is reentrant within a thread.
 
     Args:
-        settings: name the folder.
-        console: is told when there is something to wait for.
+        settings: the settings, which name the folder.
+        console: where a wait is reported.
 
     Yields:
-        Whether another command was waited for: what it found before may be different now.
+        Whether there was a wait: earlier observations may then be outdated.
     """
     folder = settings.stack_run_dir.absolute()
-    # Beside the folder, which comes and goes.
+    # Next to the folder, which is created and removed.
     file = folder.with_name(f"{folder.name}.lock")
     file.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(file, is_singleton=True)

@@ -1,4 +1,4 @@
-"""The parts of the stack: what each is for, where it listens, and how it says that it is well."""
+"""The parts of the stack: their purposes, addresses, ports and health checks."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -9,32 +9,32 @@ from stack.settings import HOST, StackSettings
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One program of the stack, whatever runtime it runs in."""
+    """One program of the stack, in either runtime."""
 
     name: str
     purpose: str
     address: str
-    """Where a user looks at it."""
+    """Its address for users."""
     health_url: str
-    """Answers 200 when the part can do its work."""
+    """Answers 200 if the part can do its work."""
     ports: dict[str, int]
-    """Every port it listens on, by the variable that moves it."""
+    """Every port that it listens on, by the variable that sets it."""
 
 
 @dataclass(frozen=True, slots=True)
 class MissingPart:
-    """What a runtime cannot give, and what there is instead."""
+    """A part, or a part's web pages, that a runtime lacks, and why."""
 
     name: str
     why: str
 
 
 def parts_of(settings: StackSettings, *, with_pages: Collection[str]) -> tuple[Part, ...]:
-    """All parts that every runtime has, in the order in which they are told.
+    """Returns the parts that every runtime has, in the order in which they are shown.
 
     Args:
-        settings: their ports.
-        with_pages: which of Jaeger and Prometheus have their web pages; the others' APIs are named.
+        settings: the settings with their ports.
+        with_pages: which of Jaeger and Prometheus have web pages; otherwise the address is that of an API.
     """
     jaeger = "" if "jaeger" in with_pages else "/api/v3/services"
     prometheus = "" if "prometheus" in with_pages else "/api/v1/targets"
@@ -85,20 +85,20 @@ def _service_part(service: Service, settings: StackSettings) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class SlowLink:
-    """Toxiproxy between services and Collector; started, and asked to be slow, by who wants a fault."""
+    """Toxiproxy between services and Collector; the code that injects a fault starts and configures it."""
 
     api_url: str
-    """Its HTTP API, seen from this machine."""
+    """The proxy's HTTP API, as seen from this machine."""
     listen: str
-    """Where it is to listen, as the proxy sees it."""
+    """The listen address, as seen from the proxy."""
     upstream: str
-    """The Collector, as the proxy sees it."""
+    """The Collector's address, as seen from the proxy."""
     endpoint: str
-    """`OTEL_EXPORTER_OTLP_ENDPOINT` of a service that sends through it."""
+    """The `OTEL_EXPORTER_OTLP_ENDPOINT` of a service that sends through the proxy."""
 
 
 def toxiproxy_part(settings: StackSettings) -> Part:
-    """The program of the slow link; `up` does not start it."""
+    """Returns the slow link's part, which `up` does not start."""
     return Part(
         "toxiproxy",
         "a slow link between services and Collector, while one is asked for",
@@ -109,7 +109,7 @@ def toxiproxy_part(settings: StackSettings) -> Part:
 
 
 def grafana_part(settings: StackSettings) -> Part:
-    """Grafana, where there is an image of it, or a release for this machine."""
+    """Returns Grafana's part, for runs that have an image of it or a release for this machine."""
     return Part(
         "grafana",
         "dashboards over both, with links to traces",

@@ -1,4 +1,4 @@
-"""Are the ports free? Asked before anything is started, so that a conflict changes nothing."""
+"""Checks, before anything is started, that the ports are free, so that a conflict changes nothing."""
 
 import socket
 from collections.abc import Collection, Iterable
@@ -11,10 +11,10 @@ from stack.settings import HOST
 
 
 def check_ports(parts: Iterable[Part], *, ours: Collection[int]) -> None:
-    """Tries every port of the given parts; one that a process of `ours` listens on counts as free.
+    """Checks every port of the given parts; one that a process of `ours` listens on counts as free.
 
     Raises:
-        StackError: names each port in use, who holds it, and the variable that moves it.
+        StackError: a port is in use; the message names each, its holder, and the variable that sets it.
     """
     taken = []
     for part in parts:
@@ -33,7 +33,7 @@ def check_ports(parts: Iterable[Part], *, ours: Collection[int]) -> None:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as attempt:
-        # As servers do: a port in TIME_WAIT is free.
+        # As servers do: a port in TIME_WAIT counts as free.
         attempt.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             attempt.bind((HOST, port))
@@ -43,7 +43,7 @@ def _is_free(port: int) -> bool:
 
 
 def _listens(pid: int, port: int) -> bool:
-    # Of one's own processes: to look at everybody's, macOS wants root.
+    # Looks only at our own processes: on macOS, those of others require root.
     try:
         connections = psutil.Process(pid).net_connections("tcp")
     except psutil.Error:

@@ -1,4 +1,4 @@
-"""`PORT_OFFSET=1000`: a second stack beside the first, every port of `.env` so much higher."""
+"""`PORT_OFFSET=1000`: a second stack next to the first, with every port of `.env` raised by the offset."""
 
 from typing import Any
 
@@ -14,21 +14,21 @@ _NUMBER = TypeAdapter(int)
 
 
 class PortOffsetSource(PydanticBaseSettingsSource):
-    """Moves what only `.env` or a default says; whatever is said elsewhere wins over it."""
+    """Moves the values that come from `.env` or a default; values from other sources win over it."""
 
     def get_field_value(
         self,
         field: FieldInfo,  # noqa: ARG002 - as the base class has it
         field_name: str,
     ) -> tuple[Any, str, bool]:
-        """Nothing field by field: see `__call__`."""
+        """Returns no value: `__call__` returns them all."""
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The ports, the run folder and the project's name of the moved stack.
+        """Returns the ports, the run folder and the project's name of the moved stack.
 
         Raises:
-            StackError: a port would lie above 65535.
+            StackError: a port would exceed 65535.
         """
         file = self.config["env_file"]
         in_file = {name.lower(): value for name, value in dotenv_values(str(file)).items()}
@@ -36,7 +36,7 @@ class PortOffsetSource(PydanticBaseSettingsSource):
         try:
             offset = _NUMBER.validate_python(said)  # as the field itself reads it
         except ValidationError:
-            return {}  # the field's own check says it better
+            return {}  # the field's own validation gives a better message
         if offset <= 0:
             return {}
         fields = self.settings_cls.model_fields

@@ -1,7 +1,7 @@
-"""What each run of this checkout was started with, so that later commands speak to it.
+"""Records what each run of this checkout was started with, so that later commands act on the same run.
 
-`make up` notes the variables that it was given; a command in a shell without them takes them from there. A
-variable of the shell itself wins, unless it is malformed. `make down` forgets the run.
+`make up` records the variables that it was given; a command in a shell without them takes them from the
+record. A variable of the shell wins, unless it is malformed. `make down` removes the record.
 """
 
 import json
@@ -25,34 +25,34 @@ from stack.settings import ENV_FILE, ROOT, StackSettings
 
 RECORDS = ROOT / ".stack-runs"
 _WHICH = ("PORT_OFFSET", "STACK_RUN_DIR", "COMPOSE_PROJECT_NAME")
-"""The variables that say which of several runs is meant."""
+"""The variables that identify one of several runs."""
 _OF_PARTS = ("COLLECTOR_QUEUE_SPANS", "GRAFANA_ADMIN_PASSWORD")
 """Read by a part, and in neither `.env` nor the settings."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """One run: its folder and its project's name, and the variables that it was started with."""
+    """One run: its folder, its project's name, and the variables that it was started with."""
 
     run_dir: Path
     project: str
     variables: Mapping[str, str]
-    """What its shell said."""
+    """Set in the shell that started it."""
     places: Mapping[str, str]
-    """Where it is, whoever said it: its ports."""
+    """Its ports by variable, whatever their source."""
 
     @property
     def file(self) -> Path:
-        """Where it is kept: readable by its owner alone, for headers of an exporter may be secrets."""
+        """The record's file, readable only by its owner, because an exporter's headers may be secret."""
         return RECORDS / f"{sha256(str(self._place).encode()).hexdigest()[:12]}.json"
 
     @property
     def _place(self) -> Path:
-        """The folder, from the root where it lies below it: it is moved with that."""
+        """The run folder, relative to the root if below it, so that the checkout can be moved."""
         return self.run_dir.relative_to(ROOT) if self.run_dir.is_relative_to(ROOT) else self.run_dir
 
     def keep(self) -> None:
-        """Writes it, whole or not at all."""
+        """Writes the record atomically."""
         RECORDS.mkdir(mode=0o700, exist_ok=True)
         unfinished = self.file.with_suffix(".new")
         unfinished.unlink(missing_ok=True)
@@ -67,7 +67,7 @@ class RunRecord:
         unfinished.replace(self.file)
 
     def as_it_is(self) -> Callable[[], None]:
-        """Notes what is kept of this run; what it returns brings that back."""
+        """Captures the present record of this run; the returned function restores it."""
         before = self.file.read_bytes() if self.file.exists() else None
 
         def undo() -> None:
@@ -79,7 +79,7 @@ class RunRecord:
         return undo
 
     def forget(self) -> None:
-        """Removes it; harmless when it is not kept."""
+        """Removes the record; harmless if there is none."""
         self.file.unlink(missing_ok=True)
         if RECORDS.is_dir() and not any(RECORDS.iterdir()):
             RECORDS.rmdir()
@@ -87,7 +87,7 @@ class RunRecord:
 
 @contextmanager
 def environment_of_run(variables: Mapping[str, str]) -> Iterator[None]:
-    """Has the environment say of the stack what a run was started with, and nothing else."""
+    """Temporarily replaces the stack's variables in the environment by those that a run was started with."""
     names = _names_of(os.environ)
     others = {name: value for name, value in os.environ.items() if name not in names}
     with _environment(others | dict(variables)):
@@ -95,10 +95,10 @@ def environment_of_run(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def record_of(settings: StackSettings) -> RunRecord:
-    """The run with these settings, and what of the environment it is started with."""
+    """Creates the record of a run with these settings, with the stack's variables in the environment."""
     variables = {name: os.environ[name] for name in _names_of(os.environ) if os.environ[name]}
     variables.pop("RUNTIME", None)
-    for name in ("STACK_RUN_DIR", "TELEMETRY_ENV"):  # the next shell may stand elsewhere
+    for name in ("STACK_RUN_DIR", "TELEMETRY_ENV"):  # the next shell may be in another folder
         if name in variables:
             variables[name] = str(Path(variables[name]).absolute())
     places = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
@@ -106,13 +106,13 @@ def record_of(settings: StackSettings) -> RunRecord:
 
 
 def recall(console: Console) -> Mapping[str, str]:
-    """Lets the environment have what the run that is meant was started with; a line says so.
+    """Adds the variables of the requested run to the environment, and reports them.
 
     Returns:
-        All that it was started with and where it is, also where the shell says something else.
+        The variables and ports that the run was started with, including those that this shell overrides.
 
     Raises:
-        StackError: there are several runs, and nothing says which one is meant.
+        StackError: there are several runs, and nothing identifies the requested one.
     """
     record = _meant(all_records(console))
     if record is None:
@@ -135,7 +135,7 @@ def recall(console: Console) -> Mapping[str, str]:
 
 
 def all_records(console: Console) -> list[RunRecord]:
-    """Every run that was started and not taken down; a file that is no record is told and passed over."""
+    """Returns every run that was started and not taken down; reports and skips malformed files."""
     found = []
     for file in sorted(RECORDS.glob("*.json")):
         try:
@@ -148,13 +148,13 @@ def all_records(console: Console) -> list[RunRecord]:
 
 
 def naming_the_run(words: str) -> str:
-    """The same, with the variables in each command that say which run is meant; else it acts on another."""
+    """Adds the variables that identify the run to each command in a text, which might else act on another."""
     which = "".join(f" {name}={shlex.quote(os.environ[name])}" for name in _WHICH if os.environ.get(name))
     return re.sub(r"`make [^`]+(?=`)", lambda command: command[0] + which, words)
 
 
 def moved_runs() -> list[str]:
-    """The offsets of runs that left a folder beside the usual one, whether they are up or not."""
+    """Returns the offsets of runs that left a folder next to the default one, whether they are up or not."""
     usual = StackSettings.model_fields["stack_run_dir"].default
     pattern = re.compile(rf"{re.escape(usual.name)}-(\d+)(-console)?")
     found = (pattern.fullmatch(each.name) for each in usual.parent.iterdir())
@@ -162,26 +162,26 @@ def moved_runs() -> list[str]:
 
 
 def forget_all() -> None:
-    """Removes every record, and what is none."""
+    """Removes every record, including unreadable ones."""
     shutil.rmtree(RECORDS, ignore_errors=True)
 
 
 def is_run_named() -> bool:
-    """Whether the environment says which of several runs is meant."""
+    """Returns whether the environment identifies one of several runs."""
     return any(os.environ.get(name) for name in _WHICH)
 
 
 def _told(variables: Mapping[str, str]) -> str:
-    """In words; of the services' only the names, for endpoints and headers hold secrets."""
+    """Formats variables; hides the values of all but the stack's settings, since they may be secret."""
     own = {name.upper() for name in StackSettings.model_fields}
     return " ".join(f"{name}={value if name in own else '…'}" for name, value in sorted(variables.items()))
 
 
 def _meant(records: list[RunRecord]) -> RunRecord | None:
-    """The run that the environment means: by what says which, else the only one, else the usual one."""
+    """Returns the run that the environment identifies, else the only one, else the one in the usual place."""
     asked = {name for name in _WHICH if os.environ.get(name)}
     if asked and records:
-        with _environment(os.environ):  # what is passed over here is told later
+        with _environment(os.environ):  # a later call reports the ignored variables
             settings = load_settings_anyway(Console(quiet=True))
         project, run_dir = settings.compose_project_name, settings.stack_run_dir.absolute()
         if "COMPOSE_PROJECT_NAME" in asked:
@@ -202,7 +202,7 @@ def _meant(records: list[RunRecord]) -> RunRecord | None:
 
 
 def _names_of(environment: Mapping[str, str]) -> list[str]:
-    """The variables in it that the stack reads."""
+    """Returns the names of the variables in it that the stack reads."""
     of_stack = {name.upper() for name in StackSettings.model_fields}
     of_stack |= {*dotenv_values(ENV_FILE), *_OF_PARTS}
     return [name for name in environment if name in of_stack or is_service_variable(name)]
@@ -210,7 +210,7 @@ def _names_of(environment: Mapping[str, str]) -> list[str]:
 
 @contextmanager
 def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """Has the environment be this, for a while."""
+    """Temporarily replaces the environment."""
     before = dict(os.environ)
     try:
         _set_environment(dict(variables))

@@ -1,4 +1,4 @@
-"""What the terminal shows of the stack."""
+"""Prints the stack's parts and findings to the terminal."""
 
 from collections.abc import Sequence
 
@@ -23,11 +23,11 @@ _WIDTH_FOR_ALL = 120
 
 
 def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes: bool = False) -> None:
-    """Prints a table: part, address, state, what it is for; with its process when asked."""
+    """Prints a table of the parts' addresses, states and purposes, optionally with their processes."""
     table = Table(box=None, pad_edge=False)
     for heading in ("part", "address", "state"):
         table.add_column(heading, no_wrap=True)
-    # With the processes there is no room for it in a narrow terminal.
+    # With the processes, a narrow terminal has no room for it.
     has_purpose = not with_processes or console.width >= _WIDTH_FOR_ALL
     if has_purpose:
         table.add_column("what it is for")
@@ -47,12 +47,12 @@ def print_parts(console: Console, parts: Sequence[PartStatus], *, with_processes
         table.add_row(*row)
     console.print(table)
     for status in parts:
-        if status.detail:  # below: in the table it would leave no room for the rest
+        if status.detail:  # below the table, where it would leave no room for the rest
             console.print(f"{status.part.name}: {escape(status.detail)}", soft_wrap=True, highlight=False)
 
 
 def print_findings(console: Console, findings: Sequence[Finding]) -> None:
-    """Prints each finding, and under what is not well what to do about it."""
+    """Prints each finding, followed by its remedy, if any."""
     for finding in findings:
         colour = _SEVERITY_COLOURS[finding.severity]
         told = f"[{colour}]{finding.severity:<8}[/] {finding.subject}: {escape(finding.what)}"
@@ -63,7 +63,7 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
 
 
 def print_missing(console: Console, missing: Sequence[MissingPart]) -> None:
-    """Prints what this runtime cannot give, and why."""
+    """Prints the parts that this runtime lacks, and why."""
     for part in missing:
         console.print(f"[yellow]missing[/] {part.name}: {part.why}")
 

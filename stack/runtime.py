@@ -1,4 +1,4 @@
-"""The one interface to the stack, whatever it runs in, and the choice between the kinds."""
+"""The common interface of the stack's runtimes, and the choice between them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,31 +11,31 @@ from stack.settings import StackSettings
 
 
 class PartState(StrEnum):
-    """How a part is."""
+    """The state of a part."""
 
     UP = "up"
-    """It runs and says that it is well."""
+    """It runs and reports that it is healthy."""
     UNHEALTHY = "unhealthy"
-    """It runs, but does not answer as it should."""
+    """It runs, but its health check fails."""
     PAUSED = "paused"
     STOPPED = "stopped"
 
 
 @dataclass(frozen=True, slots=True)
 class PartStatus:
-    """One part as it is now."""
+    """The current status of one part."""
 
     part: Part
     state: PartState
     pid: int | None = None
     memory_bytes: int | None = None
-    """Resident memory, its children included."""
+    """Memory, including that of its children."""
     uptime_seconds: float | None = None
     detail: str = ""
 
 
 class Runtime(Protocol):
-    """Runs the parts. One command at a time: calls from two processes wait for one another."""
+    """Runs the parts, one command at a time: calls from two processes wait for one another."""
 
     @property
     def kind(self) -> str:
@@ -44,7 +44,7 @@ class Runtime(Protocol):
 
     @property
     def missing(self) -> tuple[MissingPart, ...]:
-        """What it cannot give."""
+        """The parts that it lacks."""
         ...
 
     @property
@@ -53,82 +53,85 @@ class Runtime(Protocol):
         ...
 
     def up(self, before_change: Callable[[], None] = lambda: None) -> None:
-        """Starts what does not run and waits until every part is well.
+        """Starts what does not run, and waits until every part is healthy.
 
         Args:
-            before_change: called once all is checked, before the first thing is changed.
+            before_change: called once all checks have passed, before the first change.
         """
         ...
 
     def as_it_is(self) -> Callable[[], None]:
-        """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
+        """Captures the current state; the returned function restores it after an interrupted `up`."""
         ...
 
     def down(self) -> None:
-        """Stops everything; the data stays."""
+        """Stops everything; keeps the data."""
         ...
 
     def clean(self) -> list[str]:
-        """Stops everything, removes its data, and returns what was removed, in words."""
+        """Stops everything, removes its data, and returns descriptions of the removed objects."""
         ...
 
     def is_up(self) -> bool:
-        """Whether anything of it was started and not taken down."""
+        """Returns whether anything in it was started and not taken down."""
         ...
 
     def obstacle(self) -> str | None:
-        """Why the stack cannot be started in it; None when it can."""
+        """Returns why the stack cannot be started in it, or None if it can."""
         ...
 
     def status(self) -> list[PartStatus]:
-        """Every part, as it is now."""
+        """Returns the current status of every part."""
         ...
 
     def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
-        """The part's last lines, then, when following, each new one."""
+        """Yields the part's last lines, and each new one if following."""
         ...
 
     def kill(self, name: str) -> bool:
-        """Ends the part at once (SIGKILL); it stays dead until started. False: it was dead."""
+        """Ends the part at once (SIGKILL); it stays dead until started. False: it was dead already."""
         ...
 
     def pause(self, name: str) -> bool:
-        """Freezes the part (SIGSTOP): it accepts connections, never answers. False: it was frozen."""
+        """Freezes the part: it accepts connections but never answers. False: it was frozen already."""
         ...
 
     def resume(self, name: str) -> bool:
-        """Ends a pause. False: there was none."""
+        """Resumes the part. False: it was not frozen."""
         ...
 
     def start(self, name: str) -> bool:
-        """Starts the part and waits until it is well. False: it was up."""
+        """Starts the part and waits until it is healthy. False: it was up already."""
         ...
 
     def restart(self, name: str, variables: Mapping[str, str]) -> None:
-        """Stops the part as a user would and starts it with these variables over its own, until it is well.
+        """Restarts the part gracefully with these variables over its own, and waits until it is healthy.
 
-        With none, as `up` starts it; `up` also takes them back.
+        Without variables it is started as by `up`; `up` also undoes an earlier override.
         """
         ...
 
     @property
     def slow_link(self) -> SlowLink:
-        """How to put toxiproxy, the part of that name, between services and Collector."""
+        """The addresses for putting toxiproxy, the part of that name, between services and Collector."""
         ...
 
 
 def choose_runtime(
     settings: StackSettings, runtimes: Sequence[Runtime], *, to_start: bool
 ) -> tuple[Runtime, str]:
-    """The runtime to use, and why: what `RUNTIME` names, else the one that is up, else the first that can be.
+    """Chooses the runtime that `RUNTIME` names, else the one that is up, else the first that can be started.
 
     Args:
-        settings: `runtime` is what was asked for.
-        runtimes: every kind, the preferred one first.
+        settings: the settings; their `runtime` is the requested one, if any.
+        runtimes: every runtime, the preferred one first.
         to_start: whether the stack is about to be started.
 
+    Returns:
+        The runtime, and the reason for its choice.
+
     Raises:
-        StackError: another runtime than the one that is asked for is up, and holds the ports.
+        StackError: another runtime than the requested one is up and holds the ports, or none can be started.
     """
     if settings.runtime:
         (named,) = [each for each in runtimes if each.kind == settings.runtime]

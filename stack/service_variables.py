@@ -1,4 +1,4 @@
-"""The variables that the demo services read: which ones, their values, and a check of them."""
+"""The variables that the demo services read: their names, their values, and a check."""
 
 import os
 import subprocess
@@ -29,20 +29,20 @@ _SET_BY_THE_STACK = frozenset(
         "INVENTORY_URL",
     }
 )
-"""The stack decides where spans go and under which name; the shell that starts it does not."""
+"""The stack decides where spans go and under which name, not the shell that starts it."""
 _CHECK = "from telemetry.config import TelemetryConfig; TelemetryConfig()"
 
 
 def is_service_variable(name: str) -> bool:
-    """Whether the services read a variable of this name."""
+    """Returns whether the services read a variable of this name."""
     return (name.startswith(_PREFIXES) and name != "TELEMETRY_ENV") or name in _NAMES
 
 
 def service_variables(settings: StackSettings) -> dict[str, str]:
-    """The services' variables: `.env`, overridden by `TELEMETRY_ENV`, overridden by the environment.
+    """Returns the services' variables: `.env`, overridden by `TELEMETRY_ENV`, overridden by the environment.
 
     Raises:
-        StackError: the file named by `TELEMETRY_ENV` sets something that is no setting of the services.
+        StackError: the file named by `TELEMETRY_ENV` sets a variable that it may not set.
     """
     in_file = {
         name: value
@@ -59,10 +59,10 @@ def service_variables(settings: StackSettings) -> dict[str, str]:
 
 
 def recommended_variables(settings: StackSettings) -> dict[str, str]:
-    """The variables in the file that `TELEMETRY_ENV` names; none without one.
+    """Returns the variables in the file that `TELEMETRY_ENV` names, if any.
 
     Raises:
-        StackError: the file sets something that is no setting of the services, or that the stack sets.
+        StackError: the file sets a variable that the services do not read, or that the stack itself sets.
     """
     if settings.telemetry_env is None:
         return {}
@@ -76,10 +76,10 @@ def recommended_variables(settings: StackSettings) -> dict[str, str]:
 
 
 def check_service_variables(settings: StackSettings) -> None:
-    """Lets the library read them as a service would, in a separate process.
+    """Checks the services' variables by loading the library's configuration in a separate process.
 
     Raises:
-        StackError: a value is malformed; the message is the library's.
+        StackError: a value is malformed; the message includes the library's.
     """
     foreign = {name: value for name, value in os.environ.items() if not is_service_variable(name)}
     done = subprocess.run(

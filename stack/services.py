@@ -1,4 +1,4 @@
-"""The demo services: the one table of their names and ports."""
+"""The demo services: the only table of their names and ports."""
 
 from dataclasses import dataclass
 
@@ -14,16 +14,16 @@ class Service:
 
     @property
     def port_variable(self) -> str:
-        """The variable that moves its port."""
+        """The variable that sets its port."""
         return f"{self.name.upper()}_PORT"
 
     def port(self, settings: StackSettings) -> int:
-        """Where it listens on this machine."""
+        """Returns the port that it listens on, on this machine."""
         port: int = getattr(settings, self.port_variable.lower())
         return port
 
     def url(self, settings: StackSettings) -> str:
-        """Its address on this machine."""
+        """Returns its URL on this machine."""
         return f"http://{HOST}:{self.port(settings)}"
 
 
@@ -34,5 +34,5 @@ SERVICE_NAMES = tuple(service.name for service in SERVICES)
 
 
 def urls_of_services(settings: StackSettings) -> dict[str, str]:
-    """The address of each service by its name."""
+    """Returns the URL of each service by its name."""
     return {service.name: service.url(settings) for service in SERVICES}

@@ -1,4 +1,4 @@
-"""Versions and ports: `.env` at the root, which a variable of the environment overrides."""
+"""Versions and ports: from `.env` at the root, overridden by environment variables."""
 
 import re
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from stack.port_offset import HIGHEST_PORT, PortOffsetSource
 ROOT = Path(__file__).resolve().parents[1]
 ENV_FILE = ROOT / ".env"
 HOST = "127.0.0.1"
-"""Where every part listens."""
+"""The address that every part listens on."""
 
 Port = Annotated[int, Field(ge=1, le=HIGHEST_PORT)]
 
 
 class StackSettings(BaseSettings):
-    """Where everything of the stack is. Frozen; each field is the lower-case name of its variable."""
+    """The stack's settings. Frozen; each field has the lower-case name of its variable."""
 
     model_config = SettingsConfigDict(env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", frozen=True)
 
     runtime: Literal["", "compose", "native"] = ""
-    """Empty: whichever can be had, containers first."""
+    """Empty for whichever is available, containers first."""
     port_offset: Annotated[int, Field(ge=0, le=HIGHEST_PORT)] = 0
-    """How much higher than in `.env` every port is that is not set itself; run folder and project then have
-    names of their own."""
+    """Added to every port from `.env` that is not set elsewhere; the run folder and the project then get
+    distinct names."""
     stack_run_dir: Path = ROOT / ".stack"
     compose_project_name: str = "fastapi-telemetry"
 
@@ -47,10 +47,10 @@ class StackSettings(BaseSettings):
     programs_from: Annotated[str, Field(pattern=r"^(path|release|build)(,(path|release|build))*$")] = (
         "path,release,build"
     )
-    """The ways by which the native runtime may get its programs; what is in the cache already needs none."""
+    """The sources from which the native runtime may get its programs, cached or not."""
     github_url: str = "https://github.com"
     grafana_downloads_url: str = "https://dl.grafana.com"
-    """Where release archives come from; a mirror has the same paths below its address."""
+    """The hosts of the release archives; a mirror needs the same paths below its address."""
 
     storefront_port: Port
     inventory_port: Port
@@ -73,13 +73,13 @@ class StackSettings(BaseSettings):
     otlp_proxy_port: Port
 
     jaeger_max_traces: Annotated[int, Field(ge=1)]
-    """How many traces Jaeger keeps, in memory: the oldest make way."""
+    """The number of traces that Jaeger keeps in memory; the oldest are dropped."""
     tail_sampling_percentage: Annotated[FiniteFloat, Field(ge=0, le=100)] | None = None
-    """The share of ordinary traces that the Collector keeps beside all with errors and all slow ones, in
-    percent; None: it keeps every trace that it is sent."""
+    """The percentage of ordinary traces that the Collector keeps, besides all slow ones and all with errors;
+    None to keep every trace that it receives."""
 
     telemetry_env: FilePath | None = None
-    """A file with settings of the services, such as `make tune` recommends; the environment wins over it."""
+    """A file with settings of the services, such as `make tune` recommends; the environment overrides it."""
 
     @classmethod
     def settings_customise_sources(
@@ -90,17 +90,17 @@ class StackSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Who wins: the caller, the environment, what PORT_OFFSET moves, `.env`."""
+        """Returns the sources by precedence: the caller, the environment, `PORT_OFFSET`'s moves, `.env`."""
         del file_secret_settings
         return init_settings, env_settings, PortOffsetSource(settings_cls), dotenv_settings
 
     def variables(self) -> dict[str, str]:
-        """The settings as the environment variables that they were, or would have been, read from."""
+        """Returns the settings as the environment variables that they could be read from."""
         values = ((name.upper(), getattr(self, name)) for name in type(self).model_fields)
         return {name: str(value) for name, value in values if value not in {"", None}}
 
     def with_variables(self, variables: Mapping[str, str]) -> "StackSettings":
-        """The same settings, but for those that these variables name.
+        """Returns the settings with those replaced that these variables name.
 
         Raises:
             StackError: a value is malformed.

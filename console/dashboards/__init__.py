@@ -1,1 +1,1 @@
-"""Grafana's dashboards, drawn from the same files through Prometheus."""
+"""Grafana's dashboards, drawn from the same files with data from Prometheus."""

@@ -1,4 +1,4 @@
-"""What a dashboard's file says, as far as the console draws it."""
+"""Parses the dashboards' files, as far as the console draws them."""
 
 import json
 import re
@@ -32,62 +32,62 @@ class Panel:
     """`timeseries`, `stat`, `state-timeline`, `heatmap` or `table`."""
     unit: str
     width: int
-    """Of 24 columns."""
+    """In columns, of which a row has 24."""
     targets: tuple[Target, ...]
     steps: Mapping[float, str]
-    """From which value on which colour."""
+    """The colours by the lowest value that has them."""
     is_stacked: bool
     limits: frozenset[str]
-    """Legends of curves that are dashed."""
+    """The legends of dashed curves."""
     words: Mapping[float, tuple[str, str]]
-    """Of a value its text and colour."""
+    """Text and colour by value."""
     column_units: Mapping[str, str]
-    """Of a table's columns."""
+    """The units of a table's columns."""
     row_link: str
-    """Where a table's row leads: a path of this page with `${…}` for variables and labels; empty for none."""
+    """The link of a table's rows: a console path with `${…}` for variables and labels; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """What the reader chooses: the values of a label."""
+    """A variable whose value the user chooses from those of a label."""
 
     name: str
     title: str
     metric: str
-    """Whose label it is: a selector, perhaps with variables before this one in it."""
+    """The selector of the metric with this label; it may refer to earlier variables."""
     label: str
     of_all: str | None
-    """The regular expression that takes every value; None where one has to be chosen."""
+    """The regular expression that matches every value; None if one value must be chosen."""
     first: str
-    """What is chosen at first, if it is there."""
+    """The initial choice, if it exists."""
 
     def options(self, found: Iterable[str]) -> dict[str, str]:
-        """What can be chosen of the values that there are, with the words for it."""
+        """Returns the choices among the values found, with their labels."""
         return {self.first: "all" if self.first == self.of_all else self.first} | {one: one for one in found}
 
     def fill(self, value: str) -> str:
-        """A chosen value as a query's string has it, as Grafana writes it."""
+        """Escapes a chosen value for a string in a query, as Grafana does."""
         if value == self.of_all:
             return value
-        # A regular expression where all can be chosen, inside a string of PromQL.
+        # A regular expression if "all" is a choice; in either case inside a PromQL string.
         return (re.escape(value) if self.of_all else value).replace("\\", r"\\").replace('"', r"\"")
 
 
 @dataclass(frozen=True, slots=True)
 class Dashboard:
-    """One file."""
+    """One dashboard, as parsed from its file."""
 
     uid: str
     title: str
     description: str
     panels: tuple[Panel, ...]
     annotation: str
-    """The query whose series are stretches of time that something went on."""
+    """The query whose series are the time spans of experiments."""
     variables: tuple[Variable, ...]
 
 
 def dashboards() -> dict[str, Dashboard]:
-    """All of them by uid, in the order of their pages."""
+    """Returns all dashboards by uid, in display order."""
     found = [_dashboard(json.loads(file.read_text())) for file in FOLDER.glob("*.json")]
     return {each.uid: each for each in sorted(found, key=lambda each: _ORDER.index(each.uid))}
 
@@ -152,7 +152,7 @@ def _panel(raw: dict[str, Any], row: str) -> Panel:
         limits=frozenset(name for name, changed in overrides.items() if "custom.lineStyle" in changed),
         words=words,
         column_units={name: changed["unit"] for name, changed in overrides.items() if "unit" in changed},
-        # Jaeger's search is the traces' page here, with the same parameters.
+        # The console's traces page takes the place of Jaeger's search; it has the same parameters.
         row_link=next(iter(defaults.get("links", ())), {"url": ""})["url"].replace(
             "${jaeger}/search", "/traces"
         ),
@@ -160,5 +160,5 @@ def _panel(raw: dict[str, Any], row: str) -> Panel:
 
 
 def fill_legend(legend: str, labels: Mapping[str, str]) -> str:
-    """The legend with these labels in it."""
+    """Returns the legend with its placeholders replaced by these labels."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: labels.get(found[1], ""), legend)

@@ -1,4 +1,4 @@
-"""A panel drawn from the answers to its queries."""
+"""Draws a panel from the results of its queries."""
 
 import math
 import re
@@ -18,19 +18,19 @@ from stack.backends.prometheus import Exemplar, Series
 Answers = Sequence[Sequence[Series]]
 """The series of each target, in the targets' order."""
 Stretches = Sequence[tuple[float, float, str]]
-"""From and to in milliseconds, and what went on."""
+"""Start and end in milliseconds, and a name."""
 _GAPS = 2.5
-"""Steps without a point after which a curve is cut."""
+"""The number of steps without a point after which a curve is interrupted."""
 _TABLE_ROWS = 12
 _NOTHING = 1e-9
-"""What subtracting two buckets may leave."""
+"""The largest rounding error of a difference between two buckets."""
 
 
 class PanelBox:
-    """A panel's place on the page; made once, so that nothing jumps when its answers change.
+    """A panel's place on the page; created once, so that nothing jumps when its data changes.
 
     Args:
-        panel: what it is.
+        panel: the panel's definition.
     """
 
     def __init__(self, panel: Panel) -> None:
@@ -52,13 +52,13 @@ class PanelBox:
         stretches: Stretches,
         chosen: Mapping[str, str],
     ) -> None:
-        """Draws what the queries gave.
+        """Draws the query results.
 
         Args:
-            answers: of the queries.
-            exemplars: of the queries; a click on one opens its trace.
-            window: the time that is shown.
-            stretches: when experiments did something.
+            answers: the results of the queries.
+            exemplars: the queries' exemplars; a click on one opens its trace.
+            window: the displayed time range.
+            stretches: the time spans of experiments.
             chosen: the variables' values, for links.
         """
         has_data = any(answers)
@@ -82,7 +82,7 @@ class PanelBox:
 def options_of(
     panel: Panel, answers: Answers, exemplars: Sequence[Exemplar], window: Window, stretches: Stretches
 ) -> Options:
-    """The chart of a panel that has one."""
+    """Returns the options of a panel's chart."""
     if panel.kind == "state-timeline":
         return _bands(panel, answers, window)
     if panel.kind == "heatmap":
@@ -91,7 +91,7 @@ def options_of(
 
 
 def colour_of(value: float, steps: Mapping[float, str]) -> str:
-    """The colour of the highest step that the value reaches; that of all being well below the first."""
+    """Returns the colour of the highest step that the value reaches, or green below the first."""
     reached = [step for step in steps if value >= step]
     return NAMED.get(steps[max(reached)], steps[max(reached)]) if reached else NAMED["green"]
 
@@ -152,7 +152,7 @@ def _bands(panel: Panel, answers: Answers, window: Window) -> Options:
 
 
 def _runs(points: Sequence[tuple[float, float]], window: Window) -> list[tuple[float, float, float]]:
-    """From, to and value of each run of one value; a run ends at the next value, or at a gap."""
+    """Returns start, end and value of each run of equal values; a run ends at another value or a gap."""
     runs: list[tuple[float, float, float]] = []
     before = -math.inf
     for at, value in points:
@@ -176,7 +176,7 @@ def _heat(panel: Panel, answers: Answers) -> Options:
     for row, (_, points) in enumerate(by_bound):
         below = by_bound[row - 1][1] if row else {}
         for column, at in enumerate(times):
-            # A bucket counts what is in those below it too.
+            # Buckets are cumulative.
             value = points.get(at, 0.0) - below.get(at, 0.0)
             if _NOTHING < value < math.inf:
                 cells.append((column, row, float(f"{value:.3g}")))
@@ -197,11 +197,11 @@ def _draw_figures(panel: Panel, answers: Answers) -> None:
 
 
 def link_of(panel: Panel, values: Mapping[str, str]) -> str:
-    """Where a row leads.
+    """Returns the link of a table's row.
 
     Args:
         panel: a table.
-        values: of the variables and of the row's labels.
+        values: the values of the variables and of the row's labels.
     """
     return re.sub(
         r"\$\{(?:__data\.fields\.)?(\w+)(?::percentencode)?\}",

@@ -19,8 +19,8 @@ def add_dashboards_page(prometheus: AsyncPrometheus, *, grafana_page: str | None
     """Adds the pages `/dashboards` and `/dashboards/<uid>`.
 
     Args:
-        prometheus: who answers the queries.
-        grafana_page: Grafana's address; None where it does not run.
+        prometheus: the client for the queries.
+        grafana_page: Grafana's address; None if it does not run.
     """
     known = dashboards()
 
@@ -79,7 +79,7 @@ class _View:
                     self._boxes.append((panel, PanelBox(panel)))
 
     async def show(self) -> None:
-        """Asks anew, and draws; once more if something else was chosen meanwhile."""
+        """Queries and draws; repeats that if it was called again meanwhile, as by another choice."""
         self._is_outdated = True
         if self._is_asking:
             return
@@ -94,7 +94,7 @@ class _View:
     async def _draw(self) -> None:
         window = Window.until_now(60 * int(self._range.value or 5))
         try:
-            # Services and routes appear with their first request.
+            # Services and routes appear only with their first request.
             for variable, choice in self._choices:
                 await self._offer(variable, choice, window)
             stretches = await self._stretches(window)

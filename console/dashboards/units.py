@@ -1,4 +1,4 @@
-"""Grafana's units, for people: a factor for numbers, and what to write behind them."""
+"""Displays Grafana's units: a factor for the numbers, and the name of the displayed unit."""
 
 import math
 
@@ -17,11 +17,11 @@ _LARGEST_OF_A_UNIT = 3
 
 
 def scale(unit: str, largest: float) -> tuple[float, str]:
-    """What numbers of a unit are multiplied by, and the name of what they are then.
+    """Returns the factor that converts numbers of a unit for display, and the name of the resulting unit.
 
     Args:
-        unit: as a panel names it.
-        largest: of the numbers; it decides between ms and s, KiB and MiB.
+        unit: the unit, as a panel names it.
+        largest: the largest of the numbers, which decides between, for example, KiB and MiB.
     """
     if unit.startswith(_SUFFIX):
         return 1.0, unit.removeprefix(_SUFFIX)
@@ -36,7 +36,7 @@ def scale(unit: str, largest: float) -> tuple[float, str]:
 
 
 def text(unit: str, value: float) -> str:
-    """A number with its unit."""
+    """Formats a number with its unit."""
     if math.isnan(value):
         return "no data"
     factor, name = scale(unit, abs(value))

@@ -1,4 +1,4 @@
-"""The time that a dashboard shows, and what depends on it."""
+"""The time range that a dashboard displays, and the values that depend on it."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -12,24 +12,24 @@ _POINTS = 180
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The time that is shown, in seconds of the epoch."""
+    """The displayed time range, in seconds since the epoch."""
 
     start: float
     end: float
 
     @classmethod
     def until_now(cls, seconds: float) -> "Window":
-        """The latest so many seconds."""
+        """Returns the window of this duration that ends now."""
         now = time.time()
         return cls(now - seconds, now)
 
     @property
     def step(self) -> int:
-        """Seconds between two points."""
+        """The seconds between two points."""
         return max(_SCRAPE_SECONDS, round((self.end - self.start) / _POINTS))
 
     def fill(self, expression: str, variables: Mapping[str, str]) -> str:
-        """The expression with its variables' values, calculated as Grafana does it."""
+        """Replaces the variables in an expression; calculates Grafana's own as Grafana does."""
         values = {
             "$__rate_interval": f"{max(self.step + _SCRAPE_SECONDS, 4 * _SCRAPE_SECONDS) + _SCRAPE_SECONDS}s",
             "$__range": f"{round(self.end - self.start)}s",
@@ -40,7 +40,7 @@ class Window:
         return expression
 
     def highest_of_each_step(self, exemplars: Iterable[Exemplar]) -> list[Exemplar]:
-        """One exemplar for each step that has any, in the order of time."""
+        """Returns the highest exemplar of each step that has any, in chronological order."""
         highest: dict[int, Exemplar] = {}
         for one in exemplars:
             step = int(one.at // self.step)

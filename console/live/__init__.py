@@ -1,1 +1,1 @@
-"""The pipeline as it is now."""
+"""The current state of the pipeline."""

@@ -1,4 +1,4 @@
-"""Buttons that break and mend the Collector, a burst of load, and sliders for the batching."""
+"""Controls: buttons that break and restore the Collector, a burst of load, and sliders for the batching."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -14,7 +14,7 @@ _RATIOS = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 1.0)
 
 
 class Controls:
-    """Made where the page has them; `show` follows the state of the parts."""
+    """The page's controls; `show` adapts them to the state of the parts."""
 
     def __init__(self, control: Control) -> None:
         self._control = control
@@ -41,7 +41,7 @@ class Controls:
                 )
 
     async def show(self, states: Mapping[str, PartState]) -> None:
-        """Offers what can be done now."""
+        """Enables the actions that are possible now, and shows the effective settings."""
         self._state = states.get(_PART, PartState.STOPPED)
         is_up = self._state in {PartState.UP, PartState.UNHEALTHY}
         is_busy = self._control.is_busy
@@ -80,13 +80,13 @@ class Controls:
         try:
             await act()
         except ControlError as error:
-            # The page may have gone away meanwhile.
+            # The page may have been closed meanwhile.
             if not self._burst.is_deleted:
                 ui.notify(str(error), type="negative", multi_line=True)
 
 
 class _Slider:
-    """One setting, on the steps that make a difference."""
+    """A slider for one setting, with steps that make a difference."""
 
     def __init__(self, title: str, name: str, steps: Sequence[float], pattern: str, control: Control) -> None:
         self._name = name
@@ -103,15 +103,15 @@ class _Slider:
             self._slider.on("change", lambda event: self._override(event.args))
 
     def show(self, tuning: Mapping[str, float | None] | None) -> None:
-        """Writes what is in effect, unless a hand is on it."""
+        """Shows the effective value, unless the user is moving the slider."""
         value = tuning.get(self._name) if tuning else None
-        # Absent in production, where the services have no such route, and for a sampler without a ratio.
+        # Hidden in production, where the services have no such route, and for a sampler without a ratio.
         self._box.set_visibility(value is not None)
         if value is not None and not self._is_held:
             nearest = min(range(len(self._steps)), key=lambda n: abs(self._steps[n] - value))
             self._slider.value = nearest
             self._is_held = False
-            # Last: it may be between two steps, of which the slider has written one.
+            # Last, because it may lie between two steps, and the slider has shown one of them.
             self._say(value)
 
     def _hold(self) -> None:
@@ -119,14 +119,14 @@ class _Slider:
         self._say(self._steps[int(self._slider.value or 0)])
 
     def _say(self, value: float) -> None:
-        """In sight, and to a screen reader, for which the slider's own number is a step's."""
+        """Shows the value, also to screen readers, which would otherwise read the number of the step."""
         text = self._pattern.format(value)
         if text != self._now.text:
             self._now.set_text(text)
             self._slider.props(f'aria-valuetext="{text}"')
 
     async def _override(self, position: int) -> None:
-        # What is on the way of the slider's value is held back for a moment, and comes after this.
+        # The slider's own value update is throttled, and arrives after this event.
         self._slider.value = position
         try:
             await self._control.tune(**{self._name: self._steps[position]})

@@ -1,4 +1,4 @@
-"""The pipeline drawn as it is: services, Collector, Jaeger, with states, and rates on the arrows."""
+"""A diagram of the pipeline: services, Collector and Jaeger with their states, and rates on the arrows."""
 
 from collections.abc import Mapping
 
@@ -32,7 +32,7 @@ _ALL_CHIPS, _ALL_NODES = "ok warning error soft", "up paused down"
 
 
 class Diagram:
-    """Drawn once where it is made; `show` writes what is new."""
+    """The diagram, drawn when it is created; `show` updates it."""
 
     def __init__(self, services: tuple[str, ...]) -> None:
         self._services = {}
@@ -46,12 +46,12 @@ class Diagram:
             self._jaeger = _Node("Jaeger")
 
     def show(self, reading: Reading, rates: Rates | None, states: Mapping[str, PartState]) -> None:
-        """Writes what is so now.
+        """Shows the current figures and states.
 
         Args:
-            reading: the latest.
-            rates: up to it; None at the beginning.
-            states: of the parts, as their runtime says; a part that is not there is judged by its answer.
+            reading: the latest reading.
+            rates: the rates up to that reading; None at the beginning.
+            states: the parts' states from the runtime; a part without one is judged by whether it answers.
         """
         delivered = 0.0
         is_stuck = False
@@ -91,10 +91,10 @@ class _Node:
             self._lines = [ui.label("").classes("figure") for _ in range(2)]
 
     def _extra(self) -> None:
-        """What a node has beside its figures."""
+        """Adds elements besides the figures."""
 
     def show_state(self, state: PartState | None, *, is_answering: bool) -> None:
-        # The page of a part is read each second, its runtime's word comes later: who answers is up.
+        # A part that answers is up: its metrics are read each second, but its runtime's state comes later.
         if is_answering or state is None:
             state = PartState.UP if is_answering else PartState.STOPPED
         elif state is PartState.UP:

@@ -1,4 +1,4 @@
-"""What the charts show of the readings: curves, and bands of breaker states."""
+"""The history that the charts show: curves of readings and rates, and bands of breaker states."""
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -11,7 +11,7 @@ from telemetry.export.breaker import BreakerState
 
 WINDOW_SECONDS = 300
 RATE_SECONDS = 5
-"""Rates are over so many readings: one alone is too few requests for a percentile."""
+"""Rates span this many readings: a single one has too few requests for a percentile."""
 _GAP_SECONDS = 5 * PERIOD_SECONDS
 
 _COLOURS = {
@@ -24,26 +24,22 @@ _COLOURS = {
 
 
 class History:
-    """Rates of each reading, reckoned once. Belongs to one page.
-
-    Args:
-        readings: kept by the observer, oldest first.
-    """
+    """The latest readings and their rates, each calculated once. Belongs to one page."""
 
     def __init__(self) -> None:
         self.readings: list[Reading] = []
         self.rates: list[Rates | None] = []
         self._unbroken = 0
-        """How many of the latest readings came one after the other."""
+        """The number of latest readings without a gap."""
 
     def follow(self, readings: Sequence[Reading]) -> None:
-        """Takes what is new, and forgets what is older than the window."""
+        """Adds the new ones of `readings`, which start with the oldest; drops those older than the window."""
         for reading in readings:
             latest = self.readings[-1].at if self.readings else 0.0
             if reading.at <= latest:
                 continue
             if self.readings and reading.at - latest > _GAP_SECONDS:
-                # Nobody looked, so nothing was read: what was there is not known, and is not drawn.
+                # No page was open, so nothing was read: an empty reading leaves a gap in the charts.
                 self._take(Reading(latest + PERIOD_SECONDS), None)
                 self._unbroken = 0
             before = self.readings[-min(RATE_SECONDS, self._unbroken)] if self._unbroken else None
@@ -58,18 +54,18 @@ class History:
         self.rates.append(None if before is None else rates(before, reading))
 
     def rate(self, pick: Callable[[Rates], float | None]) -> Points:
-        """A curve of the rates."""
+        """Returns a curve of the rates."""
         return [
             (reading.at * 1000, None if found is None else _rounded(pick(found)))
             for reading, found in zip(self.readings, self.rates, strict=True)
         ]
 
     def level(self, pick: Callable[[Reading], float | None]) -> Points:
-        """A curve of the readings."""
+        """Returns a curve of the readings."""
         return [(reading.at * 1000, _rounded(pick(reading))) for reading in self.readings]
 
     def breaker_bands(self, services: Sequence[str]) -> list[Band]:
-        """Each service's breaker, as bands; none while the service does not answer."""
+        """Returns each service's breaker states as bands, with gaps while the service does not answer."""
         found = []
         for service in services:
             start: tuple[float, BreakerState] | None = None
@@ -98,7 +94,7 @@ class History:
 
 
 def summed(values: Sequence[float | None]) -> float | None:
-    """The sum of what is known; None when nothing is."""
+    """Returns the sum of the known values, or None if there are none."""
     known = [value for value in values if value is not None]
     return sum(known) if known else None
 

@@ -23,8 +23,8 @@ def add_live_page(observer: Observer, control: Control) -> None:
     """Adds the page at `/`.
 
     Args:
-        observer: whose readings are shown.
-        control: what its buttons do.
+        observer: the source of the readings.
+        control: the actions of the buttons.
     """
 
     @ui.page("/", title="telemetry: live")
@@ -51,13 +51,13 @@ class _View:
         self._charts = _charts()
 
     async def ask_states(self) -> None:
-        """What the runtime says of the parts, which takes longer than their own pages."""
+        """Asks the runtime for the parts' states, which takes longer than reading their metrics."""
         statuses = await self._control.statuses()
         self._states = {status.part.name: status.state for status in statuses}
         await self._controls.show(self._states)
 
     def show(self) -> None:
-        """Writes the latest reading."""
+        """Shows the latest reading."""
         history = self._history
         history.follow(tuple(self._observer.history))
         if not history.readings:
@@ -70,7 +70,7 @@ class _View:
 
 
 class _Figures:
-    """The six numbers that tell most."""
+    """The six most important figures."""
 
     def __init__(self) -> None:
         self._labels = {}
@@ -89,7 +89,7 @@ class _Figures:
                     ui.label(hint).classes("hint")
 
     def show(self, reading: Reading, rates: Rates | None) -> None:
-        """Writes them."""
+        """Shows the current figures."""
         storefront = rates.services.get(STOREFRONT.name) if rates else None
         services = [service for service in reading.services.values() if service is not None]
         lost = sum(sum(service.lost.values()) for service in services)
@@ -110,7 +110,7 @@ _Draw = Callable[[History], Options]
 
 
 def _charts() -> list[tuple[ui.echart, _Draw]]:
-    """Each chart, and what it is told each second."""
+    """Creates the charts; returns each with the function that makes its update for each second."""
     made: list[tuple[ui.echart, _Draw]] = []
 
     def add(title: str, hint: str, options: Options, draw: _Draw, *, is_low: bool = False) -> None:
@@ -235,7 +235,7 @@ def _ledger_options() -> Options:
     percent = {"color": INK, ":formatter": "(v) => v + ' %'", "showMaxLabel": True}
     return {
         **options,
-        # Room for half of "100 %".
+        # Room for the right half of "100 %".
         "grid": {**options["grid"], "right": 24},
         "tooltip": {"trigger": "axis", "confine": True, "axisPointer": {"type": "shadow"}},
         "xAxis": {

@@ -29,15 +29,15 @@ def add_traces_page(jaeger: AsyncJaeger, *, jaeger_page: str | None) -> None:
     """Adds the pages `/traces` and `/traces/<id>`.
 
     Args:
-        jaeger: who has them.
-        jaeger_page: address of Jaeger's own page; None where there is none.
+        jaeger: the client for the traces.
+        jaeger_page: the address of Jaeger's own web page; None if there is none.
     """
 
     @ui.page("/traces", title="telemetry: traces")
     async def traces(service: str = "", operation: str = "", lookback: str = "") -> None:
         with frame("Traces"):
             search = _Search(jaeger, lookback)
-        # Once the page is there: a Jaeger that takes its time must not keep it away.
+        # After the page has loaded: a slow Jaeger must not delay it.
         ui.timer(0.01, lambda: search.begin(service, operation), once=True)
 
     @ui.page("/traces/{trace_id}", title="telemetry: a trace")
@@ -86,11 +86,11 @@ class _Search:
         self._found = ui.element("section").classes("traces").props('aria-label="Traces" aria-live="polite"')
 
     async def begin(self, service: str = "", operation: str = "") -> None:
-        """Offers what there is, and shows the latest.
+        """Fills in the choices, and shows the latest traces.
 
         Args:
-            service: what is looked for at first; empty for the storefront.
-            operation: likewise; empty for any.
+            service: the initial choice of service; empty for the storefront.
+            operation: the initial choice of operation; empty for any.
         """
         self._say(_ASKING, "soft")
         try:
@@ -135,7 +135,7 @@ class _Search:
                 at_least_ms=float(self._at_least.value or 0),
                 since=now - lookback,
                 until=now,
-                # Jaeger's API does not know of errors: they are picked from what it gives.
+                # Jaeger's API has no filter for errors: its results are filtered here.
                 limit=_LOOKED_THROUGH if only_errors else _SHOWN,
             )
         except JaegerError as error:

@@ -1,1 +1,1 @@
-"""The query APIs of Prometheus and Jaeger: each with a client for threads and one for an event loop."""
+"""Synchronous and asynchronous clients for the query APIs of Prometheus and Jaeger."""

@@ -1,6 +1,6 @@
-"""Jaeger's query API (api/v3, OTLP JSON): a client for commands, and one for an event loop.
+"""Jaeger's query API (api/v3, OTLP JSON): a synchronous client for commands, and an asynchronous one.
 
-Only the four paths that every Jaeger 2 has: it answers a path that it does not know with its page, and 200.
+Both use only the four paths that every Jaeger 2 has: it answers an unknown path with its web page and 200.
 """
 
 from collections.abc import Mapping
@@ -18,24 +18,24 @@ _TIMEOUT_SECONDS = 5.0
 
 
 class JaegerError(Exception):
-    """Jaeger did not answer as it should; the message is for the reader of a page."""
+    """Jaeger gave no usable answer; the message is shown on the console's page."""
 
 
 class Jaeger:
-    """Asks Jaeger from any thread; each call is one request.
+    """A synchronous client, usable from any thread; each call is one request.
 
     Args:
-        port: of its query API on this machine.
+        port: the port of Jaeger's query API on this machine.
     """
 
     def __init__(self, port: int) -> None:
         self._url = _api_at(port)
 
     def spans(self, trace_id: str) -> Mapping[str, list[dict[str, Any]]]:
-        """The spans of a trace by service name, as Jaeger's JSON has them.
+        """Returns the spans of a trace by service name, as in Jaeger's JSON.
 
         Raises:
-            NotYetError: Jaeger does not know the trace.
+            NotYetError: Jaeger does not answer, or does not know the trace.
         """
         answer = get(f"{self._url}/{_path_of(trace_id)}", timeout_seconds=_TIMEOUT_SECONDS)
         not_its_api = f"{answer.url} is no API of this Jaeger"
@@ -48,29 +48,29 @@ class Jaeger:
 
 
 class AsyncJaeger:
-    """Asks Jaeger on an event loop; each call is one request.
+    """An asynchronous client; each call is one request.
 
     Args:
-        port: of its query API on this machine.
+        port: the port of Jaeger's query API on this machine.
     """
 
     def __init__(self, port: int) -> None:
         self._url = _api_at(port)
 
     async def services(self) -> list[str]:
-        """Names of services that it has spans of.
+        """Returns the names of the services that have spans.
 
         Raises:
-            JaegerError: it does not answer.
+            JaegerError: Jaeger does not answer.
         """
         answer = await self._get("services")
         return sorted(answer.get("services") or ())
 
     async def operations(self, service: str) -> list[str]:
-        """Names of a service's spans.
+        """Returns the names of a service's spans.
 
         Raises:
-            JaegerError: it does not answer.
+            JaegerError: Jaeger does not answer.
         """
         answer = await self._get("operations", service=service)
         return sorted({each.get("name", "") for each in answer.get("operations") or ()})
@@ -85,10 +85,10 @@ class AsyncJaeger:
         until: datetime,
         limit: int,
     ) -> list[Trace]:
-        """The latest traces of a service, newest first.
+        """Returns the latest traces of a service, newest first.
 
         Raises:
-            JaegerError: it does not answer.
+            JaegerError: Jaeger does not answer.
         """
         query = {
             "query.service_name": service,
@@ -104,10 +104,10 @@ class AsyncJaeger:
         return sorted(found, key=lambda trace: trace.start_ns, reverse=True)
 
     async def trace(self, trace_id: str) -> Trace | None:
-        """One trace; None when it is not there.
+        """Returns one trace, or None if Jaeger does not have it.
 
         Raises:
-            JaegerError: it does not answer, or says that this is no trace id.
+            JaegerError: Jaeger does not answer, or rejects the trace id.
         """
         found = traces_of(await self._get(_path_of(trace_id)))
         return found[0] if found else None
@@ -142,7 +142,7 @@ def _path_of(trace_id: str) -> str:
 
 
 def _is_page(answer: httpx.Response) -> bool:
-    """Whether it is Jaeger's page instead of an answer of its API."""
+    """Returns whether the response is Jaeger's web page instead of an API response."""
     content_type: str = answer.headers.get("content-type", "")
     return content_type.startswith("text/html")
 

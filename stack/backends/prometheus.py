@@ -1,4 +1,4 @@
-"""Prometheus's query API: a client for commands, and one for an event loop; both read answers alike."""
+"""Prometheus's query API: a synchronous client for commands, and an asynchronous one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,23 +11,23 @@ from stack.settings import HOST
 
 _QUERY_SECONDS = 5.0
 _SHORT_SECONDS = 2.0
-"""For what Prometheus answers without looking at samples."""
+"""Timeout of requests that Prometheus answers without reading samples."""
 _PAGE_SECONDS = 8.0
 _TRACE_ID = "trace_id"
-"""The label by which the services' exemplars name their trace."""
+"""The label of the services' exemplars that holds the trace id."""
 
 
 class PrometheusError(Exception):
-    """Prometheus did not answer as it should; the message is for the reader of a page."""
+    """Prometheus gave no usable answer; the message is shown on the console's page."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of an answer."""
+    """One series of a query result."""
 
     labels: Mapping[str, str]
     points: tuple[tuple[float, float], ...]
-    """Seconds of the epoch and value; an instant query gives one."""
+    """Pairs of time, in seconds since the epoch, and value; an instant query gives one."""
 
     @property
     def value(self) -> float:
@@ -37,26 +37,26 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Exemplar:
-    """One observation that names the trace it was made in."""
+    """One observation, with the id of the trace that it was made in."""
 
     at: float
-    """Seconds of the epoch."""
+    """In seconds since the epoch."""
     value: float
     trace_id: str
 
 
 class Prometheus:
-    """Asks Prometheus from any thread; each call is one request.
+    """A synchronous client, usable from any thread; each call is one request.
 
     Args:
-        port: of its API on this machine.
+        port: the port of Prometheus's API on this machine.
     """
 
     def __init__(self, port: int) -> None:
         self._url = _api_at(port)
 
     def query(self, expression: str) -> list[Series]:
-        """The instant vector of a PromQL expression.
+        """Returns the instant vector of a PromQL expression.
 
         Raises:
             NotYetError: Prometheus does not answer.
@@ -64,9 +64,10 @@ class Prometheus:
         return _series_of(self._get("query", _QUERY_SECONDS, query=expression))
 
     def total(self, selector: str, *, since: float = 0.0) -> float:
-        """The sum over a selector's series with a sample since then (seconds of the epoch); 0 for none.
+        """Returns the sum over a selector's series with a sample at or after `since`, or 0 if there are none.
 
-        Without `since`, a query also finds the last samples of a process that ended less than 5 minutes ago.
+        `since` is in seconds since the epoch. Without it, the sum includes the last samples of processes
+        that ended less than 5 minutes ago.
 
         Raises:
             NotYetError: Prometheus does not answer.
@@ -75,7 +76,7 @@ class Prometheus:
         return sum(series.value for series in fresh)
 
     def exemplar_trace_ids(self, expression: str, *, start: float, end: float) -> set[str]:
-        """The trace ids of an expression's exemplars between two times, in seconds of the epoch.
+        """Returns the trace ids of an expression's exemplars between two times, in seconds since the epoch.
 
         Raises:
             NotYetError: Prometheus does not answer.
@@ -85,7 +86,7 @@ class Prometheus:
         return {exemplar.trace_id for exemplar in _exemplars_of(data)}
 
     def version(self) -> str:
-        """Its version.
+        """Returns Prometheus's version.
 
         Raises:
             NotYetError: Prometheus does not answer.
@@ -93,7 +94,7 @@ class Prometheus:
         return str(self._get("status/buildinfo", _SHORT_SECONDS)["version"])
 
     def targets(self) -> list[dict[str, Any]]:
-        """What it scrapes, as its API describes it.
+        """Returns the active scrape targets, as the API describes them.
 
         Raises:
             NotYetError: Prometheus does not answer.
@@ -102,7 +103,7 @@ class Prometheus:
         return found
 
     def alerts(self) -> list[dict[str, Any]]:
-        """The pending and firing alerts, as its API describes them.
+        """Returns the pending and firing alerts, as the API describes them.
 
         Raises:
             NotYetError: Prometheus does not answer.
@@ -119,44 +120,44 @@ class Prometheus:
 
 
 class AsyncPrometheus:
-    """Asks Prometheus on one event loop; connections are kept.
+    """An asynchronous client for one event loop; it keeps its connections.
 
     Args:
-        port: of its API on this machine.
+        port: the port of Prometheus's API on this machine.
     """
 
     def __init__(self, port: int) -> None:
         self._client = httpx.AsyncClient(base_url=_api_at(port), trust_env=False, timeout=_PAGE_SECONDS)
 
     async def range(self, expression: str, *, start: float, end: float, step: float) -> list[Series]:
-        """The values of an expression between two times, in seconds of the epoch.
+        """Returns the values of an expression between two times, in seconds since the epoch.
 
         Raises:
-            PrometheusError: it does not answer, or refuses.
+            PrometheusError: Prometheus does not answer, or rejects the query.
         """
         return _series_of(await self._get("query_range", query=expression, start=start, end=end, step=step))
 
     async def instant(self, expression: str, *, at: float) -> list[Series]:
-        """The value of an expression at a time, in seconds of the epoch.
+        """Returns the values of an expression at one time, in seconds since the epoch.
 
         Raises:
-            PrometheusError: it does not answer, or refuses.
+            PrometheusError: Prometheus does not answer, or rejects the query.
         """
         return _series_of(await self._get("query", query=expression, time=at))
 
     async def exemplars(self, expression: str, *, start: float, end: float) -> list[Exemplar]:
-        """The exemplars between two times of the metrics that an expression reads.
+        """Returns the exemplars between two times of the metrics that an expression selects.
 
         Raises:
-            PrometheusError: it does not answer, or refuses.
+            PrometheusError: Prometheus does not answer, or rejects the query.
         """
         return _exemplars_of(await self._get("query_exemplars", query=expression, start=start, end=end))
 
     async def values(self, label: str, metric: str, *, start: float, end: float) -> list[str]:
-        """The values of a metric's label between two times.
+        """Returns the values of a metric's label between two times.
 
         Raises:
-            PrometheusError: it does not answer.
+            PrometheusError: Prometheus does not answer, or rejects the query.
         """
         query = {"match[]": metric, "start": start, "end": end}
         found: list[str] = await self._get(f"label/{label}/values", **query)
@@ -183,7 +184,7 @@ def _api_at(port: int) -> str:
 
 
 def _series_of(data: Mapping[str, Any]) -> list[Series]:
-    """Reads a vector or a matrix."""
+    """Parses a vector or a matrix."""
     return [
         Series(each["metric"], _points(each["values"] if "values" in each else [each["value"]]))
         for each in data["result"]
@@ -195,7 +196,7 @@ def _points(raw: list[list[Any]]) -> tuple[tuple[float, float], ...]:
 
 
 def _exemplars_of(data: list[Mapping[str, Any]]) -> list[Exemplar]:
-    """Leaves out those that name no trace."""
+    """Parses the exemplars, leaving out those without a trace id."""
     return [
         Exemplar(float(raw["timestamp"]), float(raw["value"]), raw["labels"][_TRACE_ID])
         for series in data

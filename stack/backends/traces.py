@@ -1,4 +1,4 @@
-"""Traces in OTLP JSON, as Jaeger gives them: raw spans by service, and whole traces to be shown."""
+"""Parses traces in Jaeger's OTLP JSON: into raw spans by service, and into whole traces for display."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,13 +14,13 @@ class Event:
 
     name: str
     offset_ms: float
-    """From its span's start."""
+    """Relative to the span's start."""
     attributes: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span, in words."""
+    """A span, parsed for display."""
 
     span_id: str
     parent_id: str
@@ -37,42 +37,42 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """A trace: its spans with how deep each stands, parents before their children."""
+    """A trace: its spans with their depths, parents before their children."""
 
     trace_id: str
     spans: tuple[tuple[Span, int], ...]
 
     @property
     def root(self) -> Span:
-        """The first span; of a trace whose root is missing, the earliest of what is there."""
+        """The root span, or the earliest top-level span if the root is missing."""
         return self.spans[0][0]
 
     @property
     def start_ns(self) -> int:
-        """When the first span began."""
+        """The start of the earliest span."""
         return min(span.start_ns for span, _ in self.spans)
 
     @property
     def duration_ms(self) -> float:
-        """From the first begin to the last end."""
+        """The time from the earliest start to the latest end."""
         ends = (span.start_ns / 1e6 + span.duration_ms for span, _ in self.spans)
         return max(ends) - self.start_ns / 1e6
 
     @property
     def services(self) -> tuple[str, ...]:
-        """In the order in which they are first met."""
+        """The names of the services, in the order of their first span."""
         return tuple(dict.fromkeys(span.service for span, _ in self.spans))
 
     @property
     def errors(self) -> int:
-        """How many spans failed."""
+        """The number of failed spans."""
         return sum(span.is_error for span, _ in self.spans)
 
 
 def spans_by_service(answer: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """The raw spans of an answer by service name; a service may have none.
+    """Returns the raw spans of a response by service name; a service may have none.
 
-    Jaeger leaves out one of two equal spans, and keeps the resource and scope that it was in.
+    Jaeger drops one of two equal spans, but keeps its resource and scope.
     """
     spans: dict[str, list[dict[str, Any]]] = {}
     for service, raw in _spans_by_resource(answer):
@@ -81,7 +81,7 @@ def spans_by_service(answer: Mapping[str, Any]) -> dict[str, list[dict[str, Any]
 
 
 def traces_of(answer: Mapping[str, Any]) -> list[Trace]:
-    """The traces in an answer, which is one OTLP message for all of them, without what is 0 or empty."""
+    """Parses all traces in a response: one OTLP message, in which zero or empty fields are left out."""
     spans: dict[str, list[Span]] = {}
     for service, raw in _spans_by_resource(answer):
         for each in raw:
@@ -90,7 +90,7 @@ def traces_of(answer: Mapping[str, Any]) -> list[Trace]:
 
 
 def _spans_by_resource(answer: Mapping[str, Any]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """The service and the raw spans of each resource."""
+    """Yields the service name and the raw spans of each resource."""
     for resource in answer.get("result", {}).get("resourceSpans", ()):
         service = _attributes(resource.get("resource", {}).get("attributes", ())).get("service.name", "?")
         yield service, [raw for scope in resource.get("scopeSpans", ()) for raw in scope.get("spans", ())]
@@ -123,20 +123,20 @@ def _span(raw: Mapping[str, Any], service: str) -> Span:
 
 
 def _nested(spans: list[Span]) -> tuple[tuple[Span, int], ...]:
-    """Parents before children, siblings by their start; a span whose parent is missing stands at the top."""
+    """Orders spans: parents before children, siblings by start; a span without its parent is top-level."""
     ids = {span.span_id for span in spans}
     children: dict[str, list[Span]] = {}
     for span in sorted(spans, key=lambda span: span.start_ns):
         parent = span.parent_id if span.parent_id in ids and span.parent_id != span.span_id else ""
         children.setdefault(parent, []).append(span)
     ordered: list[tuple[Span, int]] = []
-    # Without recursion: a trace may be deeper than Python's stack.
+    # Not recursive: a trace may be deeper than Python's stack.
     left = [(span, 0) for span in reversed(children.pop("", []))]
     while left:
         span, depth = left.pop()
         ordered.append((span, depth))
         left += [(child, depth + 1) for child in reversed(children.pop(span.span_id, []))]
-    # Parents that are one another's children are in no tree.
+    # Spans in a parent cycle belong to no tree.
     ordered += [(span, 0) for circle in children.values() for span in circle]
     return tuple(ordered)
 

@@ -1,4 +1,4 @@
-"""What the engine says of a container, read as the stack's commands want it."""
+"""Interprets the engine's description of a container for the stack's commands."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from stack.parts import Part
 from stack.runtime import PartState, PartStatus
 
 FILES_LABEL = "telemetry.files"
-"""compose.yaml gives it what `file_variables` has: an edited file makes another container of it."""
+"""compose.yaml sets it from `file_variables`, so that an edited file makes compose recreate the container."""
 _FILES = {
     "collector": ("collector",),
     "jaeger": ("jaeger",),
@@ -20,17 +20,17 @@ _FILES = {
 
 
 def file_variables() -> dict[str, str]:
-    """The digests of the files that each part has mounted, as variables of compose.yaml."""
+    """Returns the digests of the files that each part has mounted, as variables for compose.yaml."""
     return {f"{part.upper()}_FILES": written(digests(*paths)) for part, paths in _FILES.items()}
 
 
 def is_running(container: Mapping[str, Any]) -> bool:
-    """Whether it runs, frozen or not; an absent one, `{}`, does not."""
+    """Returns whether a container runs, frozen or not; `{}`, an absent one, does not."""
     return bool(container) and bool(container["State"]["Running"])
 
 
 def status_of(part: Part, container: dict[str, Any] | None, memory: Mapping[str, int]) -> PartStatus:
-    """How a part is, with the memory of all containers by identifier."""
+    """Returns a part's status; `memory` is that of all containers by identifier."""
     if container is None:
         return PartStatus(part, PartState.STOPPED)
     state = container["State"]
@@ -44,7 +44,7 @@ def status_of(part: Part, container: dict[str, Any] | None, memory: Mapping[str,
 
 
 def why_replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
-    """Why a part has another container than before, without values; None: it has the same one."""
+    """Returns why a part's container was replaced, without values, or None if it is still the same."""
     if before["Id"] == after["Id"]:
         return None
     labels = [each["Config"]["Labels"].get(FILES_LABEL, "") for each in (before, after)]

@@ -1,4 +1,4 @@
-"""The docker command line, as the compose runtime uses it: one project of one compose file."""
+"""The docker command line as the compose runtime uses it: for one project of one compose file."""
 
 import json
 import os
@@ -21,7 +21,7 @@ from stack.settings import ROOT, StackSettings
 
 COMPOSE_FILE = ROOT / "compose.yaml"
 _ANSWER_SECONDS = 20.0
-"""How long the engine, or a registry, may take for a short answer."""
+"""Timeout of short requests to the engine or a registry."""
 _LINES_SHOWN = 15
 _byte_size = TypeAdapter(ByteSize)
 
@@ -32,11 +32,11 @@ class Image:
 
     name: str
     is_built: bool
-    """Whether it is built here instead of pulled."""
+    """Whether it is built locally instead of pulled."""
 
 
 class Engine:
-    """Runs docker commands for the project that the settings name. Thread-safe: it keeps no state."""
+    """Runs docker commands for the project that the settings name. Thread-safe: it has no mutable state."""
 
     def __init__(self, settings: StackSettings) -> None:
         self._project = settings.compose_project_name
@@ -48,7 +48,7 @@ class Engine:
         }
 
     def obstacle(self) -> str | None:
-        """Why containers cannot be had here; None when an engine with compose answers."""
+        """Returns why containers cannot be used here, or None if an engine with compose answers."""
         if shutil.which("docker") is None:
             return "docker is not installed"
         for command, what in (
@@ -65,7 +65,7 @@ class Engine:
 
     @cached_property
     def images(self) -> tuple[Image, ...]:
-        """The images of the compose file, each once, with those that it builds on; profiles left out.
+        """The distinct images of the compose file, including base images but not those of profiles.
 
         Raises:
             StackError: the file, or a variable in it, is malformed.
@@ -77,10 +77,10 @@ class Engine:
         return tuple(Image(name, is_built=name in built) for name in sorted(built | bases | pulled))
 
     def build(self) -> None:
-        """Builds each image once, by the first of the services that have it; profiles left out.
+        """Builds each image once, for the first of the services that share it; profiles are left out.
 
-        Compose labels an image with the service that it is built for. Built for several at once, it would be
-        another one each time, whichever comes last, and `up` would start all of them anew.
+        Compose labels an image with the service that it is built for. If it were built for several services,
+        the last one to finish would win, the image would differ each time, and `up` would recreate them all.
 
         Raises:
             StackError: a build failed.
@@ -95,16 +95,16 @@ class Engine:
 
     @property
     def services(self) -> tuple[str, ...]:
-        """The names of the compose file's services; profiles left out."""
+        """The names of the compose file's services, except those of profiles."""
         return tuple(self._configuration["services"])
 
     def labels_of(self, image: str) -> Mapping[str, str] | None:
-        """The labels of an image; None when the engine does not have it."""
+        """Returns the labels of an image, or None if the engine does not have it."""
         done = self._run(("image", "inspect", "--format", "{{json .Config.Labels}}", image))
         return None if done.returncode != 0 else json.loads(done.stdout) or {}
 
     def why_not_pullable(self, image: str) -> str | None:
-        """Why a registry does not give the image; None when it does. Asks, but does not download."""
+        """Returns why an image cannot be pulled, or None if it can; asks the registry without downloading."""
         try:
             done = self._run(("manifest", "inspect", image), timeout_seconds=_ANSWER_SECONDS)
         except subprocess.TimeoutExpired:
@@ -112,19 +112,19 @@ class Engine:
         return None if done.returncode == 0 else _tail(done.stderr, lines=1)
 
     def pull(self, image: str) -> None:
-        """Downloads an image; docker's own progress goes to the terminal.
+        """Pulls an image; docker's own progress goes to the terminal.
 
         Raises:
-            StackError: it cannot be had.
+            StackError: the image could not be pulled.
         """
         if child.run(("docker", "pull", image), environment=self._environment, captures=False).returncode:
             raise StackError(f"{image} could not be pulled whole; docker's words are above")
 
     def docker(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
-        """Runs `docker …` to its end, with these variables over the usual ones; returns what it printed.
+        """Runs `docker …` with these variables over the usual ones, and returns its output.
 
         Raises:
-            StackError: it failed; the message has its last lines.
+            StackError: the command failed; the message has the last lines of its output.
         """
         done = self._run(arguments, environment=environment)
         if done.returncode != 0:
@@ -136,10 +136,10 @@ class Engine:
         return self.docker(*self._compose_words, *arguments)
 
     def recreate(self, service: str, variables: Mapping[str, str]) -> None:
-        """Replaces a service's container by one with these variables over those of the compose file.
+        """Recreates a service's container with these variables over those of the compose file.
 
         Raises:
-            StackError: it cannot be started.
+            StackError: the container cannot be started.
         """
         override = {"services": {service: {"environment": dict(variables)}}}
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -152,7 +152,7 @@ class Engine:
             )
 
     def follow(self, *arguments: str) -> Iterator[str]:
-        """Runs `docker compose …` and yields each line as it is printed, until its end or the caller's."""
+        """Runs `docker compose …` and yields each line as it is printed; ends the command when closed."""
         with subprocess.Popen(
             ("docker", *self._compose_words, *arguments),
             env=self._environment,
@@ -169,7 +169,7 @@ class Engine:
                     process.terminate()
 
     def containers(self) -> Mapping[str, dict[str, Any]]:
-        """What the engine says of each of the project's containers, by service; scaled ones by their first.
+        """Inspects the project's containers, by service; for a scaled service only the first one.
 
         Raises:
             StackError: the engine does not answer.
@@ -185,7 +185,7 @@ class Engine:
         return found
 
     def memory_bytes(self, identifiers: Iterable[str]) -> Mapping[str, int]:
-        """The memory of running containers, as the engine counts it against their limits, by identifier."""
+        """Returns the memory of running containers by identifier, as counted against their limits."""
         wanted = tuple(identifiers)
         if not wanted:
             return {}
@@ -199,11 +199,11 @@ class Engine:
         }
 
     def volumes(self) -> list[str]:
-        """The names of the project's volumes that exist."""
+        """Returns the names of the project's existing volumes."""
         return self.docker("volume", "ls", "--quiet", "--filter", self._of_the_project).split()
 
     def built_images(self) -> list[str]:
-        """The names of the images that were built for the project, those of profiles included."""
+        """Returns the names of the images that were built for the project, including those of profiles."""
         names = self.docker("image", "ls", "--filter", self._of_the_project, "--format", "{{.Repository}}")
         return sorted({name for name in names.split() if name != "<none>"})
 

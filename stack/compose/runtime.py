@@ -1,4 +1,4 @@
-"""The compose runtime: `compose.yaml`, started health-gated and judged from outside."""
+"""The compose runtime: starts `compose.yaml`, gated on health checks, and probes the parts from outside."""
 
 import stat
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -19,9 +19,9 @@ from stack.service_variables import check_service_variables
 from stack.settings import ROOT, StackSettings
 
 STAND_IN_LABEL = "telemetry.stand-in"
-"""Marks the images that tests build in place of real ones; `up` refuses them."""
+"""Label of the stand-in images that tests build; `up` refuses them."""
 START_SECONDS = 120
-"""How long all containers together may take until they are well."""
+"""How long all containers together may take to become healthy."""
 _OUTSIDE_SECONDS = 30.0
 """How long a part may then take to answer on its published port."""
 _LINES_SHOWN = "15"
@@ -33,9 +33,9 @@ class ComposeRuntime:
 
     Args:
         settings: ports, versions and the project's name.
-        console: where progress is told.
-        without: services of the compose file that are not started.
-        accepts_stand_ins: whether stand-in images will do; for tests.
+        console: where progress is reported.
+        without: services of the compose file to leave out.
+        accepts_stand_ins: whether to accept stand-in images; for tests.
     """
 
     kind = "compose"
@@ -65,14 +65,14 @@ class ComposeRuntime:
         return self._parts
 
     def is_up(self) -> bool:
-        """Whether containers of the project exist, and are this checkout's."""
+        """Returns whether containers of the project exist and belong to this checkout."""
         if self._engine.obstacle() is not None:
             return False
         containers = self._engine.containers()
         return bool(containers) and _folder_of_others(containers) is None
 
     def obstacle(self) -> str | None:
-        """Why the stack cannot be started here; asks a registry for the first image that is not local."""
+        """Returns why the stack cannot be started here; asks a registry about the first missing image."""
         obstacle = self._engine.obstacle()
         if obstacle is not None:
             return obstacle
@@ -82,13 +82,13 @@ class ComposeRuntime:
         return self._why_stand_ins()
 
     def up(self, before_change: Callable[[], None] = lambda: None) -> None:
-        """Pulls and builds what is missing, starts what does not run, and waits until every part is well.
+        """Pulls missing images, builds, starts what does not run, and waits until every part is healthy.
 
         Args:
-            before_change: called once all is checked, before the first thing is changed.
+            before_change: called once all checks have passed, before the first change.
 
         Raises:
-            StackError: an image cannot be had, a port is taken, or a part does not become well.
+            StackError: an image cannot be pulled or built, a port is taken, or a part is not healthy in time.
         """
         obstacle = self._engine.obstacle() or self._why_stand_ins()
         if obstacle is not None:
@@ -106,7 +106,7 @@ class ComposeRuntime:
                 raise StackError(f"{error}{_NATIVE_WAY}") from None
 
     def as_it_is(self) -> Callable[[], None]:
-        """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
+        """Captures the current state; the returned function restores it after an interrupted `up`."""
         before = self._engine.containers() if self._engine.obstacle() is None else {}
 
         def undo() -> None:
@@ -119,7 +119,7 @@ class ComposeRuntime:
         return undo
 
     def down(self) -> None:
-        """Stops and removes the containers; the volumes with their data stay."""
+        """Stops and removes the containers; keeps the volumes with their data."""
         with locked(self._settings, self._console), self._console.status("stopping"):
             containers = self._engine.containers()
             self._check_they_are_ours(containers)
@@ -127,7 +127,7 @@ class ComposeRuntime:
             self._engine.compose("--profile", "*", "down", "--remove-orphans")
 
     def clean(self) -> list[str]:
-        """Removes containers, volumes and the images that were built here; returns what it removed."""
+        """Removes containers, volumes and the images that were built here; returns the removed objects."""
         if self._engine.obstacle() is not None:
             return []
         others = _folder_of_others(self._engine.containers())
@@ -146,25 +146,25 @@ class ComposeRuntime:
         return [*(f"volume {name}" for name in volumes), *(f"image {name}" for name in images)]
 
     def status(self) -> list[PartStatus]:
-        """Every part, as it is now."""
+        """Returns the current status of every part."""
         containers = self._engine.containers()
         running = [each["Id"] for each in containers.values() if is_running(each)]
         memory = self._engine.memory_bytes(running)
         return [status_of(part, containers.get(part.name), memory) for part in self._parts.values()]
 
     def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
-        """The part's last lines, then, when following, each new one."""
+        """Yields the part's last lines, and each new one if following."""
         self._container(name)
         arguments = ["logs", "--no-log-prefix", "--no-color", "--tail", str(lines)]
         yield from self._engine.follow(*arguments, *(["--follow"] if follow else []), name)
 
     def kill(self, name: str) -> bool:
-        """Ends the part at once (SIGKILL); it stays dead until started."""
+        """Ends the part at once (SIGKILL); it stays dead until started. False: it was dead already."""
         container = self._container(name)
         if not is_running(container):
             return False
         if container["State"]["Paused"]:
-            self._engine.compose("unpause", name)  # the engine kills no frozen container
+            self._engine.compose("unpause", name)  # the engine cannot kill a frozen container
         self._engine.compose("kill", "--signal", "SIGKILL", name)
         return True
 
@@ -173,11 +173,11 @@ class ComposeRuntime:
         return self._freeze(name, freezes=True)
 
     def resume(self, name: str) -> bool:
-        """Ends a pause."""
+        """Resumes the frozen part."""
         return self._freeze(name, freezes=False)
 
     def start(self, name: str) -> bool:
-        """Starts the part and waits until it is well."""
+        """Starts the part and waits until it is healthy."""
         part = self._check_name(name)
         with locked(self._settings, self._console):
             containers = self._engine.containers()
@@ -194,13 +194,13 @@ class ComposeRuntime:
             if container:
                 self._engine.compose("start", name)
             else:
-                # Of a profile: it has no container before it is asked for by name.
+                # It belongs to a profile: it has no container until it is started by name.
                 self._engine.compose("up", "--detach", "--no-deps", name)
             self._wait_until_well(part)
         return True
 
     def restart(self, name: str, variables: Mapping[str, str]) -> None:
-        """Stops the part as a user would and starts it with these variables over its own."""
+        """Stops the part gracefully and starts it with these variables over its own."""
         part = self._check_name(name)
         with locked(self._settings, self._console):
             if name not in self._engine.containers():
@@ -210,16 +210,16 @@ class ComposeRuntime:
 
     @property
     def slow_link(self) -> SlowLink:
-        """How to put toxiproxy between services and Collector."""
+        """The addresses for putting toxiproxy between services and Collector."""
         return SlowLink(
             api_url=f"http://127.0.0.1:{self._settings.toxiproxy_port}",
-            listen="0.0.0.0:4317",  # within the containers' own network
+            listen="0.0.0.0:4317",  # in the containers' own network
             upstream="collector:4317",
             endpoint="http://toxiproxy:4317",
         )
 
     def _check_they_are_ours(self, containers: Mapping[str, dict[str, Any]]) -> None:
-        """Refuses the containers of another checkout, whose configuration they have mounted."""
+        """Rejects containers of another checkout: they have its configuration mounted."""
         others = _folder_of_others(containers)
         if others is not None:
             raise StackError(
@@ -254,7 +254,7 @@ class ComposeRuntime:
                 self._console.print(f"restarted the {name}: {reason}", highlight=False, soft_wrap=True)
 
     def _bring_back(self, before: Mapping[str, dict[str, Any]]) -> None:
-        """What did not run does not; what ran does, with what it has now."""
+        """Removes or stops what did not run before, and restarts what did, with its present configuration."""
         now = self._engine.containers()
         added = sorted(now.keys() - before.keys())
         if added:
@@ -314,7 +314,7 @@ class ComposeRuntime:
         return self._named[name]
 
     def _container(self, name: str) -> dict[str, Any]:
-        """The part's container.
+        """Returns the part's container.
 
         Raises:
             StackError: there is none.
@@ -338,7 +338,7 @@ class ComposeRuntime:
 
 
 def _folder_of_others(containers: Mapping[str, dict[str, Any]]) -> str | None:
-    """The other checkout that these containers were started from; None when they are this one's."""
+    """Returns the other checkout that these containers were started from, or None if it is this one."""
     folders = (
         each["Config"]["Labels"].get("com.docker.compose.project.working_dir") for each in containers.values()
     )
@@ -346,7 +346,7 @@ def _folder_of_others(containers: Mapping[str, dict[str, Any]]) -> str | None:
 
 
 def _check_files_are_readable() -> None:
-    """Containers run as other users, so a checkout made under a strict umask cannot be mounted."""
+    """Checks that the containers' users can read the mounted files, which a strict umask would prevent."""
     for folder in ("collector", "jaeger", "prometheus", "grafana"):
         for path in (ROOT / folder, *(ROOT / folder).rglob("*")):
             needed = stat.S_IROTH | stat.S_IXOTH if path.is_dir() else stat.S_IROTH

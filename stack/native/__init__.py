@@ -1,1 +1,1 @@
-"""The stack without containers: the same programs, built from their Go modules, under supervisord."""
+"""The stack without containers: the same programs, as processes under supervisord."""

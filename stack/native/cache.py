@@ -1,4 +1,4 @@
-"""The user's cache of programs: each entry whole or not there at all, and one who fills it at a time."""
+"""The user's cache of programs: entries are written atomically, by one process at a time."""
 
 import platform
 import shutil
@@ -15,27 +15,27 @@ from stack.errors import StackError
 
 
 def cache_folder() -> Path:
-    """Where the programs lie; `XDG_CACHE_HOME` moves it."""
+    """Returns the cache's folder; `XDG_CACHE_HOME` moves it."""
     return user_cache_path("fastapi-telemetry-stack")
 
 
 def machine() -> str:
-    """What a program is made for, as a part of its entry's name."""
+    """Returns the system and architecture, for the name of a cache entry."""
     return f"{platform.system()}-{platform.machine()}".lower()
 
 
 @contextmanager
 def whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """Gives a folder to fill, which takes its place only when the block ends well."""
+    """Yields a temporary folder to fill; it replaces `folder` only if the block succeeds."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     for left_over in folder.parent.glob(f".{folder.name}-*"):
-        # Of a command that was killed; no other can be under way, for the cache is locked.
+        # From a command that was killed: no other can be running, because the cache is locked.
         shutil.rmtree(left_over, ignore_errors=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         yield unfinished
         unfinished.chmod(0o755)
-        shutil.rmtree(folder, ignore_errors=True)  # one that lacks a file
+        shutil.rmtree(folder, ignore_errors=True)  # an entry that lacks a file
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -43,10 +43,10 @@ def whole_or_nothing(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def cache_locked(console: Console) -> Iterator[Path]:
-    """The cache, with nobody else filling it; says so when it has to wait for that.
+    """Locks the cache and yields its folder; reports if it has to wait for another build.
 
     Raises:
-        StackError: it cannot be written.
+        StackError: the cache cannot be written.
     """
     cache = cache_folder()
     lock = FileLock(cache / "build.lock")

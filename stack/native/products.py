@@ -1,4 +1,4 @@
-"""The programs of the native stack: each publisher's release, and the Go module of the same program."""
+"""The programs of the native stack, each with its publisher's release and its Go module."""
 
 from dataclasses import dataclass
 
@@ -11,33 +11,33 @@ from stack.settings import StackSettings
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """What one publisher releases, and each way to it."""
+    """The programs of one publisher, with the ways to get them."""
 
     release: Release
     version_arguments: tuple[str, ...]
-    """Arguments with which its programs print their version."""
+    """The arguments with which its programs print their version."""
     module: Module | None
-    """None: it cannot be built, and the stack can run without it."""
+    """None if it cannot be built; the stack can then run without it."""
     has_pages: bool = False
-    """Whether it has web pages, which no Go module holds."""
+    """Whether it has web pages, which its Go module does not contain."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The product's name."""
         return self.release.name
 
     def __str__(self) -> str:
-        """Its name and the version that is wanted."""
+        """Returns the name and the wanted version."""
         return f"{self.release.name} {self.release.version}"
 
 
 def modules_of(settings: StackSettings) -> tuple[Module, ...]:
-    """What can be built, with the versions of `.env`."""
+    """Returns the modules that can be built, with the versions from the settings."""
     return tuple(each.module for each in products_of(settings) if each.module is not None)
 
 
 def products_of(settings: StackSettings) -> tuple[Product, ...]:
-    """Every product, with the versions of `.env`."""
+    """Returns every product, with the versions from the settings."""
     major, minor, patch = (*Version(settings.prometheus_version).release, 0, 0)[:3]
     prometheus_module = f"v0.{major}{minor:02}.{patch}"  # how Prometheus numbers its Go module
     github = "https://github.com/{repository}/releases/download/v{{version}}/".format
@@ -94,7 +94,7 @@ def products_of(settings: StackSettings) -> tuple[Product, ...]:
                 "prometheus",
                 settings.prometheus_version,
                 ("prometheus", "promtool"),
-                # Without the service discoveries of every cloud; file_sd stays.
+                # Leaves out the cloud service discoveries; file_sd stays.
                 ("-tags", "remove_all_sd", "-o", "{out}/", "tool"),
                 f"github.com/prometheus/prometheus {prometheus_module}",
                 172,
@@ -122,7 +122,7 @@ def products_of(settings: StackSettings) -> tuple[Product, ...]:
             Release(
                 "grafana",
                 settings.grafana_version,
-                # The number in the name is of the publisher's own build.
+                # The `*` stands for the publisher's build number.
                 "https://dl.grafana.com/grafana/release/{version}/grafana_{version}_*_{os}_{arch}.tar.gz",
                 {"grafana": f"{grafana}/bin/grafana"},
                 is_tree=True,

@@ -1,7 +1,7 @@
-"""Finds the stack's programs: on PATH, in the cache, in the publisher's release archive, by a Go build.
+"""Finds the stack's programs: on PATH, in the cache, in the publisher's release archive, or by a Go build.
 
-The ways are tried in this order for each program; `PROGRAMS_FROM` leaves some out. A failed way is reported
-in a line. Only Grafana cannot be built: the stack runs without it.
+The sources are tried in this order for each program; `PROGRAMS_FROM` can exclude some. A failed source is
+reported in one line. Only Grafana cannot be built: the stack runs without it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ from stack.settings import StackSettings
 
 _MEBIBYTE = 2**20
 _PACKAGED_GRAFANA = Path("/usr/share/grafana")
-"""Where Debian's and Fedora's packages put what belongs to the program."""
+"""The folder of Grafana's pages and defaults in Debian's and Fedora's packages."""
 _NOT_AT_HAND = "it is neither on PATH nor in the cache"
 
 
@@ -32,9 +32,9 @@ class Programs:
     paths: Mapping[str, Path]
     """By the name of the program."""
     with_pages: frozenset[str] = frozenset()
-    """Those of Jaeger and Prometheus that have their web pages."""
+    """Which of Jaeger and Prometheus have their web pages."""
     missing: tuple[MissingPart, ...] = ()
-    """What cannot be had, and why."""
+    """The unavailable parts, and why."""
 
     @property
     def have_grafana(self) -> bool:
@@ -78,7 +78,7 @@ _Source = _Download | _NoDownload
 
 @dataclass(frozen=True, slots=True)
 class _Ways:
-    """The ways of `PROGRAMS_FROM`."""
+    """The sources in `PROGRAMS_FROM`."""
 
     setting: str
 
@@ -86,15 +86,15 @@ class _Ways:
         return way in self.setting.split(",")
 
     def can_build(self, product: Product) -> bool:
-        """Whether a build is a way to this product."""
+        """Returns whether this product can be built."""
         return product.module is not None and "build" in self
 
 
 def ensure_programs(settings: StackSettings, console: Console) -> Programs:
-    """Finds the programs, and gets those that are missing; announces what that takes and shows progress.
+    """Finds the programs and gets the missing ones; announces the downloads and builds, and shows progress.
 
     Raises:
-        StackError: no way is left for one of them; the message says what to do.
+        StackError: one of them has no source left; the message says what to do.
     """
     products, ways = products_of(settings), _Ways(settings.programs_from)
     for product in products:
@@ -128,7 +128,7 @@ def _on_path(product: Product, ways: _Ways, console: Console) -> _Found | None:
 
 
 def _in_cache(product: Product, ways: _Ways) -> _Found | None:
-    """Prefers a release to a build, because it has the web pages."""
+    """Looks in the cache, for a release first, because it has the web pages."""
     if "release" in ways:
         try:
             unpacked = archive_of(product.release).unpacked()
@@ -145,10 +145,10 @@ def _in_cache(product: Product, ways: _Ways) -> _Found | None:
 def _get_all(
     products: Sequence[Product], ways: _Ways, downloads: Downloads, console: Console
 ) -> dict[str, _Found | _NoDownload]:
-    """Downloads or builds each, after checking that a way is left for every one.
+    """Downloads or builds each product, after checking that every one has a source left.
 
     Raises:
-        StackError: no way is left for one of them.
+        StackError: one of them has no source left.
     """
     sources = [(product, _look_for_release(product, ways, downloads)) for product in products]
     for product, source in sources:
@@ -169,14 +169,14 @@ def _look_for_release(product: Product, ways: _Ways, downloads: Downloads) -> _S
 
 
 def _announce(sources: Sequence[tuple[Product, _Source]], ways: _Ways, console: Console) -> None:
-    """Tells what will be downloaded and built, its size and duration, and why nothing better is possible."""
+    """Reports planned downloads and builds, with size and duration, and why a download is impossible."""
     downloaded = {str(product): source for product, source in sources if isinstance(source, _Download)}
     built = [
         (product, source.why)
         for product, source in sources
         if isinstance(source, _NoDownload) and ways.can_build(product)
     ]
-    # What cannot be built is reported at the end, with everything that is missing.
+    # A product that cannot be built is reported at the end, with the other missing ones.
     for why in dict.fromkeys(why for _, why in built if why is not None):
         names = ", ".join(str(product) for product, its_why in built if its_why == why)
         _tell(console, f"no download of {names}: {why}")
@@ -197,10 +197,10 @@ def _announce(sources: Sequence[tuple[Product, _Source]], ways: _Ways, console: 
 def _get(
     product: Product, source: _Source, ways: _Ways, downloads: Downloads, console: Console
 ) -> _Found | _NoDownload:
-    """Downloads or builds one; gives up on Grafana if that fails.
+    """Downloads or builds one product; does without Grafana if that fails.
 
     Raises:
-        StackError: no way is left.
+        StackError: no source is left.
     """
     if isinstance(source, _Download):
         try:
@@ -222,7 +222,7 @@ def _require_alternative(product: Product, refusal: _NoDownload, ways: _Ways) ->
     """Accepts a missing download if the product can be built, or is Grafana.
 
     Raises:
-        StackError: no way is left.
+        StackError: no source is left.
     """
     if product.module is not None and not ways.can_build(product):
         raise StackError(

@@ -1,4 +1,4 @@
-"""How far a long piece of work is and how long it still takes: a bar, or lines where nobody sees a bar."""
+"""Shows the progress and the remaining time of a long task: as a bar, or as lines without a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +20,9 @@ SECONDS_BETWEEN_LINES = 20.0
 def progress_of(
     console: Console, what: str, total: float, *, seconds_between_lines: float = SECONDS_BETWEEN_LINES
 ) -> Iterator[Callable[[float], None]]:
-    """Shows one piece of work; call what it gives with how much of `total` is done, as often as you like.
+    """Shows the progress of one task; call the yielded function, as often as you like, with the amount done.
 
-    The time left is reckoned from the pace of the last half minute, so it is rough where the pieces differ.
+    The remaining time is estimated from the pace of the last half minute, so it is rough if the pace varies.
     """
     columns = (
         SpinnerColumn(),

@@ -1,7 +1,7 @@
-"""Programs from their publishers' release archives, each checked against a checksum that is recorded here.
+"""Gets programs from their publishers' release archives, which must match a recorded checksum.
 
-`releases.sha256` names the archives: an archive that it does not name is not taken. An address is the
-publisher's own; `GITHUB_URL` and `GRAFANA_DOWNLOADS_URL` put a mirror with the same paths in its place.
+`releases.sha256` lists the accepted archives. The addresses are the publishers' own; `GITHUB_URL` and
+`GRAFANA_DOWNLOADS_URL` replace them by mirrors with the same paths.
 """
 
 import hashlib
@@ -27,29 +27,29 @@ _TIMEOUT = httpx.Timeout(30.0, connect=4.0)
 _ATTEMPTS = 3
 _SECONDS_BETWEEN_ATTEMPTS = 0.5
 _FAILURES = (httpx.HTTPError, httpx.InvalidURL, ImportError, OSError, ValueError)
-"""What ends a download. Not httpx's own: a proxy or certificates of the shell that are unknown, a host's name
-that is none, a disk that is full."""
+"""The exceptions that end a download. Those that are not httpx's come from unusable proxy or certificate
+variables of the shell, an invalid host name, or a full disk."""
 _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 class ReleaseError(Exception):
-    """The archive cannot be had, or is not what was recorded; in words."""
+    """The archive is not available, or differs from the recorded one; the message is for the user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """How a publisher names a program's archive and what lies in it.
+    """The names that a publisher gives to a program's archive and to the files in it.
 
-    `{version}`, `{os}` and `{arch}` are filled in; a `*` stands for what only the record knows.
+    `{version}`, `{os}` and `{arch}` are filled in; a `*` matches a part that only `releases.sha256` has.
     """
 
     name: str
     version: str
     address: str
     programs: Mapping[str, str]
-    """Path in the archive by the program's name."""
+    """The path in the archive, by the program's name."""
     is_tree: bool = False
-    """Whether the program needs all that the archive holds, not the programs alone."""
+    """Whether the programs need the whole archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ class Archive:
 
     release: Release
     url: str
-    """As it is recorded."""
+    """The publisher's address, as recorded."""
     sha256: str
     programs: Mapping[str, str]
 
@@ -70,30 +70,30 @@ class Archive:
 
     @property
     def refusal(self) -> Path:
-        """Why what was downloaded is not taken, if so."""
+        """The file with the reason why a downloaded archive was refused; absent if none was."""
         return self.entry.with_name(f"{self.entry.name}.refused")
 
     def refuse(self, why: str) -> ReleaseError:
-        """Keeps the reason, for it is not to be downloaded at each `up` again; gives the error to raise."""
+        """Records the reason, so that `up` does not download it again; returns the error to raise."""
         self.refusal.write_text(f"{why}; it is asked for again when {self.refusal} is removed")
         return ReleaseError(why)
 
     @property
     def paths(self) -> dict[str, Path]:
-        """Where its programs lie in the cache by name, or are to lie."""
+        """The paths of its programs in the cache, by name, whether they are unpacked or not."""
         folder = self.entry
         return {
             name: folder / (path if self.release.is_tree else name) for name, path in self.programs.items()
         }
 
     def unpacked(self) -> dict[str, Path] | None:
-        """Its programs in the cache by name; None when one is not there."""
+        """Returns the paths of its programs in the cache, by name, or None if one is missing."""
         paths = self.paths
         return paths if all(path.is_file() for path in paths.values()) else None
 
 
 def archive_of(release: Release) -> Archive:
-    """The recorded archive of a release for this machine.
+    """Returns the recorded archive of a release for this machine.
 
     Raises:
         ReleaseError: none is recorded.
@@ -116,7 +116,7 @@ def archive_of(release: Release) -> Archive:
 
 
 class Downloads:
-    """Archives from the publishers or from their mirrors; a host that cannot be reached is asked once."""
+    """Downloads archives from the publishers or their mirrors; an unreachable host is tried only once."""
 
     def __init__(self, settings: StackSettings) -> None:
         self._mirrors = {
@@ -126,10 +126,10 @@ class Downloads:
         self._unreachable: dict[str, str] = {}
 
     def size_of(self, archive: Archive) -> int | None:
-        """How large it is, in bytes; None when that is not told.
+        """Returns the size of an archive in bytes, or None if the server does not report it.
 
         Raises:
-            ReleaseError: it cannot be had.
+            ReleaseError: it was refused before, or is not available.
         """
         if archive.refusal.exists():
             raise ReleaseError(archive.refusal.read_text())
@@ -138,7 +138,7 @@ class Downloads:
         if host in self._unreachable:
             raise ReleaseError(self._unreachable[host])
         try:
-            # By GET, for signed addresses are often refused to HEAD; its body is left unread.
+            # GET with the body left unread, because signed addresses often reject HEAD.
             with _asking(url, {}) as answer:
                 length = answer.headers.get("content-length", "")
                 return int(length) if length.isdecimal() else None
@@ -150,10 +150,10 @@ class Downloads:
             raise ReleaseError(why) from error
 
     def install(self, archive: Archive, console: Console) -> None:
-        """Downloads, checks and unpacks it into the cache, which must be locked.
+        """Downloads, checks and unpacks an archive into the cache, which must be locked.
 
         Raises:
-            ReleaseError: it cannot be had whole, its checksum is another one, or a program is not in it.
+            ReleaseError: the download fails, the checksum differs, or a program is not in the archive.
         """
         with whole_or_nothing(archive.entry) as unfinished:
             file = unfinished / "archive"
@@ -180,16 +180,16 @@ class Downloads:
 
 
 def sha256_of(file: Path) -> str:
-    """A file's checksum, in hexadecimal."""
+    """Returns a file's checksum in hexadecimal."""
     with file.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def fetch(url: str, file: Path, what: str, console: Console) -> None:
-    """Downloads a file; one that is cut off goes on from there, a few times.
+    """Downloads a file; resumes an interrupted download a limited number of times.
 
     Raises:
-        ReleaseError: it cannot be had whole.
+        ReleaseError: the file could not be downloaded completely.
     """
     attempts = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(httpx.TransportError),
@@ -215,7 +215,7 @@ def _fetch_the_rest(url: str, file: Path, what: str, console: Console) -> None:
             file.open("ab" if goes_on else "wb") as output,
             progress_of(console, f"downloading {what}", total or 1) as is_at,
         ):
-            # As they come: what waits to be a larger piece would be lost with the connection.
+            # In pieces as they arrive: data buffered for a larger piece would be lost with the connection.
             for piece in answer.iter_raw():
                 output.write(piece)
                 done += len(piece)
@@ -224,8 +224,8 @@ def _fetch_the_rest(url: str, file: Path, what: str, console: Console) -> None:
 
 @contextmanager
 def _asking(url: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-    """An answer that is a success, its body not read yet."""
-    # `identity`: the archive as it is, whose length is then known.
+    """Yields a successful response, its body unread."""
+    # `identity`: the archive without a content encoding, so that its length is known.
     with httpx.stream(
         "GET",
         url,
@@ -252,7 +252,7 @@ def _unpack(file: Path, archive: Archive, folder: Path) -> None:
             if archive.release.is_tree:
                 program = folder / path
             else:
-                # Only what is asked for, and only to where we say: no path of the archive's is used.
+                # Only the wanted file, and only to our own path: no path in the archive is trusted.
                 program = folder / name
                 member = _member(tar, path)
                 content = tar.extractfile(member) if member is not None and member.isfile() else None
@@ -268,14 +268,14 @@ def _extract_all(tar: tarfile.TarFile, folder: Path) -> None:
     if hasattr(tarfile, "data_filter"):
         tar.extractall(folder, filter="data")
         return
-    # Python before 3.11.4, as in Debian 12: nothing but files and folders, below this one.
+    # Python before 3.11.4, as in Debian 12: accept only files and folders below this one.
     for member in tar.getmembers():
         path = PurePosixPath(member.name)
         if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir()):
             raise tarfile.TarError(f"{member.name} would be unpacked elsewhere, or is no file")
-    tar.extractall(folder)  # noqa: S202 - looked at above
+    tar.extractall(folder)  # noqa: S202 - checked above
 
 
 def _member(tar: tarfile.TarFile, path: str) -> tarfile.TarInfo | None:
-    # Some archives are made with `./` before each name.
+    # Some archives have `./` before each name.
     return next((each for each in tar if each.name.removeprefix("./") == path), None)

@@ -1,4 +1,4 @@
-"""The native runtime: the real programs as processes under supervisord, all of a run in one folder."""
+"""The native runtime: the real programs as processes under supervisord, with all of a run in one folder."""
 
 import json
 import shutil
@@ -32,8 +32,8 @@ class NativeRuntime:
 
     Args:
         settings: ports, versions and the run folder.
-        console: where progress is told.
-        programs: finds or builds the programs.
+        console: where progress is reported.
+        programs: finds or gets the programs.
     """
 
     kind = "native"
@@ -52,7 +52,7 @@ class NativeRuntime:
 
     @property
     def missing(self) -> tuple[MissingPart, ...]:
-        """What the run cannot give; nothing is known before the first `up`."""
+        """The parts that the run lacks; empty before the first `up`."""
         return read_programs(self._folder).missing
 
     @property
@@ -62,7 +62,7 @@ class NativeRuntime:
 
     @property
     def _parts(self) -> dict[str, Part]:
-        """What the run was started with; before that, what every machine has."""
+        """The parts that the run was started with; before that, those that every machine has."""
         return self._parts_with(read_programs(self._folder))
 
     def _parts_with(self, programs: Programs) -> dict[str, Part]:
@@ -77,13 +77,13 @@ class NativeRuntime:
         return PartProcesses(self._supervisor, parts, self._settings, self._console)
 
     def up(self, before_change: Callable[[], None] = lambda: None) -> None:
-        """Builds what is missing, starts what does not run, and waits until every part is well.
+        """Gets missing programs, starts what does not run, and waits until every part is healthy.
 
         Args:
-            before_change: called once all is checked, before the first thing is changed.
+            before_change: called once all checks have passed, before the first change.
 
         Raises:
-            StackError: a program cannot be built, a port is taken, or a part does not become well.
+            StackError: a program is not available, a port is taken, or a part is not healthy in time.
         """
         self._check_folder()
         programs = self._programs(self._settings, self._console)
@@ -93,13 +93,13 @@ class NativeRuntime:
             self._prepare(commands, programs, before_change)
             for name in self._parts_in_order(commands):
                 self._supervisor.start(name)
-            self._supervisor.thaw()  # a frozen one would never become well
+            self._supervisor.thaw()  # a frozen one would never become healthy
             with self._console.status("waiting until every part is well"):
                 for name in self._parts_in_order(commands):
                     self._processes.wait_until_well(name)
 
     def as_it_is(self) -> Callable[[], None]:
-        """Notes how it is; what it returns brings that back, after an `up` that was interrupted."""
+        """Captures the current state; the returned function restores it after an interrupted `up`."""
         existed, was_run, bring_back = self._folder.exists(), self._is_run, self._supervisor.as_it_is()
         programs = read_programs(self._folder)
         read_by_prometheus = _contents(prometheus_folder(self._folder))
@@ -113,7 +113,7 @@ class NativeRuntime:
                         file.write_bytes(content)
                     write_programs(self._folder, programs)
                 bring_back()
-                for name in self._supervisor.pids():  # "how it was" is well
+                for name in self._supervisor.pids():  # the restored state includes being healthy
                     with suppress(StackError):
                         self._processes.wait_until_well(name)
                 if not was_run:
@@ -124,20 +124,20 @@ class NativeRuntime:
         return undo
 
     def is_up(self) -> bool:
-        """Whether its supervisord answers."""
+        """Returns whether the run's supervisord answers."""
         return self._supervisor.is_running
 
     def obstacle(self) -> str | None:
-        """None: what it needs it installs or builds, and says so where it cannot."""
+        """Returns None: `up` gets what it needs, and reports it if it cannot."""
         return None
 
     def down(self) -> None:
-        """Stops everything; the run folder with its data and logs stays."""
+        """Stops everything; keeps the run folder with its data and logs."""
         with locked(self._settings, self._console):
             self._stop()
 
     def clean(self) -> list[str]:
-        """Stops everything and removes the run folder; returns what it removed."""
+        """Stops everything and removes the run folder; returns the removed folders."""
         with locked(self._settings, self._console):
             self._stop()
             if self._folder.exists():
@@ -145,12 +145,12 @@ class NativeRuntime:
             return self._remove_folders()
 
     def status(self) -> list[PartStatus]:
-        """Every part, as it is now."""
+        """Returns the current status of every part."""
         pids = self._supervisor.pids()
         return [self._processes.status(name, pids) for name in self._parts]
 
     def logs(self, name: str, *, lines: int, follow: bool) -> Iterator[str]:
-        """The part's last lines, then, when following, each new one."""
+        """Yields the part's last lines, and each new one if following."""
         return self._processes.logs(name, lines=lines, follow=follow)
 
     def kill(self, name: str) -> bool:
@@ -162,20 +162,20 @@ class NativeRuntime:
         return self._processes.pause(name)
 
     def resume(self, name: str) -> bool:
-        """Ends a pause."""
+        """Resumes the frozen part."""
         return self._processes.resume(name)
 
     def start(self, name: str) -> bool:
-        """Starts the part and waits until it is well."""
+        """Starts the part and waits until it is healthy."""
         return self._processes.start(name)
 
     def restart(self, name: str, variables: Mapping[str, str]) -> None:
-        """Stops the part as a user would and starts it with these variables over its own."""
+        """Stops the part gracefully and starts it with these variables over its own."""
         self._processes.check_name(name)
         with locked(self._settings, self._console):
             if not self._supervisor.is_running:
                 raise StackError("the stack is not up; `make up` starts it")
-            # Those of the run: nothing is looked for, let alone downloaded, to start a part again.
+            # The run's own programs: a restart must not search for, let alone download, any.
             programs = read_programs(self._folder)
             if not programs.paths:
                 raise StackError("what the run was started with is not known any more: `make up` first")
@@ -188,7 +188,7 @@ class NativeRuntime:
 
     @property
     def slow_link(self) -> SlowLink:
-        """How to put toxiproxy between services and Collector."""
+        """The addresses for putting toxiproxy between services and Collector."""
         return slow_link(self._settings)
 
     def _parts_in_order(self, commands: Iterable[Command]) -> list[str]:
@@ -207,13 +207,13 @@ class NativeRuntime:
     def _prepare(
         self, commands: tuple[Command, ...], programs: Programs, before_change: Callable[[], None]
     ) -> None:
-        """Leaves a supervisord running with exactly these commands, or raises with nothing changed."""
+        """Leaves a supervisord running with exactly these commands, or raises before any change."""
         self._check_folder()
         is_running = self._supervisor.is_running
         if not is_running:
-            # Of a run whose supervisord was killed; they would hold the ports.
+            # They belong to a run whose supervisord was killed, and would hold the ports.
             self._supervisor.end_orphans()
-        # Before anything is stopped: what our own parts hold now will be free then.
+        # Before anything is stopped: the ports that our own parts hold now will be free by then.
         check_ports(self._parts_with(programs).values(), ours=self._supervisor.processes())
         before_change()
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -235,11 +235,11 @@ class NativeRuntime:
 
     @property
     def _is_run(self) -> bool:
-        """Whether the folder is that of a run."""
+        """Whether the folder belongs to a run."""
         return (self._folder / _MARKER).exists()
 
     def _check_folder(self) -> None:
-        """Refuses a folder that holds anything but a run: `clean` removes it whole."""
+        """Rejects a folder with anything but a run in it, because `clean` removes the whole folder."""
         if self._folder.exists() and any(self._folder.iterdir()) and not self._is_run:
             raise StackError(
                 f"{self._folder} is not empty and is no run of the stack; set STACK_RUN_DIR to a new folder"

@@ -1,4 +1,4 @@
-"""The programs that a run was started with; kept in its folder, for the commands that follow `up`."""
+"""Keeps the programs that a run was started with in its folder, for the commands that follow `up`."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ _ADAPTER = TypeAdapter(Programs)
 
 
 def read_programs(run_folder: Path) -> Programs:
-    """As they were written; none where they were not, or the file is damaged."""
+    """Reads the run's programs; returns an empty `Programs` if the file is missing or damaged."""
     try:
         return _ADAPTER.validate_json((run_folder / _FILE).read_bytes())
     except (OSError, ValidationError):
@@ -19,7 +19,7 @@ def read_programs(run_folder: Path) -> Programs:
 
 
 def write_programs(run_folder: Path, programs: Programs) -> None:
-    """Keeps them with the run, whole or not at all."""
+    """Writes the run's programs atomically."""
     unfinished = run_folder / f"{_FILE}.new"
     unfinished.write_bytes(_ADAPTER.dump_json(programs, indent=2))
     unfinished.replace(run_folder / _FILE)

@@ -12,4 +12,4 @@ class Command:
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
     files: Mapping[str, str] = field(default_factory=dict)
-    """Digests of the files that it reads at its start, by path: an edit means a restart."""
+    """The digests of the files that it reads when it starts, by path: an edited file means a restart."""

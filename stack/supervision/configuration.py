@@ -1,4 +1,4 @@
-"""supervisord's configuration: written from commands, and read back to say what changed."""
+"""supervisord's configuration: rendered from commands, and parsed to report changes."""
 
 import re
 import shlex
@@ -20,7 +20,7 @@ _PART = re.compile(r"^\[program:(.+)\]$", re.MULTILINE)
 
 
 def render(commands: Iterable[Command], *, folder: Path, socket: Path, pid_file: Path) -> str:
-    """Renders the whole file for a run in this folder."""
+    """Renders the configuration file of a run in this folder."""
     logs = logs_in(folder)
     sections = [
         f"""\
@@ -73,25 +73,25 @@ stdout_logfile_backups=2
 
 
 def logs_in(folder: Path) -> Path:
-    """The folder for the output of a run's parts."""
+    """Returns the folder for the output of a run's parts."""
     return folder / "logs"
 
 
 def head_of(text: str) -> str:
-    """The text above the parts' sections."""
+    """Returns the text before the parts' sections."""
     first = _PART.search(text)
     return text[: first.start()] if first else text
 
 
 def sections_of(text: str) -> dict[str, str]:
-    """Each part's section, by its name."""
+    """Returns each part's section, by its name."""
     found = list(_PART.finditer(text))
     ends = [each.start() for each in found[1:]] + [len(text)]
     return {each[1]: text[each.start() : end] for each, end in zip(found, ends, strict=True)}
 
 
 def why_changed(before: str, after: str) -> str:
-    """Says what differs between two sections of a part, without values: they may be secret."""
+    """Describes what differs between two sections of a part, without values, which may be secret."""
     (old_variables, old_arguments), (variables, arguments) = _command_in(before), _command_in(after)
     files = edited(old_variables.pop(_FILES, ""), variables.pop(_FILES, ""))
     names = sorted(

@@ -19,7 +19,7 @@ from stack.settings import StackSettings
 from stack.supervision.supervisor import Supervisor
 
 START_SECONDS = 30.0
-"""How long a part may take until it is well."""
+"""How long a part may take to become healthy."""
 _LINES_SHOWN = 15
 _FOLLOW_SECONDS = 0.2
 
@@ -28,9 +28,9 @@ class PartProcesses:
     """Acts on one part at a time.
 
     Args:
-        supervisor: runs the parts.
+        supervisor: the supervisor that runs the parts.
         parts: all parts by name.
-        settings: of the stack that the parts belong to.
+        settings: the settings of the parts' stack.
         console: where waiting is reported.
     """
 
@@ -43,7 +43,7 @@ class PartProcesses:
         self._console = console
 
     def status(self, name: str, pids: Mapping[str, int] | None = None) -> PartStatus:
-        """The part's status; pass `pids` if they are known already."""
+        """Returns the part's status; pass `pids` if they are known already."""
         part = self._parts[name]
         pid = (self._supervisor.pids() if pids is None else pids).get(name)
         if pid is None:
@@ -96,11 +96,11 @@ class PartProcesses:
         return self._freeze(name, freezes=True)
 
     def resume(self, name: str) -> bool:
-        """Ends a pause; False: there was none."""
+        """Resumes the part; False: it was not frozen."""
         return self._freeze(name, freezes=False)
 
     def start(self, name: str) -> bool:
-        """Starts the part and waits until it is well; False: it was up already."""
+        """Starts the part and waits until it is healthy; False: it was up already."""
         self.check_name(name)
         with locked(self._settings, self._console):
             self._check_supervisor()
@@ -119,7 +119,7 @@ class PartProcesses:
         """Waits until the part answers.
 
         Raises:
-            StackError: it ended, or does not answer in time; with the last lines of its log.
+            StackError: it ended, or does not answer in time; the message has the last lines of its log.
         """
         part = self._parts[name]
 

@@ -13,8 +13,8 @@ def call(path: Path, method: str, *arguments: object) -> object:
     """Calls a method, such as `supervisor.getState`, at the socket of this path.
 
     Raises:
-        OSError: nobody answers in time.
-        Fault: supervisord refuses.
+        OSError: there is no answer in time.
+        Fault: supervisord returns an error.
     """
     # ServerProxy requires a host; the transport connects to the socket.
     proxy = ServerProxy("http://localhost", _SocketTransport(path))
@@ -47,7 +47,7 @@ class _SocketTransport(Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> HTTPConnection:
-        """Makes a connection and keeps it where the base class closes it."""
+        """Creates a connection and stores it where the base class finds it to close it."""
         connection = _SocketConnection(self._path)
         self._connection = host, connection
         return connection

@@ -10,7 +10,7 @@ _TEMPORARY = Path("/tmp")  # noqa: S108 - the name below it is of this user and 
 
 
 def socket_folder(run_folder: Path, name: str, *, longest_file: str) -> Path:
-    """A folder for sockets: in the run folder, or in the system's temporary folder if that is too deep."""
+    """Returns a folder for sockets: in the run folder, or in the temporary folder if that is too deep."""
     usual = run_folder / "sockets" / name
     if len(os.fsencode(usual / longest_file)) <= _LONGEST_PATH:
         return usual
@@ -18,7 +18,7 @@ def socket_folder(run_folder: Path, name: str, *, longest_file: str) -> Path:
 
 
 def socket_folders(run_folder: Path) -> tuple[Path, ...]:
-    """Every folder that a run may have sockets in."""
+    """Returns every folder that a run may have sockets in."""
     return run_folder / "sockets", _elsewhere(run_folder)
 
 

@@ -1,6 +1,6 @@
-"""supervisord, as the stack uses it: its start, its API, and its end.
+"""Starts, controls and stops a supervisord.
 
-It restarts nothing: what was killed stays dead until it is started.
+It never restarts a part on its own: a killed part stays dead until it is started.
 """
 
 import os
@@ -59,11 +59,11 @@ class Supervisor:
         return True
 
     def log_of(self, name: str) -> Path:
-        """Where a part's output goes."""
+        """Returns the file of a part's output."""
         return logs_in(self._folder) / f"{name}.log"
 
     def log_since_start(self, name: str) -> str:
-        """A part's output since this process started it; all of it if another did, or the log was rotated."""
+        """Returns a part's output since this process started it; all if another did, or after a rotation."""
         log = self.log_of(name)
         if not log.exists():
             return ""
@@ -89,7 +89,7 @@ class Supervisor:
         return self._apply(self._render(commands))
 
     def as_it_is(self) -> Callable[[], None]:
-        """Notes what runs; the returned function restores that, without waiting for the parts."""
+        """Captures which parts run; the returned function restores that, without waiting for their health."""
         if not self.is_running:
             return self.end
         text, running = self._configuration.read_text(), set(self.pids())
@@ -107,14 +107,14 @@ class Supervisor:
         return bring_back
 
     def pids(self) -> Mapping[str, int]:
-        """The process of each part that runs."""
+        """Returns the process id of each running part."""
         if not self.is_running:
             return {}
         processes = cast("list[dict[str, Any]]", self._call("supervisor.getAllProcessInfo"))
         return {each["name"]: each["pid"] for each in processes if each["pid"]}
 
     def processes(self) -> frozenset[int]:
-        """Every process of the parts, including their workers, which hold the same ports."""
+        """Returns the ids of all the parts' processes, including workers, which hold the same ports."""
         found = set(self.pids().values())
         for pid in tuple(found):
             with suppress(psutil.NoSuchProcess):
@@ -122,7 +122,7 @@ class Supervisor:
         return frozenset(found)
 
     def start(self, name: str) -> None:
-        """Starts a part; harmless when it runs.
+        """Starts a part; harmless if it runs already.
 
         Raises:
             StackError: its program cannot be run.
@@ -143,7 +143,7 @@ class Supervisor:
             _thaw(pid)
 
     def replace(self, command: Command) -> None:
-        """Stops a part and makes this its command from now on."""
+        """Stops a part and replaces its command."""
         self._stop({command.name})  # even if the command is the same
         before = self._configuration.read_text()
         sections = {**sections_of(before), command.name: render_part(command, self._folder)}
@@ -164,14 +164,14 @@ class Supervisor:
         psutil.wait_procs([daemon], timeout=2 * STOP_SECONDS)
 
     def end_orphans(self) -> None:
-        """Kills what a supervisord of this folder left behind when it was killed."""
+        """Kills the processes that a killed supervisord of this folder left behind."""
         orphans = []
         for process in psutil.process_iter():
             try:
                 if process.environ().get(MARK) == str(self._folder) and process.pid != os.getpid():
                     orphans.append(process)
             except psutil.Error:
-                continue  # it has ended, or belongs to somebody else
+                continue  # it has ended, or belongs to another user
         for process in orphans:
             process.kill()
         psutil.wait_procs(orphans, timeout=STOP_SECONDS)
@@ -241,7 +241,7 @@ class Supervisor:
         return {name: why_changed(old.get(name, ""), new[name]) for name in new if name in changed}
 
     def _stop(self, names: AbstractSet[str]) -> None:
-        """Stops parts as a user would, all at once, and waits for their end."""
+        """Stops parts gracefully, all at once, and waits until they have ended."""
         pids = {name: pid for name, pid in self.pids().items() if name in names}
         processes = []
         for name, pid in pids.items():
@@ -266,7 +266,7 @@ def _thaw(pid: int) -> None:
 
 
 def _no_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Keeps the parts' own connections away from a proxy, which gRPC would use even on loopback."""
+    """Returns variables that exempt loopback from a proxy, which gRPC would use even there."""
     names = ("no_proxy", "NO_PROXY")
     said = next((environment[name] for name in names if environment.get(name)), "")
     return dict.fromkeys(names, ",".join(filter(None, [said, "127.0.0.1", "localhost"])))
