@@ -187,7 +187,7 @@ def _waiting() -> Sequence[Panel]:
     return (
         time_series(
             "Spans waiting",
-            "Ended spans whose fate is open, and how many fit into the queue before they are encoded.",
+            "Pending spans, and how many fit into the queue before they are encoded.",
             units.Short,
             Query(total(names.SPANS_PENDING, _JOB, by=names.PLACE), f"in {label(names.PLACE)}"),
             Query(total(names.QUEUE_CAPACITY, _JOB), "capacity of the queue"),
@@ -248,7 +248,7 @@ def _exports() -> Sequence[Panel]:
         ).axis_soft_max(0.05),
         time_series(
             "Freshness",
-            "How long ago the first span of a batch had ended when the Collector took it.",
+            "Age of a batch's first span when the Collector accepted it.",
             units.Seconds,
             Query(quantile(0.5, names.EXPORT_AGE_SECONDS, _JOB), "p50"),
             Query(quantile(0.95, names.EXPORT_AGE_SECONDS, _JOB), "p95"),

@@ -130,7 +130,7 @@ def recall(console: Console) -> Mapping[str, str]:
         ("this shell says otherwise, but the run was started with", others),
     ):
         if variables:
-            console.print(f"{words} {_told(variables)}", soft_wrap=True, highlight=False, markup=False)
+            console.print(f"{words} {_shown(variables)}", soft_wrap=True, highlight=False, markup=False)
     return known
 
 
@@ -171,7 +171,7 @@ def is_run_named() -> bool:
     return any(os.environ.get(name) for name in _WHICH)
 
 
-def _told(variables: Mapping[str, str]) -> str:
+def _shown(variables: Mapping[str, str]) -> str:
     """Formats variables; hides the values of all but the stack's settings, since they may be secret."""
     own = {name.upper() for name in StackSettings.model_fields}
     return " ".join(f"{name}={value if name in own else '…'}" for name, value in sorted(variables.items()))

@@ -196,13 +196,13 @@ class _TrackedCall(Call):
 class _MeasuredCall(Call):
     def __init__(
         self,
-        observe: Callable[[str, str, float], None],
+        record: Callable[[str, str, float], None],
         name: str,
         threshold_ms: float,
         clock: Callable[[], float],
     ) -> None:
         super().__init__()
-        self._observe = observe
+        self._record = record
         self._name = name
         self._threshold_ms = threshold_ms
         self._clock = clock
@@ -227,7 +227,7 @@ class _MeasuredCall(Call):
                 trace.format_trace_id(trace_id) if trace_id else "none",
             )
         outcome = "ok" if error is None else "error" if isinstance(error, Exception) else "cancelled"
-        self._observe(self._name, outcome, duration_ms)
+        self._record(self._name, outcome, duration_ms)
 
 
 def _record_once(call: Call, span: Span, error: Exception) -> None:

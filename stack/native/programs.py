@@ -123,7 +123,7 @@ def _on_path(product: Product, ways: _Ways, console: Console) -> _Found | None:
         return _Found(programs_on_path(tuple(release.programs), product.version_arguments, release.version))
     except NotOnPathError as error:
         if error.why is not None:
-            _tell(console, f"{product} is wanted, and {error.why}: not used")
+            _print(console, f"{product} is wanted, and {error.why}: not used")
         return None
 
 
@@ -179,15 +179,15 @@ def _announce(sources: Sequence[tuple[Product, _Source]], ways: _Ways, console: 
     # A product that cannot be built is reported at the end, with the other missing ones.
     for why in dict.fromkeys(why for _, why in built if why is not None):
         names = ", ".join(str(product) for product, its_why in built if its_why == why)
-        _tell(console, f"no download of {names}: {why}")
+        _print(console, f"no download of {names}: {why}")
     if downloaded:
         mebibytes = sum(source.size or 0 for source in downloaded.values()) / _MEBIBYTE
-        _tell(console, f"to download, once: {', '.join(downloaded)}; {mebibytes:.0f} MiB in all")
+        _print(console, f"to download, once: {', '.join(downloaded)}; {mebibytes:.0f} MiB in all")
     modules = [product.module for product, _ in built if product.module is not None]
     if modules:
         minutes = max(1, round(sum(module.seconds for module in modules) / 60))
         names = ", ".join(f"{module.name} {module.version}" for module in modules)
-        _tell(
+        _print(
             console,
             f"to build with Go, once: {names}; about {minutes} minutes on 2 cores, "
             "and 3 GB of disk for Go's own caches",
@@ -206,7 +206,7 @@ def _get(
         try:
             downloads.install(source.archive, console)
         except ReleaseError as error:
-            _tell(console, f"{product}: {error}")
+            _print(console, f"{product}: {error}")
             source = _NoDownload(str(error))
         else:
             console.print(f"downloaded {product}")
@@ -248,5 +248,5 @@ def _programs(found: Sequence[tuple[Product, _Found | _NoDownload]]) -> Programs
     return Programs(paths, frozenset(with_pages), tuple(missing))
 
 
-def _tell(console: Console, line: str) -> None:
+def _print(console: Console, line: str) -> None:
     console.print(line, highlight=False, soft_wrap=True)

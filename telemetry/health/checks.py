@@ -136,7 +136,7 @@ def _wait(registration: Registration, run: _ThreadRun) -> CheckResult:
 def _judge(registration: Registration, run: _ThreadRun) -> CheckResult:
     seconds = run.seconds()
     if not run.future.done():
-        return registration.report("timeout", seconds, f"still running since {seconds:.1f} s")
+        return registration.report("timeout", seconds, f"still running after {seconds:.1f} s")
     error = run.future.exception()
     return registration.judge(seconds, None if error else run.future.result(), error)
 

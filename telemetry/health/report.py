@@ -150,11 +150,11 @@ def read_report(body: bytes | str) -> TelemetryHealth:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"no health report{f' ({where})' if where else ''}: {first['msg']}") from None
+        raise ValueError(f"not a health report{f' ({where})' if where else ''}: {first['msg']}") from None
     missing = _SECTIONS - report.model_fields_set or _LEDGER - report.ledger.model_fields_set
     if missing:
         # Missing values must not be read as zeros, which would add up.
-        raise ValueError(f"no health report: it lacks {', '.join(sorted(missing))}")
+        raise ValueError(f"not a health report: it lacks {', '.join(sorted(missing))}")
     return report
 
 

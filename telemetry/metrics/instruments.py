@@ -76,7 +76,7 @@ class Metrics:
         )
         self._export_age = Histogram(
             names.EXPORT_AGE_SECONDS,
-            "How long ago the first span of a batch had ended when the Collector took it.",
+            "Age of a batch's first span when the Collector accepted it.",
             buckets=_AGE_BUCKETS_SECONDS,
             registry=registry,
         )

@@ -83,7 +83,7 @@ def from_json(body: bytes | bytearray) -> list[Metric]:
     try:
         return [_family(*each) for each in json.loads(body)]
     except (TypeError, AttributeError, KeyError, RecursionError) as error:
-        raise ValueError(f"no metric families: {error}") from error
+        raise ValueError(f"not metric families: {error}") from error
 
 
 def _family(name: Any, documentation: Any, kind: Any, unit: Any, samples: Any) -> Metric:

@@ -120,16 +120,21 @@ class WorkerMetrics:
             except ValueError:  # truncated, or not a sibling of this version
                 silent.add(slot)
         families, disagreements = merge(expositions)
-        self._tell(
+        self._log(
             *disagreements,
-            *(f"worker {slot} does not answer: /metrics lacks it" for slot in sorted(silent)),
+            *(
+                f"worker {slot} does not answer: its metrics are missing from /metrics"
+                for slot in sorted(silent)
+            ),
         )
-        count = Metric(names.WORKERS, "Worker processes, by whether this answer has their metrics.", "gauge")
+        count = Metric(
+            names.WORKERS, "Worker processes, by whether this response includes their metrics.", "gauge"
+        )
         count.add_sample(names.WORKERS, {names.STATE: "answered"}, len(expositions))
         count.add_sample(names.WORKERS, {names.STATE: "silent"}, len(silent))
         return [*families, count]
 
-    def _tell(self, *troubles: str) -> None:
+    def _log(self, *troubles: str) -> None:
         """Logs new problems; one that persists is logged only once."""
         for each in troubles:
             if each not in self._told:

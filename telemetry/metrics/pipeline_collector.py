@@ -38,20 +38,22 @@ class PipelineCollector(Collector):
             names.BUFFER_BYTES, "Encoded batches in memory.", value=self._pipeline.buffered_bytes
         )
         yield GaugeMetricFamily(
-            names.BUFFER_LIMIT_BYTES, "The most of them.", value=self._pipeline.limits.buffer_bytes
+            names.BUFFER_LIMIT_BYTES,
+            "Limit of the encoded batches in memory, in bytes.",
+            value=self._pipeline.limits.buffer_bytes,
         )
         spool = self._pipeline.spool_status
         yield GaugeMetricFamily(
             names.SPOOL_BYTES, "Encoded batches on disk.", value=0 if spool is None else spool.size_bytes
         )
         yield GaugeMetricFamily(
-            names.SPOOL_LIMIT_BYTES, "The most of them.", value=0 if spool is None else config.spool_max_bytes
+            names.SPOOL_LIMIT_BYTES,
+            "Limit of the spool on disk, in bytes.",
+            value=0 if spool is None else config.spool_max_bytes,
         )
         ratio = self._sampling_ratio()
         if ratio is not None:
-            yield GaugeMetricFamily(
-                names.SAMPLING_RATIO, "The share of new traces that is kept.", value=ratio
-            )
+            yield GaugeMetricFamily(names.SAMPLING_RATIO, "The share of new traces kept.", value=ratio)
 
     def describe(self) -> Iterable[Metric]:
         """Returns nothing, so that the registry does not collect while registering."""
@@ -63,15 +65,13 @@ class PipelineCollector(Collector):
         yield CounterMetricFamily(
             names.SPANS_ADOPTED, "Spans inherited from an earlier process's spool.", value=reading.adopted
         )
-        spans = CounterMetricFamily(
-            names.SPANS, "Spans whose fate is settled, by fate.", labels=[names.OUTCOME]
-        )
+        spans = CounterMetricFamily(names.SPANS, "Finished spans, by outcome.", labels=[names.OUTCOME])
         spans.add_metric(["delivered"], reading.delivered)
         spans.add_metric(["rejected"], reading.rejected)
         for reason in DropReason:
             spans.add_metric([f"dropped_{reason}"], reading.dropped.get(reason, 0))
         yield spans
-        pending = GaugeMetricFamily(names.SPANS_PENDING, "Spans whose fate is open.", labels=[names.PLACE])
+        pending = GaugeMetricFamily(names.SPANS_PENDING, "Pending spans, by place.", labels=[names.PLACE])
         pending.add_metric(["memory"], reading.in_memory)
         pending.add_metric(["spool"], reading.spooled)
         yield pending

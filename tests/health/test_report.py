@@ -25,7 +25,7 @@ def test_reader_takes_a_later_report_and_refuses_what_is_none() -> None:
     no_term = {**later, "ledger": {"ended": 1}}
     strangers = ("<html>", "[]", "{}", '{"status": "well"}', '{"status": "healthy"}')
     for other in (*strangers, json.dumps(wrong_type), json.dumps(no_term)):
-        with pytest.raises(ValueError, match=r"^no health report[^\n]+$"):
+        with pytest.raises(ValueError, match=r"^not a health report[^\n]+$"):
             read_report(other)
 
 

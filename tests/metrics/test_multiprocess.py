@@ -105,7 +105,7 @@ def test_sibling_that_answers_nonsense_is_silent(
             assert jobs_by_worker(families) == {"0": 1}
             assert workers_seen(families) == {"answered": 1, "silent": 1}
     assert [record.getMessage() for record in caplog.records] == [
-        "worker 7 does not answer: /metrics lacks it"
+        "worker 7 does not answer: its metrics are missing from /metrics"
     ]
 
 

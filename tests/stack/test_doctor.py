@@ -104,7 +104,7 @@ def test_answers_that_nobody_expects_are_findings_too(answer: str, settings: Sta
     assert [found.severity for found in findings if found.subject == "stack"] == [Severity.ERROR] * 2
     for service in ("storefront", "inventory"):
         found = of(findings, f"telemetry of {service}")
-        assert (found.severity, "no health report" in found.what) == (Severity.ERROR, True)
+        assert (found.severity, "not a health report" in found.what) == (Severity.ERROR, True)
 
 
 def test_remedies_stand_under_what_is_not_well() -> None:
