@@ -162,7 +162,7 @@ def test_span_that_ends_while_the_ledger_is_held_waits_for_nobody() -> None:
 
 
 def test_notes_are_bounded_though_nobody_looks() -> None:
-    """The thread that fills the notes processes them all."""
+    """The thread that adds one note too many counts them all."""
     ledger = Ledger()
     generation = ledger.begin()
     for _ in range(10_000):

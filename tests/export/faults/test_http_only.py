@@ -57,7 +57,7 @@ def test_retry_after_is_heeded_and_the_batch_held(
 def test_permanent_status_is_never_retried(
     status: int, make_rig: MakeRig, http_collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The span is dropped and counted, and the body's reason is logged once; 413 cannot halve a single span."""
+    """Spans are dropped and counted, and the body's reason is logged once; a single span cannot be halved."""
     http_collector.script = failing(99, Reply(status=status))
     assert_dropped_and_told_once(
         make_rig(http_collector), http_collector, caplog, said=f"HTTP {status}: Reason on purpose"
