@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from telemetry.export.breaker import SHORTEST_SHARE, BreakerSettings, CircuitBreaker, Permit, Rejected
 
-# Times are aligned to tenths of the window, so that model and buckets agree on its calls.
+# A tenth of the window, which is a bucket: model and buckets agree on the calls in it.
 TICK = 1.0
 SETTINGS = BreakerSettings(
     failure_threshold=3,

@@ -26,7 +26,7 @@ from telemetry.export.worker import ExportWorker
 
 
 def test_poison_span_costs_only_itself_or_its_field(make_rig: MakeRig, collector: Collector) -> None:
-    """A lone surrogate loses a character, a value of an odd type its attribute, a negative time its span."""
+    """A lone surrogate costs a character, a value of an odd type its attribute, a negative time its span."""
     rig = make_rig(collector, schedule_delay_ms=60_000)
     rig.end_spans(3)
     rig.tracer.start_span("bad \ud800", attributes={"text": "bad \udfff"}).end()

@@ -152,7 +152,7 @@ def test_details_without_retry_info_ask_for_nothing(
 
 
 def test_servers_own_limit_asks_for_halves() -> None:
-    """A real server's refusal of a large message is recognized by its text."""
+    """A real server's refusal of a large message is recognised by its text."""
     server = Server([("grpc.max_receive_message_length", 1_000)])
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={})
     outcome = made.send(bytes(2_000), 5)

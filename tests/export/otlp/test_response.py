@@ -50,7 +50,7 @@ def test_retry_info_matters_to_what_may_be_retried_only(code: grpc.StatusCode) -
 def test_resource_exhausted_for_its_size_is_sent_in_halves(
     detail: str, size: int, disposition: Disposition
 ) -> None:
-    """It is recognized by the server's text or by the size, and differs from an answer that is too large."""
+    """It is recognised by the server's text or by the size, and differs from an answer that is too large."""
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     assert from_grpc(code, detail, retry_after_seconds=None, payload_bytes=size).disposition is disposition
 

@@ -35,7 +35,7 @@ class Raising:
 
 
 def test_worker_survives_a_defect_of_the_transport(until: Until, caplog: pytest.LogCaptureFixture) -> None:
-    """The defect is logged, and the batch is kept and sent once it is gone."""
+    """The defect is logged; the batch is kept and sent once the defect is gone."""
     transport = Raising()
     pipeline = ExportPipeline(
         TelemetryConfig(schedule_delay_ms=20, breaker_open_seconds=0.05), build=lambda _: transport

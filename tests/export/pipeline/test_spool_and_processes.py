@@ -50,7 +50,7 @@ def test_fork_in_an_outage_sends_nothing_twice(
 def test_living_child_does_not_keep_what_its_dead_parent_left(
     make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """The child closes its copy of the parent's lock at once, so it is freed when the parent dies."""
+    """The child closes its copy of the parent's lock at once, so the lock is freed when the parent dies."""
     receiver.stop()
     rig = make_spooled()
     rig.end_spans(*names(5, "parent"))
