@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a clean environment, an OTLP receiver, servers and clients, patience."""
+"""Fixtures for all tests: a clean environment, an OTLP receiver, servers, clients and waiting."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Their assertions explain themselves as those of the tests do.
+# Rewrites the assertions of `support` as pytest does those of the tests.
 pytest.register_assert_rewrite("support")
 
 from support.app_server import AppServer, serving  # noqa: E402 - see above
@@ -20,20 +20,20 @@ from support.otlp_receiver import OtlpReceiver  # noqa: E402 - see above
 from support.waiting import Until, wait_until  # noqa: E402 - see above
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # So starts what a shell puts in the background; the tests' children are to take Ctrl-C as in a terminal.
+    # A shell's background jobs start with SIGINT ignored; the tests' children must react to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What a machine has on its PATH, and what can be downloaded this day, is not what the tests are about.
+# The tests do not depend on the programs on the machine's PATH or on what can be downloaded today.
 os.environ["PROGRAMS_FROM"] = "build"
-# A stack that runs while its checkout is tested is nobody's to stop.
+# The tests must not stop a stack that runs from the same checkout.
 os.environ["COMPOSE_PROJECT_NAME"] = f"fastapi-telemetry-test-{os.getpid()}"
 for name in ("RUNTIME", "PORT_OFFSET", "STACK_RUN_DIR"):
     os.environ.pop(name, None)
-# What answers on loopback is not to be looked for behind a company's proxy.
+# Requests to loopback must not go through a company's proxy.
 os.environ["no_proxy"] = os.environ["NO_PROXY"] = "127.0.0.1,localhost"
 
 pytest_plugins = ["support.running_stack"]
-# A busy machine is no defect: no example is judged by its time.
+# Examples have no deadline: a busy machine must not fail a test.
 settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
@@ -46,7 +46,7 @@ _INSTRUMENTORS = (
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, Path]]:
-    """Self-signed certificates of localhost with their keys: a valid one and one that has expired."""
+    """Self-signed localhost certificates with their keys: a valid one and an expired one."""
     folder = tmp_path_factory.mktemp("certificates")
     return {name: make_certificate(folder, name, days=days) for name, days in (("valid", 2), ("expired", -1))}
 
@@ -61,7 +61,7 @@ def receiver() -> Iterator[OtlpReceiver]:
 
 @pytest.fixture(autouse=True)
 def instrumentations_end_with_their_test() -> Iterator[None]:
-    """Takes back what a test switched on for the process: a later one's own requests are no spans."""
+    """Removes a test's process-wide instrumentation, so that later tests' own requests are not traced."""
     yield
     for name in _INSTRUMENTORS:
         module, _, class_name = name.rpartition(".")
@@ -99,13 +99,13 @@ def free_port() -> int:
 
 @pytest.fixture
 def observed() -> Iterator[Observed]:
-    """A client of its own, which the decorators find, and what it sees."""
+    """A client that the decorators find, together with the telemetry that it records."""
     with observe() as seen:
         yield seen
 
 
 @pytest.fixture
 def serve(receiver: OtlpReceiver, free_port: int, tmp_path: Path) -> Iterator[Callable[..., AppServer]]:
-    """Starts uvicorn on an application's source, with the receiver as its Collector."""
+    """Starts uvicorn with an application's source and the receiver as its Collector."""
     with serving(receiver.endpoint, free_port, tmp_path) as start:
         yield start

@@ -1,4 +1,4 @@
-"""TelemetryClient: manual spans, sharing, defaults, settings, shutdown and fork."""
+"""TelemetryClient: manual spans, shared pipelines, defaults, settings, shutdown and fork."""
 
 import gc
 import os
@@ -22,14 +22,14 @@ from telemetry.health import checks
 
 @pytest.fixture
 def config(receiver: Any) -> Iterator[TelemetryConfig]:
-    """A configuration of its own for each test; its pipeline is stopped at the end."""
+    """A separate configuration for each test; its pipeline is stopped at the end."""
     made = TelemetryConfig(service_name="client-test", endpoint=receiver.endpoint)
     yield made
     TelemetryClient(made).pipeline.stop(0.5)
 
 
 def test_span_as_the_guide_writes_it(config: TelemetryConfig, receiver: Any) -> None:
-    """A client made in passing traces a block, with attributes, and the span arrives."""
+    """A temporary client traces a block with attributes, and the span arrives."""
     with TelemetryClient(config).start_span("operation_name", kind=SpanKind.CLIENT) as span:
         span.set_attribute("key", "value")
         assert trace.get_current_span() is span
@@ -43,7 +43,7 @@ def test_span_as_the_guide_writes_it(config: TelemetryConfig, receiver: Any) -> 
 
 
 def test_exception_in_a_span_is_recorded_and_goes_on(config: TelemetryConfig, receiver: Any) -> None:
-    """The block's own exception reaches the caller."""
+    """The block's exception is recorded on the span and reaches the caller."""
     client = TelemetryClient(config)
     with pytest.raises(ZeroDivisionError), client.start_span("fails"):
         _ = 1 / 0
@@ -52,12 +52,12 @@ def test_exception_in_a_span_is_recorded_and_goes_on(config: TelemetryConfig, re
 
 
 def workers() -> set[threading.Thread]:
-    """The threads that export."""
+    """Returns the threads that export."""
     return {thread for thread in threading.enumerate() if thread.name == "telemetry-export"}
 
 
 def test_thousand_clients_make_one_worker(config: TelemetryConfig, receiver: Any) -> None:
-    """Clients of equal configuration share one pipeline."""
+    """Clients with equal configurations share one pipeline."""
     before = workers()
     for _ in range(1_000):
         with TelemetryClient(config).start_span("inline"):
@@ -70,14 +70,14 @@ def test_thousand_clients_make_one_worker(config: TelemetryConfig, receiver: Any
 
 
 def test_context_manager_flushes_at_the_end(config: TelemetryConfig, receiver: Any) -> None:
-    """A script that ends its client has sent its spans."""
+    """Spans are sent when the client's block ends."""
     with TelemetryClient(config) as client, client.start_span("last"):
         pass
     assert receiver.names == ["last"]
 
 
 def test_shutdown_of_one_client_leaves_another_working(config: TelemetryConfig, receiver: Any) -> None:
-    """The pipeline ends with its last user."""
+    """The pipeline stops with its last client."""
     first, second = TelemetryClient(config), TelemetryClient(config)
     assert first.shutdown(5)
     with second.start_span("still"):
@@ -87,7 +87,7 @@ def test_shutdown_of_one_client_leaves_another_working(config: TelemetryConfig, 
 
 
 def test_clients_that_come_and_go_at_once_lose_nothing(config: TelemetryConfig, receiver: Any) -> None:
-    """A client that ends while another begins neither takes nor gives up the other's spans."""
+    """A client that shuts down while another starts does not affect the other's spans."""
 
     def come_and_go() -> None:
         for _ in range(25):
@@ -105,7 +105,7 @@ def test_clients_that_come_and_go_at_once_lose_nothing(config: TelemetryConfig, 
 
 
 def test_client_given_up_by_its_owner_does_not_count_as_a_user(config: TelemetryConfig) -> None:
-    """A client made in passing and collected does not keep the pipeline from stopping."""
+    """A temporary client that was collected does not keep the pipeline running."""
     TelemetryClient(config).start_span("inline")
     gc.collect()
     keeper = TelemetryClient(config)
@@ -115,13 +115,13 @@ def test_client_given_up_by_its_owner_does_not_count_as_a_user(config: Telemetry
 
 
 def test_settings_and_config_together_are_refused(config: TelemetryConfig) -> None:
-    """It would be unclear which one wins."""
+    """It would be unclear which of the two wins."""
     with pytest.raises(TypeError, match="service_name"):
         TelemetryClient(config, service_name="other")
 
 
 def test_shutdown_with_a_dead_collector_is_false_and_bounded(config: TelemetryConfig, receiver: Any) -> None:
-    """False means: something was not sent."""
+    """False means that something was not sent."""
     receiver.stop()
     client = TelemetryClient(config)
     with client.start_span("lost"):
@@ -131,7 +131,7 @@ def test_shutdown_with_a_dead_collector_is_false_and_bounded(config: TelemetryCo
 
 
 def test_own_client_wins_over_the_default(config: TelemetryConfig) -> None:
-    """Within use_client the given client is found."""
+    """`find_client()` returns the given client within `use_client()`."""
     client = TelemetryClient(config)
     with use_client(client):
         assert find_client() is client
@@ -141,7 +141,7 @@ def test_own_client_wins_over_the_default(config: TelemetryConfig) -> None:
 def test_default_passes_to_a_client_that_lives(
     config: TelemetryConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When the first client is shut down, decorated code finds another."""
+    """When the first client is shut down, decorated code finds the next one."""
     monkeypatch.setattr(current, "_set_up", [])
     monkeypatch.setattr(current, "_made", [])
     monkeypatch.setattr(current, "_later", WeakSet())
@@ -154,7 +154,7 @@ def test_default_passes_to_a_client_that_lives(
 
 
 def test_running_client_is_configured(receiver: Any) -> None:
-    """Health and metrics show what is in effect, and the pipeline does it."""
+    """Health and metrics show the settings in effect, and the pipeline applies them."""
     client = TelemetryClient(endpoint=receiver.endpoint, schedule_delay_ms=60_000, service_name="adjusted")
     with client.start_span("before"):
         pass
@@ -175,7 +175,7 @@ def test_running_client_is_configured(receiver: Any) -> None:
 
 
 def test_smaller_batch_is_sent_as_soon_as_it_is_full(receiver: Any, until: Any) -> None:
-    """The worker need not be restarted."""
+    """The new batch size applies without restarting the worker."""
     client = TelemetryClient(endpoint=receiver.endpoint, schedule_delay_ms=60_000, service_name="smaller")
     for name in ("one", "two"):
         with client.start_span(name):
@@ -207,7 +207,7 @@ def test_smaller_batch_is_sent_as_soon_as_it_is_full(receiver: Any, until: Any) 
 def test_setting_out_of_its_range_changes_nothing(
     settings: dict[str, Any], message: str, receiver: Any
 ) -> None:
-    """The message names value and rule; the other settings of the call are not made either."""
+    """The error names value and rule, and the call's other settings are not applied either."""
     client = TelemetryClient(endpoint=receiver.endpoint, service_name="unchanged")
     before = client.health()
     with pytest.raises(ValueError, match=re.escape(message)):
@@ -217,7 +217,7 @@ def test_setting_out_of_its_range_changes_nothing(
 
 
 def test_sampler_without_a_ratio_has_none_to_set(receiver: Any) -> None:
-    """The message names the sampler in effect and the one to use."""
+    """The error names the sampler in effect."""
     client = TelemetryClient(endpoint=receiver.endpoint, sampler="always_on", service_name="always")
     with pytest.raises(ValueError, match="OTEL_TRACES_SAMPLER is always_on"):
         client.configure(sampling_ratio=0.5, batch_size=3)
@@ -227,7 +227,7 @@ def test_sampler_without_a_ratio_has_none_to_set(receiver: Any) -> None:
 
 @pytest.mark.parametrize("whose", ["all providers", "providers", "current", "health check"])
 def test_fork_while_another_thread_holds_a_lock_leaves_the_child_working(whose: str, receiver: Any) -> None:
-    """That thread is not in the child, and would never release it there."""
+    """The child lacks that thread, so nothing in it would ever release the lock."""
     config = TelemetryConfig(service_name=f"fork-{whose}", endpoint=receiver.endpoint)
     client = TelemetryClient(config)
     lock, work = {
@@ -255,7 +255,7 @@ def test_fork_while_another_thread_holds_a_lock_leaves_the_child_working(whose: 
 
 
 def test_check_that_runs_while_the_process_forks_runs_anew_in_the_child(config: TelemetryConfig) -> None:
-    """The parent's run never ends there."""
+    """The parent's run never ends in the child."""
     started, release = threading.Event(), threading.Event()
     parent = os.getpid()
 

@@ -1,4 +1,4 @@
-"""The decorators in use: whose client, on methods and in an application, and for a type checker."""
+"""The decorators in use: clients, methods, an application and type checkers."""
 
 import asyncio
 import itertools
@@ -25,7 +25,7 @@ from telemetry.decorators import measure_performance, trace_function, track_erro
 
 @each_kind
 def test_without_a_client_functions_are_left_alone(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where nothing is set up the decorators only call through."""
+    """Without any client the decorators only call the function."""
     monkeypatch.setattr("telemetry.decorators.find_client", lambda: None)
     assert run(stack(ORDERS[0], make(kind, lambda: 42))) == 42
     with pytest.raises(BoomError):
@@ -33,7 +33,7 @@ def test_without_a_client_functions_are_left_alone(kind: str, monkeypatch: pytes
 
 
 def test_client_is_found_when_called(observed: Observed) -> None:
-    """A function decorated before any client exists reports to the client of each call."""
+    """A function that was decorated before any client exists reports to the client current at each call."""
     function = stack(ORDERS[0], make("plain", lambda: 42))
     config = TelemetryConfig(service_name=f"decorators-{next(NUMBERS)}", traces_exporter="none")
     with TelemetryClient(config) as other:
@@ -48,7 +48,7 @@ def test_client_is_found_when_called(observed: Observed) -> None:
 def test_broken_metrics_are_harmless(
     observed: Observed, kind: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """When recording fails the function still runs once and gives its result, and the log says it once."""
+    """If recording fails, the function still runs once and returns, and the failure is logged once."""
     broken = type("BrokenRegistryError", (Exception,), {})
     runs = itertools.count(1)
 
@@ -62,7 +62,7 @@ def test_broken_metrics_are_harmless(
 
 
 class Basket:
-    """Methods of every kind, decorated above and below."""
+    """Methods of every kind, with decorators above and below the built-in ones."""
 
     @trace_function
     @measure_performance
@@ -93,7 +93,7 @@ class Basket:
 
 
 def test_methods(observed: Observed) -> None:
-    """Methods get what they are called with, and are named with their class."""
+    """Methods get their arguments unchanged, and names include the class."""
     basket = Basket()
     assert basket.method("tea") == basket.class_method("tea") == (Basket, "tea")
     assert Basket.class_method("tea") == Basket.static_method("tea") == (Basket, "tea")
@@ -108,7 +108,7 @@ def test_methods(observed: Observed) -> None:
 
 
 def test_works_as_a_context_manager(observed: Observed) -> None:
-    """A decorated generator makes a context manager whose exceptions come through."""
+    """Exceptions pass through a context manager made from a decorated generator."""
 
     @contextmanager
     @trace_function
@@ -124,7 +124,7 @@ def test_works_as_a_context_manager(observed: Observed) -> None:
 
 
 def test_works_in_an_application(observed: Observed) -> None:
-    """FastAPI sees decorated endpoints and dependencies as what they are."""
+    """FastAPI treats decorated endpoints and dependencies like undecorated ones."""
     app = FastAPI()
 
     @trace_function
@@ -224,7 +224,7 @@ TYPED = """
 
 
 def test_types_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For a strict type checker a decorated function is what it was, and misuse is found."""
+    """A strict type checker sees the original signatures and reports misuse."""
     monkeypatch.chdir(ROOT)
     program = tmp_path / "program.py"
     program.write_text(textwrap.dedent(TYPED))

@@ -1,4 +1,4 @@
-"""/health/telemetry and registered checks: reported, never raised, never in the way."""
+"""/health/telemetry and registered checks report problems without raising or blocking."""
 
 import asyncio
 import json
@@ -25,7 +25,7 @@ from telemetry.telemetry import setup_telemetry
 
 @pytest.fixture
 def register() -> Iterator[Callable[..., None]]:
-    """Registers checks, and removes them at the end."""
+    """Registers checks and removes them at the end."""
     names: list[str] = []
 
     def add(name: str, check: Any, **options: Any) -> None:
@@ -49,14 +49,14 @@ def client(receiver: Any) -> Iterator[TelemetryClient]:
 
 @pytest.fixture
 def release() -> Iterator[threading.Event]:
-    """Ends the hanging checks of a test when it is over."""
+    """An event, set when the test is over, that ends its hanging checks."""
     event = threading.Event()
     yield event
     event.set()
 
 
 def test_shape_is_the_documented_one(client: TelemetryClient) -> None:
-    """The keys, in their order, are a public format."""
+    """The keys and their order are a public format."""
     health = json.loads(check_telemetry_health(client).model_dump_json())
     assert {name: list(part) if isinstance(part, dict) else None for name, part in health.items()} == {
         "status": None,
@@ -75,12 +75,12 @@ def test_shape_is_the_documented_one(client: TelemetryClient) -> None:
 
 
 def test_fresh_client_is_healthy(client: TelemetryClient) -> None:
-    """Nothing is wrong where nothing has happened."""
+    """A client without any activity is healthy."""
     assert client.health().status == "healthy"
 
 
 def test_open_breaker_is_degraded_never_unhealthy(client: TelemetryClient, receiver: Any, until: Any) -> None:
-    """An app is not restarted for its Collector, and recovers its health with it."""
+    """A Collector outage must not restart the app; health recovers with the Collector."""
     receiver.stop()
     with client.start_span("work"):
         pass
@@ -94,7 +94,7 @@ def test_open_breaker_is_degraded_never_unhealthy(client: TelemetryClient, recei
 
 
 def test_permanent_refusal_is_degraded(client: TelemetryClient, receiver: Any, until: Any) -> None:
-    """A 401 that drops everything is not healthy, though the breaker is closed."""
+    """A 401 that drops everything is not healthy, even though the breaker is closed."""
     receiver.answer = lambda context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "no token")
     with client.start_span("work"):
         pass
@@ -102,20 +102,20 @@ def test_permanent_refusal_is_degraded(client: TelemetryClient, receiver: Any, u
     health = client.health()
     assert (health.status, health.circuit_breaker.state) == ("degraded", "closed")
     assert "no token" in str(health.exporter.last_error)
-    # Not only for the drop: that is forgotten after a minute, the refusal with the next success.
+    # The drop is forgotten after a minute, but the refusal only after the next success.
     client.pipeline.ledger._clock = lambda: time.monotonic() + 61
     assert client.pipeline.ledger.dropped_in_last_minute() == 0
     assert client.health().status == "degraded"
 
 
 def test_recent_drop_is_degraded(client: TelemetryClient) -> None:
-    """Whoever loses spans is told, though everything else is well."""
+    """Lost spans are reported even if everything else is ok."""
     client.pipeline.ledger.refuse()
     assert client.health().status == "degraded"
 
 
 def test_dead_worker_is_unhealthy(client: TelemetryClient) -> None:
-    """Nothing would ever be sent again: this process is worth a restart."""
+    """Nothing would ever be sent again, so the process should be restarted."""
     with client.start_span("work"):
         pass
     assert client.force_flush(5)
@@ -129,7 +129,7 @@ def test_dead_worker_is_unhealthy(client: TelemetryClient) -> None:
 
 
 def test_credentials_never_appear(receiver: Any) -> None:
-    """Neither the endpoint's password nor a header's value is told."""
+    """The report has neither the endpoint's password nor a header's value."""
     config = TelemetryConfig(
         endpoint=f"http://user:hunter2@127.0.0.1:{receiver.port}", headers={"authorization": "hunter2"}
     )
@@ -155,7 +155,7 @@ def test_synchronous_check_is_reported(
     client: TelemetryClient,
     register: Callable[..., None],
 ) -> None:
-    """What it returns or raises is in the report, from the synchronous and the asynchronous variant alike."""
+    """Both variants report what the check returns or raises."""
     register("database", check)
     for health in (check_telemetry_health(client), asyncio.run(check_telemetry_health_async(client))):
         assert health.checks["database"].status == status
@@ -164,13 +164,13 @@ def test_synchronous_check_is_reported(
 
 
 def test_check_that_exits_is_reported(client: TelemetryClient, register: Callable[..., None]) -> None:
-    """Even SystemExit in a check does not end the process."""
+    """Even a SystemExit in a check does not end the process."""
     register("exits", lambda: (_ for _ in ()).throw(SystemExit(3)))
     assert client.health().checks["exits"].status == "failing"
 
 
 def test_only_a_critical_check_makes_the_whole_unhealthy(client: TelemetryClient, register: Any) -> None:
-    """503 is for what cannot work."""
+    """Other failing checks only degrade the status."""
     register("cache", lambda: False)
     assert client.health().status == "degraded"
     register("database", lambda: False, critical=True)
@@ -180,7 +180,7 @@ def test_only_a_critical_check_makes_the_whole_unhealthy(client: TelemetryClient
 def test_hanging_check_is_a_timeout_and_is_not_started_again(
     client: TelemetryClient, register: Callable[..., None], release: threading.Event
 ) -> None:
-    """However often health is polled, one thread hangs at most."""
+    """However often health is polled, at most one thread hangs."""
     starts: list[int] = []
 
     def hang() -> None:
@@ -198,7 +198,7 @@ def test_hanging_check_is_a_timeout_and_is_not_started_again(
 def test_check_that_hung_once_runs_again_when_it_has_ended(
     client: TelemetryClient, register: Callable[..., None], release: threading.Event, until: Any
 ) -> None:
-    """A check recovers."""
+    """The check recovers."""
     register("slow", lambda: release.wait(30), timeout_seconds=0.05)
     assert client.health().checks["slow"].status == "timeout"
     release.set()
@@ -208,7 +208,7 @@ def test_check_that_hung_once_runs_again_when_it_has_ended(
 def test_checks_run_side_by_side(
     client: TelemetryClient, register: Callable[..., None], release: threading.Event
 ) -> None:
-    """Two checks that wait for one another both pass: neither runs before the other."""
+    """Two checks that wait for each other both pass."""
     both = threading.Barrier(2)
     register("first", lambda: bool(both.wait(5)) or None, timeout_seconds=5)
     register("second", lambda: bool(both.wait(5)) or None, timeout_seconds=5)
@@ -219,7 +219,7 @@ def test_checks_run_side_by_side(
 def test_asynchronous_check_is_awaited_or_skipped_with_the_remedy(
     client: TelemetryClient, register: Callable[..., None]
 ) -> None:
-    """The synchronous variant cannot run it, and says who can."""
+    """The synchronous variant skips the check and names the variant that can run it."""
 
     async def check() -> str:
         await asyncio.sleep(0)
@@ -236,7 +236,7 @@ def test_asynchronous_check_is_awaited_or_skipped_with_the_remedy(
 def test_asynchronous_check_that_hangs_is_cancelled(
     client: TelemetryClient, register: Callable[..., None]
 ) -> None:
-    """It gets its time, then is cancelled and reported."""
+    """The check is cancelled after its timeout and reported."""
     cancelled: list[bool] = []
 
     async def hang() -> None:
@@ -254,7 +254,7 @@ def test_asynchronous_check_that_hangs_is_cancelled(
 def test_check_that_swallows_its_cancellation_does_not_hang_the_report(
     client: TelemetryClient, register: Callable[..., None]
 ) -> None:
-    """It is left behind."""
+    """The check is abandoned."""
     done = asyncio.Event()
 
     async def stubborn() -> None:
@@ -277,10 +277,10 @@ def test_check_that_swallows_its_cancellation_does_not_hang_the_report(
 def test_coroutine_returned_by_a_plain_function_is_no_success(
     client: TelemetryClient, register: Callable[..., None]
 ) -> None:
-    """Nobody would have awaited it."""
+    """The coroutine would never be awaited."""
 
     async def ping() -> None:
-        """Would ask a database."""
+        """Stands for a database query."""
 
     register("database", lambda: ping())  # noqa: PLW0108 - the mistake in question
     result = client.health().checks["database"]
@@ -290,7 +290,7 @@ def test_coroutine_returned_by_a_plain_function_is_no_success(
 def test_own_timeout_error_of_a_check_is_a_failure(
     client: TelemetryClient, register: Callable[..., None]
 ) -> None:
-    """A check whose own call timed out failed in time."""
+    """A TimeoutError from the check itself is not a timeout of the check."""
 
     async def check() -> None:
         raise TimeoutError("upstream")
@@ -303,7 +303,7 @@ def test_own_timeout_error_of_a_check_is_a_failure(
 def test_synchronous_check_does_not_block_the_event_loop(
     client: TelemetryClient, register: Callable[..., None], release: threading.Event
 ) -> None:
-    """The loop goes on while a check waits: here it is the loop that releases it."""
+    """The loop continues while a check waits; here the loop itself releases it."""
     register("waits", lambda: release.wait(5), timeout_seconds=5)
 
     async def both() -> str:
@@ -318,7 +318,7 @@ def test_synchronous_check_does_not_block_the_event_loop(
 def test_cancelled_request_is_cancelled(
     client: TelemetryClient, register: Callable[..., None], release: threading.Event
 ) -> None:
-    """The caller's own cancellation is not swallowed as a check's."""
+    """The caller's cancellation is not mistaken for a check's."""
     register("hangs", lambda: release.wait(30), timeout_seconds=20)
 
     async def cancel() -> None:
@@ -344,7 +344,7 @@ def test_cancelled_request_is_cancelled(
     ],
 )
 def test_bad_registration_is_refused(arguments: dict[str, Any], error: type[Exception], words: str) -> None:
-    """The message names field, value and rule."""
+    """The error names the field and the rule."""
     with pytest.raises(error, match=words):
         register_health_check(**arguments)
 
@@ -352,7 +352,7 @@ def test_bad_registration_is_refused(arguments: dict[str, Any], error: type[Exce
 def test_endpoint_answers_200_or_503_and_is_never_cached(
     receiver: Any, register: Callable[..., None]
 ) -> None:
-    """Degraded still serves; unhealthy asks for a restart."""
+    """A degraded app still serves; an unhealthy one answers 503."""
     app = FastAPI()
     setup_telemetry(app, TelemetryConfig(service_name="endpoint", endpoint=receiver.endpoint))
     with TestClient(app) as http:
@@ -366,8 +366,8 @@ def test_endpoint_answers_200_or_503_and_is_never_cached(
 
 
 def test_without_any_client_health_is_degraded_and_raises_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that never set telemetry up is told so."""
-    from telemetry import current  # noqa: PLC0415 - its module state is the point
+    """A process that never set up telemetry gets a degraded report."""
+    from telemetry import current  # noqa: PLC0415 - the test patches its module state
 
     monkeypatch.setattr(current, "_set_up", [])
     monkeypatch.setattr(current, "_made", [])

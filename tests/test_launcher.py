@@ -1,4 +1,4 @@
-"""opentelemetry-instrument with our distribution, beside the official one, and with another."""
+"""opentelemetry-instrument with our distribution, next to the official one, and with another."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_launcher_needs_no_code(serve: Callable[..., AppServer], receiver: Any) 
 
 
 def test_launcher_and_setup_together_make_one_span(serve: Callable[..., AppServer], receiver: Any) -> None:
-    """An app that calls setup_telemetry() itself is not traced twice by the launcher."""
+    """The launcher does not trace an app that calls setup_telemetry() a second time."""
     server = serve(AT_IMPORT, launcher=(str(BIN / "opentelemetry-instrument"),))
     server.terminate()
     assert receiver.names == ["GET /hello/{name}"]
@@ -45,7 +45,7 @@ def test_launcher_and_setup_together_make_one_span(serve: Callable[..., AppServe
 
 @pytest.fixture(scope="session")
 def official_distro(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with OpenTelemetry's own distribution: first on the path, it is the first that is found."""
+    """A folder with OpenTelemetry's own distribution; first on the path, it is found first."""
     folder = tmp_path_factory.mktemp("distro")
     pin = folder / "pin.txt"
     pin.write_text(OFFICIAL_DISTRO)
@@ -57,7 +57,7 @@ def official_distro(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_launcher_uses_our_distribution_beside_the_official_one(
     serve: Callable[..., AppServer], receiver: Any, official_distro: str, tmp_path: Path
 ) -> None:
-    """Our providers, health and metrics; and nothing that the other one would have set."""
+    """The app has our providers, health and metrics, and no settings from the other distribution."""
     path = os.pathsep.join((official_distro, str(tmp_path), str(ROOT)))
     server = serve(
         WITHOUT_A_LINE,
@@ -86,7 +86,7 @@ def test_launcher_uses_another_distribution_where_it_is_asked_for(
     official_distro: str,
     tmp_path: Path,
 ) -> None:
-    """In both ways that the launcher knows."""
+    """The launcher's option and its variable both work."""
     launcher = (str(BIN / "opentelemetry-instrument"), *options)
     path = os.pathsep.join((official_distro, str(tmp_path), str(ROOT)))
     settings = {"OTEL_TRACES_EXPORTER": "none", "OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}

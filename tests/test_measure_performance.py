@@ -1,4 +1,4 @@
-"""measure_performance: the function's own time, and a line for what is slow."""
+"""measure_performance records a function's own time and logs slow calls."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ from telemetry.metrics import names
 def test_duration_is_recorded(
     observed: Observed, kind: str, error: type[BaseException] | None, outcome: str
 ) -> None:
-    """However a call ends, its duration is recorded in milliseconds under its outcome."""
+    """A call's duration is recorded in milliseconds under its outcome, however it ends."""
     clock = Clock(now=100.0)
 
     def work() -> None:
@@ -41,7 +41,7 @@ def test_duration_is_recorded(
 
 
 def test_consumers_time_is_not_the_generators(observed: Observed, caplog: pytest.LogCaptureFixture) -> None:
-    """A generator is not slow because its consumer is."""
+    """A slow consumer does not make a generator slow."""
     clock = Clock(now=100.0)
 
     @measure_performance(clock=clock)
@@ -72,7 +72,7 @@ def test_waiting_is_the_functions_time(
     async def main() -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(consume())
-            await asyncio.sleep(0)  # the function waits now
+            await asyncio.sleep(0)  # lets the function start to wait
             clock.pass_ms(400)
 
     asyncio.run(main())
@@ -80,7 +80,7 @@ def test_waiting_is_the_functions_time(
 
 
 def slow(clock: Clock, milliseconds: float) -> Callable[[], None]:
-    """A function that takes so long."""
+    """Returns a function that takes that long."""
 
     def work() -> None:
         clock.pass_ms(milliseconds)
@@ -90,7 +90,7 @@ def slow(clock: Clock, milliseconds: float) -> Callable[[], None]:
 
 @each_order
 def test_slow_call_is_logged(observed: Observed, caplog: pytest.LogCaptureFixture, order: Any) -> None:
-    """A slow call's warning names function, duration and trace, in whatever order it is decorated."""
+    """The warning names function, duration and trace, in any order of decorators."""
     clock = Clock(now=100.0)
     replaced = [
         measure_performance(clock=clock) if decorator is measure_performance else decorator
@@ -108,7 +108,7 @@ def test_slow_call_is_logged(observed: Observed, caplog: pytest.LogCaptureFixtur
 
 
 def test_slow_call_outside_a_trace_is_logged(observed: Observed, caplog: pytest.LogCaptureFixture) -> None:
-    """Without a trace the warning says so."""
+    """The warning says that there is no trace."""
     clock = Clock(now=100.0)
     measure_performance(clock=clock)(slow(clock, 400))()
     assert [record.getMessage().rpartition("(")[2] for record in caplog.records] == ["trace none)"]
@@ -131,7 +131,7 @@ def test_threshold(
     duration_ms: float,
     is_slow: bool,
 ) -> None:
-    """The decorator's threshold wins over the configuration's."""
+    """The decorator's threshold has precedence over the configuration's."""
     clock = Clock(now=100.0)
     measure_performance(slow_ms=slow_ms, clock=clock)(slow(clock, duration_ms))()
     assert len(caplog.records) == is_slow

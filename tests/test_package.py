@@ -1,4 +1,4 @@
-"""What is shipped: the library alone, typed; and what it is built from, fixed by hashes."""
+"""The wheel ships only the typed library; everything is built from requirements with hashes."""
 
 import importlib
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def test_wheel_ships_the_library_alone(tmp_path: Path) -> None:
-    """Neither the demo nor the stack comes along; the type marker and the launcher's entry points do."""
+    """The wheel has the type marker and the launcher's entry points, but neither the demo nor the stack."""
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)],
         cwd=ROOT,
@@ -33,7 +33,7 @@ def test_wheel_ships_the_library_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["dev.txt", "service.txt", "go.txt"])
 def test_lock_file_has_a_hash_for_each_requirement_and_no_address(name: str) -> None:
-    """What is installed is fixed, wherever it is fetched from."""
+    """Installed packages are fixed, whichever index they come from."""
     text = (ROOT / "requirements" / name).read_text()
     pinned = re.findall(r"^[\w.-]+(?:\[[^]]+\])?==\S+.*\\\n(    --hash=sha256:\w+)", text, re.MULTILINE)
     assert len(pinned) == len(re.findall(r"^[\w.-]+.*==", text, re.MULTILINE)) > 0
@@ -41,7 +41,7 @@ def test_lock_file_has_a_hash_for_each_requirement_and_no_address(name: str) -> 
 
 
 def test_requirements_of_the_library_are_in_the_services_lock_file() -> None:
-    """What pyproject.toml asks for is what the services run with."""
+    """The services run with every requirement in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [each for extra in project["optional-dependencies"].values() for each in extra]
     locked = (ROOT / "requirements" / "service.txt").read_text()
@@ -51,7 +51,7 @@ def test_requirements_of_the_library_are_in_the_services_lock_file() -> None:
 
 
 def test_every_module_of_the_library_has_its_place_in_the_house() -> None:
-    """One that no layer of the import rules names could import anything."""
+    """A module that is in no layer of the import rules could import anything."""
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
     (layers,) = (contract["layers"] for contract in contracts if contract["type"] == "layers")
     placed = {module.strip() for layer in layers for module in layer.split("|")}
@@ -65,7 +65,7 @@ def test_every_module_of_the_library_has_its_place_in_the_house() -> None:
 
 
 def test_public_names_are_these() -> None:
-    """What a guide imports, and what a user may rely on from one release to the next."""
+    """These names are stable from one release to the next."""
     assert {
         module: public_names(module)
         for module in ("telemetry", "client", "config", "decorators", "health_check", "errors")
@@ -99,7 +99,7 @@ def test_public_names_are_these() -> None:
 
 
 def public_names(module: str) -> set[str]:
-    """What a module of the library defines, or says that it offers."""
+    """Returns the names that a library module defines or lists in `__all__`."""
     name = f"telemetry.{module}"
     loaded = vars(importlib.import_module(name))
     own = {each for each, value in loaded.items() if getattr(value, "__module__", "") == name}

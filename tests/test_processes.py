@@ -1,4 +1,4 @@
-"""The library in processes of its own: forks, scripts, the interpreter's exit, a copied folder."""
+"""The library in separate processes: forks, scripts, interpreter exit and a copied folder."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ FORK_WHILE_SENDING = """
 def test_fork_while_spans_are_sent_loses_nothing_and_sends_nothing_twice(
     receiver: Any, tmp_path: Path
 ) -> None:
-    """With a warm connection and exports under way in the parent, ten times."""
+    """The process forks ten times, with a warm connection and exports under way."""
     source = tmp_path / "program.py"
     source.write_text(textwrap.dedent(FORK_WHILE_SENDING))
     done = subprocess.run(
@@ -72,7 +72,7 @@ def test_fork_while_spans_are_sent_loses_nothing_and_sends_nothing_twice(
 
 
 def test_script_that_just_ends_has_sent_its_spans(receiver: Any) -> None:
-    """As the guide writes it, with no shutdown: the interpreter's exit flushes."""
+    """Without an explicit shutdown, interpreter exit flushes the spans."""
     script = """
         from telemetry.client import TelemetryClient
         with TelemetryClient(schedule_delay_ms=600000).start_span("operation_name") as span:
@@ -89,7 +89,7 @@ def test_script_that_just_ends_has_sent_its_spans(receiver: Any) -> None:
 
 
 def test_exit_takes_one_budget_however_many_configurations_there_are() -> None:
-    """Each hangs at its own Collector, and all are stopped side by side."""
+    """Each client hangs at its own Collector, and all are stopped concurrently."""
     script = """
         import os, socket, sys, time
         from telemetry.client import TelemetryClient
@@ -114,14 +114,14 @@ def test_exit_takes_one_budget_however_many_configurations_there_are() -> None:
         text=True,
         timeout=30,
     )
-    # One after the other they would take eight seconds.
+    # In sequence they would take eight seconds.
     assert time.monotonic() - float(done.stdout) < 5
     assert done.stderr.count("shutdown dropped 1 span(s)") == 4
     assert "Traceback" not in done.stderr
 
 
 def test_folder_works_where_it_is_copied(tmp_path: Path, receiver: Any) -> None:
-    """The library may live as app.core.telemetry: its imports are relative."""
+    """The library may be copied to app.core.telemetry, since its imports are relative."""
     shutil.copytree(ROOT / "telemetry", tmp_path / "app" / "core" / "telemetry")
     script = """
         import sys

@@ -1,4 +1,4 @@
-"""The end of all providers, at the interpreter's exit."""
+"""Stopping all providers at interpreter exit."""
 
 import threading
 
@@ -12,20 +12,20 @@ from telemetry.config import TelemetryConfig
 def test_exit_stops_everyone_whatever_one_raises(
     can_start_threads: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Where no thread starts any more, as from Python 3.12 on, they share the time one after another."""
+    """If no thread can start, as at exit from Python 3.12 on, they share the time in sequence."""
     stopped: list[float] = []
 
     class Stopping:
         config = TelemetryConfig(service_name="breaks", shutdown_seconds=4)
 
         def stop(self, seconds: float) -> None:
-            """Notes its time, and fails."""
+            """Records its time and fails."""
             stopped.append(seconds)
             raise ZeroDivisionError
 
     class NoThread(threading.Thread):
         def start(self) -> None:
-            """Refuses, as an interpreter that ends."""
+            """Refuses like an interpreter that is shutting down."""
             raise RuntimeError("can't create new thread at interpreter shutdown")
 
     monkeypatch.setattr(providers, "_all", {"one": Stopping(), "other": Stopping()})

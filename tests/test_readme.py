@@ -1,4 +1,4 @@
-"""The README's own words: its example runs, and the commands it names exist."""
+"""The README's examples run, and the commands and variables that it names exist."""
 
 import os
 import re
@@ -16,7 +16,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_example_runs_as_it_stands(receiver: Any, tmp_path: Path) -> None:
-    """Copied from the page, the example serves and its spans arrive."""
+    """The unchanged example serves requests and its spans arrive."""
     example, _, _ = EXAMPLES
     assert len([line for line in example.splitlines() if line]) <= 15
     script = example + (
@@ -40,7 +40,7 @@ def test_example_runs_as_it_stands(receiver: Any, tmp_path: Path) -> None:
 
 
 def test_other_examples_run_with_what_they_take_for_granted(receiver: Any, tmp_path: Path) -> None:
-    """A check of the reader's, and the reader's own provider."""
+    """The test provides the check and the provider that the examples assume."""
     _, job, own_provider = EXAMPLES
     script = (
         "ping = lambda: True\n"
@@ -61,7 +61,7 @@ def test_other_examples_run_with_what_they_take_for_granted(receiver: Any, tmp_p
 
 
 def test_every_command_named_is_a_target_and_every_variable_a_setting() -> None:
-    """`make …` of the page is in the Makefile; TELEMETRY_… of the page is read."""
+    """Each `make …` is in the Makefile, and each TELEMETRY_… variable is read."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"make ([a-z][a-z-]*)", README)) <= targets | {"alone"}
     variables = set(re.findall(r"`((?:TELEMETRY|OTEL_BSP|OTEL_TRACES|OTEL_METRICS)_[A-Z_]+[A-Z])`", README))

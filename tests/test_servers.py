@@ -1,4 +1,4 @@
-"""Applications under uvicorn and gunicorn: what SIGTERM and many workers cost."""
+"""Applications under uvicorn and gunicorn: SIGTERM and several workers."""
 
 import json
 import signal
@@ -45,7 +45,7 @@ IN_A_LIFESPAN = """
 def test_sigterm_under_uvicorn_loses_nothing(
     source: str, options: tuple[str, ...], serve: Callable[..., AppServer], receiver: Any
 ) -> None:
-    """What is queued when the signal comes is sent before the process ends."""
+    """Queued spans are sent before the process ends."""
     server = serve(source, *options)
     for number in range(20):
         server.get(f"/hello/{number}")
@@ -55,10 +55,10 @@ def test_sigterm_under_uvicorn_loses_nothing(
     assert server.process.returncode == -signal.SIGTERM
 
 
-def test_sigterm_with_a_dead_collector_is_bounded_and_tells_what_was_lost(
+def test_sigterm_with_a_dead_collector_is_bounded_and_logs_what_was_lost(
     serve: Callable[..., AppServer], receiver: Any
 ) -> None:
-    """The process ends within its budget, and its log says how many spans were given up."""
+    """The process ends within its budget and logs how many spans were given up."""
     server = serve(AT_IMPORT, TELEMETRY_SHUTDOWN_SECONDS="1")
     receiver.stop()
     server.get("/hello/lost")
@@ -81,7 +81,7 @@ WITH_A_SPAN_BEFORE_THE_FORK = f"""{WITH_ITS_PROCESS}
 
 
 def ask_every_worker(server: AppServer, workers: int) -> int:
-    """Sends requests, several at once, until each worker has answered one; returns how many."""
+    """Sends concurrent requests until every worker has answered, and returns their number."""
     answered: set[str] = set()
     requests = 0
     with ThreadPoolExecutor(8) as pool:
@@ -96,9 +96,9 @@ def ask_every_worker(server: AppServer, workers: int) -> int:
 def test_preforked_workers_lose_nothing_and_send_nothing_twice(
     serve: Callable[..., AppServer], receiver: Any, free_port: int
 ) -> None:
-    """Gunicorn --preload: each worker has a connection, a queue and an instance id of its own."""
+    """With `gunicorn --preload`, each worker has its own connection, queue and instance id."""
     server = serve(WITH_A_SPAN_BEFORE_THE_FORK, server=(*GUNICORN, "--bind", f"127.0.0.1:{free_port}"))
-    requests = 1 + ask_every_worker(server, 4)  # one had waited for the server
+    requests = 1 + ask_every_worker(server, 4)  # one request waited for the server to start
     shown = json.loads(str(server.get("/health/telemetry")))["service"]["instance_id"]
     output = server.terminate()
     assert server.process.returncode == 0, output
@@ -116,7 +116,7 @@ def test_preforked_workers_lose_nothing_and_send_nothing_twice(
 
 
 def test_spawned_workers_lose_nothing(serve: Callable[..., AppServer], receiver: Any) -> None:
-    """Uvicorn --workers 2."""
+    """The same holds for `uvicorn --workers 2`."""
     server = serve(WITH_ITS_PROCESS, "--workers", "2")
     requests = 1 + ask_every_worker(server, 2)
     output = server.terminate()

@@ -1,4 +1,4 @@
-"""setup_telemetry: every way to call it, and whose client speaks for the process."""
+"""setup_telemetry: every way to call it, and which client is the process's default."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ def config(receiver: Any) -> TelemetryConfig:
 
 @pytest.fixture
 def shut_down() -> Iterator[Callable[[TelemetryClient], TelemetryClient]]:
-    """Shuts down at the end the clients that it is given."""
+    """Shuts down the given clients at the end."""
     clients: list[TelemetryClient] = []
 
     def remember(client: TelemetryClient) -> TelemetryClient:
@@ -36,7 +36,7 @@ def shut_down() -> Iterator[Callable[[TelemetryClient], TelemetryClient]]:
 
 
 def test_second_call_changes_nothing(config: TelemetryConfig, caplog: pytest.LogCaptureFixture) -> None:
-    """setup_telemetry is idempotent for an app, and says so when the configuration differs."""
+    """setup_telemetry is idempotent for an app, and warns if the configuration differs."""
     app = build_app()
     first = setup_telemetry(app, config)
     routes, middleware = len(app.routes), len(app.user_middleware)
@@ -48,7 +48,7 @@ def test_second_call_changes_nothing(config: TelemetryConfig, caplog: pytest.Log
 
 
 def test_inside_a_lifespan_the_built_stack_is_rebuilt(config: TelemetryConfig, receiver: Any) -> None:
-    """Requests are traced and counted though the middleware stack existed before."""
+    """Requests are traced and counted although the middleware stack already existed."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -83,7 +83,7 @@ def test_app_started_twice_is_armed_again(config: TelemetryConfig, receiver: Any
 def test_apps_own_lifespan_still_runs_and_its_spans_are_flushed(
     config: TelemetryConfig, receiver: Any
 ) -> None:
-    """The library's lifespan goes around the application's: what that one traces at its end arrives too."""
+    """The library's lifespan wraps the application's, so spans from its shutdown arrive too."""
     events: list[str] = []
 
     @asynccontextmanager
@@ -105,7 +105,7 @@ def test_apps_own_lifespan_still_runs_and_its_spans_are_flushed(
 def test_requests_client_is_found_within_the_request(
     config: TelemetryConfig, shut_down: Callable[[TelemetryClient], TelemetryClient]
 ) -> None:
-    """Decorated code finds the client of the app that serves the request, not the process's default."""
+    """Decorated code finds the client of the app that serves the request instead of the process's default."""
     default = shut_down(setup_telemetry(FastAPI(), config))
     app = FastAPI()
     found: list[TelemetryClient | None] = []
@@ -124,14 +124,14 @@ def test_requests_client_is_found_within_the_request(
 def test_client_of_an_app_is_the_default_before_one_made_in_passing(
     config: TelemetryConfig, shut_down: Callable[[TelemetryClient], TelemetryClient]
 ) -> None:
-    """What setup_telemetry was called with speaks for the process, whichever came first."""
+    """An app's client is the process's default even if a temporary client came first."""
     shut_down(TelemetryClient(service_name="in passing", traces_exporter="none"))
     of_app = shut_down(setup_telemetry(FastAPI(), config))
     assert find_client() is of_app
 
 
 def test_disabled_sdk_leaves_the_app_alone(receiver: Any) -> None:
-    """OTEL_SDK_DISABLED: no span, but health and metrics still answer."""
+    """With OTEL_SDK_DISABLED there are no spans, but health and metrics still answer."""
     app = build_app()
     client = setup_telemetry(app, TelemetryConfig(endpoint=receiver.endpoint, sdk_disabled=True))
     with TestClient(app) as http:

@@ -1,4 +1,4 @@
-"""trace_function: a span for each call, current in the body and nowhere else, whatever ends it."""
+"""trace_function creates a span for each call, current only in the body, however the call ends."""
 
 import asyncio
 import contextvars
@@ -17,7 +17,7 @@ from telemetry.decorators import trace_function
 
 @each_kind
 def test_each_call_has_a_span(observed: Observed, kind: str) -> None:
-    """A call's span is named for the function and says which it is."""
+    """The span is named after the function and has its name as an attribute."""
     function = make(kind, lambda: 42)
     assert run(trace_function(function)) == 42
     (span,) = observed.exporter.get_finished_spans()
@@ -27,7 +27,7 @@ def test_each_call_has_a_span(observed: Observed, kind: str) -> None:
 
 
 def test_span_can_be_named_and_described(observed: Observed) -> None:
-    """Name, kind and attributes are the user's to choose."""
+    """The user may set name, kind and attributes."""
 
     @trace_function("charge card", kind=SpanKind.CLIENT, attributes={"payment.provider": "acme"})
     def charge() -> None: ...
@@ -43,7 +43,7 @@ def test_span_can_be_named_and_described(observed: Observed) -> None:
 
 @each_kind
 def test_span_is_current_in_the_body(observed: Observed, kind: str) -> None:
-    """Spans that the body starts are the call's children, in every step."""
+    """Spans started in the body are children of the call's span, in every step."""
     with observed.client.start_span("caller"):
         run(trace_function(make(kind, lambda: observed.client.tracer.start_span("child").end())))
     spans = observed.spans
@@ -52,7 +52,7 @@ def test_span_is_current_in_the_body(observed: Observed, kind: str) -> None:
 
 
 def test_span_does_not_leak_into_the_consumer(observed: Observed) -> None:
-    """Between two steps the consumer's own span is current, and the body's again in the next."""
+    """Between two steps the consumer's span is current; in the next step the body's is again."""
     current: list[tuple[str, Any]] = []
 
     def look(who: str) -> None:
@@ -80,7 +80,7 @@ def test_span_does_not_leak_into_the_consumer(observed: Observed) -> None:
 
 
 def test_span_does_not_leak_into_the_async_consumer(observed: Observed) -> None:
-    """The same holds for an asynchronous generator, also when another task takes the next step."""
+    """The same holds for an asynchronous generator, even when another task takes the next step."""
     current: list[str] = []
 
     @trace_function
@@ -104,7 +104,7 @@ def test_span_does_not_leak_into_the_async_consumer(observed: Observed) -> None:
 
 @each_kind
 def test_exception_makes_the_span_an_error(observed: Observed, kind: str) -> None:
-    """The exception leaves as it came; the span says what it was."""
+    """The exception leaves unchanged, and the span records it."""
     with pytest.raises(BoomError, match="boom"):
         run(trace_function(make(kind, fail)))
     span = observed.spans[kind]
@@ -114,7 +114,7 @@ def test_exception_makes_the_span_an_error(observed: Observed, kind: str) -> Non
 
 
 def test_exception_that_cannot_be_printed_still_ends_the_span(observed: Observed) -> None:
-    """A broken __str__ costs the event, not the span, its status or the exception."""
+    """A broken __str__ loses the event but not the span, its status or the exception."""
 
     class UnprintableError(Exception):
         def __str__(self) -> str:
@@ -130,7 +130,7 @@ def test_exception_that_cannot_be_printed_still_ends_the_span(observed: Observed
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, SystemExit])
 def test_cancellation_is_no_error(observed: Observed, error: type[BaseException]) -> None:
-    """A call that is told to stop ends its span without blame, and is counted as cancelled."""
+    """A cancelled call's span has no error status, and the call is counted as cancelled."""
 
     def stop() -> None:
         raise error
@@ -144,7 +144,7 @@ def test_cancellation_is_no_error(observed: Observed, error: type[BaseException]
 
 
 def test_cancelled_task_is_no_error(observed: Observed) -> None:
-    """A task that is cancelled while it waits ends likewise."""
+    """The same holds for a task that is cancelled while it waits."""
 
     async def wait() -> None:
         await asyncio.Event().wait()
@@ -163,7 +163,7 @@ def test_cancelled_task_is_no_error(observed: Observed) -> None:
 
 
 def test_closed_generator_is_no_error(observed: Observed) -> None:
-    """A generator that its consumer closes, or forgets, ends its span without blame."""
+    """A generator that its consumer closes or abandons ends its span without error status."""
     function = stack(ORDERS[0], make("generator", fail))
     closed, forgotten = function(), function()
     next(closed)
@@ -179,7 +179,7 @@ def test_closed_generator_is_no_error(observed: Observed) -> None:
 
 
 def test_closing_an_async_generator_elsewhere(observed: Observed, caplog: pytest.LogCaptureFixture) -> None:
-    """Another task may close it: the span ends, and nothing complains of a foreign context."""
+    """Another task may close it: the span ends, and no foreign-context error is logged."""
 
     async def main() -> None:
         body = stack(ORDERS[0], make("async_generator", fail))()
@@ -193,7 +193,7 @@ def test_closing_an_async_generator_elsewhere(observed: Observed, caplog: pytest
 
 
 def test_closing_a_coroutine_elsewhere(observed: Observed, caplog: pytest.LogCaptureFixture) -> None:
-    """A coroutine that is closed in another context ends its span, and leaves that context alone."""
+    """A coroutine closed in another context ends its span and does not change that context."""
 
     async def wait() -> None:
         await asyncio.sleep(0)
@@ -209,7 +209,7 @@ def test_closing_a_coroutine_elsewhere(observed: Observed, caplog: pytest.LogCap
 
 
 def test_baggage_stays_with_the_body(observed: Observed) -> None:
-    """What a generator's body attaches to the context is there in its next step, and only there."""
+    """Context that a generator's body attaches is current in its next step, and only there."""
 
     @trace_function
     def items() -> Iterator[object]:

@@ -1,4 +1,4 @@
-"""track_errors: each error counted and recorded once, where it arose."""
+"""track_errors counts and records each error once, where it arose."""
 
 import asyncio
 from contextlib import suppress
@@ -15,7 +15,7 @@ from telemetry.decorators import measure_performance, trace_function, track_erro
 
 @each_kind
 def test_error_is_counted_and_recorded(observed: Observed, kind: str) -> None:
-    """An exception that leaves is counted, and recorded on the span that is current outside."""
+    """An exception that leaves the function is counted and recorded on the current outer span."""
     with observed.client.start_span("caller"), suppress(BoomError):
         run(track_errors(make(kind, fail)))
     assert observed.errors() == {(kind, "BoomError"): 1}
@@ -24,13 +24,13 @@ def test_error_is_counted_and_recorded(observed: Observed, kind: str) -> None:
 
 
 def test_success_is_no_error(observed: Observed) -> None:
-    """A call that succeeds leaves nothing."""
+    """A successful call counts no error."""
     assert track_errors(lambda: 42)() == 42
     assert observed.errors() == {}
 
 
 def test_ignored_error_is_neither_counted_nor_recorded(observed: Observed) -> None:
-    """What is ignored passes; it is left to the functions further out."""
+    """An ignored exception passes and is left to the outer functions."""
 
     @track_errors
     @measure_performance
@@ -52,7 +52,7 @@ def test_ignored_error_is_neither_counted_nor_recorded(observed: Observed) -> No
 
 
 def test_ignoring_what_is_no_exception_is_refused() -> None:
-    """A mistake in `ignore` shows where it is made, not when something fails."""
+    """A mistake in `ignore` raises at decoration, not when the function fails."""
     with pytest.raises(TypeError):
         track_errors(ignore=["KeyError"])  # type: ignore[call-overload]
 
@@ -60,7 +60,7 @@ def test_ignoring_what_is_no_exception_is_refused() -> None:
 @each_kind
 @each_order
 def test_stacked_in_any_order(observed: Observed, kind: str, order: Any) -> None:
-    """On one function the order of decorators makes no difference, and the error is there once."""
+    """The order of decorators on a function does not matter, and the error is recorded once."""
     with observed.client.start_span("caller"), suppress(BoomError):
         run(stack(order, make(kind, fail)))
     assert observed.errors() == {(kind, "BoomError"): 1}
@@ -72,7 +72,7 @@ def test_stacked_in_any_order(observed: Observed, kind: str, order: Any) -> None
 @each_kind
 @each_order
 def test_nested_functions_record_an_error_once(observed: Observed, kind: str, order: Any) -> None:
-    """The innermost function has the error; every span that it leaves has the status."""
+    """The innermost function records the error; every span that it leaves has error status."""
 
     def innermost() -> None:
         fail()
@@ -93,7 +93,7 @@ def test_nested_functions_record_an_error_once(observed: Observed, kind: str, or
 
 
 def test_error_outside_the_spans_is_recorded_by_the_first_span(observed: Observed) -> None:
-    """Where no span is current inside, the event is left to the first function outside that has one."""
+    """Without a current span inside, the first outer function with a span records the event."""
 
     @trace_function
     def outer() -> None:
@@ -110,7 +110,7 @@ def test_error_outside_the_spans_is_recorded_by_the_first_span(observed: Observe
 
 
 def test_same_exception_raised_again_counts_again(observed: Observed) -> None:
-    """An exception kept and raised in a later call is an error of that call."""
+    """A kept exception that is raised in a later call is an error of that call."""
     kept = BoomError()
 
     @trace_function
@@ -140,7 +140,7 @@ def test_handled_error_is_not_the_callers(observed: Observed) -> None:
 
 
 def test_error_of_gathered_tasks_is_recorded_once(observed: Observed) -> None:
-    """Tasks carry their exception to the function that waits for them; each counts where it arose."""
+    """The exception passes from tasks to the awaiting function; each error counts where it arose."""
 
     async def failing() -> None:
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Fixtures of the export engine's tests: Collectors that misbehave."""
+"""Fixtures for the export engine's tests: Collectors that misbehave."""
 
 from collections.abc import Iterator
 
@@ -19,25 +19,25 @@ def _running(collector: Collector) -> Iterator[Collector]:
 
 @pytest.fixture(params=list(KINDS))
 def collector(request: pytest.FixtureRequest) -> Iterator[Collector]:
-    """A Collector of each protocol, which accepts until it is told otherwise."""
+    """A Collector for each protocol, which accepts everything unless a test changes its script."""
     yield from _running(KINDS[request.param]())
 
 
 @pytest.fixture
 def grpc_collector() -> Iterator[Collector]:
-    """One of gRPC."""
+    """A gRPC Collector."""
     yield from _running(GrpcCollector())
 
 
 @pytest.fixture
 def http_collector() -> Iterator[Collector]:
-    """One of HTTP."""
+    """An HTTP Collector."""
     yield from _running(HttpCollector())
 
 
 @pytest.fixture
 def wire(collector: Collector) -> Iterator[Wire]:
-    """A wire to the Collector."""
+    """A wire in front of the Collector."""
     made = Wire(collector.port)
     yield made
     made.close()

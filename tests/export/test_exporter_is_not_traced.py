@@ -1,4 +1,4 @@
-"""With instrumentations of what it sends through, the exporter makes no span of its own."""
+"""The exporter's own requests create no spans, even when gRPC and httpx are instrumented."""
 
 import asyncio
 from collections.abc import Iterator
@@ -29,11 +29,11 @@ from telemetry.metrics import names
 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """Calls of gRPC and httpx are traced: every span that comes of it."""
+    """Instruments gRPC and httpx; yields the exporter that holds the resulting spans."""
     spans = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
-    # gRPC's instrumentation knows no other than the process's own.
+    # gRPC's instrumentation uses only the process-wide tracer provider.
     monkeypatch.setattr("opentelemetry.trace._TRACER_PROVIDER", provider)
     instrumentors = GrpcInstrumentorClient(), HTTPXClientInstrumentor()
     for instrumentor in instrumentors:
@@ -47,7 +47,7 @@ def traced(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
 def test_exports_of_spans_and_metrics_are_not_traced(
     is_reached: bool, traced: InMemorySpanExporter, receiver: Any, free_port: int, until: Until
 ) -> None:
-    """Whether they arrive or are tried again and again: what is sent must not make more to send."""
+    """Neither successful exports nor repeatedly failing ones create spans to be exported in turn."""
     client = TelemetryClient(
         service_name="shop",
         endpoint=receiver.endpoint if is_reached else f"http://127.0.0.1:{free_port}",
@@ -70,7 +70,7 @@ def test_exports_of_spans_and_metrics_are_not_traced(
 
 
 def failed_attempts(client: TelemetryClient) -> float:
-    """So far, of spans."""
+    """Returns the number of failed span exports so far."""
     return sum(
         sample.value
         for family in client.registry.collect()
@@ -82,7 +82,7 @@ def failed_attempts(client: TelemetryClient) -> float:
 
 @pytest.fixture
 def page() -> Iterator[str]:
-    """The address of a server that answers."""
+    """The address of a server that answers 204."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -102,7 +102,7 @@ def page() -> Iterator[str]:
 def test_exports_by_http_are_not_traced_either(
     monkeypatch: pytest.MonkeyPatch, page: str, until: Until
 ) -> None:
-    """Whatever is instrumented of the standard library's client finds itself suppressed."""
+    """Instrumentation of the standard library's HTTP client is suppressed during exports."""
     enabled: list[tuple[str, bool]] = []
     put_request = HTTPConnection.putrequest
 
@@ -129,7 +129,7 @@ def test_exports_by_http_are_not_traced_either(
 
 
 def test_checks_are_not_traced(traced: InMemorySpanExporter, page: str) -> None:
-    """Asked by the application itself, too; its other calls are traced."""
+    """Health checks are not traced even when the application runs them; its other calls are."""
 
     def check() -> None:
         httpx.get(page, trust_env=False)

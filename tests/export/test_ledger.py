@@ -1,4 +1,4 @@
-"""The ledger: every span counted once, whatever happens in whatever order."""
+"""The ledger counts every span once, in any order of events."""
 
 import gc
 import threading
@@ -24,7 +24,7 @@ _actions = st.lists(
 
 @given(_actions)
 def test_identity_holds_after_any_sequence(actions: list[tuple[str, object]]) -> None:
-    """What came in is always what went out and what is still there."""
+    """The spans that came in always equal those that went out plus those still held."""
     ledger = Ledger(clock=Clock())
     held: list[int] = []
     generation = ledger.begin()
@@ -50,14 +50,14 @@ def test_identity_holds_after_any_sequence(actions: list[tuple[str, object]]) ->
 
 
 def test_unbalanced_reading_is_seen() -> None:
-    """The identity can fail: a span that is settled without having ended breaks it."""
+    """The identity can fail: a span that is delivered without having ended breaks it."""
     ledger = Ledger()
     ledger.deliver(1, ledger.begin())
     assert not ledger.read().is_balanced
 
 
 def test_full_memory_drops_the_new_span_and_counts_it() -> None:
-    """What is queued stays; what comes too late is dropped by name."""
+    """Queued spans stay; a span that finds the queue full is dropped and counted with its reason."""
     ledger = Ledger()
     generation = ledger.begin()
     assert [ledger.admit(generation, is_full=full) for full in (False, False, True)] == [True, True, False]
@@ -80,7 +80,7 @@ def test_late_answer_of_a_closed_generation_changes_nothing() -> None:
 
 
 def test_closed_ledger_counts_what_ends_as_dropped() -> None:
-    """A span that ends after shutdown is not lost unseen."""
+    """A span that ends after shutdown is counted as dropped."""
     ledger = Ledger()
     generation = ledger.begin()
     ledger.close(generation)
@@ -89,7 +89,7 @@ def test_closed_ledger_counts_what_ends_as_dropped() -> None:
 
 
 def test_generations_do_not_touch_one_another() -> None:
-    """A run that ends late gives up its own spans only."""
+    """Closing an old run gives up only its own spans."""
     ledger = Ledger()
     old, new = ledger.begin(), ledger.begin()
     ledger.admit(old, is_full=False)
@@ -114,7 +114,7 @@ def test_drops_of_the_last_minute_age_out() -> None:
 
 
 def test_rejected_spans_have_a_term_of_their_own() -> None:
-    """The Collector took the batch, and not all of it."""
+    """Spans that the Collector rejects from an accepted batch are counted separately."""
     ledger = Ledger()
     generation = ledger.begin()
     for _ in range(3):
@@ -148,7 +148,7 @@ def test_sixteen_threads_lose_no_count() -> None:
 
 
 def test_span_that_ends_while_the_ledger_is_held_waits_for_nobody() -> None:
-    """The same thread, in a finaliser or a signal handler: it is counted as soon as somebody looks."""
+    """A span that ends in the lock's own thread (finaliser, signal handler) is counted at the next read."""
     ledger = Ledger()
     generation = ledger.begin()
     with ledger._lock:
@@ -162,7 +162,7 @@ def test_span_that_ends_while_the_ledger_is_held_waits_for_nobody() -> None:
 
 
 def test_notes_are_bounded_though_nobody_looks() -> None:
-    """Whoever ends one too many counts them all."""
+    """The thread that adds one note too many counts them all."""
     ledger = Ledger()
     generation = ledger.begin()
     for _ in range(10_000):
@@ -172,7 +172,7 @@ def test_notes_are_bounded_though_nobody_looks() -> None:
 
 
 def test_spans_that_end_in_finalisers_are_all_counted() -> None:
-    """The garbage collector runs them in the middle of whatever a thread does, the ledger's own work too."""
+    """Finalisers may run at any point in a thread, also while it uses the ledger."""
     ledger = Ledger()
     generation = ledger.begin()
     made = 0

@@ -1,4 +1,4 @@
-"""The worker's alarm clock."""
+"""The event that wakes the worker."""
 
 import threading
 import time
@@ -7,7 +7,7 @@ from telemetry.export.reentrant_event import ReentrantEvent
 
 
 def test_ring_ends_the_present_wait_and_the_next_one_once() -> None:
-    """However often it was rung before."""
+    """A set event ends one wait, however often it was set before."""
     wake = ReentrantEvent()
     started = time.monotonic()
     wake.set()
@@ -23,7 +23,7 @@ def test_ring_ends_the_present_wait_and_the_next_one_once() -> None:
 
 
 def test_no_ring_is_lost_to_a_clear() -> None:
-    """Whoever rings after the last clear is heard, whatever the threads' turns."""
+    """A `set()` after the last `clear()` is always seen, however the threads interleave."""
     wake, done = ReentrantEvent(), threading.Event()
     seen = noted = 0
 
@@ -48,7 +48,7 @@ def test_no_ring_is_lost_to_a_clear() -> None:
 
 
 def test_times_that_are_none_are_none() -> None:
-    """Past ones end at once; endless ones are no error."""
+    """A negative timeout ends at once, and an infinite one raises nothing."""
     wake = ReentrantEvent()
     wake.wait(-1)
     wake.set()

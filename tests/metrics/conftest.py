@@ -1,4 +1,4 @@
-"""Workers that share a folder."""
+"""Fixtures for workers that share a folder."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,13 +12,13 @@ from telemetry.metrics.multiprocess import WorkerMetrics
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where the workers meet, with a path that is short enough for sockets."""
+    """The workers' shared folder, with a path that is short enough for sockets."""
     return tmp_path / "w"
 
 
 @pytest.fixture
 def joined(folder: Path) -> Iterator[Join]:
-    """Makes workers that have joined; they leave at the end."""
+    """Starts workers in the shared folder, and stops them at the end."""
     made: list[WorkerMetrics] = []
 
     def join(registry: CollectorRegistry | None = None, group: str = "g") -> WorkerMetrics:

@@ -1,4 +1,4 @@
-"""What workers answer, merged: every sample once, under its worker's label, in formats that parse."""
+"""Merged metrics have every sample once, under its worker's label, in formats that parse."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -21,7 +21,7 @@ from telemetry.metrics.merge import from_json, merge, to_json
 
 
 def as_text(families: list[Metric], encode: Callable[..., bytes] = openmetrics_text) -> str:
-    """What a scraper gets, OpenMetrics unless told otherwise."""
+    """Returns the scraped text, in OpenMetrics format by default."""
 
     class Registry:
         def collect(self) -> list[Metric]:
@@ -31,17 +31,17 @@ def as_text(families: list[Metric], encode: Callable[..., bytes] = openmetrics_t
 
 
 def test_own_label_worker_is_kept_as_exported(joined: Join) -> None:
-    """Prometheus's own rule on a conflict."""
+    """Conflicting labels are renamed as Prometheus does."""
     registry = CollectorRegistry()
     Gauge("load", "Of a worker.", ["worker"], registry=registry).labels("mine").set(5)
     (load,) = [family for family in collect(joined(registry)) if family.name == "load"]
     assert [sample.labels for sample in load.samples] == [{"exported_worker": "mine", "worker": "0"}]
 
 
-def test_disagreement_about_a_type_leaves_the_later_one_out_and_is_told_once(
+def test_disagreement_about_a_type_leaves_the_later_one_out_and_is_logged_once(
     joined: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While a new version rolls in; an exposition with two types of one name could not be parsed at all."""
+    """This happens during a rollout; an exposition with two types for one name cannot be parsed."""
     counters, gauges = CollectorRegistry(), CollectorRegistry()
     Counter("x", "", registry=counters)
     Gauge("x", "", registry=gauges)
@@ -58,7 +58,7 @@ def test_disagreement_about_a_type_leaves_the_later_one_out_and_is_told_once(
 
 
 def test_value_of_another_type_of_number_reaches_the_sibling(joined: Join) -> None:
-    """The encoders take whatever float() does, so that an application's collector may give it."""
+    """An application's collector may return any number that `float()` accepts."""
     family = Metric("price", "", "gauge")
     family.add_sample("price", {}, Decimal("1.5"))  # type: ignore[arg-type]
     family.add_sample("price", {"of": "nothing"}, math.nan)
@@ -89,7 +89,7 @@ EXPOSITIONS = st.lists(
 def test_merging_keeps_every_sample_exactly_once_and_can_be_parsed(
     expositions: list[dict[str, list[tuple[dict[str, str], float, Exemplar | None]]]],
 ) -> None:
-    """With its exemplar, in both formats, through JSON and back, whatever the labels are."""
+    """Exemplars are kept too, in both formats and through JSON, whatever the labels are."""
 
     def family(name: str, samples: list[tuple[dict[str, str], float, Exemplar | None]]) -> Metric:
         metric = Metric(name, "help", "counter")
@@ -108,7 +108,7 @@ def test_merging_keeps_every_sample_exactly_once_and_can_be_parsed(
         for labels, value, exemplar in samples
     ]
 
-    def told(families: Iterable[Metric]) -> list[Any]:
+    def rows(families: Iterable[Metric]) -> list[Any]:
         return [
             (
                 sample.name,
@@ -124,9 +124,9 @@ def test_merging_keeps_every_sample_exactly_once_and_can_be_parsed(
     def in_order(samples: Iterable[Any], without_exemplars: bool = False) -> list[str]:
         return sorted(repr(each[:-1] if without_exemplars else each) for each in samples)
 
-    assert in_order(told(merged)) == in_order(expected)
-    assert in_order(told(text_string_to_metric_families(as_text(merged)))) == in_order(expected)
-    plain = in_order(told(parse_plain_text(as_text(merged, plain_text))), without_exemplars=True)
+    assert in_order(rows(merged)) == in_order(expected)
+    assert in_order(rows(text_string_to_metric_families(as_text(merged)))) == in_order(expected)
+    plain = in_order(rows(parse_plain_text(as_text(merged, plain_text))), without_exemplars=True)
     assert plain == in_order(expected, without_exemplars=True)
 
 

@@ -1,4 +1,4 @@
-"""Workers that share a folder, on real sockets: whoever is asked answers for all."""
+"""Workers that share a folder, on real sockets: any of them answers for all."""
 
 import json
 import logging
@@ -24,8 +24,8 @@ from telemetry.metrics.multiprocess import WorkerMetrics
 from telemetry.telemetry import setup_telemetry
 
 
-def test_whoever_is_asked_answers_for_all(joined: Join) -> None:
-    """Each sample once, under its worker's label; exemplars too."""
+def test_any_worker_answers_for_all(joined: Join) -> None:
+    """Each sample appears once, under its worker's label, with its exemplar."""
     three = [joined(counting(value)) for value in (1, 2, 3)]
     for worker in three:
         families = collect(worker)
@@ -36,14 +36,14 @@ def test_whoever_is_asked_answers_for_all(joined: Join) -> None:
 
 
 def test_worker_alone_answers_for_itself(joined: Join) -> None:
-    """With the same label as if there were more."""
+    """A single worker has a label too."""
     assert jobs_by_worker(collect(joined())) == {"0": 1}
 
 
 def test_worker_that_left_leaves_nothing_and_its_slot_is_taken_again(
     joined: Join,
 ) -> None:
-    """The lowest free slot: labels stay few."""
+    """A new worker takes the lowest free slot, so that there are few label values."""
     first, second = joined(counting(1)), joined(counting(2))
     first.stop()
     assert jobs_by_worker(collect(second)) == {"1": 2}
@@ -54,14 +54,14 @@ def test_worker_that_left_leaves_nothing_and_its_slot_is_taken_again(
 
 
 def test_starting_twice_takes_one_slot(joined: Join) -> None:
-    """An app's lifespan and its first scrape both start it."""
+    """The app's lifespan and its first scrape both start the worker."""
     worker = joined()
     worker.start()
     assert jobs_by_worker(collect(worker)) == {"0": 1}
 
 
 def test_other_groups_are_left_alone(joined: Join) -> None:
-    """Workers of another configuration measure something else."""
+    """Workers of another configuration are not merged."""
     mine, other, another = joined(counting(1)), joined(counting(2), group="h"), joined(counting(3), group="h")
     assert jobs_by_worker(collect(mine)) == {"0": 1}
     for worker in (other, another):
@@ -69,7 +69,7 @@ def test_other_groups_are_left_alone(joined: Join) -> None:
 
 
 def test_folder_and_socket_are_the_users_own(joined: Join, folder: Path) -> None:
-    """Nobody else reads the metrics."""
+    """Other users cannot read the metrics."""
     joined()
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "g-0.sock").stat().st_mode & 0o777 == 0o600
@@ -97,7 +97,7 @@ def test_folder_and_socket_are_the_users_own(joined: Join, folder: Path) -> None
 def test_sibling_that_answers_nonsense_is_silent(
     answer: bytes, joined: Join, folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Cut off or of another version: it is counted, told once, and the others are there."""
+    """The sibling is counted and logged once, and the other workers' metrics are there."""
     worker = joined()
     with impostor(folder / "g-7.sock", answer):
         for _ in range(2):
@@ -110,7 +110,7 @@ def test_sibling_that_answers_nonsense_is_silent(
 
 
 class impostor:  # noqa: N801 - a context manager
-    """Somebody at a worker's socket who gives each caller the same bytes."""
+    """Serves a worker's socket and sends every caller the same bytes."""
 
     def __init__(self, path: Path, answer: bytes | None) -> None:
         self._answer = answer
@@ -144,7 +144,7 @@ class impostor:  # noqa: N801 - a context manager
 def test_silent_siblings_cost_the_deadline_once_all_together(
     joined: Join, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are read at the same time: else thirty of them would take thirty deadlines."""
+    """Siblings are read concurrently, so thirty silent ones do not take thirty deadlines."""
     monkeypatch.setattr(multiprocess, "ANSWER_SECONDS", 0.5)
     first, second = joined(counting(1)), joined(counting(2))
     held = [impostor(folder / f"g-{slot}.sock", None) for slot in range(10, 40)]
@@ -160,7 +160,7 @@ def test_silent_siblings_cost_the_deadline_once_all_together(
 
 
 def test_endless_answer_is_cut_off(joined: Join, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory is bounded."""
+    """Long answers cannot exhaust memory."""
     monkeypatch.setattr(multiprocess, "_MOST_BYTES", 1000)
     worker = joined()
     with impostor(folder / "g-3.sock", b" " * 2000 + b"[]"):
@@ -170,7 +170,7 @@ def test_endless_answer_is_cut_off(joined: Join, folder: Path, monkeypatch: pyte
 
 
 def test_reader_that_never_reads_holds_nobody_up(joined: Join, folder: Path) -> None:
-    """The one that answers gives up on it in time for the next."""
+    """The worker gives up on a stuck reader in time for the next one."""
     huge = CollectorRegistry()
     Counter("jobs", "x" * 2_000_000, ["queue"], registry=huge).labels("mail").inc(2)
     asked, other = joined(counting(1)), joined(huge)
@@ -183,7 +183,7 @@ def test_reader_that_never_reads_holds_nobody_up(joined: Join, folder: Path) -> 
 def test_collector_that_fails_does_not_end_the_answering(
     joined: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Told, and tried again at the next scrape."""
+    """The failure is logged, and the next scrape tries again."""
     registry = counting(2)
     is_broken = True
 
@@ -204,10 +204,10 @@ def test_collector_that_fails_does_not_end_the_answering(
 @pytest.mark.parametrize(
     "bad", ["occupied/by/a/file", "x" * 200], ids=["not a folder", "too long for the kernel"]
 )
-def test_folder_that_cannot_be_used_is_told_once_and_costs_no_metrics(
+def test_folder_that_cannot_be_used_is_logged_once_and_costs_no_metrics(
     bad: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Variable, value and remedy; /metrics goes on with this worker."""
+    """The warning names variable, value and remedy; /metrics still has this worker."""
     (tmp_path / "occupied").touch()
     worker = WorkerMetrics(tmp_path / bad, "g", counting(1).collect)
     for _ in range(2):
@@ -220,7 +220,7 @@ def test_folder_that_cannot_be_used_is_told_once_and_costs_no_metrics(
 
 
 def test_folder_that_vanishes_costs_no_metrics(joined: Join, folder: Path) -> None:
-    """Somebody cleaned up under a running service."""
+    """The folder may be removed while the service runs."""
     worker = joined()
     for path in folder.iterdir():
         path.unlink()
@@ -231,7 +231,7 @@ def test_folder_that_vanishes_costs_no_metrics(joined: Join, folder: Path) -> No
 def test_forked_child_has_a_slot_of_its_own_and_leaves_the_parents_alone(
     joined: Join,
 ) -> None:
-    """Gunicorn's preload forks after the app was made."""
+    """Gunicorn's preload forks after the app is created."""
     parent = joined(counting(1))
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -255,7 +255,7 @@ def test_forked_child_has_a_slot_of_its_own_and_leaves_the_parents_alone(
 
 
 def test_client_without_a_folder_has_no_worker_label() -> None:
-    """One process alone is as it always was."""
+    """Single-process metrics are unchanged."""
     with TelemetryClient(service_name="alone", traces_exporter="none") as client:
         families = anyio.run(client.collect_metrics)
     assert families
@@ -263,7 +263,7 @@ def test_client_without_a_folder_has_no_worker_label() -> None:
 
 
 def test_app_offers_its_metrics_while_it_runs_and_may_run_again(folder: Path) -> None:
-    """From the lifespan's start to its end; without a lifespan, from the first scrape on."""
+    """Sockets exist during the lifespan or, without a lifespan, from the first scrape on."""
     app = FastAPI()
     client = setup_telemetry(app, TelemetryConfig(traces_exporter="none", multiproc_dir=folder))
     assert not folder.exists()
@@ -279,7 +279,7 @@ def test_app_offers_its_metrics_while_it_runs_and_may_run_again(folder: Path) ->
 
 
 def test_without_metrics_the_folder_is_the_applications_own_affair(folder: Path) -> None:
-    """It may use prometheus_client's own mode."""
+    """The application may use prometheus_client's own multiprocess mode."""
     app = FastAPI()
     config = TelemetryConfig(traces_exporter="none", multiproc_dir=folder, enable_prometheus=False)
     setup_telemetry(app, config)

@@ -1,4 +1,4 @@
-"""Workers as processes: killed, under an id that was used before, and as those of a real uvicorn."""
+"""Workers as processes: killed, with a reused id, and under a real uvicorn."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ time.sleep(60)
 
 
 def test_killed_workers_children_do_not_keep_its_slot(joined: Join, folder: Path) -> None:
-    """Neither a program that it started nor a child that it forked."""
+    """Neither started programs nor forked children keep the slot."""
     victim = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, env=SOURCE)
     with victim:
         assert victim.stdout is not None
@@ -77,7 +77,7 @@ for counter in (early, late):
 
 
 def test_values_are_a_processes_own_even_if_its_id_was_used_before(folder: Path) -> None:
-    """For what is made after setup; what was made before is prometheus_client's, whose limit this pins."""
+    """Only metrics created before setup, a limit of prometheus_client, continue a dead process's values."""
     folder.mkdir()
     answer = subprocess.run(
         [sys.executable, "-c", INHERITED],
@@ -111,9 +111,9 @@ async def work() -> int:
 
 @pytest.fixture
 def server(tmp_path: Path, folder: Path, free_port: int) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """A real uvicorn with two workers; its address and its process."""
+    """A real uvicorn with two workers; yields its address and its process."""
     (tmp_path / "shop.py").write_text(APP)
-    folder.mkdir()  # prometheus_client itself wants it, for the counter that is made early
+    folder.mkdir()  # prometheus_client itself needs it for the counter that is created early
     process = subprocess.Popen(
         [sys.executable, "-m", "uvicorn", "shop:app", "--port", str(free_port), "--workers", "2"],
         cwd=tmp_path,
@@ -132,7 +132,7 @@ def server(tmp_path: Path, folder: Path, free_port: int) -> Iterator[tuple[str, 
 
 
 def scrape(url: str) -> dict[str, dict[str, Any]]:
-    """By worker: its samples by name, with what is asked of them."""
+    """Returns each worker's samples by name, the scraped worker first."""
     answer = httpx.get(f"{url}/metrics", headers={"accept": "application/openmetrics-text"}, trust_env=False)
     by_worker: dict[str, dict[str, Any]] = {}
     for family in text_string_to_metric_families(answer.text):
@@ -143,7 +143,7 @@ def scrape(url: str) -> dict[str, dict[str, Any]]:
 
 
 def instances_of(seen: dict[str, dict[str, Any]]) -> set[str]:
-    """The workers' instance ids."""
+    """Returns the workers' instance ids."""
     return {samples["target_info"].labels["service_instance_id"] for samples in seen.values()}
 
 
@@ -151,7 +151,7 @@ def instances_of(seen: dict[str, dict[str, Any]]) -> set[str]:
 def test_workers_of_a_real_server(
     server: tuple[str, subprocess.Popen[bytes]], until: Until, folder: Path
 ) -> None:
-    """Whichever answers shows both, exemplars included; a killed one is replaced and leaves nothing stale."""
+    """Either worker answers for both, with exemplars; a killed one is replaced and leaves nothing stale."""
     url, process = server
     pids: set[int] = set()
 
@@ -167,9 +167,9 @@ def test_workers_of_a_real_server(
     assert len(instances) == 2
     asked: set[str] = set()
 
-    def both_were_asked() -> bool:  # a new connection each: either may answer
+    def both_were_asked() -> bool:  # each call makes a new connection, so either may answer
         seen = scrape(url)
-        asked.add(next(iter(seen)))  # its own come first
+        asked.add(next(iter(seen)))  # the answering worker's samples come first
         assert set(seen) == {"0", "1"}
         assert instances_of(seen) == instances
         for samples in seen.values():
@@ -214,7 +214,7 @@ def test_workers_of_a_real_server(
 def test_frozen_worker_is_counted_as_silent(
     server: tuple[str, subprocess.Popen[bytes]], until: Until
 ) -> None:
-    """Its kernel still accepts connections for it; the other one answers within the deadline."""
+    """The kernel still accepts its connections; the other worker answers within the deadline."""
     url, process = server
     until("both workers", lambda: _is_up(url) and set(scrape(url)) == {"0", "1"}, 30)
     children = psutil.Process(process.pid).children()
@@ -227,7 +227,7 @@ def test_frozen_worker_is_counted_as_silent(
             try:
                 text = httpx.get(f"{url}/metrics", trust_env=False, timeout=3).text
             except httpx.TimeoutException:
-                return False  # the frozen one had accepted it
+                return False  # the frozen worker got the request
             answers.append(text)
             return 'telemetry_workers{state="silent"} 1.0' in text
 

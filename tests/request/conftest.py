@@ -1,4 +1,4 @@
-"""Settings of a service whose requests are traced."""
+"""Fixtures for a service whose requests are traced."""
 
 from typing import Any
 

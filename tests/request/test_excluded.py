@@ -1,4 +1,4 @@
-"""Excluded paths mean the same to the middleware and to OpenTelemetry's instrumentation."""
+"""The middleware and OpenTelemetry's instrumentation exclude the same paths."""
 
 import re
 
@@ -16,7 +16,7 @@ paths = st.lists(
 
 @given(paths, st.booleans(), st.sampled_from(["", "?q=/metrics", "?/internal/"]))
 def test_patterns_of_whole_urls_agree_with_the_paths(parts: list[str], has_slash: bool, query: str) -> None:
-    """One rule, two forms."""
+    """URL patterns and paths express one rule."""
     path = "/" + "/".join(parts) + ("/" if has_slash and parts else "")
     patterns = EXCLUDED.as_url_patterns().split(",")
     by_url = any(re.search(pattern, f"http://127.0.0.1:8000{path}{query}") for pattern in patterns)
@@ -24,7 +24,7 @@ def test_patterns_of_whole_urls_agree_with_the_paths(parts: list[str], has_slash
 
 
 def test_exact_paths_and_prefixes() -> None:
-    """A path is meant as it is written; only a closing star stands for more."""
+    """An excluded path matches exactly unless it ends with a star."""
     assert [
         path in EXCLUDED for path in ("/metrics", "/metrics/x", "/internal/", "/internal/x", "/internal")
     ] == [

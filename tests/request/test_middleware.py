@@ -1,4 +1,4 @@
-"""The middleware as a plain ASGI callable: what it measures when things go wrong."""
+"""The middleware as a plain ASGI callable, including failures."""
 
 import asyncio
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ def client() -> Iterator[TelemetryClient]:
 
 
 def serve(client: TelemetryClient, app: ASGIApp, **scope: Any) -> list[Message]:
-    """Sends one request through the middleware; the clock moves 5 ms with each reading."""
+    """Sends one request through the middleware; the clock advances 5 ms with each reading."""
     sent: list[Message] = []
     ticks = iter(range(100))
 
@@ -39,18 +39,18 @@ def serve(client: TelemetryClient, app: ASGIApp, **scope: Any) -> list[Message]:
 
 
 def value(client: TelemetryClient, name: str, **labels: str) -> float:
-    """A series' value; 0 where there is none."""
+    """Returns the value of a series, or 0 if there is none."""
     return client.registry.get_sample_value(name, labels) or 0.0
 
 
 async def answer_200(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers."""
+    """Answers with an empty 200."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})
 
 
 def test_duration_is_in_milliseconds(client: TelemetryClient) -> None:
-    """The histogram's unit is the one of its name."""
+    """The histogram's unit matches its name."""
     labels = {"method": "GET", "route": "unmatched", "status_code": "200"}
     before = value(client, "app_request_latency_ms_sum", **labels)
     serve(client, answer_200)
@@ -60,7 +60,7 @@ def test_duration_is_in_milliseconds(client: TelemetryClient) -> None:
 def test_exception_after_the_answer_began_keeps_its_status_and_counts_as_an_error(
     client: TelemetryClient,
 ) -> None:
-    """The client saw 200; the failure is counted all the same, and goes on."""
+    """The client saw 200; the failure is still counted and propagates."""
 
     async def break_off(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -100,7 +100,7 @@ def test_cancelled_request_is_no_error(client: TelemetryClient) -> None:
 def test_broken_metric_breaks_no_request(
     client: TelemetryClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A failure of our own is logged once, and the answer is sent all the same."""
+    """A failure in the library is logged once, and the answer is sent anyway."""
 
     def broken(**_: object) -> None:
         raise RuntimeError("on purpose")
@@ -115,7 +115,7 @@ def test_broken_metric_breaks_no_request(
 
 @pytest.mark.parametrize("kind", ["websocket", "lifespan"])
 def test_other_scopes_pass_through_uncounted(kind: str, client: TelemetryClient) -> None:
-    """Only HTTP requests are requests."""
+    """Only HTTP requests are counted."""
     seen: list[str] = []
 
     async def note(scope: Scope, receive: Receive, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""/metrics and /health/telemetry on an application: formats, exemplars, the application's own."""
+"""/metrics and /health/telemetry on an application: formats, exemplars and the application's own metrics."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from telemetry.telemetry import setup_telemetry
 
 
 def test_openmetrics_carries_the_exemplar_of_the_answers_trace(config: TelemetryConfig) -> None:
-    """The latency's exemplar is the trace that traceresponse named."""
+    """The latency's exemplar has the trace id from the traceresponse header."""
     app = build_app()
     setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -30,7 +30,7 @@ def test_openmetrics_carries_the_exemplar_of_the_answers_trace(config: Telemetry
 
 
 def test_unsampled_request_leaves_no_exemplar(receiver: Any) -> None:
-    """Its trace could not be opened."""
+    """An exemplar would point to a trace that was not kept."""
     app = build_app()
     setup_telemetry(app, TelemetryConfig(endpoint=receiver.endpoint, sampler="always_off"))
     with TestClient(app) as http:
@@ -41,7 +41,7 @@ def test_unsampled_request_leaves_no_exemplar(receiver: Any) -> None:
 
 
 def test_plain_text_metrics_parse_and_have_no_created_collisions(config: TelemetryConfig) -> None:
-    """A scraper that does not ask for OpenMetrics gets the plain format, each family once."""
+    """A scraper that does not request OpenMetrics gets the plain format, with each family once."""
     app = build_app()
     setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -60,7 +60,7 @@ def test_users_own_instruments_appear_on_the_same_page(config: TelemetryConfig) 
 
 
 def test_metrics_of_the_default_registry_appear_on_the_same_page(config: TelemetryConfig) -> None:
-    """What an application keeps in prometheus_client itself is not lost."""
+    """Metrics in prometheus_client's own registry are included."""
     app = build_app()
     setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -82,7 +82,7 @@ def test_catch_all_route_does_not_hide_health_and_metrics(config: TelemetryConfi
 
 
 def test_requests_are_measured_once(config: TelemetryConfig) -> None:
-    """Neither FastAPI's own metrics nor the instrumentation's appear beside the middleware's."""
+    """Only the middleware's metrics appear, not FastAPI's or the instrumentation's."""
     app = build_app()
     setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -92,7 +92,7 @@ def test_requests_are_measured_once(config: TelemetryConfig) -> None:
 
 
 def test_prometheus_can_be_switched_off(receiver: Any) -> None:
-    """ENABLE_PROMETHEUS=false: /metrics is the application's to use."""
+    """With ENABLE_PROMETHEUS=false the application may use /metrics itself."""
     app = FastAPI()
     setup_telemetry(app, TelemetryConfig(endpoint=receiver.endpoint, enable_prometheus=False))
     with TestClient(app) as http:
@@ -100,7 +100,7 @@ def test_prometheus_can_be_switched_off(receiver: Any) -> None:
 
 
 def test_applications_own_names_of_routes_are_found(config: TelemetryConfig) -> None:
-    """The library's pages come first in the list and take nobody's name."""
+    """The library's routes come first but do not take the names of the application's."""
     app = FastAPI()
     setup_telemetry(app, config)
 

@@ -1,4 +1,4 @@
-"""What a request leaves: one server span, one count, under labels that are bounded."""
+"""A request creates one server span and one count, with bounded labels."""
 
 import logging
 from typing import Any
@@ -18,7 +18,7 @@ from telemetry.telemetry import setup_telemetry
 def test_request_makes_exactly_one_server_span_and_joins_the_callers_trace(
     config: TelemetryConfig, receiver: Any
 ) -> None:
-    """One span a request, of kind server, a child of the caller's."""
+    """Each request has one server span, a child of the caller's span."""
     app = build_app()
     client = setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -35,7 +35,7 @@ def test_request_makes_exactly_one_server_span_and_joins_the_callers_trace(
 def test_request_of_a_mounted_app_makes_one_server_span_and_is_counted_once(
     config: TelemetryConfig, receiver: Any
 ) -> None:
-    """FastAPI traces and counts nothing of its own inside."""
+    """The mounted FastAPI app adds no spans or counts of its own."""
     app, inner = FastAPI(), FastAPI()
 
     @inner.get("/x/{number}")
@@ -54,7 +54,7 @@ def test_request_of_a_mounted_app_makes_one_server_span_and_is_counted_once(
 def test_unhandled_exception_marks_the_span_and_is_recorded_once(
     config: TelemetryConfig, receiver: Any
 ) -> None:
-    """The server span of a crash has status error and one exception event."""
+    """The server span of a crash has error status and one exception event."""
     app = build_app()
     setup_telemetry(app, config)
     with TestClient(app, raise_server_exceptions=False) as http:
@@ -76,7 +76,7 @@ def test_unhandled_exception_marks_the_span_and_is_recorded_once(
     ],
 )
 def test_route_label_is_the_template(path: str, route: str, status: str, config: TelemetryConfig) -> None:
-    """Label values are bounded: a template, never a raw path."""
+    """The label is a bounded route template, never a raw path."""
     app = build_app()
     setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -87,7 +87,7 @@ def test_route_label_is_the_template(path: str, route: str, status: str, config:
 
 
 def test_unknown_method_has_a_bounded_label(config: TelemetryConfig) -> None:
-    """A caller cannot make new series by inventing methods."""
+    """Callers cannot create new series by inventing methods."""
     app = build_app()
     setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -97,7 +97,7 @@ def test_unknown_method_has_a_bounded_label(config: TelemetryConfig) -> None:
 
 
 def test_excluded_paths_are_neither_traced_nor_counted(config: TelemetryConfig, receiver: Any) -> None:
-    """Health, metrics and what the configuration names stay silent."""
+    """This covers health, metrics and the configured paths."""
     app = build_app()
     client = setup_telemetry(app, config)
     with TestClient(app) as http:
@@ -110,7 +110,7 @@ def test_excluded_paths_are_neither_traced_nor_counted(config: TelemetryConfig, 
 
 
 def test_excluded_paths_suppress_the_instrumentations_inside(config: TelemetryConfig) -> None:
-    """A health check that asks a database makes no trace of its own."""
+    """A health check that queries a database creates no trace."""
     app = FastAPI()
     enabled: dict[str, bool] = {}
 
@@ -129,7 +129,7 @@ def test_excluded_paths_suppress_the_instrumentations_inside(config: TelemetryCo
 def test_log_records_carry_trace_and_span_ids(
     config: TelemetryConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A log line written in a request can be found from its trace."""
+    """A log line from a request can be found from its trace."""
     app = FastAPI()
 
     @app.get("/logged")

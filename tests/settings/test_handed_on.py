@@ -1,4 +1,4 @@
-"""The sections that breaker, spool and worker take as they are."""
+"""The sections that breaker, spool and worker take unchanged."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from telemetry.settings.batching import Batching
 
 
 def test_sections_are_made_of_the_flat_settings(tmp_path: Path) -> None:
-    """Each keyword reaches the object that is handed on."""
+    """Each keyword reaches the section's object."""
     config = TelemetryConfig(
         max_export_batch_size=7,
         schedule_delay_ms=250,
@@ -30,13 +30,13 @@ def test_sections_are_made_of_the_flat_settings(tmp_path: Path) -> None:
 
 
 def test_defaults_of_the_breaker_stand_once() -> None:
-    """But for the lease, which depends on the deadline of an attempt."""
+    """Only the lease differs, since it depends on an attempt's deadline."""
     settings = TelemetryConfig().breaker
     assert settings == BreakerSettings(lease_seconds=settings.lease_seconds)
 
 
 def test_nothing_is_spooled_where_nothing_is_exported(tmp_path: Path) -> None:
-    """A folder alone makes no spool."""
+    """A spool folder alone does not enable the spool."""
     assert TelemetryConfig().spool is None
     assert TelemetryConfig(spool_dir=tmp_path, traces_exporter="console").spool is None
     assert TelemetryConfig(spool_dir=tmp_path, sdk_disabled=True).spool is None

@@ -1,4 +1,4 @@
-"""Which source of a setting wins where several give it."""
+"""The source that wins when several provide a setting."""
 
 import pytest
 from pydantic import AliasChoices, Field
@@ -18,7 +18,7 @@ from telemetry.errors import ConfigurationError
 def test_resource_attribute_yields_to_variables_that_are_read_alone(
     field: str, attribute: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable that looks like a setting and is none, such as OTEL_SERVICE_VERSION, takes nothing away."""
+    """A variable that only looks like a setting, such as OTEL_SERVICE_VERSION, overrides nothing."""
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", f"{attribute}=given")
     variable = f"OTEL_{field.upper()}"
     monkeypatch.setenv(variable, "other")
@@ -30,7 +30,7 @@ def test_resource_attribute_yields_to_variables_that_are_read_alone(
 
 
 def test_every_variable_that_is_listed_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The table of variables is the one that the settings are read by: nonsense is refused by its name."""
+    """Invalid values of listed variables are refused by the variable's name."""
     for variable, field in TelemetryConfig.variables().items():
         annotation = TelemetryConfig.model_fields[field].annotation
         if annotation in {int, float, bool}:
@@ -41,7 +41,7 @@ def test_every_variable_that_is_listed_is_read(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_settings_can_be_extended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service's own settings beside the library's are named in errors in the same way."""
+    """Errors name a service's own settings in the same way as the library's."""
 
     class ShopConfig(TelemetryConfig):
         currency: str = Field("EUR", min_length=3, validation_alias=AliasChoices("SHOP_CURRENCY"))
@@ -64,7 +64,7 @@ def test_settings_can_be_extended(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_pairs_are_never_read_as_json(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The specification knows `key=value` alone."""
+    """The specification only allows `key=value`."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=r"entry 1 is not key=value"):
         TelemetryConfig()

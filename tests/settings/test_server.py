@@ -1,4 +1,4 @@
-"""How many workers a server was told to run, and the warning where they share no folder."""
+"""The configured number of server workers, and the warning when they share no folder."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from telemetry.settings.server import announced_workers
 def test_number_of_workers_that_was_announced(
     environment: dict[str, str], arguments: list[str], expected: int
 ) -> None:
-    """The servers' own variables and options."""
+    """The number comes from the servers' own variables and options."""
     assert announced_workers(environment, arguments) == expected
 
 
@@ -39,7 +39,7 @@ def test_several_workers_without_a_folder_warn(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Each scrape would show another worker: the classic trap."""
+    """Otherwise each scrape would show a different worker."""
     monkeypatch.setenv("WEB_CONCURRENCY", "2")
     if folder_is_set:
         monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))

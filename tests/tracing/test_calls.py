@@ -1,4 +1,4 @@
-"""The wrapper behind the decorators: transparent for every kind of function, whatever the caller does."""
+"""The wrapper behind the decorators is transparent for every kind of function."""
 
 import functools
 import gc
@@ -22,14 +22,14 @@ IS_KIND = [inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isa
 @pytest.mark.parametrize("function", KINDS)
 @pytest.mark.parametrize("is_alone", [False, True], ids=["watched", "left alone"])
 def test_result_is_kept(function: Callable[..., Any], is_alone: bool) -> None:
-    """A wrapped function gives the bare one's result, with a call around it and without."""
+    """A wrapped function returns the original's result, with or without a call around it."""
     wrapped = wrap(function, Layer.SPAN, lambda name: None if is_alone else Call())
     assert run(wrapped, 4) == run(function, 4) == 8
 
 
 @pytest.mark.parametrize("function", KINDS)
 def test_kind_and_signature_are_kept(function: Callable[..., Any]) -> None:
-    """Frameworks that look at a function see no difference."""
+    """Frameworks that inspect a function see no difference."""
     wrapped = keep_diary(function, [])
     assert [is_kind(wrapped) for is_kind in IS_KIND] == [is_kind(function) for is_kind in IS_KIND]
     assert inspect.signature(wrapped) == inspect.signature(function)
@@ -40,7 +40,7 @@ def test_kind_and_signature_are_kept(function: Callable[..., Any]) -> None:
     ("function", "steps"), [(plain, 1), (coroutine, 1), (generator, 2), (async_generator, 3)]
 )
 def test_call_is_awake_only_in_the_body(function: Callable[..., Any], steps: int) -> None:
-    """Each step of a generator's body is surrounded, and the end is told once, after the last."""
+    """Each step of a generator's body is surrounded, and the end is reported once, after the last step."""
     events: list[Any] = []
     run(keep_diary(function, events), 4)
     assert events == ["resume", "pause"] * steps + [("end", None)]
@@ -51,7 +51,7 @@ def test_call_is_awake_only_in_the_body(function: Callable[..., Any], steps: int
 def test_failing_bookkeeping_is_harmless(
     function: Callable[..., Any], hook: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever fails in our own code, the function runs once, gives its result, and one line is logged."""
+    """If the library's own code fails, the function still runs once and returns, and one line is logged."""
     runs = []
 
     def fail(*_: object) -> Any:
@@ -75,7 +75,7 @@ def test_failing_bookkeeping_is_harmless(
 @pytest.mark.parametrize("function", KINDS)
 @pytest.mark.parametrize("hook", ["on_resume", "on_pause", "on_end"])
 def test_failing_bookkeeping_hides_no_exception(function: Callable[..., Any], hook: str) -> None:
-    """A function's exception leaves as it was, also when telling of it fails."""
+    """A function's exception leaves unchanged even if a hook fails."""
 
     def fail(*_: object) -> None:
         raise LookupError("ours")
@@ -88,7 +88,7 @@ def test_failing_bookkeeping_hides_no_exception(function: Callable[..., Any], ho
 
 
 def step_through(function: Callable[..., Any], value: object, thrown: list[Exception]) -> None:
-    """Takes each step by hand, for an event loop keeps exceptions alive; throws in at the second."""
+    """Runs each step by hand, since an event loop keeps exceptions alive; throws in at the second step."""
     body: Any = function(value)
     if isinstance(body, AsyncGenerator):
         with suppress(StopIteration):
@@ -114,7 +114,7 @@ def _only_reference_counts() -> Iterator[None]:
 @pytest.mark.usefixtures("_only_reference_counts")
 @pytest.mark.parametrize("function", KINDS)
 def test_handled_exception_is_freed_at_once(function: Callable[..., Any]) -> None:
-    """No frame or call of ours keeps an exception alive, or what its frames hold."""
+    """No frame or call of the library keeps an exception or its frames' values alive."""
 
     class Value:
         def __mul__(self, other: int) -> int:
@@ -132,7 +132,7 @@ def test_handled_exception_is_freed_at_once(function: Callable[..., Any]) -> Non
 @pytest.mark.usefixtures("_only_reference_counts")
 @pytest.mark.parametrize("function", [coroutine, generator, async_generator])
 def test_thrown_exception_is_freed_at_once(function: Callable[..., Any]) -> None:
-    """An exception that a consumer throws in, and gets back, is not kept by the wrapper either."""
+    """The wrapper does not keep an exception that a consumer throws in and gets back."""
     errors: list[Exception] = [ThrownError()]
     released = weakref.ref(errors[0])
     with suppress(ThrownError):
@@ -141,7 +141,7 @@ def test_thrown_exception_is_freed_at_once(function: Callable[..., Any]) -> None
 
 
 def test_layers_keep_their_order() -> None:
-    """Stacked directly on one another, layers lie as `Layer` says, in whatever order they came."""
+    """Directly stacked layers are ordered as in `Layer`, whatever order they were applied in."""
     for order in itertools.permutations(Layer):
         opened: list[Layer] = []
 
@@ -175,7 +175,7 @@ def test_decorators_in_between_stay_in_between() -> None:
 @pytest.mark.parametrize("outer_kind", [classmethod, staticmethod])
 @pytest.mark.parametrize("is_outermost", [True, False])
 def test_methods_of_the_class(outer_kind: Any, is_outermost: bool) -> None:
-    """Class methods and static methods are wrapped above and below the built-in decorator."""
+    """Class methods and static methods can be wrapped above and below the built-in decorator."""
     events: list[Any] = []
 
     def method(*args: Any) -> tuple[Any, ...]:
@@ -192,20 +192,20 @@ def test_methods_of_the_class(outer_kind: Any, is_outermost: bool) -> None:
 
 @pytest.mark.parametrize("target", [BoomError, property(plain), 3])
 def test_what_is_not_a_function_is_refused(target: Any) -> None:
-    """Classes, properties and values are refused where they are decorated, not when they are used."""
+    """Classes, properties and values are refused at decoration, not at the first call."""
     with pytest.raises(TypeError, match="is not a function"):
         keep_diary(target, [])
 
 
 def test_any_callable_can_be_wrapped() -> None:
-    """A callable object need not be hashable, and a built-in function need not be Python's."""
+    """Unhashable callable objects and built-in functions can be wrapped."""
     unhashable = type("Unhashable", (), {"__call__": lambda self: 42, "__hash__": None})()
     assert keep_diary(unhashable, [])() == 42
     assert keep_diary(len, [])("four") == 4
 
 
 def test_qualified_names() -> None:
-    """A name says where the function is, through partial functions and callable objects."""
+    """The name locates the function, also through partial functions and callable objects."""
     assert qualified_name(plain) == f"{plain.__module__}.plain"
     assert qualified_name(Diary.on_end) == f"{Diary.__module__}.Diary.on_end"
     assert qualified_name(functools.partial(functools.partial(plain), 1)) == f"{plain.__module__}.plain"

@@ -1,4 +1,4 @@
-"""The wrapper around generators: transparent whatever consumer and body do, to the end."""
+"""The wrapper around generators is transparent whatever consumer and body do."""
 
 import asyncio
 import gc
@@ -13,7 +13,7 @@ from support.functions import BoomError, ThrownError
 
 from telemetry.tracing.calls import Layer, wrap
 
-# What a scripted body does at each of its steps: yield and, if the consumer throws there, react.
+# At each step a scripted body yields and, if the consumer throws there, reacts.
 REACTIONS = ["propagate", "swallow", "return", "replace"]
 STEPS = st.one_of(st.sampled_from(REACTIONS), st.just("raise"))
 SCRIPTS = st.lists(STEPS, max_size=4)
@@ -21,13 +21,13 @@ MOVES = st.lists(st.one_of(st.integers(0, 9), st.sampled_from(["next", "throw", 
 
 
 def react(reaction: str, error: BaseException, heard: list[Any]) -> bool:
-    """Reacts to what was thrown in; True when the body shall return."""
+    """Reacts to an exception that was thrown in; returns True if the body should return."""
     heard.append(type(error))
     if reaction == "propagate":
         raise error
     if reaction == "replace":
         raise BoomError("instead") from error
-    # A generator that goes on after GeneratorExit is tested on its own.
+    # A generator that continues after GeneratorExit has its own test.
     return reaction == "return" or isinstance(error, GeneratorExit)
 
 
@@ -45,7 +45,7 @@ def scripted(script: list[str], heard: list[Any]) -> Generator[int, Any, str]:
 
 
 async def scripted_async(script: list[str], heard: list[Any]) -> AsyncIterator[int]:
-    """Does the same, later."""
+    """Does the same asynchronously."""
     for number, step in enumerate(script):
         await asyncio.sleep(0)
         if step == "raise":
@@ -59,7 +59,7 @@ async def scripted_async(script: list[str], heard: list[Any]) -> AsyncIterator[i
 
 
 def consume(function: Callable[..., Any], script: list[str], moves: list[Any]) -> list[Any]:
-    """Everything that a consumer making these moves, and the body, get to see."""
+    """Makes the moves and returns everything that the consumer and the body see."""
     seen: list[Any] = []
     body = function(script, seen)
     for move in [*moves, "close"]:
@@ -78,7 +78,7 @@ def consume(function: Callable[..., Any], script: list[str], moves: list[Any]) -
 
 
 async def consume_async(function: Callable[..., Any], script: list[str], moves: list[Any]) -> list[Any]:
-    """The same for an asynchronous generator."""
+    """Does the same for an asynchronous generator."""
     seen: list[Any] = []
     body = function(script, seen)
     for move in [*moves, "close"]:
@@ -97,7 +97,7 @@ async def consume_async(function: Callable[..., Any], script: list[str], moves: 
 
 
 def assert_orderly(events: list[Any]) -> None:
-    """Steps open and close in turn, and a body that began has ended once."""
+    """Asserts that resume and pause alternate, and that a body that began ended exactly once."""
     steps, ends = events[:-1], events[-1:]
     assert steps == ["resume", "pause"] * (len(steps) // 2)
     assert all(isinstance(end, tuple) for end in ends)
@@ -105,7 +105,7 @@ def assert_orderly(events: list[Any]) -> None:
 
 @given(script=SCRIPTS, moves=MOVES)
 def test_generator_is_transparent(script: list[str], moves: list[Any]) -> None:
-    """Whatever consumer and body do to one another, neither can tell that a wrapper is between them."""
+    """Neither the consumer nor the body can tell that a wrapper is between them."""
     events: list[Any] = []
     assert consume(keep_diary(scripted, events), script, moves) == consume(scripted, script, moves)
     assert_orderly(events)
@@ -113,7 +113,7 @@ def test_generator_is_transparent(script: list[str], moves: list[Any]) -> None:
 
 @given(script=SCRIPTS, moves=MOVES)
 def test_async_generator_is_transparent(script: list[str], moves: list[Any]) -> None:
-    """The same law for asynchronous generators."""
+    """The same holds for asynchronous generators."""
     events: list[Any] = []
     wrapped = keep_diary(scripted_async, events)
     assert asyncio.run(consume_async(wrapped, script, moves)) == asyncio.run(
@@ -124,15 +124,15 @@ def test_async_generator_is_transparent(script: list[str], moves: list[Any]) -> 
 
 @given(script=SCRIPTS, moves=MOVES)
 def test_async_generator_left_alone_is_transparent(script: list[str], moves: list[Any]) -> None:
-    """The same law where no client is found, for an asynchronous generator cannot be passed through."""
+    """It also holds without a client, since an asynchronous generator cannot be passed through."""
     wrapped = wrap(scripted_async, Layer.SPAN, lambda name: None)
     assert asyncio.run(consume_async(wrapped, script, moves)) == asyncio.run(
         consume_async(scripted_async, script, moves)
     )
 
 
-def test_generator_that_ignores_its_end_is_told_off() -> None:
-    """A body that yields on close gets Python's own complaint, and may go on as a bare one may."""
+def test_generator_that_ignores_its_end_raises() -> None:
+    """A body that yields on close raises Python's own RuntimeError and may go on, as without a wrapper."""
 
     def stubborn() -> Iterator[int]:
         for number in range(2):
@@ -148,8 +148,8 @@ def test_generator_that_ignores_its_end_is_told_off() -> None:
     assert list(body) == [1]
 
 
-def test_async_generator_that_ignores_its_end_is_told_off() -> None:
-    """The same complaint for an asynchronous body."""
+def test_async_generator_that_ignores_its_end_raises() -> None:
+    """An asynchronous body raises the same error."""
 
     async def stubborn() -> AsyncIterator[int]:
         try:
@@ -167,7 +167,7 @@ def test_async_generator_that_ignores_its_end_is_told_off() -> None:
 
 
 def test_collected_generator_ends() -> None:
-    """A generator that its consumer forgets ends its call when it is collected."""
+    """A generator that its consumer abandons ends its call when it is collected."""
     events: list[Any] = []
     body = keep_diary(generator, events)(1)
     next(body)
@@ -177,7 +177,7 @@ def test_collected_generator_ends() -> None:
 
 
 def test_collected_async_generator_ends() -> None:
-    """An asynchronous generator that its consumer forgets ends its call as well."""
+    """An asynchronous generator that its consumer abandons also ends its call."""
     events: list[Any] = []
 
     async def main() -> None:
@@ -191,7 +191,7 @@ def test_collected_async_generator_ends() -> None:
 
         async for _ in keep_diary(items, events)():
             break
-        async with asyncio.timeout(5):  # for the loop to close the generator
+        async with asyncio.timeout(5):  # lets the loop close the generator
             await closed.wait()
 
     asyncio.run(main())
@@ -199,7 +199,7 @@ def test_collected_async_generator_ends() -> None:
 
 
 def test_loop_closes_body_through_its_wrapper(caplog: pytest.LogCaptureFixture) -> None:
-    """A loop's shutdown closes what it knows all at once; it must not know the bodies besides."""
+    """A loop closes all its known generators at once on shutdown, so it must not know the wrapped bodies."""
     events: list[Any] = []
     forgotten: list[Any] = []
 

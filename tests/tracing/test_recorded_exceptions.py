@@ -1,4 +1,4 @@
-"""An exception that leaves nested calls is recognised, and a new one is not taken for it."""
+"""An exception that leaves nested calls is recognised; a new one is not mistaken for it."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -13,14 +13,14 @@ from telemetry.tracing.calls import Call, Layer, wrap
 
 
 class Marking(Call):
-    """A call that marks the exception as recorded, and notes whether a call further in had done it."""
+    """A call that marks the exception as recorded and notes whether an inner call had marked it."""
 
     def __init__(self, marked: list[bool]) -> None:
         super().__init__()
         self.marked = marked
 
     def on_end(self, error: BaseException | None) -> None:
-        """Notes whether there was a mark, and leaves one."""
+        """Notes whether there was a mark, and sets one."""
         self.marked.append(self.is_recorded)
         self.is_recorded = True
 
@@ -31,12 +31,12 @@ def mark(function: Callable[..., Any], marked: list[bool]) -> Callable[..., Any]
 
 
 def raise_it(error: Exception) -> None:
-    """Raises what it is given."""
+    """Raises the given error."""
     raise error
 
 
 def test_exception_that_passes_through_is_recognised() -> None:
-    """Of nested calls that an exception leaves, only the innermost finds it unmarked."""
+    """Of the nested calls that an exception leaves, only the innermost finds it unmarked."""
     marked: list[bool] = []
     inner = mark(raise_it, marked)
     middle = mark(lambda: inner(BoomError()), marked)
@@ -47,7 +47,7 @@ def test_exception_that_passes_through_is_recognised() -> None:
 
 
 def test_same_exception_raised_again_is_new() -> None:
-    """An instance that is raised in a later call is unmarked there, though its traceback has grown."""
+    """An instance raised again in a later call is unmarked there, although its traceback has grown."""
     marked: list[bool] = []
     error = BoomError()
     for _ in range(3):
@@ -57,7 +57,7 @@ def test_same_exception_raised_again_is_new() -> None:
 
 
 def test_same_exception_raised_again_by_a_sibling_is_new() -> None:
-    """Within one outer call, too, each call that raises the instance anew finds it unmarked."""
+    """Each inner call that raises the instance again finds it unmarked, even within one outer call."""
     marked: list[bool] = []
     inner = mark(raise_it, marked)
 
@@ -73,7 +73,7 @@ def test_same_exception_raised_again_by_a_sibling_is_new() -> None:
 
 
 def test_exception_raised_instead_is_new() -> None:
-    """An exception that replaces another is one of its own."""
+    """An exception that replaces another is new."""
     marked: list[bool] = []
 
     def replace() -> None:
@@ -88,7 +88,7 @@ def test_exception_raised_instead_is_new() -> None:
 
 
 def test_exceptions_are_recognised_across_tasks() -> None:
-    """Of two tasks that fail at once the one whose exception goes on is recognised."""
+    """When two tasks fail at once, the exception that propagates is recognised."""
     marked: list[bool] = []
 
     async def fail(error: Exception) -> None:
@@ -104,7 +104,7 @@ def test_exceptions_are_recognised_across_tasks() -> None:
 
 
 def test_exceptions_are_recognised_across_threads() -> None:
-    """An exception that a thread pool hands over is the one that its thread marked."""
+    """An exception from a thread pool still has its thread's mark."""
     marked: list[bool] = []
 
     def in_thread() -> None:
@@ -117,7 +117,7 @@ def test_exceptions_are_recognised_across_threads() -> None:
 
 
 def test_exceptions_are_recognised_through_generators() -> None:
-    """An exception from a generator that began before its consumer's call is recognised there."""
+    """An exception from a generator that began before its consumer's call is recognised."""
     marked: list[bool] = []
 
     def items() -> Iterator[int]:

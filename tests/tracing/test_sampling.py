@@ -1,4 +1,4 @@
-"""The sampler that a configuration names is the one that decides, and decides as it promises."""
+"""The configured sampler is used and decides as documented."""
 
 import os
 import random
@@ -22,7 +22,7 @@ TRACE_IDS = st.integers(1, 2**128 - 1)
 
 
 def parent(*, is_sampled: bool, state: str = "", trace_id: int = 1, is_remote: bool = True) -> Context:
-    """A context with a parent span."""
+    """Returns a context with a parent span."""
     span_context = SpanContext(
         trace_id, 1, is_remote, TraceFlags(is_sampled), TraceState.from_header([state]) if state else None
     )
@@ -30,18 +30,18 @@ def parent(*, is_sampled: bool, state: str = "", trace_id: int = 1, is_remote: b
 
 
 def is_kept(sampler: Sampler, trace_id: int, context: Context | None = None) -> bool:
-    """Whether a span of this trace is sampled."""
+    """Returns whether a span of this trace is sampled."""
     return sampler.should_sample(context, trace_id, "span").decision.is_sampled()
 
 
 def state_of(sampler: Sampler, trace_id: int, context: Context | None = None) -> str:
-    """The tracestate that a span of this trace gets."""
+    """Returns the tracestate that a span of this trace gets."""
     state = sampler.should_sample(context, trace_id, "span").trace_state
     return "" if state is None else state.to_header()
 
 
 def configured(sampler: str, argument: float) -> AdjustableSampler:
-    """The sampler of a configuration."""
+    """Returns the sampler of a configuration."""
     return AdjustableSampler(TelemetryConfig(sampler=sampler, sampler_arg=argument))
 
 
@@ -69,7 +69,7 @@ def configured(sampler: str, argument: float) -> AdjustableSampler:
 def test_sampler_decides_as_its_name_says(
     sampler: str, argument: float, is_parent_sampled: bool | None, expected: bool
 ) -> None:
-    """With and without a parent, through the SDK's own provider."""
+    """Decisions are made through the SDK's own provider, with and without a parent."""
     provider = TracerProvider(sampler=configured(sampler, argument), shutdown_on_exit=False)
     context = None if is_parent_sampled is None else parent(is_sampled=is_parent_sampled)
     span = provider.get_tracer("test").start_span("span", context)
@@ -78,14 +78,14 @@ def test_sampler_decides_as_its_name_says(
 
 @given(trace_id=TRACE_IDS, ratios=st.tuples(st.floats(0, 1), st.floats(0, 1)).map(sorted))
 def test_what_a_lower_ratio_keeps_a_higher_one_keeps_too(trace_id: int, ratios: list[float]) -> None:
-    """For every trace: services with different ratios never tear one apart more than they must."""
+    """Services with different ratios break no more traces than necessary."""
     lower, higher = (is_kept(ConsistentRatioSampler(ratio), trace_id) for ratio in ratios)
     assert higher or not lower
 
 
 @pytest.mark.parametrize("ratio", [0.0, 0.01, 0.1, 0.5, 0.99, 1.0])
 def test_the_kept_share_is_the_ratio(ratio: float) -> None:
-    """Within five standard deviations of a binomial share, over ids as the SDK makes them."""
+    """The share is within five standard deviations of the binomial one, for ids like the SDK's."""
     ids = random.Random(4)
     sampler, count = ConsistentRatioSampler(ratio), 40_000
     kept = sum(is_kept(sampler, ids.getrandbits(128)) for _ in range(count))
@@ -104,16 +104,16 @@ def test_the_kept_share_is_the_ratio(ratio: float) -> None:
         (0.5, parent(is_sampled=True, state="ot=rv:fffffffffffff0"), 1, "ot=th:8;rv:fffffffffffff0"),
     ],
 )
-def test_tracestate_tells_the_share_of_what_was_kept(
+def test_tracestate_carries_the_share_of_what_was_kept(
     ratio: float, context: Context | None, trace_id: int, expected: str
 ) -> None:
-    """So that whoever counts can count what was left out; of what was dropped nothing is said."""
+    """Counts can be extrapolated from kept traces; dropped ones get no threshold."""
     assert state_of(ConsistentRatioSampler(ratio), trace_id, context) == expected
 
 
 @pytest.mark.parametrize("is_remote", [True, False])
 def test_children_carry_their_traces_threshold(is_remote: bool) -> None:
-    """Each span says how many it stands for, not only the first."""
+    """Every span carries the threshold, not only the root."""
     context = parent(is_sampled=True, state="ot=th:c,v=1", is_remote=is_remote)
     assert state_of(configured("parentbased_traceidratio", 0.9), 1, context) == "ot=th:c,v=1"
 
@@ -121,7 +121,7 @@ def test_children_carry_their_traces_threshold(is_remote: bool) -> None:
 @pytest.mark.parametrize("sampler", ["always_on", "parentbased_traceidratio", "rate_limited"])
 @pytest.mark.parametrize("context", [None, parent(is_sampled=True, state="ot=th:c")], ids=["root", "child"])
 def test_spans_keep_the_attributes_that_they_begin_with(sampler: str, context: Context | None) -> None:
-    """The SDK takes them from the sampler's answer."""
+    """The SDK takes the initial attributes from the sampler's result."""
     provider = TracerProvider(sampler=configured(sampler, 1.0), shutdown_on_exit=False)
     span = provider.get_tracer("test").start_span("span", context, attributes={"shop.order.id": 7})
     assert isinstance(span, ReadableSpan)
@@ -129,20 +129,20 @@ def test_spans_keep_the_attributes_that_they_begin_with(sampler: str, context: C
 
 
 def test_always_on_in_a_thinned_trace_stands_for_itself() -> None:
-    """A parent's threshold on a span that is kept whatever its parent decided would count it many times."""
+    """The parent's threshold would overcount a span that is kept regardless of the parent."""
     context = parent(is_sampled=False, state="ot=th:c")
     assert state_of(configured("always_on", 1.0), 1, context) == "ot=th:0"
 
 
 @pytest.mark.parametrize("ratio", [-0.1, 1.1, float("nan")])
 def test_a_ratio_is_a_share(ratio: float) -> None:
-    """Whatever is not within 0 to 1 is refused."""
+    """A ratio outside 0 to 1 is refused."""
     with pytest.raises(ValueError, match="is not within 0 to 1"):
         ConsistentRatioSampler(ratio)
 
 
 def test_at_most_so_many_traces_a_second() -> None:
-    """A burst takes what one second holds; then as many as time brings."""
+    """A burst gets one second's worth; afterwards traces are kept at the configured rate."""
     clock = Clock()
     sampler = RateLimitedSampler(10, clock)
 
@@ -157,7 +157,7 @@ def test_at_most_so_many_traces_a_second() -> None:
 
 
 def test_less_than_one_a_second_is_one_now_and_then() -> None:
-    """A bucket that holds less than one would never give any."""
+    """The bucket must hold at least one token to ever give one."""
     clock = Clock()
     sampler = RateLimitedSampler(0.25, clock)
     kept = 0
@@ -168,19 +168,19 @@ def test_less_than_one_a_second_is_one_now_and_then() -> None:
 
 
 def test_no_rate_is_no_trace() -> None:
-    """Zero is a limit like another."""
+    """A rate of zero keeps no trace."""
     assert not any(is_kept(RateLimitedSampler(0), 1) for _ in range(100))
 
 
 @pytest.mark.parametrize("per_second", [-1, float("inf"), float("nan")])
 def test_a_rate_is_a_number_of_traces(per_second: float) -> None:
-    """Whatever cannot be one is refused."""
+    """Negative, infinite and NaN rates are refused."""
     with pytest.raises(ValueError, match="is not 0 or more"):
         RateLimitedSampler(per_second)
 
 
 def test_threads_share_one_rate() -> None:
-    """Sixteen at once take no token twice."""
+    """Sixteen concurrent threads never take a token twice."""
     sampler, start, kept = RateLimitedSampler(500, Clock()), threading.Barrier(16), []
 
     def take() -> None:
@@ -196,7 +196,7 @@ def test_threads_share_one_rate() -> None:
 
 
 def test_a_forked_child_has_a_rate_of_its_own() -> None:
-    """Forked while another thread holds the lock, it neither hangs nor inherits an empty bucket."""
+    """A child forked while the lock is held neither hangs nor inherits an empty bucket."""
     sampler = RateLimitedSampler(1, Clock())
     assert is_kept(sampler, 1)
     with sampler._lock:
@@ -207,7 +207,7 @@ def test_a_forked_child_has_a_rate_of_its_own() -> None:
 
 
 def test_rate_limited_traces_say_no_share() -> None:
-    """How many each one stands for is not known."""
+    """The number of traces that each kept one represents is unknown."""
     assert state_of(RateLimitedSampler(1), 1, parent(is_sampled=True, state="v=1,ot=th:c")) == "v=1"
 
 
@@ -215,12 +215,12 @@ def test_rate_limited_traces_say_no_share() -> None:
     ("sampler", "ratio"), [("always_on", 1.0), ("rate_limited", None), ("parentbased_traceidratio", 0.25)]
 )
 def test_the_ratio_in_effect_is_shown(sampler: str, ratio: float | None) -> None:
-    """Where there is one."""
+    """A sampler without a ratio shows None."""
     assert configured(sampler, 0.25).ratio == ratio
 
 
 def test_only_a_ratio_can_be_adjusted() -> None:
-    """The message names the sampler that has none."""
+    """The error names the sampler that has no ratio."""
     sampler = configured("parentbased_traceidratio", 0.0)
     sampler.adjust(1.0)
     assert is_kept(sampler, 1)
@@ -247,7 +247,7 @@ def test_only_a_ratio_can_be_adjusted() -> None:
 def test_arguments_that_no_sampler_takes_are_refused(
     variables: dict[str, str], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At start-up, in words."""
+    """Start-up fails with a message."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigurationError, match=message):
@@ -255,7 +255,7 @@ def test_arguments_that_no_sampler_takes_are_refused(
 
 
 def test_rate_limit_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Above one, too: it is no share."""
+    """The rate is not a share and may exceed one."""
     monkeypatch.setenv("OTEL_TRACES_SAMPLER", "rate_limited")
     monkeypatch.setenv("OTEL_TRACES_SAMPLER_ARG", "25")
     sampler = AdjustableSampler(TelemetryConfig())

@@ -1,4 +1,4 @@
-"""Thresholds of consistent sampling, and their place in `tracestate`."""
+"""Thresholds of consistent sampling and their encoding in `tracestate`."""
 
 import pytest
 from hypothesis import given
@@ -21,20 +21,20 @@ RATIOS = st.floats(0, 1)
     ("ratio", "written"), [(1.0, "0"), (0.5, "8"), (0.25, "c"), (0.1, "e6666666666666"), (2**-56, "f" * 14)]
 )
 def test_thresholds_are_written_as_the_specification_does(ratio: float, written: str) -> None:
-    """Fourteen hexadecimal digits at most, without the zeros at the end."""
+    """Thresholds have at most fourteen hexadecimal digits, without trailing zeros."""
     assert encode_threshold(threshold_of(ratio)) == written
 
 
 @given(ratio=RATIOS)
 def test_threshold_keeps_the_ratio(ratio: float) -> None:
-    """Of all 2^56 random values, the share that reaches it is the ratio, to rounding."""
+    """The share of all 2^56 random values that reach the threshold is the ratio, up to rounding."""
     assert ALL <= threshold_of(ratio) <= NONE
     assert (NONE - threshold_of(ratio)) / NONE == pytest.approx(ratio, abs=2**-52)
 
 
 @given(threshold=st.integers(ALL, NONE - 1))
 def test_a_written_threshold_can_be_read_back(threshold: int) -> None:
-    """With the zeros put back."""
+    """Padding with zeros restores the value."""
     assert int(encode_threshold(threshold).ljust(14, "0"), 16) == threshold
 
 
@@ -54,7 +54,7 @@ def test_a_written_threshold_can_be_read_back(threshold: int) -> None:
 def test_random_bits_are_the_written_ones_else_the_trace_ids_last_56(
     state: str | None, randomness: int
 ) -> None:
-    """What is not exactly fourteen lower-case digits was not written by anybody who follows the rules."""
+    """An `rv` that is not exactly fourteen lower-case hexadecimal digits is ignored."""
     found = None if state is None else TraceState.from_header([state])
     assert randomness_of(0x11223344556677_88_99_ABCDEF01234567, found) == randomness
 
@@ -72,13 +72,13 @@ def test_random_bits_are_the_written_ones_else_the_trace_ids_last_56(
     ],
 )
 def test_only_the_threshold_is_replaced(before: str, threshold: int | None, after: str | None) -> None:
-    """What others wrote stays, and what was changed goes first (W3C Trace Context)."""
+    """Other vendors' members stay, and the changed member goes first (W3C Trace Context)."""
     written = with_threshold(TraceState.from_header([before]), threshold)
     assert (None if written is None else written.to_header()) == after
 
 
 def test_a_full_state_loses_its_last_member_only() -> None:
-    """Thirty-two is the most; the API drops all of more."""
+    """The limit is 32 members; the API would drop all members of a longer state."""
     full = TraceState([(f"v{number}", "1") for number in range(32)])
     written = with_threshold(full, ALL)
     assert written is not None
@@ -86,14 +86,14 @@ def test_a_full_state_loses_its_last_member_only() -> None:
 
 
 def test_a_long_member_gives_way_to_the_threshold() -> None:
-    """A value is of 256 characters at most; the API drops longer ones whole."""
+    """A value has at most 256 characters; the API would drop a longer one entirely."""
     written = with_threshold(TraceState([("ot", "x:" + "y" * 250)]), threshold_of(0.1))
     assert written is not None
     assert written["ot"] == "th:e6666666666666"
 
 
 def test_random_bits_are_not_what_gives_way() -> None:
-    """Whoever is asked later would decide by others, and against who kept the trace."""
+    """Without them, later samplers would decide by other bits than the one that kept the trace."""
     rv = "rv:6e6d1a75832a2f"
     written = with_threshold(TraceState([("ot", f"x:{'y' * 230};{rv}")]), threshold_of(0.1))
     assert written is not None

@@ -1,4 +1,4 @@
-"""What a person sets: forced open, disabled, reset."""
+"""States that an operator sets: forced open, disabled, reset."""
 
 from support.breaker_rig import CLOSED, BreakerRig
 
@@ -9,7 +9,7 @@ from telemetry.export.breaker import (
 
 
 def test_forced_open_rejects_until_reset() -> None:
-    """Only a person undoes what a person did."""
+    """No amount of time closes a breaker that was forced open; only a reset does."""
     rig = BreakerRig()
     rig.breaker.force_open()
     rig.clock.now += 10_000
@@ -28,7 +28,7 @@ def test_disabled_permits_everything_and_learns_nothing() -> None:
 
 
 def test_reset_forgets_failures_and_the_length_of_the_open_time() -> None:
-    """A reset breaker behaves as a new one; its totals stay."""
+    """A reset breaker behaves like a new one but keeps its totals."""
     rig = BreakerRig(open_seconds=2)
     rig.trip()
     rig.breaker.reset()

@@ -15,7 +15,7 @@ def test_forked_child_begins_closed_with_a_lock_of_its_own() -> None:
 
 
 def test_permit_given_before_the_fork_is_stale_in_the_child() -> None:
-    """How the parent's call went says nothing about the child's."""
+    """The result of the parent's call does not count in the child."""
     rig = BreakerRig(failure_threshold=1)
     inherited = rig.permit()
     rig.breaker.reset_after_fork()

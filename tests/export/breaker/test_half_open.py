@@ -1,4 +1,4 @@
-"""Probes and their leases; permits that are settled late, twice, or never."""
+"""Probes and their leases; permits that are released late, twice, or never."""
 
 import pytest
 from support.breaker_rig import CLOSED, HALF_OPEN, OPEN, BreakerRig
@@ -10,7 +10,7 @@ from telemetry.export.breaker import (
 
 
 def test_state_stays_open_after_its_time_until_somebody_asks() -> None:
-    """Reading changes nothing; acquiring does."""
+    """Reading the state changes nothing; acquiring a permit does."""
     rig = BreakerRig()
     rig.trip()
     rig.wait_out()
@@ -21,7 +21,7 @@ def test_state_stays_open_after_its_time_until_somebody_asks() -> None:
 
 
 def test_probe_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
-    """The probe decides."""
+    """The probe's result decides the next state."""
     rig = BreakerRig()
     rig.trip()
     rig.wait_out()
@@ -34,7 +34,7 @@ def test_probe_that_succeeds_closes_and_one_that_fails_opens_again() -> None:
 
 
 def test_half_open_gives_so_many_probes_and_closes_when_all_succeed() -> None:
-    """Two probes: no third permit, and the first success alone does not close."""
+    """With two probes there is no third permit, and the first success alone does not close the breaker."""
     rig = BreakerRig(probes=2, lease_seconds=30)
     rig.trip()
     rig.wait_out()
@@ -47,7 +47,7 @@ def test_half_open_gives_so_many_probes_and_closes_when_all_succeed() -> None:
 
 
 def test_half_open_with_all_slots_taken_points_to_the_lease_that_ends_first() -> None:
-    """Whoever is turned away may come back when the oldest probe counts as lost."""
+    """A rejected caller may come back when the oldest probe counts as lost."""
     rig = BreakerRig(probes=2, lease_seconds=30)
     rig.trip()
     rig.wait_out()
@@ -68,8 +68,8 @@ def test_ignored_probe_gives_its_slot_back_and_decides_nothing() -> None:
     assert rig.breaker.state is CLOSED
 
 
-def test_permit_left_unsettled_by_its_block_is_ignored() -> None:
-    """As a context manager a permit is released even when the call is cancelled."""
+def test_permit_without_a_result_in_its_block_is_ignored() -> None:
+    """As a context manager, a permit is released even when the call is cancelled."""
     rig = BreakerRig()
     rig.trip()
     rig.wait_out()
@@ -80,7 +80,7 @@ def test_permit_left_unsettled_by_its_block_is_ignored() -> None:
 
 
 def test_lost_probe_opens_again_when_its_lease_is_over() -> None:
-    """A probe that is never settled does not block the breaker for ever."""
+    """A probe that is never released does not block the breaker forever."""
     rig = BreakerRig(lease_seconds=30)
     rig.trip()
     rig.wait_out()
@@ -95,7 +95,7 @@ def test_lost_probe_opens_again_when_its_lease_is_over() -> None:
 
 
 def test_stale_result_changes_nothing_but_a_counter() -> None:
-    """A success or failure from before the last change of state is late news."""
+    """A result from before the last state change is only counted as stale."""
     rig = BreakerRig()
     late_success, late_failure = rig.permit(), rig.permit()
     rig.trip()
@@ -108,8 +108,8 @@ def test_stale_result_changes_nothing_but_a_counter() -> None:
     assert rig.breaker.snapshot().stale_results_total == 2
 
 
-def test_permit_settles_once() -> None:
-    """The second word on a call is not heard, nor counted."""
+def test_permit_counts_once() -> None:
+    """A second result for the same call is ignored and not counted."""
     rig = BreakerRig(failure_threshold=2, minimum_calls=100)
     permit = rig.permit()
     permit.failure()

@@ -1,4 +1,4 @@
-"""Listeners hear each transition in order, outside the lock, whatever they do."""
+"""Listeners receive each transition in order and outside the lock, whatever they do."""
 
 import logging
 
@@ -14,7 +14,7 @@ from telemetry.export.breaker import (
 
 
 def test_listeners_hear_each_transition_in_order_and_outside_the_lock() -> None:
-    """A listener may use the breaker; one that raises is logged and harms nobody."""
+    """A listener may use the breaker."""
     rig = BreakerRig()
     heard: list[tuple[str, str, str]] = []
 
@@ -36,7 +36,7 @@ def test_listeners_hear_each_transition_in_order_and_outside_the_lock() -> None:
 
 
 def test_listener_hears_of_the_half_open_state_before_the_probe_is_sent() -> None:
-    """What `acquire()` changes is told by `acquire()`, not by whoever comes next."""
+    """The `acquire()` call that changes the state notifies the listeners itself."""
     rig = BreakerRig()
     rig.trip()
     rig.wait_out()
@@ -47,7 +47,7 @@ def test_listener_hears_of_the_half_open_state_before_the_probe_is_sent() -> Non
 
 
 def test_nothing_of_the_users_runs_under_the_lock() -> None:
-    """Clock, random numbers and listeners find the lock free, whatever the breaker was asked."""
+    """The clock, the random source and the listeners never run while the lock is held."""
     seen: set[str] = set()
 
     def note(what: str) -> float:
@@ -77,7 +77,7 @@ def test_nothing_of_the_users_runs_under_the_lock() -> None:
 def test_listener_that_raises_is_logged_and_the_next_one_still_hears(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Telling goes on."""
+    """A raising listener does not keep the others from being notified."""
     rig = BreakerRig()
     heard: list[Transition] = []
 
@@ -92,8 +92,8 @@ def test_listener_that_raises_is_logged_and_the_next_one_still_hears(
     assert "on purpose" in caplog.text
 
 
-def test_listener_that_changes_the_state_is_told_afterwards() -> None:
-    """A transition caused by a listener comes after the one it was told of."""
+def test_listener_that_changes_the_state_is_notified_afterwards() -> None:
+    """A transition that a listener causes is notified after the one that the listener is handling."""
     rig = BreakerRig()
     heard: list[str] = []
 

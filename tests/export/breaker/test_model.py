@@ -1,4 +1,4 @@
-"""The breaker against a pure model of its rules, on a fake clock, over generated histories."""
+"""The breaker compared with a pure model of its rules, on a fake clock, over generated histories."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 
 from telemetry.export.breaker import SHORTEST_SHARE, BreakerSettings, CircuitBreaker, Permit, Rejected
 
-# Times are multiples of a tenth of the window, so that model and buckets agree on what is in it.
+# A tenth of the window, which is a bucket: model and buckets agree on the calls in it.
 TICK = 1.0
 SETTINGS = BreakerSettings(
     failure_threshold=3,
@@ -24,7 +24,7 @@ SETTINGS = BreakerSettings(
 
 @dataclass
 class Model:
-    """What the documentation says, written as plainly as can be."""
+    """The documented rules, written as plainly as possible."""
 
     state: str = "closed"
     spell: int = 0
@@ -39,7 +39,7 @@ class Model:
     opened: int = 0
 
     def enter(self, state: str) -> None:
-        """A new state, or the same one begun again."""
+        """Enters a new state, or the same one again."""
         self.state, self.spell = state, self.spell + 1
         self.in_a_row = self.calm = self.good_probes = 0
         self.probes = {}
@@ -47,7 +47,7 @@ class Model:
             self.calls = []
 
     def open(self, now: float, jitter: float, retry_after: float | None) -> None:
-        """Opens for as long as the rules say."""
+        """Opens for as long as the rules require."""
         ceiling = min(SETTINGS.open_max_seconds, SETTINGS.open_seconds * 2**self.exponent)
         self.until = now + max(ceiling * max(jitter, SHORTEST_SHARE), retry_after or 0.0)
         self.exponent += 1
@@ -55,7 +55,7 @@ class Model:
         self.enter("open")
 
     def acquire(self, number: int, now: float, jitter: float) -> bool:
-        """Whether there is a permit."""
+        """Returns whether there is a permit."""
         if self.state in {"closed", "disabled"}:
             return True
         if self.state == "forced_open":
@@ -69,10 +69,10 @@ class Model:
         self.probes[number] = now + SETTINGS.lease_seconds
         return True
 
-    def settle(
+    def finish(
         self, number: int, spell: int, result: str, now: float, jitter: float, retry_after: float | None
     ) -> None:
-        """One call's result."""
+        """Records the result of a call."""
         if spell != self.spell:
             self.stale += 1
             return
@@ -100,18 +100,18 @@ class Model:
             self.open(now, jitter, retry_after)
 
     def recent(self, now: float) -> list[bool]:
-        """Which calls in the window failed."""
+        """Returns, for each call in the window, whether it failed."""
         return [failed for at, failed in self.calls if int(at / TICK) > int(now / TICK) - 10]
 
 
 class BreakerMachine(RuleBasedStateMachine):
-    """Breaker and model are told the same; they must never disagree."""
+    """The breaker and the model get the same inputs and must never disagree."""
 
     permits = Bundle("permits")
 
     @initialize()
     def begin(self) -> None:
-        """A new breaker and a new model."""
+        """Creates a new breaker and a new model."""
         self.now = 0.0
         self.jitter = 0.5
         self.number = 0
@@ -120,13 +120,13 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @rule(ticks=st.sampled_from([0.25, 1.0, 2.0, 5.0, 11.0]), jitter=st.sampled_from([0.0, 0.5, 1.0]))
     def wait(self, ticks: float, jitter: float) -> None:
-        """Time passes."""
+        """Lets time pass."""
         self.now += ticks
         self.jitter = jitter
 
     @rule(target=permits)
     def acquire(self) -> tuple[int, int, Permit | None]:
-        """Both are asked for a permit."""
+        """Asks both for a permit."""
         self.number += 1
         answer = self.breaker.acquire()
         assert isinstance(answer, Permit) is self.model.acquire(self.number, self.now, self.jitter)
@@ -146,10 +146,10 @@ class BreakerMachine(RuleBasedStateMachine):
         retry_after=st.sampled_from([None, None, 0.0, 7.0]),
         again=st.booleans(),
     )
-    def settle(
+    def finish(
         self, permit: tuple[int, int, Permit | None], result: str, retry_after: float | None, again: bool
     ) -> None:
-        """A call ends, now and then told twice."""
+        """Reports a call's result, sometimes twice."""
         number, spell, given = permit
         if given is None:
             return
@@ -159,11 +159,11 @@ class BreakerMachine(RuleBasedStateMachine):
                 given.failure(retry_after_seconds=retry_after)
             else:
                 getattr(given, result)()
-        self.model.settle(number, spell, result, self.now, self.jitter, retry_after)
+        self.model.finish(number, spell, result, self.now, self.jitter, retry_after)
 
     @rule(what=st.sampled_from(["force_open", "disable", "reset"]))
     def intervene(self, what: str) -> None:
-        """A person sets the state."""
+        """Sets the state as an operator does."""
         getattr(self.breaker, what)()
         target = {"force_open": "forced_open", "disable": "disabled", "reset": "closed"}[what]
         if what == "reset":
@@ -173,7 +173,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        """Every reading is the model's."""
+        """Checks every reading against the model."""
         snapshot = self.breaker.snapshot()
         assert snapshot.state == self.model.state
         assert snapshot.stale_results_total == self.model.stale

@@ -1,4 +1,4 @@
-"""How long the breaker stays open: doubling, jitter, what the server asked for, good conduct."""
+"""How long the breaker stays open: doubling, jitter, the server's Retry-After, decay after success."""
 
 import pytest
 from support.breaker_rig import CLOSED, OPEN, BreakerRig
@@ -11,7 +11,7 @@ from telemetry.export.breaker import (
 
 
 def test_open_rejects_and_says_when_to_ask_again() -> None:
-    """Until its time is over an open breaker gives no permit."""
+    """An open breaker gives no permit until its open time is over."""
     rig = BreakerRig(open_seconds=2)
     rig.trip()
     assert rig.rejection() == Rejected(OPEN, 2.0)
@@ -20,7 +20,7 @@ def test_open_rejects_and_says_when_to_ask_again() -> None:
 
 
 def test_open_time_doubles_up_to_its_ceiling() -> None:
-    """Each opening waits longer, never longer than the ceiling."""
+    """Each opening waits longer, up to the ceiling."""
     rig = BreakerRig(open_seconds=2, open_max_seconds=10)
     rig.trip()
     waits = []
@@ -33,7 +33,7 @@ def test_open_time_doubles_up_to_its_ceiling() -> None:
 
 @pytest.mark.parametrize("jitter", [0.0, 0.05, 0.3, 1.0])
 def test_jitter_draws_below_the_ceiling_and_never_next_to_nothing(jitter: float) -> None:
-    """Full jitter, with a floor."""
+    """The open time has full jitter, with a floor."""
     rig = BreakerRig(jitter=jitter, open_seconds=2)
     rig.trip()
     assert rig.breaker.snapshot().retry_in_seconds == pytest.approx(2 * max(jitter, SHORTEST_SHARE))
@@ -53,7 +53,7 @@ def test_server_may_ask_for_more_patience_within_reason() -> None:
 
 
 def test_one_lucky_probe_does_not_forget_the_outage_but_lasting_success_does() -> None:
-    """The exponent shrinks by one with each so many successes."""
+    """The exponent shrinks by one after each run of `minimum_calls` successes."""
     rig = BreakerRig(open_seconds=1, open_max_seconds=100, minimum_calls=5)
     rig.trip()
     for _ in range(3):
@@ -71,7 +71,7 @@ def test_one_lucky_probe_does_not_forget_the_outage_but_lasting_success_does() -
 
 
 def test_long_success_does_not_make_the_first_open_time_shorter() -> None:
-    """Good conduct pays off an outage, and is not saved up for the next."""
+    """Successes reduce the exponent to zero at most; they are not saved up for the next outage."""
     rig = BreakerRig(open_seconds=2, minimum_calls=5)
     rig.succeed(100)
     rig.clock.now += 60
@@ -80,7 +80,7 @@ def test_long_success_does_not_make_the_first_open_time_shorter() -> None:
 
 
 def test_clock_that_steps_back_neither_lengthens_a_wait_nor_raises() -> None:
-    """Time that was reached stays reached."""
+    """The breaker's time never goes back."""
     rig = BreakerRig(open_seconds=2)
     rig.trip()
     rig.clock.now -= 500

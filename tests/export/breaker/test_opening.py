@@ -1,10 +1,10 @@
-"""What opens the breaker: failures in a row, or their share of a window's calls."""
+"""The breaker opens on consecutive failures or on a failure rate within a window."""
 
 from support.breaker_rig import CLOSED, OPEN, BreakerRig
 
 
 def test_consecutive_failures_open_and_a_success_between_does_not_count() -> None:
-    """Three in a row open it; two, a success and two do not."""
+    """Three failures in a row open the breaker; two, a success and two more do not."""
     rig = BreakerRig(minimum_calls=100)
     rig.fail(2)
     rig.succeed()
@@ -15,7 +15,7 @@ def test_consecutive_failures_open_and_a_success_between_does_not_count() -> Non
 
 
 def test_failure_rate_opens_only_from_the_minimum_of_calls_on() -> None:
-    """Half of the calls failing opens it, but not before there were enough of them."""
+    """A failure rate of one half opens the breaker, but only after enough calls."""
     rig = BreakerRig(failure_threshold=100, minimum_calls=6, failure_rate=0.5)
     for _ in range(2):
         rig.fail()
@@ -27,7 +27,7 @@ def test_failure_rate_opens_only_from_the_minimum_of_calls_on() -> None:
 
 
 def test_failure_rate_opens_at_its_very_value() -> None:
-    """Exactly half is enough where half is the rule."""
+    """A rate equal to the configured one opens the breaker."""
     rig = BreakerRig(failure_threshold=100, minimum_calls=4, failure_rate=0.5)
     rig.succeed(2)
     rig.fail()
@@ -37,7 +37,7 @@ def test_failure_rate_opens_at_its_very_value() -> None:
 
 
 def test_failures_leave_the_window_with_time() -> None:
-    """A failure older than the window says nothing any more."""
+    """A failure older than the window no longer counts."""
     rig = BreakerRig(failure_threshold=100, minimum_calls=2, failure_rate=0.9, window_seconds=10)
     rig.fail()
     rig.clock.now += 11

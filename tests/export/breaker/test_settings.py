@@ -1,4 +1,4 @@
-"""The breaker's settings: their rules and defaults."""
+"""The breaker settings' validation and defaults."""
 
 import math
 from collections.abc import Callable
@@ -27,13 +27,13 @@ from telemetry.export.breaker import (
     ],
 )
 def test_bad_setting_is_named_with_its_value(field: str, value: float) -> None:
-    """The message says which field, what rule, what value."""
+    """The error names the field, the rule and the value."""
     with pytest.raises(ValueError, match=rf"{field} must be .*{value}"):
         BreakerSettings(**{field: value})  # type: ignore[arg-type]
 
 
 def test_defaults_are_the_documented_ones() -> None:
-    """They stand in the configuration table too."""
+    """The defaults match the configuration table."""
     settings: Callable[[str], object] = BreakerSettings().__getattribute__
     assert [
         settings(name) for name in ("failure_threshold", "window_seconds", "failure_rate", "minimum_calls")

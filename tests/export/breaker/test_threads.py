@@ -1,4 +1,4 @@
-"""The breaker under many threads: never more probes than allowed, no count lost, events in order."""
+"""The breaker under many threads: no surplus probes, no lost counts, events in order."""
 
 import asyncio
 import itertools
@@ -25,8 +25,8 @@ THREADS = 16
 
 @pytest.fixture(autouse=True)
 def _threads_switch_often() -> Iterator[None]:
-    # At the usual 5 ms no thread is ever interrupted between two lines of the breaker: without its
-    # lock it would pass all of these.
+    # At the usual 5 ms no thread is ever interrupted inside the breaker, so that all of these tests
+    # would pass even without its lock.
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -56,14 +56,14 @@ def run_together(work: Callable[[int], object]) -> None:
 
 
 def permit_of(breaker: CircuitBreaker) -> Permit:
-    """A permit; fails where there is none."""
+    """Returns a permit, or fails if there is none."""
     answer = breaker.acquire()
     assert isinstance(answer, Permit), answer
     return answer
 
 
 def due_for_a_probe(probes: int) -> CircuitBreaker:
-    """An open breaker whose time is over."""
+    """Returns an open breaker whose open time is over."""
     now = [0.0]
     breaker = CircuitBreaker(BreakerSettings(probes=probes), clock=lambda: now[0])
     for _ in range(3):
@@ -74,7 +74,7 @@ def due_for_a_probe(probes: int) -> CircuitBreaker:
 
 @pytest.mark.parametrize("probes", [1, 2, 3])
 def test_storm_on_a_half_open_breaker_gets_as_many_permits_as_there_are_probes(probes: int) -> None:
-    """Sixteen threads that ask at once do not knock a recovering server over."""
+    """Sixteen threads that ask at once do not overload a recovering server."""
     for _ in range(20):
         breaker = due_for_a_probe(probes)
         permits: list[Permit] = []
@@ -92,21 +92,21 @@ def test_storm_on_a_half_open_breaker_gets_as_many_permits_as_there_are_probes(p
         assert breaker.state is BreakerState.CLOSED
 
 
-def test_permit_settled_by_sixteen_threads_counts_once() -> None:
-    """Whoever comes first has settled it."""
+def test_permit_released_by_sixteen_threads_counts_once() -> None:
+    """Only the first reported result counts."""
     breaker = CircuitBreaker(BreakerSettings(failure_threshold=100_000, minimum_calls=100_000))
     permits = [permit_of(breaker) for _ in range(2_000)]
 
-    def settle(_: int) -> None:
+    def release(_: int) -> None:
         for permit in permits:
             permit.failure()
 
-    run_together(settle)
+    run_together(release)
     assert breaker.snapshot().consecutive_failures == len(permits)
 
 
 def test_no_failure_is_lost_between_threads() -> None:
-    """As many failures are counted as there were."""
+    """Every failure is counted."""
     breaker = CircuitBreaker(BreakerSettings(failure_threshold=100_000, minimum_calls=100_000))
 
     def fail(_: int) -> None:
@@ -118,7 +118,7 @@ def test_no_failure_is_lost_between_threads() -> None:
 
 
 def test_calls_that_fail_together_open_it_once() -> None:
-    """The first of sixteen failures opens; the others are of the spell before and change nothing."""
+    """The first of sixteen failures opens the breaker; the others are stale and change nothing."""
     for _ in range(300):
         breaker = CircuitBreaker(BreakerSettings(failure_threshold=1))
         permits = [permit_of(breaker) for _ in range(THREADS)]
@@ -131,26 +131,26 @@ def test_calls_that_fail_together_open_it_once() -> None:
         assert (snapshot.opened_total, snapshot.stale_results_total) == (1, THREADS - 1)
 
 
-def test_event_that_happens_while_another_is_told_waits_for_it() -> None:
-    """The thread that causes it goes on at once; whoever is telling tells it next."""
+def test_event_during_a_notification_waits_for_it() -> None:
+    """The causing thread continues at once; the thread that is already notifying delivers the event."""
     breaker = CircuitBreaker()
-    is_telling, may_go_on = threading.Event(), threading.Event()
+    is_notifying, may_go_on = threading.Event(), threading.Event()
     heard: list[tuple[BreakerState, int]] = []
 
     def listen(event: Transition) -> None:
-        is_telling.set()
+        is_notifying.set()
         assert may_go_on.wait(10), "the second transition never came"
         heard.append((event.to_state, threading.get_ident()))
 
     breaker.add_listener(listen)
-    teller = threading.Thread(target=breaker.force_open)
-    teller.start()
-    assert is_telling.wait(10), "the first transition was not told"
+    notifier = threading.Thread(target=breaker.force_open)
+    notifier.start()
+    assert is_notifying.wait(10), "the first transition was not told"
     breaker.reset()
     assert heard == []
     may_go_on.set()
-    teller.join(10)
-    assert heard == [(BreakerState.FORCED_OPEN, teller.ident), (BreakerState.CLOSED, teller.ident)]
+    notifier.join(10)
+    assert heard == [(BreakerState.FORCED_OPEN, notifier.ident), (BreakerState.CLOSED, notifier.ident)]
 
 
 def test_transitions_are_heard_once_each_in_the_order_in_which_they_happened() -> None:
@@ -176,15 +176,15 @@ def test_transitions_are_heard_once_each_in_the_order_in_which_they_happened() -
 
 
 def test_cancelled_lost_and_failed_probes_never_exceed_the_slots_nor_block_the_breaker() -> None:
-    """However sixteen threads treat their probes, a slot is held once and comes back in the end."""
+    """However a probe ends, its slot is held once and is eventually freed."""
     settings = BreakerSettings(failure_threshold=1, probes=2, lease_seconds=50, open_max_seconds=20)
-    # Each reading is a second later, so leases and open times run out while the threads go on.
+    # Each reading of the clock is a second later, so leases and open times end while the threads run.
     breaker = CircuitBreaker(settings, clock=itertools.count().__next__)
     permit_of(breaker).failure()
     guard = threading.Lock()
     in_flight: Counter[int] = Counter()
     most: Counter[int] = Counter()
-    fates: Counter[str] = Counter()
+    results: Counter[str] = Counter()
 
     def probe(number: int) -> None:
         dice = random.Random(number)
@@ -192,21 +192,21 @@ def test_cancelled_lost_and_failed_probes_never_exceed_the_slots_nor_block_the_b
             answer = breaker.acquire()
             if isinstance(answer, Rejected):
                 continue
-            fate = dice.choice(["cancelled", "cancelled", "cancelled", "failed", "lost"])
+            result = dice.choice(["cancelled", "cancelled", "cancelled", "failed", "lost"])
             with guard:
-                fates[fate] += 1
+                results[result] += 1
                 in_flight[answer.generation] += 1
                 most[answer.generation] = max(most[answer.generation], in_flight[answer.generation])
-            if fate != "lost":
+            if result != "lost":
                 with guard:
                     in_flight[answer.generation] -= 1
-            if fate == "cancelled":
+            if result == "cancelled":
                 answer.ignore()
-            elif fate == "failed":
+            elif result == "failed":
                 answer.failure()
 
     run_together(probe)
-    assert set(fates) == {"cancelled", "failed", "lost"}
+    assert set(results) == {"cancelled", "failed", "lost"}
     assert max(most.values()) <= settings.probes
     for _ in range(1_000):
         answer = breaker.acquire()
@@ -218,7 +218,7 @@ def test_cancelled_lost_and_failed_probes_never_exceed_the_slots_nor_block_the_b
 
 
 def test_probe_of_a_cancelled_task_is_neither_success_nor_failure() -> None:
-    """A cancelled coroutine gives its slot back on its way out."""
+    """A cancelled coroutine returns its slot when it exits."""
     breaker = due_for_a_probe(1)
 
     async def send_for_ever() -> None:
@@ -240,7 +240,7 @@ def test_probe_of_a_cancelled_task_is_neither_success_nor_failure() -> None:
 
 
 def test_abandoned_permits_do_not_accumulate() -> None:
-    """Permits that are given and dropped leave nothing behind in a closed breaker."""
+    """Permits that are acquired and discarded leave nothing behind in a closed breaker."""
     breaker = CircuitBreaker()
     run_together(lambda _: [breaker.acquire() for _ in range(500)])
     assert not breaker._leases

@@ -1,4 +1,4 @@
-"""The rig of every fault."""
+"""The rig shared by all fault tests."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -15,7 +15,7 @@ from telemetry.export.worker import ExportWorker
 
 @pytest.fixture
 def make_rig(monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeRig]:
-    """Builds rigs and stops them; their jitter draws the longest wait, so that it can be measured."""
+    """Builds rigs and stops them; jitter always draws the longest wait, so that waits can be measured."""
     rigs: list[FaultRig] = []
     monkeypatch.setattr(pipeline_module, "ExportWorker", partial(ExportWorker, jitter=lambda: 1.0))
 

@@ -1,4 +1,4 @@
-"""Nobody listens, the network swallows, TLS fails, or a connection died while it was idle."""
+"""Refused connections, unknown names, black holes, TLS errors and idle connections that died."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ from telemetry.export.ledger import DropReason
 def test_connection_refused_or_name_unknown_backs_off_and_trips(
     is_dns: bool, make_rig: MakeRig, collector: Collector, until: Until
 ) -> None:
-    """Retryable, with waits that double; the breaker opens, the spans wait until somebody listens."""
+    """These failures are retried with doubling waits; the breaker opens, and the spans are kept."""
     collector.stop()
     endpoint = f"http://no-such-host.invalid:{collector.port}" if is_dns else collector.endpoint
     rig = make_rig(endpoint, collector.protocol)
@@ -41,7 +41,7 @@ def test_connection_refused_or_name_unknown_backs_off_and_trips(
 def test_syn_black_hole_is_left_before_a_long_deadline_is_over(
     make_rig: MakeRig, collector: Collector, until: Until
 ) -> None:
-    """Connecting has a short time of its own, however long an export may take."""
+    """Connecting has a short timeout of its own, however long the export timeout is."""
     collector.stop()
     hole = BlackHole(collector.port)
     rig = make_rig(
@@ -73,7 +73,7 @@ def test_syn_black_hole_is_left_before_a_long_deadline_is_over(
         ("the other protocol's port", "http/protobuf", "the port of another protocol?"),
     ],
 )
-def test_tls_and_protocol_errors_are_told_once_and_probed_slowly(
+def test_tls_and_protocol_errors_are_logged_once_and_probed_slowly(
     fault: str,
     protocol: str,
     said: str,
@@ -82,7 +82,7 @@ def test_tls_and_protocol_errors_are_told_once_and_probed_slowly(
     until: Until,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Certificates are renewed and endpoints mended: the spans are kept, and the attempts few."""
+    """Certificates and endpoints may be fixed later, so the spans are kept and attempts are rare."""
     kinds = {"grpc": GrpcCollector, "http/protobuf": HttpCollector}
     other = next(kind for name, kind in kinds.items() if name != protocol)
     kind = other if fault.startswith("the other") else kinds[protocol]
@@ -105,7 +105,7 @@ def test_tls_and_protocol_errors_are_told_once_and_probed_slowly(
         rig.end_spans(5)
         until("the breaker to open", lambda: rig.opened)
         rig.end_spans(5)
-        # A flush does not hurry a breaker that is open.
+        # A flush does not make an open breaker probe earlier.
         assert rig.pipeline.force_flush(100) is False
         assert len(rig.attempts) == 2
         assert said in rig.last_error
@@ -123,7 +123,7 @@ def test_tls_and_protocol_errors_are_told_once_and_probed_slowly(
 def test_restarted_collector_or_half_open_connections_do_not_stall(
     is_restart: bool, make_rig: MakeRig, collector: Collector, wire: Wire, until: Until
 ) -> None:
-    """With the defaults: of four idle connections that died, the first one found dead condemns the rest."""
+    """Of four dead idle connections, the first one found dead causes the others to be discarded."""
     rig = make_rig(
         collector if is_restart else wire,
         collector.protocol,

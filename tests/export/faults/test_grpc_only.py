@@ -1,4 +1,4 @@
-"""The status codes of gRPC: which are waited out, which are final."""
+"""gRPC status codes: which are retried and which are permanent."""
 
 import grpc
 import pytest
@@ -19,7 +19,7 @@ from telemetry.export.breaker import BreakerState
 
 
 def test_unavailable_backs_off_and_trips(make_rig: MakeRig, grpc_collector: Collector, until: Until) -> None:
-    """Retried until it succeeds, with waits that double; three in a row open the breaker."""
+    """UNAVAILABLE is retried with doubling waits; three failures in a row open the breaker."""
     grpc_collector.script = failing(3)
     rig = make_rig(grpc_collector)
     rig.end_spans(5)
@@ -35,7 +35,7 @@ def test_unavailable_backs_off_and_trips(make_rig: MakeRig, grpc_collector: Coll
 def test_unavailable_with_retry_info_is_heeded_for_all_batches(
     delay: float, expected: float, make_rig: MakeRig, grpc_collector: Collector, until: Until
 ) -> None:
-    """Nothing is sent before the time, new batches neither; a delay of zero means the usual back-off."""
+    """Even new batches wait for the requested time; a delay of zero means the usual backoff."""
     grpc_collector.script = failing(1, Reply(CODES.UNAVAILABLE, retry_info_seconds=delay))
     rig = make_rig(grpc_collector, max_export_batch_size=1)
     assert_held(rig, grpc_collector, until, at_least_seconds=expected)
@@ -46,7 +46,7 @@ def test_unavailable_with_retry_info_is_heeded_for_all_batches(
 def test_resource_exhausted_with_retry_info_throttles_and_never_trips(
     delay: float, expected: float, make_rig: MakeRig, grpc_collector: Collector, until: Until
 ) -> None:
-    """Nothing is sent before the time, but the server is well: not one refusal counts against it."""
+    """Nothing is sent before the requested time, but no refusal counts as a failure of the server."""
     grpc_collector.script = failing(1, Reply(CODES.RESOURCE_EXHAUSTED, retry_info_seconds=delay))
     rig = make_rig(grpc_collector, max_export_batch_size=1, breaker_failure_threshold=1)
     assert_held(rig, grpc_collector, until, at_least_seconds=expected)
@@ -57,7 +57,7 @@ def test_resource_exhausted_with_retry_info_throttles_and_never_trips(
 def test_resource_exhausted_alone_is_dropped(
     make_rig: MakeRig, grpc_collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A quota without a word on when to come again: not retryable."""
+    """Without RetryInfo, RESOURCE_EXHAUSTED is not retryable."""
     grpc_collector.script = failing(99, Reply(CODES.RESOURCE_EXHAUSTED))
     assert_dropped_and_told_once(
         make_rig(grpc_collector), grpc_collector, caplog, said="RESOURCE_EXHAUSTED: on purpose"
@@ -68,7 +68,7 @@ def test_resource_exhausted_alone_is_dropped(
 def test_retryable_code_is_retried(
     code: grpc.StatusCode, make_rig: MakeRig, grpc_collector: Collector, until: Until
 ) -> None:
-    """The specification's other retryable codes, with the usual waits."""
+    """The specification's other retryable codes are retried with the usual waits."""
     grpc_collector.script = failing(2, Reply(code))
     rig = make_rig(grpc_collector)
     rig.end_spans(5)
@@ -98,7 +98,7 @@ def test_permanent_code_is_never_retried(
     grpc_collector: Collector,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Dropped, counted, and said once why."""
+    """The spans are dropped and counted, and the reason is logged once."""
     grpc_collector.script = failing(99, Reply(code))
     assert_dropped_and_told_once(
         make_rig(grpc_collector), grpc_collector, caplog, said=f"{code.name}: on purpose"

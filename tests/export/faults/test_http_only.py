@@ -1,4 +1,4 @@
-"""The statuses of HTTP: which are waited out, which are final."""
+"""HTTP statuses: which are retried and which are permanent."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from support.waiting import Until
 def test_retryable_status_is_retried(
     status: int, make_rig: MakeRig, http_collector: Collector, until: Until
 ) -> None:
-    """All with the usual waits; 429 is patience asked for, the others count against the breaker."""
+    """All are retried with the usual waits; all but 429 count against the breaker."""
     http_collector.script = failing(2, Reply(status=status))
     rig = make_rig(http_collector, breaker_failure_threshold=2)
     rig.end_spans(5)
@@ -38,8 +38,8 @@ def test_retryable_status_is_retried(
 def test_retry_after_is_heeded_and_the_batch_held(
     status: int, is_date: bool, make_rig: MakeRig, http_collector: Collector, until: Until
 ) -> None:
-    """In both its forms, for all batches, though an attempt's own deadline is shorter."""
-    # A date has whole seconds: this one is one to two seconds away.
+    """Both forms of the header hold all batches, even for longer than an attempt's own deadline."""
+    # A date has whole seconds, so this one is one to two seconds away.
     at = (datetime.now(UTC) + timedelta(seconds=2)).replace(microsecond=0)
     value = format_datetime(at, usegmt=True) if is_date else "1"
     http_collector.script = failing(1, Reply(status=status, headers={"Retry-After": value}))
@@ -48,7 +48,7 @@ def test_retry_after_is_heeded_and_the_batch_held(
     remaining = (at - datetime.now(UTC)).total_seconds()
     assert_held(rig, http_collector, until, at_least_seconds=FIRST_BACKOFF_SECONDS if is_date else 1)
     if is_date:
-        # A thousandth for the two clocks.
+        # Allows a millisecond between the two clocks.
         assert min(request.at for request in http_collector.requests[1:]) > started + remaining - 0.001
     assert rig.opened == 0
 
@@ -57,7 +57,7 @@ def test_retry_after_is_heeded_and_the_batch_held(
 def test_permanent_status_is_never_retried(
     status: int, make_rig: MakeRig, http_collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Dropped, counted, and said once why, with the body's words; of 413 a single span cannot be halved."""
+    """Spans are dropped and counted, and the body's reason is logged once; a single span cannot be halved."""
     http_collector.script = failing(99, Reply(status=status))
     assert_dropped_and_told_once(
         make_rig(http_collector), http_collector, caplog, said=f"HTTP {status}: Reason on purpose"
@@ -68,7 +68,7 @@ def test_permanent_status_is_never_retried(
 def test_redirect_is_an_error_that_names_where_to(
     status: int, make_rig: MakeRig, http_collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Never followed, never success."""
+    """A redirect is never followed and never counts as success."""
     elsewhere = f"{http_collector.endpoint}/elsewhere"
     http_collector.script = failing(99, Reply(status=status, headers={"Location": elsewhere}))
     assert_dropped_and_told_once(make_rig(http_collector), http_collector, caplog, said=elsewhere)

@@ -1,4 +1,4 @@
-"""Faults on this side of the socket: poison spans, defects, logging that comes back, a clock that jumps."""
+"""Faults inside the process: poison spans, defects, reentrant logging, a clock that jumps."""
 
 import inspect
 import logging
@@ -49,7 +49,7 @@ def test_poison_span_costs_only_itself_or_its_field(make_rig: MakeRig, collector
 
 
 class EndsSpans(logging.Handler):
-    """A handler that makes a span of each record, and looks at the pipeline from another thread."""
+    """A handler that ends a span for each record and reads the pipeline from another thread."""
 
     def __init__(self, rig: FaultRig) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class EndsSpans(logging.Handler):
         self._depth = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Ends a span named as the record's logger."""
+        """Ends a span named after the record's logger."""
         depth = self._depth.value = getattr(self._depth, "value", 0) + 1
         self.deepest = max(self.deepest, depth)
         self.spans += 1
@@ -79,20 +79,20 @@ class EndsSpans(logging.Handler):
 
 
 class Raising:
-    """A transport with a defect, until it is mended."""
+    """A transport that raises until it is repaired."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.is_broken = True
 
     def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
-        """Raises what no transport should."""
+        """Raises while the transport is broken."""
         if self.is_broken:
             raise RuntimeError("a defect")
         return self._transport.send(payload, timeout_seconds)
 
     def close(self) -> None:
-        """Passes it on."""
+        """Closes the wrapped transport."""
         self._transport.close()
 
 
@@ -100,7 +100,7 @@ class Raising:
 def test_worker_survives_a_raising_exporter_and_logging_that_comes_back(
     is_defect: bool, make_rig: MakeRig, collector: Collector, until: Until
 ) -> None:
-    """Each line of the log ends a span in the midst of it: nothing recurses, and no lock is held."""
+    """A span that ends during each log call causes no recursion and finds no lock held."""
     rig = make_rig(collector, breaker_failure_threshold=100)
     raising: list[Raising] = []
     collector.script = failing(3)
@@ -141,11 +141,11 @@ def test_wall_clock_that_jumps_changes_nothing(
     until: Until,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A wait that was asked for, the breaker and deadlines go by a clock that does not jump."""
+    """Requested waits, the breaker and deadlines use a monotonic clock."""
     for kind in (ExportPipeline, ExportWorker, CircuitBreaker, Ledger):
-        # A default is bound before any test could replace it.
+        # Defaults are bound at definition, before a test could replace them.
         assert inspect.signature(kind).parameters["clock"].default is time.monotonic
-    # gRPC hands its deadlines to the real clock.
+    # gRPC compares its deadlines with the real clock.
     monkeypatch.setattr("grpc._channel.time", types.SimpleNamespace(**vars(time)))
     ahead = 0.0
     now, now_ns = time.time, time.time_ns
@@ -175,7 +175,7 @@ def test_wall_clock_that_jumps_changes_nothing(
 
 
 def test_nothing_to_send_sends_nothing(make_rig: MakeRig, collector: Collector, wire: Wire) -> None:
-    """Before the first span, after the last, and when a batch comes to nothing: no request, no connection."""
+    """No request or connection is made before the first span, after the last, or for an empty batch."""
     rig = make_rig(wire, collector.protocol)
     assert rig.pipeline.force_flush(5_000) is True
     unsampled = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)

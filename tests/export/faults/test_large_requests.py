@@ -1,4 +1,4 @@
-"""Batches over a limit: the exporter's own, and those of servers."""
+"""Batches over the exporter's own limit and over servers' limits."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ from telemetry.export.ledger import DropReason
 
 
 def test_request_over_64_mib_is_split_before_it_is_sent(make_rig: MakeRig, collector: Collector) -> None:
-    """None ever reaches the server; its spans do, but for one that is too large by itself."""
+    """No such request reaches the server, but all its spans do, except one that is too large by itself."""
     rig = make_rig(
         collector,
         max_export_batch_size=128,
@@ -35,7 +35,7 @@ def test_request_over_64_mib_is_split_before_it_is_sent(make_rig: MakeRig, colle
 
 
 def over(limit: int, reply: Reply) -> Callable[[Request], Reply]:
-    """A script that refuses what is longer."""
+    """Returns a script that gives `reply` to requests longer than `limit` bytes."""
     return lambda request: reply if request.size_bytes > limit else ACCEPT
 
 
@@ -54,7 +54,7 @@ def over(limit: int, reply: Reply) -> Callable[[Request], Reply]:
 def test_request_over_the_servers_limit_is_halved_down_to_one_span(
     how: str, make_rig: MakeRig, until: Until
 ) -> None:
-    """Everything arrives once but the one span that is too large by itself; the breaker has no opinion."""
+    """Everything arrives once except the one span that is too large; the breaker stays closed."""
     largest, is_compressed = 4 * MIB, False
     collector: Collector
     if how in {"grpcio's limit", "unpacked"}:

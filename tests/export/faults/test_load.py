@@ -1,4 +1,4 @@
-"""A Collector that flaps, and one that lets spans pile up for minutes."""
+"""A Collector that flaps, and one that hangs while spans pile up for minutes."""
 
 import threading
 from collections.abc import Mapping
@@ -27,16 +27,16 @@ from telemetry.export.ledger import DropReason
 def test_flapping_collector_gets_everything_once(
     in_flight: int, settings: Mapping[str, int], make_rig: MakeRig, collector: Collector, until: Until
 ) -> None:
-    """One call in two fails: the breaker opens now and then, and lets the rest through.
+    """Every second call fails: the breaker opens now and then, and everything is still delivered.
 
-    A refusal leaves the exports beside it alone: what they bring is neither lost nor sent again.
+    A refusal does not affect concurrent exports: their spans are neither lost nor sent again.
     """
 
     def flap(request: Request) -> Reply:
         if request.number % 2:
             return UNWELL
         if in_flight > 1:
-            threading.Event().wait(0.1)  # the refusal of the one before is told while this is under way
+            threading.Event().wait(0.1)  # the previous refusal is processed while this export is under way
         return ACCEPT
 
     collector.script = flap
@@ -57,7 +57,7 @@ def test_flapping_collector_gets_everything_once(
 def test_overflow_for_minutes_blocks_nobody_and_stays_small(
     make_rig: MakeRig, collector: Collector, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The server hangs, sixteen threads go on, memory has its bound, and each minute has one line."""
+    """While the server hangs, sixteen threads go on, memory is bounded, and each minute logs one line."""
     limit = 16_384
     collector.script = collector.hang
     rig = make_rig(
@@ -79,7 +79,7 @@ def test_overflow_for_minutes_blocks_nobody_and_stays_small(
     for thread in threads:
         thread.start()
     for thread in threads:
-        # The server still hangs: whoever waited for it would wait here too.
+        # The server still hangs, so a thread that waited for it would not end here.
         thread.join(10)
     assert ended == [100] * 16
     minutes, most_bytes, most_spans = 5, 0, 0
@@ -94,7 +94,7 @@ def test_overflow_for_minutes_blocks_nobody_and_stays_small(
     assert 0 < most_bytes <= limit
     assert most_spans <= 64 + limit // 50
     kinds = {each.outcome.kind for each in rig.failures}
-    # The first at once, then no more than one a minute; the last one may not have been told yet.
+    # The first at once, then at most one a minute; the last one may not have been logged yet.
     assert minutes - 1 <= len(lines(caplog)) <= (minutes + 1) * len(kinds), lines(caplog)
     assert rig.pipeline.stop(0.1) is False
     reading = rig.ledger

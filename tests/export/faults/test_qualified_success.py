@@ -1,4 +1,4 @@
-"""A Collector that takes a part, makes a remark, or answers what no Collector would."""
+"""Partial success, success with a warning, and answers that no Collector would give."""
 
 import pytest
 from support.collector import Collector, Reply
@@ -22,7 +22,7 @@ def test_partial_success_is_counted_and_never_retried(
     collector: Collector,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """N rejected, the rest delivered, the reason in the log; a flush says that not all arrived."""
+    """Rejected spans are counted and the reason logged; a flush returns False."""
     collector.script = lambda _: Reply(body=partial_success(said, message))
     rig = make_rig(collector, schedule_delay_ms=60_000)
     rig.end_spans(5)
@@ -35,10 +35,10 @@ def test_partial_success_is_counted_and_never_retried(
     assert len(collector.requests) == 1
 
 
-def test_remark_with_success_is_told_once_a_minute(
+def test_remark_with_success_is_logged_once_a_minute(
     make_rig: MakeRig, collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Nothing was rejected: success, and a warning that does not repeat itself."""
+    """A warning without rejected spans counts as success."""
     collector.script = lambda _: Reply(body=partial_success(0, "be careful"))
     rig = make_rig(collector)
     for ahead in (0, 0, 61, 61):
@@ -53,7 +53,7 @@ def test_remark_with_success_is_told_once_a_minute(
 def test_empty_answer_is_success_and_a_page_a_suspicion_said_once(
     make_rig: MakeRig, collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """200 and 204 without a body are all right; a proxy's HTML is told, and not again."""
+    """200 and 204 without a body are fine; a proxy's HTML page is logged once."""
     rig = make_rig(collector)
     for status in (200, 204):
         collector.script = lambda _, status=status: Reply(status=status)  # type: ignore[misc]

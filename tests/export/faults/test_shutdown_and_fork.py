@@ -1,4 +1,4 @@
-"""Flush, stop, SIGTERM and fork while something is wrong."""
+"""Flush, stop, SIGTERM and fork during a fault."""
 
 import os
 import signal
@@ -48,7 +48,7 @@ FAULTS_OF_BOTH = ["refused", "black hole", "no answer", "disconnect", "drip"]
 def test_flush_and_stop_are_bounded_and_honest_in_every_fault(
     fault: str, protocol: str, make_rig: MakeRig, until: Until
 ) -> None:
-    """With a full queue: both are over in their time and say False; what is left is counted."""
+    """With a full queue, both return False within their time, and the unsent spans are counted."""
     collector: Collector = GrpcCollector() if protocol == "grpc" else HttpCollector()
     wire, hole = Wire(collector.port), None
     reply = {**FAULTS_OF_GRPC, **FAULTS_OF_HTTP}.get(fault)
@@ -109,7 +109,7 @@ PROGRAM = """
 def test_sigterm_has_one_budget_for_all_signals(
     collector: Collector, free_port: int, tmp_path: Path, until: Until
 ) -> None:
-    """Spans and pushed metrics hang at the same Collector; five seconds after SIGTERM the process ends."""
+    """With spans and metrics hanging at one Collector, the process ends five seconds after SIGTERM."""
     collector.script = collector.hang
     (tmp_path / "program.py").write_text(textwrap.dedent(PROGRAM))
     environment = {
@@ -119,7 +119,7 @@ def test_sigterm_has_one_budget_for_all_signals(
         "OTEL_EXPORTER_OTLP_PROTOCOL": collector.protocol,
         "OTEL_METRICS_EXPORTER": "otlp",
         "OTEL_BSP_SCHEDULE_DELAY": "600000",
-        # Of the budget's five seconds the metrics take four.
+        # The metrics take four of the budget's five seconds.
         "OTEL_EXPORTER_OTLP_TIMEOUT": "4",
         "OTEL_BSP_EXPORT_TIMEOUT": "4000",
     }
@@ -148,7 +148,7 @@ def test_sigterm_has_one_budget_for_all_signals(
         finally:
             process.kill()
     assert collector.requests, output
-    # Two budgets would be ten.
+    # Two budgets would take ten seconds.
     assert 3 < seconds < 8, output
     assert "shutdown dropped 1 span(s)" in output
     assert "Traceback" not in output, output
@@ -159,9 +159,9 @@ def test_sigterm_has_one_budget_for_all_signals(
 def test_forked_child_has_nothing_of_its_parents(
     is_under_way: bool, make_rig: MakeRig, collector: Collector, until: Until
 ) -> None:
-    """With a warm connection, and with an export that hangs: the child sends its own, the parent loses none.
+    """The child sends only its own spans, and the parent loses none, even with an export under way.
 
-    An export that a fork interrupted is sent again, so that one may be repeated.
+    An export that a fork interrupted is sent again, so its spans may arrive twice.
     """
     rig = make_rig(collector, exporter_timeout_seconds=5)
     rig.end_spans(3)
@@ -178,8 +178,8 @@ def test_forked_child_has_nothing_of_its_parents(
             rig.tracer.start_span(f"child {number}").end()
         is_sent = rig.pipeline.force_flush(10_000)
         after = rig.ledger
-        told = (before.ended, before.in_memory, after.ended, after.delivered, is_sent, after.is_balanced)
-        os.write(write_end, repr(told).encode())
+        result = (before.ended, before.in_memory, after.ended, after.delivered, is_sent, after.is_balanced)
+        os.write(write_end, repr(result).encode())
         os._exit(0)
     os.waitpid(pid, 0)
     assert os.read(read_end, 1_000).decode() == "(0, 0, 5, 5, True, True)"

@@ -1,4 +1,4 @@
-"""A Collector that answers late, in drops, half, or without end."""
+"""A Collector whose answer is late, slow, cut off or endless."""
 
 import pytest
 from support.collector import ACCEPT, Collector, Reply, Request
@@ -22,7 +22,7 @@ from telemetry.export.ledger import DropReason
 def test_server_that_never_answers_costs_one_deadline_an_attempt(
     how: str, make_rig: MakeRig, collector: Collector, wire: Wire, until: Until
 ) -> None:
-    """Retryable; connection, request and answer together have the configured time."""
+    """The attempt is retried; connection, request and answer share the configured timeout."""
     if how == "no answer":
         collector.script = collector.hang
     elif how == "no word at all":
@@ -45,7 +45,7 @@ def test_server_that_never_answers_costs_one_deadline_an_attempt(
 def test_disconnect_before_the_answer_repeats_and_loses_nothing(
     make_rig: MakeRig, collector: Collector, wire: Wire, until: Until
 ) -> None:
-    """The server had it and could not say so: it is sent again, after a wait."""
+    """A batch whose answer was lost is sent again after a wait."""
 
     def cut_twice(request: Request) -> Reply:
         if request.number <= 2:
@@ -65,7 +65,7 @@ def test_disconnect_before_the_answer_repeats_and_loses_nothing(
 def test_dripping_answer_does_not_outlive_the_deadline(
     make_rig: MakeRig, collector: Collector, wire: Wire, until: Until
 ) -> None:
-    """A byte now and then resets no clock: the whole export has one deadline."""
+    """Single bytes do not extend the deadline of the whole export."""
     wire.drip_seconds = 0.1
     rig = make_rig(wire, collector.protocol, exporter_timeout_seconds=0.3, breaker_failure_threshold=2)
     rig.end_spans(5)
@@ -82,9 +82,9 @@ def test_dripping_answer_does_not_outlive_the_deadline(
 def test_answer_over_its_limit_is_cut_off_and_not_asked_for_again(
     how: str, make_rig: MakeRig, collector: Collector, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The spans may have been taken: a second try would only repeat them. One line says what happened."""
+    """A retry might only repeat accepted spans; one line is logged."""
     if how == "endless" and collector.protocol == "grpc":
-        how = "long"  # a message of gRPC begins with its length
+        how = "long"  # a gRPC message begins with its length
     collector.script = lambda _: Reply(
         body=bytes(50 * MIB if how == "packed" else 5 * MIB),
         is_packed=how == "packed",

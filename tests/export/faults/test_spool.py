@@ -14,13 +14,13 @@ from telemetry.export.ledger import DropReason
 
 
 def spool_file(folder: Path) -> Path:
-    """The one file of batches below a folder."""
+    """Returns the only segment file below a folder."""
     (file,) = (path for path in folder.rglob("*.seg") if "quarantine" not in path.parts)
     return file
 
 
 def spooled(make_rig: MakeRig, collector: Collector, folder: Path, until: Until, **settings: Any) -> FaultRig:
-    """A process that died with two batches of three spans on disk."""
+    """Simulates a process that died with two batches of three spans on disk."""
     collector.stop()
     rig = make_rig(collector, spool_dir=folder, max_export_batch_size=3, **settings)
     rig.end_spans(3)
@@ -57,7 +57,7 @@ def test_damaged_spool_costs_what_is_damaged(
     tmp_path: Path,
     until: Until,
 ) -> None:
-    """What checks is sent, what does not is counted and kept to be looked at; no process stumbles over it."""
+    """Intact records are sent, damaged ones are counted and quarantined, and no process fails on them."""
     spooled(make_rig, collector, tmp_path, until)
     file = spool_file(tmp_path)
     file.write_bytes(damage(file.read_bytes()))
@@ -106,7 +106,7 @@ def test_spool_that_takes_no_more_leaves_memory_and_counted_drops(
     until: Until,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Told once, with the remedy; bounded; and everything that was kept arrives."""
+    """The remedy is logged once, memory stays bounded, and all kept spans arrive."""
     collector.stop()
     rig = make_rig(collector, buffer_max_bytes=2**15, max_export_batch_size=10, **settings(tmp_path))
     for _ in range(200):
@@ -131,7 +131,7 @@ def test_spool_that_takes_no_more_leaves_memory_and_counted_drops(
 def test_two_processes_in_one_folder_send_nothing_twice(
     make_rig: MakeRig, collector: Collector, tmp_path: Path, until: Until
 ) -> None:
-    """Each has what it wrote, and an orphan goes to one of them."""
+    """Of several processes in one folder, only one adopts an orphan."""
     dead = spooled(make_rig, collector, tmp_path, until)
     heirs = [make_rig(collector, spool_dir=tmp_path) for _ in range(4)]
     threads = [threading.Thread(target=heir.pipeline.replay) for heir in heirs]

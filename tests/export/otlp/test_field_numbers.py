@@ -1,4 +1,4 @@
-"""The numbers that spans are written with are those of the protocol's own description."""
+"""The encoder's field numbers match the protocol's own description."""
 
 import pytest
 from google.protobuf.descriptor import Descriptor
@@ -35,7 +35,7 @@ NAMES = [name for name in vars(field_numbers) if name.isupper()]
 
 @pytest.mark.parametrize("name", NAMES)
 def test_number_is_the_protocols(name: str) -> None:
-    """Message and field are in the name."""
+    """Each constant's name gives its message and field."""
     prefix = next(each for each in MESSAGES if name.startswith(each))
     field = "schema_url" if name == "SCHEMA_URL" else name.removeprefix(prefix).lower()
     for message in MESSAGES[prefix]:

@@ -1,4 +1,4 @@
-"""OTLP over gRPC against real servers, and raw sockets, that misbehave on purpose."""
+"""OTLP over gRPC against real servers and raw sockets that misbehave on purpose."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ PAYLOAD = b"\x0a\x02\x0a\x00" * 10
 
 
 class Server(grpc.GenericRpcHandler):
-    """A gRPC server of raw bytes; `answer` decides."""
+    """A gRPC server of raw bytes whose answers come from `answer`."""
 
     def __init__(self, options: Sequence[tuple[str, int]] = ()) -> None:
         self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _: b""
@@ -34,20 +34,20 @@ class Server(grpc.GenericRpcHandler):
         self.start()
 
     def start(self) -> None:
-        """Listens, again on the same port after `stop()`."""
+        """Listens, on the same port again after `stop()`."""
         self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0), *self._options])
         self._server.add_generic_rpc_handlers((self,))
         self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
         self._server.start()
 
     def stop(self) -> None:
-        """Ends every connection."""
+        """Closes every connection."""
         if self._server is not None:
             self._server.stop(grace=None).wait()
             self._server = None
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """Any method will do."""
+        """Accepts any method."""
 
         def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
             self.requests.append((details.method, dict(details.invocation_metadata), request))
@@ -58,7 +58,7 @@ class Server(grpc.GenericRpcHandler):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """A server that accepts until it is told otherwise."""
+    """A server that accepts everything unless a test changes its answer."""
     running = Server()
     yield running
     running.stop()
@@ -66,19 +66,19 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def transport(server: Server) -> Iterator[GrpcTransport]:
-    """A transport to it."""
+    """A transport to the server."""
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={"x-tenant": "shop"})
     yield made
     made.close()
 
 
 def send(transport: GrpcTransport, seconds: float = 5.0) -> ExportResult:
-    """One export."""
+    """Sends one export."""
     return transport.send(PAYLOAD, seconds)
 
 
 def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, server: Server) -> None:
-    """Method, the user's headers, and the payload as it is."""
+    """Method, user headers and payload arrive unchanged."""
     assert send(transport) == ExportResult(Disposition.DELIVERED)
     ((method, metadata, request),) = server.requests
     assert method == TRACES_METHOD
@@ -87,7 +87,7 @@ def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, se
 
 
 def test_compressed_request_arrives_whole(server: Server) -> None:
-    """And says that it was compressed."""
+    """The server gets the original payload after decompression."""
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={}, is_compressed=True)
     assert send(made).disposition is Disposition.DELIVERED
     assert server.requests[0][2] == PAYLOAD
@@ -95,7 +95,7 @@ def test_compressed_request_arrives_whole(server: Server) -> None:
 
 
 def details(*messages: Any, code: grpc.StatusCode, text: str = "no") -> bytes:
-    """`grpc-status-details-bin`, as Go servers send it."""
+    """Returns `grpc-status-details-bin` as Go servers send it."""
     packed = []
     for message in messages:
         each = AnyMessage()
@@ -105,7 +105,7 @@ def details(*messages: Any, code: grpc.StatusCode, text: str = "no") -> bytes:
 
 
 def refuse(code: grpc.StatusCode, text: str = "no", status: bytes | None = None) -> Callable[..., bytes]:
-    """An answer that refuses."""
+    """Returns an answer that refuses."""
 
     def answer(context: grpc.ServicerContext) -> bytes:
         if status is not None:
@@ -121,7 +121,7 @@ def refuse(code: grpc.StatusCode, text: str = "no", status: bytes | None = None)
 def test_retry_info_is_read(
     code: grpc.StatusCode, delay: float, expected: float | None, transport: GrpcTransport, server: Server
 ) -> None:
-    """With it RESOURCE_EXHAUSTED only asks for patience; a delay of zero means the usual back-off."""
+    """With RetryInfo, RESOURCE_EXHAUSTED means throttled; a delay of zero means the usual backoff."""
     info = RetryInfo(retry_delay=Duration(seconds=int(delay), nanos=int(delay % 1 * 1e9)))
     server.answer = refuse(code, "slower", details(DebugInfo(detail="x"), info, code=code))
     outcome = send(transport)
@@ -132,7 +132,7 @@ def test_retry_info_is_read(
 
 
 def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, server: Server) -> None:
-    """None forges a line of a log, or changes a terminal."""
+    """They can neither forge log lines nor control a terminal."""
     server.answer = refuse(grpc.StatusCode.INVALID_ARGUMENT, "a\nERROR b\x1b[31m\u2028c")
     assert send(transport).detail == "INVALID_ARGUMENT: a\\nERROR b\\x1b[31m\\u2028c"
     server.answer = lambda _: partial_success(2, "too\nold")
@@ -145,14 +145,14 @@ def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, s
 def test_details_without_retry_info_ask_for_nothing(
     status: bytes, transport: GrpcTransport, server: Server
 ) -> None:
-    """Whatever they hold."""
+    """Nonsense details and details without RetryInfo are ignored."""
     server.answer = refuse(grpc.StatusCode.UNAVAILABLE, status=status)
     outcome = send(transport)
     assert (outcome.disposition, outcome.retry_after_seconds) == (Disposition.RETRYABLE, None)
 
 
 def test_servers_own_limit_asks_for_halves() -> None:
-    """A real server's refusal of a large message, by its words."""
+    """A real server's refusal of a large message is recognised by its text."""
     server = Server([("grpc.max_receive_message_length", 1_000)])
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={})
     outcome = made.send(bytes(2_000), 5)
@@ -163,20 +163,20 @@ def test_servers_own_limit_asks_for_halves() -> None:
 
 
 def test_partial_success_is_read(transport: GrpcTransport, server: Server) -> None:
-    """What was rejected, and why."""
+    """The result has the number of rejected spans and the reason."""
     server.answer = lambda _: partial_success(2, "too old")
     assert send(transport) == ExportResult(Disposition.DELIVERED, detail="too old", rejected=2)
 
 
 def test_answer_over_the_limit_is_no_success(transport: GrpcTransport, server: Server) -> None:
-    """RESOURCE_EXHAUSTED here is the client's own word on the answer; the batch is not sent again."""
+    """Here RESOURCE_EXHAUSTED comes from the client, about the answer; the batch is not sent again."""
     server.answer = lambda _: bytes(5 * 2**20)
     outcome = send(transport)
     assert (outcome.disposition, outcome.kind) == (Disposition.PERMANENT, "answer_too_large")
 
 
 def test_nobody_listening_is_retryable(free_port: int) -> None:
-    """At once, and so is the next one, when somebody listens: no wait of the channel's own stands between."""
+    """Each export fails at once, without waiting for the channel's own backoff."""
     made = GrpcTransport(f"127.0.0.1:{free_port}", headers={})
     for _ in range(3):
         outcome = send(made)
@@ -185,7 +185,7 @@ def test_nobody_listening_is_retryable(free_port: int) -> None:
 
 
 def test_restarted_server_is_found_at_once(transport: GrpcTransport, server: Server) -> None:
-    """GRPC's own back-off, which grows to two minutes, would still be waiting."""
+    """The backoff of gRPC itself, which grows to two minutes, does not apply."""
     assert send(transport).disposition is Disposition.DELIVERED
     server.stop()
     for _ in range(5):
@@ -195,7 +195,7 @@ def test_restarted_server_is_found_at_once(transport: GrpcTransport, server: Ser
 
 
 def test_server_that_does_not_answer_costs_the_deadline(transport: GrpcTransport, server: Server) -> None:
-    """And no more."""
+    """The export takes no longer than its deadline."""
     release = threading.Event()
 
     def hold(_: grpc.ServicerContext) -> bytes:
@@ -212,21 +212,21 @@ def test_server_that_does_not_answer_costs_the_deadline(transport: GrpcTransport
 
 @pytest.fixture
 def raw() -> Iterator[tuple[socket.socket, int]]:
-    """A socket that speaks no gRPC."""
+    """A socket that does not speak gRPC."""
     listener = socket.create_server(("127.0.0.1", 0))
     yield listener, listener.getsockname()[1]
     listener.close()
 
 
 def test_black_hole_costs_the_deadline(raw: tuple[socket.socket, int]) -> None:
-    """Accepted by the kernel, answered by nobody."""
+    """The kernel accepts the connection, but nothing answers."""
     made = GrpcTransport(f"127.0.0.1:{raw[1]}", headers={})
     assert send(made, 0.2).disposition is Disposition.RETRYABLE
     made.close()
 
 
-def test_port_of_another_protocol_is_retryable_and_told(raw: tuple[socket.socket, int]) -> None:
-    """HTTP/1.1 answered to a gRPC call."""
+def test_port_of_another_protocol_is_retryable_and_reported(raw: tuple[socket.socket, int]) -> None:
+    """The server answers a gRPC call with HTTP/1.1."""
     listener, port = raw
 
     def serve() -> None:
@@ -246,7 +246,7 @@ def test_port_of_another_protocol_is_retryable_and_told(raw: tuple[socket.socket
 
 
 def test_close_ends_an_export_that_is_under_way(transport: GrpcTransport, server: Server) -> None:
-    """At once, from another thread; and none begins afterwards."""
+    """`close()` from another thread takes effect at once, and no later export starts."""
     arrived, release = threading.Event(), threading.Event()
 
     def hold(_: grpc.ServicerContext) -> bytes:

@@ -23,7 +23,7 @@ PAYLOAD = b"\x0a\x02\x0a\x00" * 100
 
 @pytest.fixture
 def server() -> Iterator[RawHttpServer]:
-    """A server that answers 200 until it is told otherwise."""
+    """A server that answers 200 unless a test changes its script."""
     running = RawHttpServer()
     yield running
     running.close()
@@ -31,19 +31,19 @@ def server() -> Iterator[RawHttpServer]:
 
 @pytest.fixture
 def transport(server: RawHttpServer) -> Iterator[HttpTransport]:
-    """A transport to it."""
+    """A transport to the server."""
     made = HttpTransport(f"http://127.0.0.1:{server.port}/v1/traces", headers={"x-tenant": "shop"})
     yield made
     made.close()
 
 
 def send(transport: HttpTransport, seconds: float = 5.0) -> ExportResult:
-    """One export."""
+    """Sends one export."""
     return transport.send(PAYLOAD, seconds)
 
 
 def test_request_is_what_the_specification_asks_for(transport: HttpTransport, server: RawHttpServer) -> None:
-    """Method, path, type, the user's headers, and the payload as it is."""
+    """Method, path, content type, user headers and payload are as specified."""
     assert send(transport) == ExportResult(Disposition.DELIVERED)
     ((headers, body),) = server.requests
     assert headers[":line"] == "POST /v1/traces HTTP/1.1"
@@ -54,14 +54,14 @@ def test_request_is_what_the_specification_asks_for(transport: HttpTransport, se
 
 
 def test_connection_is_kept(transport: HttpTransport, server: RawHttpServer) -> None:
-    """Three exports, one connection."""
+    """Three exports use one connection."""
     for _ in range(3):
         assert send(transport).disposition is Disposition.DELIVERED
     assert server.connections == 1
 
 
 def test_compressed_request_unpacks_to_the_payload(server: RawHttpServer) -> None:
-    """With the header that says so."""
+    """The request has the matching `content-encoding` header."""
     made = HttpTransport(f"http://127.0.0.1:{server.port}/", headers={}, is_compressed=True)
     assert send(made).disposition is Disposition.DELIVERED
     ((headers, body),) = server.requests
@@ -74,7 +74,7 @@ def test_compressed_request_unpacks_to_the_payload(server: RawHttpServer) -> Non
 def test_connection_that_the_server_closed_meanwhile_is_made_anew(
     transport: HttpTransport, server: RawHttpServer
 ) -> None:
-    """A restart of the Collector between two exports costs nothing."""
+    """Restarting the Collector between two exports loses nothing."""
 
     def answer_and_hang_up(peer: socket.socket) -> None:
         peer.sendall(answer())
@@ -87,7 +87,7 @@ def test_connection_that_the_server_closed_meanwhile_is_made_anew(
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "fate", "seconds"),
+    ("status", "headers", "disposition", "seconds"),
     [
         ("429 Too Many Requests", {}, Disposition.THROTTLED, None),
         ("429 Too Many Requests", {"Retry_After": "7"}, Disposition.THROTTLED, 7),
@@ -102,24 +102,24 @@ def test_connection_that_the_server_closed_meanwhile_is_made_anew(
         ),
     ],
 )
-def test_status_has_its_fate(
+def test_status_has_its_disposition(
     status: str,
     headers: dict[str, str],
-    fate: Disposition,
+    disposition: Disposition,
     seconds: float | None,
     transport: HttpTransport,
     server: RawHttpServer,
 ) -> None:
-    """The specification's table, with the wait that was asked for, and the body's words for people."""
+    """Statuses follow the specification's table; Retry-After and the body's text are read."""
     server.script = lambda peer: peer.sendall(answer(status, b"because", **headers))
     outcome = send(transport)
-    assert (outcome.disposition, outcome.retry_after_seconds) == (fate, seconds)
+    assert (outcome.disposition, outcome.retry_after_seconds) == (disposition, seconds)
     assert outcome.kind == f"http_{status.split(maxsplit=1)[0]}"
     assert "because" in outcome.detail
 
 
 def test_retry_after_may_be_a_date(transport: HttpTransport, server: RawHttpServer) -> None:
-    """In the future it is a wait, in the past none."""
+    """A future date is a wait; a past one is ignored."""
     for offset, expected in ((100, range(90, 101)), (-100, range(1))):
         at = format_datetime(datetime.now(UTC) + timedelta(seconds=offset), usegmt=True)
         server.script = lambda peer, at=at: peer.sendall(answer("503 No", Retry_After=at))  # type: ignore[misc]
@@ -127,7 +127,7 @@ def test_retry_after_may_be_a_date(transport: HttpTransport, server: RawHttpServ
 
 
 def test_collectors_own_words_for_too_large_split(transport: HttpTransport, server: RawHttpServer) -> None:
-    """It answers 400, not 413."""
+    """The Collector answers 400, not 413."""
     server.script = lambda peer: peer.sendall(answer("400 Bad Request", b"http: request body too large"))
     assert send(transport).disposition is Disposition.TOO_LARGE
 
@@ -136,7 +136,7 @@ def test_collectors_own_words_for_too_large_split(transport: HttpTransport, serv
 def test_redirect_is_an_error_that_names_where_to(
     status: int, transport: HttpTransport, server: RawHttpServer
 ) -> None:
-    """Followed as a GET it would answer 200, and the spans be lost."""
+    """Following it with GET would return 200 and lose the spans."""
     server.script = lambda peer: peer.sendall(answer(f"{status} Moved", Location="https://other.example/"))
     outcome = send(transport)
     assert outcome.disposition is Disposition.PERMANENT
@@ -160,7 +160,7 @@ def test_control_characters_of_an_answer_are_escaped(
     transport: HttpTransport,
     server: RawHttpServer,
 ) -> None:
-    """None forges a line of a log, or changes a terminal."""
+    """They can neither forge log lines nor control a terminal."""
     kind = headers.pop("content_type", None)
     made = answer(status, body, **headers)
     if kind is not None:
@@ -173,14 +173,14 @@ def test_control_characters_of_an_answer_are_escaped(
 def test_partial_success_is_read(
     rejected: int, message: str, transport: HttpTransport, server: RawHttpServer
 ) -> None:
-    """What was rejected, and what the Collector had to say."""
+    """The result has the number of rejected spans and the Collector's message."""
     server.script = lambda peer: peer.sendall(answer(body=partial_success(rejected, message)))
     assert send(transport) == ExportResult(Disposition.DELIVERED, detail=message, rejected=rejected)
 
 
 @pytest.mark.parametrize("status", ["200 OK", "204 No Content"])
 def test_empty_body_is_success(status: str, transport: HttpTransport, server: RawHttpServer) -> None:
-    """As many servers answer."""
+    """Many servers answer this way."""
     server.script = lambda peer: peer.sendall(answer(status))
     assert send(transport) == ExportResult(Disposition.DELIVERED)
 
@@ -191,7 +191,7 @@ def test_empty_body_is_success(status: str, transport: HttpTransport, server: Ra
 def test_answer_that_is_no_otlp_is_success_with_a_suspicion(
     kind: str, body: bytes, transport: HttpTransport, server: RawHttpServer
 ) -> None:
-    """A proxy's own page, most likely."""
+    """Such an answer is most likely a proxy's page."""
     server.script = lambda peer: peer.sendall(answer(body=body, content_type=kind))
     outcome = send(transport)
     assert outcome.disposition is Disposition.DELIVERED
@@ -202,7 +202,7 @@ def test_answer_that_is_no_otlp_is_success_with_a_suspicion(
 def test_answer_without_end_is_cut_off(
     is_packed: bool, transport: HttpTransport, server: RawHttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also one that is small until it is unpacked; the connection is not used again."""
+    """This includes answers that are only large when decompressed; the connection is not reused."""
     monkeypatch.setattr(otlp_http, "LONGEST_RESPONSE_BYTES", 10_000)
     body = gzip.compress(bytes(10_000_000)) if is_packed else bytes(20_000)
     headers = {"Content_Encoding": "gzip"} if is_packed else {}
@@ -214,21 +214,21 @@ def test_answer_without_end_is_cut_off(
 
 
 def test_nobody_listening_is_retryable(free_port: int) -> None:
-    """Named with its address."""
+    """The error names the port."""
     outcome = send(HttpTransport(f"http://127.0.0.1:{free_port}/", headers={}))
     assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "connection")
     assert str(free_port) in outcome.detail
 
 
 def test_name_that_does_not_exist_is_retryable() -> None:
-    """DNS may come back."""
+    """DNS may recover."""
     outcome = send(HttpTransport("http://no-such-host.invalid:4318/", headers={}))
     assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "dns")
     assert "no-such-host.invalid" in outcome.detail
 
 
 def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`getaddrinfo` has no time-out of its own."""
+    """`getaddrinfo` has no timeout of its own."""
     release = threading.Event()
     monkeypatch.setattr(otlp_http.socket, "getaddrinfo", lambda *_, **__: release.wait(20) or [])
     started = time.monotonic()
@@ -241,17 +241,17 @@ def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> 
 def test_deadline_is_the_whole_exchanges(
     data: bytes, transport: HttpTransport, server: RawHttpServer
 ) -> None:
-    """However slowly the answer drips in, and if none comes."""
+    """It holds for a slowly dripping answer and for none at all."""
     server.script = drip(data * 10) if data else lambda _: time.sleep(20)
     started = time.monotonic()
     outcome = send(transport, 0.3)
     assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "timeout")
-    # Ten times the deadline and more is what each of these would take.
+    # Each of these would take more than ten times the deadline.
     assert time.monotonic() - started < 3
 
 
 def test_server_that_never_reads_is_given_up(server: RawHttpServer) -> None:
-    """The deadline covers sending."""
+    """The deadline includes sending."""
     listener = socket.create_server(("127.0.0.1", 0))
     made = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}/", headers={})
     outcome = made.send(bytes(50_000_000), 0.3)
@@ -260,14 +260,14 @@ def test_server_that_never_reads_is_given_up(server: RawHttpServer) -> None:
 
 
 def test_disconnect_before_the_answer_is_retryable(transport: HttpTransport, server: RawHttpServer) -> None:
-    """A duplicate is allowed, a loss is not."""
+    """A duplicate is allowed; a loss is not."""
     server.script = lambda peer: peer.shutdown(socket.SHUT_RDWR)
     outcome = send(transport)
     assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "connection")
 
 
-def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: RawHttpServer) -> None:
-    """A gRPC port answers with a frame of HTTP/2."""
+def test_answer_of_another_protocol_is_reported(transport: HttpTransport, server: RawHttpServer) -> None:
+    """A gRPC port answers with an HTTP/2 frame."""
     server.script = lambda peer: peer.sendall(
         b"\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x05\x00\x00\x40\x00\n"
     )
@@ -277,7 +277,7 @@ def test_answer_of_another_protocol_is_told(transport: HttpTransport, server: Ra
 
 
 def test_close_ends_an_export_that_is_under_way(transport: HttpTransport, server: RawHttpServer) -> None:
-    """At once, from another thread; and none begins afterwards."""
+    """`close()` from another thread takes effect at once, and no later export starts."""
     arrived = threading.Event()
 
     def hold(_: socket.socket) -> None:
@@ -298,12 +298,12 @@ def test_close_ends_an_export_that_is_under_way(transport: HttpTransport, server
 
 @pytest.fixture
 def certificate(certificates: dict[str, tuple[Path, Path]]) -> tuple[Path, Path]:
-    """A certificate of localhost, and its key."""
+    """A localhost certificate and its key."""
     return certificates["valid"]
 
 
 def tls_server(certificate: tuple[Path, Path]) -> RawHttpServer:
-    """A server with that certificate, which asks for one."""
+    """Returns a server with that certificate, which requires a client certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
     context.verify_mode = ssl.CERT_REQUIRED
@@ -312,7 +312,7 @@ def tls_server(certificate: tuple[Path, Path]) -> RawHttpServer:
 
 
 def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]) -> None:
-    """Deadline included."""
+    """Mutual TLS works, and the deadline applies."""
     server = tls_server(certificate)
     context = ssl.create_default_context(cafile=str(certificate[0]))
     context.load_cert_chain(*certificate)
@@ -325,8 +325,8 @@ def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]) -> 
     server.close()
 
 
-def test_certificate_of_a_stranger_is_told(certificate: tuple[Path, Path]) -> None:
-    """Retryable, for certificates are renewed; named as what it is."""
+def test_certificate_of_a_stranger_is_reported(certificate: tuple[Path, Path]) -> None:
+    """The error names the certificate, and is retryable since certificates are renewed."""
     server = tls_server(certificate)
     made = HttpTransport(
         f"https://localhost:{server.port}/", context=ssl.create_default_context(), headers={}

@@ -1,4 +1,4 @@
-"""From answers to fates: the OTLP specification's table."""
+"""The OTLP specification's table from answers to dispositions."""
 
 import grpc
 import pytest
@@ -17,8 +17,8 @@ SMALL, LARGE = 1_000, 5 * 2**20
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
-def test_grpc_status_has_its_fate(code: grpc.StatusCode) -> None:
-    """Every status is decided, and named for the metric."""
+def test_grpc_status_has_its_disposition(code: grpc.StatusCode) -> None:
+    """Every status has a disposition, and a name for the metric."""
     outcome = from_grpc(code, "why", retry_after_seconds=None, payload_bytes=SMALL)
     assert outcome.disposition is (Disposition.RETRYABLE if code in RETRYABLE else Disposition.PERMANENT)
     assert outcome.kind == code.name.lower()
@@ -27,7 +27,7 @@ def test_grpc_status_has_its_fate(code: grpc.StatusCode) -> None:
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
 def test_retry_info_matters_to_what_may_be_retried_only(code: grpc.StatusCode) -> None:
-    """And turns RESOURCE_EXHAUSTED into a request for patience."""
+    """It also turns RESOURCE_EXHAUSTED into throttling."""
     outcome = from_grpc(code, "why", retry_after_seconds=3.0, payload_bytes=LARGE)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         assert (outcome.disposition, outcome.retry_after_seconds) == (Disposition.THROTTLED, 3.0)
@@ -38,7 +38,7 @@ def test_retry_info_matters_to_what_may_be_retried_only(code: grpc.StatusCode) -
 
 
 @pytest.mark.parametrize(
-    ("detail", "size", "fate"),
+    ("detail", "size", "disposition"),
     [
         ("grpc: received message larger than max (5 vs. 4)", SMALL, Disposition.TOO_LARGE),
         ("grpc: received message after decompression larger than max 4194304", SMALL, Disposition.TOO_LARGE),
@@ -47,14 +47,16 @@ def test_retry_info_matters_to_what_may_be_retried_only(code: grpc.StatusCode) -
         ("Stream removed (CLIENT: Received message larger than max (5 vs. 4))", LARGE, Disposition.PERMANENT),
     ],
 )
-def test_resource_exhausted_for_its_size_is_sent_in_halves(detail: str, size: int, fate: Disposition) -> None:
-    """Known by the server's words or by the size; an answer that is too large is another matter."""
+def test_resource_exhausted_for_its_size_is_sent_in_halves(
+    detail: str, size: int, disposition: Disposition
+) -> None:
+    """It is recognised by the server's text or by the size, and differs from an answer that is too large."""
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert from_grpc(code, detail, retry_after_seconds=None, payload_bytes=size).disposition is fate
+    assert from_grpc(code, detail, retry_after_seconds=None, payload_bytes=size).disposition is disposition
 
 
 @pytest.mark.parametrize(
-    ("status", "fate"),
+    ("status", "disposition"),
     [
         (429, Disposition.THROTTLED),
         (413, Disposition.TOO_LARGE),
@@ -65,18 +67,18 @@ def test_resource_exhausted_for_its_size_is_sent_in_halves(detail: str, size: in
         ),
     ],
 )
-def test_http_status_has_its_fate(status: int, fate: Disposition) -> None:
-    """Four statuses are worth another try, one is worth halves."""
+def test_http_status_has_its_disposition(status: int, disposition: Disposition) -> None:
+    """Four statuses are retried, and one is split."""
     outcome = from_http(status, "why", retry_after_seconds=2.0)
-    assert outcome.disposition is fate
+    assert outcome.disposition is disposition
     assert outcome.retry_after_seconds == (
-        2.0 if fate in {Disposition.RETRYABLE, Disposition.THROTTLED} else None
+        2.0 if disposition in {Disposition.RETRYABLE, Disposition.THROTTLED} else None
     )
     assert outcome.kind == f"http_{status}"
 
 
 def test_wait_that_is_asked_for_is_bounded() -> None:
-    """A server that asks for centuries gets an hour; one that asks for nothing, the usual back-off."""
+    """A wait of centuries is cut to an hour; a wait of zero means the usual backoff."""
     for asked, expected in ((1e12, 3_600.0), (0.0, None), (None, None)):
         assert from_http(503, "", retry_after_seconds=asked).retry_after_seconds == expected
         code = grpc.StatusCode.UNAVAILABLE

@@ -1,4 +1,4 @@
-"""The encoder: equal to the official one for every field and type, and harmless whatever a span holds."""
+"""The encoder matches the official one for every field and type, and never fails on a span's contents."""
 
 import math
 from collections.abc import Callable
@@ -57,7 +57,7 @@ STATUSES = st.one_of(
     st.builds(Status, st.just(StatusCode.ERROR), st.one_of(st.none(), TEXT)),
 )
 RESOURCES = st.builds(Resource, ATTRIBUTES, st.sampled_from(["", "https://example.org/schema"]))
-# Without a name it would be written as no scope is.
+# A scope without a name would be encoded like a missing scope.
 SCOPES = st.builds(
     InstrumentationScope,
     st.text(min_size=1, max_size=20),
@@ -83,18 +83,18 @@ SPANS = st.builds(
 
 
 def parse(payload: bytes) -> ExportTraceServiceRequest:
-    """As the Collector reads it."""
+    """Parses a payload as the Collector does."""
     return ExportTraceServiceRequest.FromString(payload)
 
 
 def spans_in(request: ExportTraceServiceRequest) -> list[Any]:
-    """Every span of a request."""
+    """Returns every span of a request."""
     return [span for r in request.resource_spans for s in r.scope_spans for span in s.spans]
 
 
 @given(st.lists(SPANS, min_size=1, max_size=6))
 def test_message_is_the_official_encoders(spans: list[ReadableSpan]) -> None:
-    """Parsed, the two are equal in every field; encoding again from the caches gives the same."""
+    """Parsed, both are equal in every field, also when encoded again from the caches."""
     official = encode_spans(spans)
     encoder = Encoder()
     for _ in range(2):
@@ -105,7 +105,7 @@ def test_message_is_the_official_encoders(spans: list[ReadableSpan]) -> None:
 
 
 def make_span(**changes: Any) -> ReadableSpan:
-    """A plain span with some fields changed."""
+    """Returns a plain span with some fields changed."""
     fields: dict[str, Any] = {
         "name": "work",
         "context": SpanContext(1, 2, is_remote=False, trace_flags=TraceFlags(1)),
@@ -118,7 +118,7 @@ def make_span(**changes: Any) -> ReadableSpan:
 
 
 def as_found(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Attributes in the SDK's own containers, empty lists of events and links beside them."""
+    """Returns attributes in the SDK's own containers, with empty lists of events and links."""
     return {
         "attributes": BoundedAttributes(attributes=attributes),
         "events": BoundedList(1),
@@ -128,14 +128,14 @@ def as_found(attributes: dict[str, Any]) -> dict[str, Any]:
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), SCALARS, max_size=3), min_size=1, max_size=20))
 def test_cached_attributes_keep_their_types_and_values(attributes: list[dict[str, Any]]) -> None:
-    """Whatever came before under the same key: 1, True and 1.0 are equal, and different values."""
+    """1, True and 1.0 are equal as cache keys but different values."""
     spans = [make_span(**as_found(each)) for each in attributes]
     assert parse(Encoder().encode(spans).payload) == encode_spans(spans)
 
 
 @pytest.mark.parametrize("is_quick", [True, False])
 def test_real_tracers_spans_are_equal_too(is_quick: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the SDK's own containers, their counts of what was dropped included, however they are read."""
+    """The SDK's own containers are read equally in both ways, including their dropped counts."""
     assert reading.choose_reader() is reading.read_sdk, "this SDK's names are not known"
     if not is_quick:
         monkeypatch.setattr(reading, "_read_private", attrgetter("_renamed"))
@@ -160,7 +160,7 @@ def test_real_tracers_spans_are_equal_too(is_quick: bool, monkeypatch: pytest.Mo
 
 
 class Unspeakable:
-    """A value that OTLP has no type for, and that cannot even be shown."""
+    """A value that has no OTLP type and whose `str()` raises."""
 
     def __str__(self) -> str:
         raise RuntimeError("do not ask")
@@ -169,7 +169,7 @@ class Unspeakable:
 
 
 def endless() -> list[Any]:
-    """A list in itself."""
+    """Returns a list that contains itself."""
     loop: list[Any] = []
     loop.append(loop)
     return loop
@@ -179,7 +179,7 @@ def endless() -> list[Any]:
     "value", [Unspeakable(), 2**63, -(2**63) - 1, {1, 2}, 1j, [1, Unspeakable()], {"a": {1}}, endless()]
 )
 def test_attribute_that_otlp_cannot_carry_costs_only_itself(value: Any) -> None:
-    """It is left out, and counted where a reader of the span sees it."""
+    """The attribute is left out and counted in the span's dropped attributes."""
     encoder = Encoder()
     (span,) = spans_in(parse(encoder.encode([make_span(attributes={"bad": value, "good": 1})]).payload))
     assert [attribute.key for attribute in span.attributes] == ["good"]
@@ -202,7 +202,7 @@ def test_attribute_that_otlp_cannot_carry_costs_only_itself(value: Any) -> None:
     ids=["name", "key", "value", "list", "event", "status", "resource", "scope"],
 )
 def test_text_that_is_not_unicode_costs_its_bad_characters(place: Callable[[str], dict[str, Any]]) -> None:
-    """A lone surrogate, as `surrogateescape` makes of broken file names."""
+    """Lone surrogates result from `surrogateescape` and broken file names."""
     batch = Encoder().encode([make_span(**place("caf\udce9"))])
     assert batch.spans == 1
     assert "caf?" in str(parse(batch.payload))
@@ -222,7 +222,7 @@ def test_text_that_is_not_unicode_costs_its_bad_characters(place: Callable[[str]
     ],
 )
 def test_span_that_cannot_be_written_costs_only_itself(changes: dict[str, Any]) -> None:
-    """Its neighbours, and spans after it, go on."""
+    """Its neighbours are still encoded."""
     encoder = Encoder()
     batch = encoder.encode([make_span(name="before"), make_span(**changes), make_span(name="after")])
     assert [span.name for span in spans_in(parse(batch.payload))] == ["before", "after"]
@@ -233,14 +233,14 @@ def test_span_that_cannot_be_written_costs_only_itself(changes: dict[str, Any]) 
 
 
 def test_nothing_but_poison_is_an_empty_batch() -> None:
-    """No envelope is written around nothing."""
+    """A batch without spans has no payload."""
     batch = Encoder().encode([make_span(start_time=-1)])
     assert (batch.payload, batch.spans) == (b"", 0)
     assert Encoder().encode([]).payload == b""
 
 
 def test_equal_values_of_different_types_keep_their_types() -> None:
-    """True, 1 and 1.0 are one key of a dictionary, and three attributes."""
+    """True, 1 and 1.0 are one dictionary key but three different attributes."""
     encoder = Encoder()
     for value, field in ((1, "int_value"), (True, "bool_value"), (1.0, "double_value"), (1, "int_value")):
         (span,) = spans_in(parse(encoder.encode([make_span(attributes={"key": value})]).payload))
@@ -251,7 +251,7 @@ def test_equal_values_of_different_types_keep_their_types() -> None:
 
 
 def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many values there are, and however long."""
+    """Neither many values nor long ones make the caches grow beyond their limits."""
     monkeypatch.setattr(encoder_module, "_MOST_CACHED", 10)
     encoder = Encoder()
     for number in range(100):
@@ -274,7 +274,7 @@ def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @given(st.lists(SPANS, min_size=2, max_size=9))
 def test_halves_hold_every_span_once_and_in_order(spans: list[ReadableSpan]) -> None:
-    """Each with its own resource and scope, as a request that the Collector reads."""
+    """Each span keeps its resource and scope, and both halves are valid requests."""
     whole = Encoder().encode(spans)
     first, second = whole.halves()
     assert (first.spans, second.spans) == (len(spans) // 2, len(spans) - len(spans) // 2)
@@ -296,6 +296,6 @@ def test_halves_hold_every_span_once_and_in_order(spans: list[ReadableSpan]) -> 
 
 
 def test_one_span_has_no_halves() -> None:
-    """Who asks must look first."""
+    """The caller must check first."""
     with pytest.raises(ValueError, match="a batch of 1 span"):
         Encoder().encode([make_span()]).halves()

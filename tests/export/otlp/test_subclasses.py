@@ -1,4 +1,4 @@
-"""Values of subclasses: each is written as its base type's value, whatever the subclass overrides."""
+"""Values of subclasses are encoded as their base type's values, whatever the subclass overrides."""
 
 import enum
 import http
@@ -19,7 +19,7 @@ from telemetry.export.otlp.spans import Encoder
 
 
 def refuse(*_: Any) -> NoReturn:
-    """Stands for whatever a subclass overrides."""
+    """Stands in for any method that a subclass overrides."""
     raise RuntimeError("overridden")
 
 
@@ -38,7 +38,7 @@ HostileBytes = type("HostileBytes", (bytes,), OVERRIDDEN)
 
 
 class Unlike(str):
-    """A text that equals all and shares its hash with another."""
+    """A string that equals everything and has another string's hash."""
 
     __slots__ = ()
 
@@ -50,26 +50,26 @@ class Unlike(str):
 
 
 class Colour(str, enum.Enum):  # noqa: UP042 - prints as "Colour.RED", unlike a StrEnum
-    """As many applications still write it."""
+    """A string enum as many applications still write it."""
 
     RED = "red"
 
 
 class Size(enum.StrEnum):
-    """A text of the standard library's kind."""
+    """A `StrEnum` from the standard library."""
 
     LARGE = "large"
 
 
 class Rights(enum.IntFlag):
-    """A set of bits."""
+    """A set of flags."""
 
     READ = 4
     WRITE = 2
 
 
 def encode(**fields: Any) -> tuple[Encoder, Any]:
-    """One span with these fields, and what the Collector reads of it."""
+    """Encodes one span with these fields; returns the encoder and the parsed span."""
     encoder = Encoder()
     context = SpanContext(1, 2, is_remote=False)
     span = ReadableSpan(**{"name": "work", "context": context, "start_time": 1, "end_time": 2, **fields})
@@ -79,7 +79,7 @@ def encode(**fields: Any) -> tuple[Encoder, Any]:
 
 
 def written(value: Any) -> Any:
-    """What is written of an `AnyValue`."""
+    """Returns the Python value of an `AnyValue`."""
     kind = value.WhichOneof("value")
     if kind == "array_value":
         return [written(each) for each in value.array_value.values]
@@ -88,7 +88,7 @@ def written(value: Any) -> Any:
     return None if kind is None else getattr(value, kind)
 
 
-# Made within the tests: what collects and names them would ask a hostile one for its text.
+# Made within the tests, since pytest's collection would call `str()` on hostile values.
 VALUES: dict[str, tuple[Callable[[], Any], Any]] = {
     "IntEnum": (lambda: http.HTTPStatus.OK, 200),
     "IntFlag": (lambda: Rights.READ | Rights.WRITE, 6),
@@ -109,7 +109,7 @@ VALUES: dict[str, tuple[Callable[[], Any], Any]] = {
 
 @pytest.mark.parametrize("name", VALUES)
 def test_value_of_a_subclass_is_its_base_types(name: str) -> None:
-    """None of the methods that the subclass overrides is called, and nothing is lost."""
+    """No overridden method is called, and nothing is lost."""
     make, expected = VALUES[name]
     encoder, span = encode(attributes={"key": make()}, events=[Event("e", {"key": make()}, 1)])
     for attributes in (span.attributes, span.events[0].attributes):
@@ -120,14 +120,14 @@ def test_value_of_a_subclass_is_its_base_types(name: str) -> None:
 
 @pytest.mark.parametrize("value", [2**63, -(2**63) - 1, 10**30])
 def test_integer_of_a_subclass_beyond_64_bits_costs_itself(value: int) -> None:
-    """As one of the base type does: at once, however large it is."""
+    """It is dropped at once like one of the base type, however large it is."""
     encoder, span = encode(attributes={"bad": HostileInt(value), "good": 1})
     assert [each.key for each in span.attributes] == ["good"]
     assert (encoder.lost_attributes, span.dropped_attributes_count) == (1, 1)
 
 
 class Faceless:
-    """An object that does not even say of what class it is."""
+    """An object whose `__class__` raises."""
 
     @property
     def __class__(self) -> NoReturn:  # type: ignore[override]
@@ -135,7 +135,7 @@ class Faceless:
 
 
 class Unhashable(type):
-    """A class of such classes cannot even be looked up."""
+    """A metaclass whose classes cannot be looked up in a dictionary."""
 
     def __eq__(cls, other: object) -> bool:
         return False
@@ -144,7 +144,7 @@ class Unhashable(type):
 
 
 class OfUnhashable(metaclass=Unhashable):
-    """A value of one."""
+    """A value of such a class."""
 
 
 class Sulky(Sequence[int]):
@@ -174,7 +174,7 @@ class SulkyMapping(Mapping[str, int]):
     "make", [Faceless, OfUnhashable, Sulky, SulkyMapping, lambda: np.int64(5), lambda: Decimal(5)]
 )
 def test_value_that_raises_or_has_no_type_costs_itself(make: Callable[[], Any]) -> None:
-    """Whatever it raises: its neighbours are written. The SDK's own containers make text of the last two."""
+    """Its neighbours are encoded. The SDK's own containers would convert the last two to text."""
     encoder, span = encode(attributes={"bad": make(), "good": 1})
     assert [(each.key, written(each.value)) for each in span.attributes] == [("good", 1)]
     assert (encoder.lost_attributes, encoder.unencodable) == (1, 0)
@@ -182,7 +182,7 @@ def test_value_that_raises_or_has_no_type_costs_itself(make: Callable[[], Any]) 
 
 @pytest.mark.parametrize("name", ["StrEnum", "str and Enum", "hostile str", "numpy str"])
 def test_text_of_a_subclass_is_written_wherever_a_span_holds_text(name: str) -> None:
-    """As its name, and as an event's."""
+    """This includes the span's name and an event's name."""
     make, expected = VALUES[name]
     _, span = encode(name=make(), events=[Event(make(), {}, 1)])
     assert (span.name, span.events[0].name) == (expected, expected)
@@ -190,14 +190,14 @@ def test_text_of_a_subclass_is_written_wherever_a_span_holds_text(name: str) -> 
 
 @pytest.mark.parametrize("name", [404, None, b"bytes", object()])
 def test_name_that_is_no_text_does_not_cost_the_span(name: Any) -> None:
-    """The application's mistake shows in the trace, by its type."""
+    """The trace shows the type of the wrong name."""
     _, span = encode(name=name, events=[Event(name, {"key": 1}, 1)])
     assert (span.name, span.events[0].name) == (f"<{type(name).__name__}>",) * 2
     assert span.events[0].attributes[0].value.int_value == 1
 
 
 def test_key_of_a_subclass_leaves_nothing_in_the_caches_for_others() -> None:
-    """One that equals everything would else answer for the keys that share its hash."""
+    """A key that equals everything must not be found for keys with the same hash."""
     encoder = Encoder()
     context = SpanContext(1, 2, is_remote=False)
 
@@ -215,7 +215,7 @@ def test_key_of_a_subclass_leaves_nothing_in_the_caches_for_others() -> None:
 
 
 def test_process_goes_on_whatever_its_spans_hold(receiver: Any, until: Until) -> None:
-    """Through the public face: an `HTTPStatus` once froze every thread for good."""
+    """Through the public API; an `HTTPStatus` once froze every thread."""
     client = TelemetryClient(
         service_name="shop", endpoint=receiver.endpoint, sampler="always_on", schedule_delay_ms=20
     )
@@ -244,7 +244,7 @@ def test_process_goes_on_whatever_its_spans_hold(receiver: Any, until: Until) ->
         "status": 200,
         "integer": 2**62,
         "size": "large",
-        # No subclasses of OTLP's types: the SDK makes text of them.
+        # Not subclasses of OTLP's types, so the SDK converts them to text.
         "array": "7",
         "flag": "True",
         "price": "1.50",

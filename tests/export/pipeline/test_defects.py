@@ -1,4 +1,4 @@
-"""Defects of transport, worker and certificate, and threads that do not start: the pipeline outlives them."""
+"""The pipeline survives defects in the transport, the worker, the certificate and thread start."""
 
 import logging
 import shutil
@@ -19,23 +19,23 @@ from telemetry.export.worker import ExportWorker
 
 
 class Raising:
-    """A transport with a defect."""
+    """A transport that raises until it is repaired."""
 
     def __init__(self) -> None:
         self.is_broken = True
 
     def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
-        """Raises what no transport should."""
+        """Raises while the transport is broken."""
         if self.is_broken:
             raise RuntimeError("a defect")
         return ExportResult(Disposition.DELIVERED)
 
     def close(self) -> None:
-        """Nothing to free."""
+        """Has nothing to free."""
 
 
 def test_worker_survives_a_defect_of_the_transport(until: Until, caplog: pytest.LogCaptureFixture) -> None:
-    """It is told, the batch is kept, and sent when the defect is gone."""
+    """The defect is logged; the batch is kept and sent once the defect is gone."""
     transport = Raising()
     pipeline = ExportPipeline(
         TelemetryConfig(schedule_delay_ms=20, breaker_open_seconds=0.05), build=lambda _: transport
@@ -51,7 +51,7 @@ def test_worker_survives_a_defect_of_the_transport(until: Until, caplog: pytest.
 def test_transport_that_cannot_be_made_is_tried_rarely(
     until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it raises: the breaker keeps the attempts rare, and the log tells it once."""
+    """The breaker keeps attempts rare, and the error is logged once."""
     attempts: list[TelemetryConfig] = []
 
     def build(config: TelemetryConfig) -> Any:
@@ -69,7 +69,7 @@ def test_transport_that_cannot_be_made_is_tried_rarely(
 def test_spans_are_sent_though_no_thread_starts_any_more(
     make_rig: Callable[..., ReceiverRig], receiver: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As at the interpreter's end, where the worker runs already and the threads that send do not."""
+    """At interpreter exit the worker still runs, but sending threads cannot start."""
     rig = make_rig(schedule_delay_ms=60_000)
     rig.end_spans(1)
     start = threading.Thread.start
@@ -84,10 +84,10 @@ def test_spans_are_sent_though_no_thread_starts_any_more(
     assert len(receiver.spans) == 1
 
 
-def test_worker_that_cannot_start_is_told_without_a_lock(
+def test_worker_that_cannot_start_is_logged_without_a_lock(
     make_rig: Callable[..., ReceiverRig], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A logging handler that ends a span comes back into the pipeline: it must find it unlocked."""
+    """A logging handler that ends a span reenters the pipeline and must find it unlocked."""
 
     def refuse(_: ExportWorker) -> None:
         raise RuntimeError("can't start new thread")
@@ -116,7 +116,7 @@ def test_worker_that_cannot_start_is_told_without_a_lock(
 def test_certificate_that_cannot_be_read_fails_exports_until_it_can(
     tmp_path: Path, certificates: dict[str, tuple[Path, Path]], until: Until
 ) -> None:
-    """One that goes while the app runs: it goes on, health says why, the breaker keeps the attempts rare."""
+    """If the file vanishes at runtime, the app goes on and the health report says why exports fail."""
     file = tmp_path / "gone.pem"
     shutil.copy(certificates["valid"][0], file)
     config = TelemetryConfig(
@@ -140,7 +140,7 @@ def test_defect_that_comes_again_costs_no_processor(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Told once a minute, tried once a second; the end does not wait for it."""
+    """A repeated defect is logged once a minute and retried once a second, without delaying shutdown."""
     rig = make_rig(schedule_delay_ms=1)
     calls = []
 

@@ -1,4 +1,4 @@
-"""The ordinary way from an ended span to a real OTLP/gRPC server: what is sent, when, how many at once."""
+"""Normal delivery from an ended span to a real OTLP/gRPC server."""
 
 import logging
 import threading
@@ -21,7 +21,7 @@ from telemetry.settings.batching import Batching
 def test_spans_arrive_and_are_counted_delivered(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """The ordinary way: everything ended is delivered."""
+    """Every ended span is delivered."""
     rig = make_rig()
     rig.end_spans(100)
     until("100 spans delivered", lambda: rig.ledger.delivered == 100)
@@ -33,7 +33,7 @@ def test_spans_arrive_and_are_counted_delivered(
 def test_age_of_a_batch_is_that_of_its_first_span(
     seconds_ago: int, least: float, most: float, make_rig: Callable[..., ReceiverRig], until: Until
 ) -> None:
-    """From its end until the answer; a clock that was set back makes it no less than 0."""
+    """The age runs from that span's end until the answer, and is never below 0 if the clock was set back."""
     rig = make_rig(max_export_batch_size=2, schedule_delay_ms=60_000)
     rig.tracer.start_span("old").end(end_time=time.time_ns() - seconds_ago * 10**9)
     rig.tracer.start_span("new").end()
@@ -42,20 +42,20 @@ def test_age_of_a_batch_is_that_of_its_first_span(
 
 
 class RecordOnly(Sampler):
-    """Records spans for local use, and samples none."""
+    """A sampler that records spans for local use and samples none."""
 
     def should_sample(self, *_: Any, **__: Any) -> SamplingResult:
-        """Decides so for every span."""
+        """Returns RECORD_ONLY for every span."""
         return SamplingResult(Decision.RECORD_ONLY)
 
     def get_description(self) -> str:
-        """Its name."""
+        """Returns the sampler's name."""
         return "RecordOnly"
 
 
 @pytest.mark.parametrize("sampler", [ALWAYS_OFF, RecordOnly()])
 def test_unsampled_spans_are_neither_counted_nor_sent(sampler: Sampler, receiver: Any) -> None:
-    """The ledger speaks of sampled spans only."""
+    """The ledger counts only sampled spans."""
     pipeline = ExportPipeline(TelemetryConfig(endpoint=receiver.endpoint))
     provider = TracerProvider(sampler=sampler, shutdown_on_exit=False)
     provider.add_span_processor(pipeline)
@@ -68,7 +68,7 @@ def test_unsampled_spans_are_neither_counted_nor_sent(sampler: Sampler, receiver
 def test_slow_collector_gets_several_exports_at_once(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """Healthy but slow: four are under way, and no more."""
+    """A healthy but slow Collector gets up to four exports at a time."""
     release = threading.Event()
     receiver.answer = lambda _: release.wait(20)
     rig = make_rig(max_export_batch_size=1, exporter_timeout_seconds=20, export_timeout_ms=20_000)
@@ -83,7 +83,7 @@ def test_slow_collector_gets_several_exports_at_once(
 def test_unencodable_span_costs_only_itself(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A time before 1970 leaves its neighbours unharmed; text that is not Unicode costs a character."""
+    """A time before 1970 drops that span only; text that is not Unicode loses a character."""
     rig = make_rig(max_export_batch_size=16)
     rig.end_spans(5, "good")
     rig.tracer.start_span("bad", start_time=-1).end()
@@ -99,7 +99,7 @@ def test_unencodable_span_costs_only_itself(
 def test_batch_over_the_servers_limit_does_not_stop_the_rest(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """RESOURCE_EXHAUSTED for its size is no outage: it is sent in halves, and in halves of these."""
+    """RESOURCE_EXHAUSTED for a batch's size is no outage: the batch is halved until it fits."""
     rig = make_rig(max_export_batch_size=500, max_queue_size=1000, schedule_delay_ms=100)
     for _ in range(500):
         with rig.tracer.start_as_current_span("large") as span:
@@ -112,7 +112,7 @@ def test_batch_over_the_servers_limit_does_not_stop_the_rest(
 def test_shorter_delay_reaches_spans_that_wait(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """Not only those that come after it."""
+    """A shorter delay applies to spans that are already queued."""
     rig = make_rig(schedule_delay_ms=60_000)
     rig.end_spans(3)
     rig.pipeline.batching = Batching(512, 0.01)
@@ -122,7 +122,7 @@ def test_shorter_delay_reaches_spans_that_wait(
 def test_smaller_batch_reaches_spans_that_wait(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """As many as fill it now."""
+    """Queued spans that fill the new batch size are sent at once."""
     rig = make_rig(schedule_delay_ms=60_000)
     rig.end_spans(4)
     rig.pipeline.batching = Batching(2, 60)

@@ -1,4 +1,4 @@
-"""Flush, stop, start and fork: bounded in time, honest about what was not sent."""
+"""Flush, stop, start and fork are bounded in time and report unsent spans."""
 
 import gc
 import os
@@ -17,7 +17,7 @@ from telemetry.export.ledger import DropReason
 def test_flush_is_false_when_a_span_could_not_be_encoded(
     make_rig: Callable[..., ReceiverRig], receiver: Any
 ) -> None:
-    """It was ended, and it is not delivered; the next flush is about what came after it."""
+    """An ended span was not delivered; the next flush covers only the spans after it."""
     rig = make_rig(schedule_delay_ms=60_000)
     rig.tracer.start_span("bad", start_time=-1).end()
     rig.end_spans(1)
@@ -30,7 +30,7 @@ def test_flush_is_false_when_a_span_could_not_be_encoded(
 def test_flush_is_false_when_the_queue_was_full_before_it(
     make_rig: Callable[..., ReceiverRig], receiver: Any
 ) -> None:
-    """A dropped span is an unsent one, whenever it was dropped."""
+    """A flush also reports spans that were dropped before it."""
     release = threading.Event()
     rig = make_rig(schedule_delay_ms=60_000, max_queue_size=8, max_export_batch_size=8, buffer_max_bytes=1024)
     receiver.answer = lambda _: release.wait(5)
@@ -44,7 +44,7 @@ def test_flush_is_false_when_the_queue_was_full_before_it(
 def test_force_flush_is_true_when_everything_arrived(
     make_rig: Callable[..., ReceiverRig], receiver: Any
 ) -> None:
-    """A flush sends at once what the delay would still hold back."""
+    """A flush does not wait for the schedule delay."""
     rig = make_rig(schedule_delay_ms=60_000)
     rig.end_spans(10)
     assert rig.pipeline.force_flush(5_000) is True
@@ -54,7 +54,7 @@ def test_force_flush_is_true_when_everything_arrived(
 def test_force_flush_and_stop_are_false_and_bounded_when_the_collector_is_dead(
     make_rig: Callable[..., ReceiverRig], receiver: Any
 ) -> None:
-    """Neither waits longer than it may, and what is given up is counted."""
+    """Neither exceeds its timeout, and the abandoned spans are counted."""
     receiver.stop()
     rig = make_rig()
     rig.end_spans(100)
@@ -67,7 +67,7 @@ def test_force_flush_and_stop_are_false_and_bounded_when_the_collector_is_dead(
 
 
 def test_stop_sends_what_is_queued(make_rig: Callable[..., ReceiverRig], receiver: Any) -> None:
-    """Shutdown with a living Collector loses nothing."""
+    """Shutdown loses nothing while the Collector is up."""
     rig = make_rig(schedule_delay_ms=60_000)
     rig.end_spans(2_000)
     assert rig.pipeline.stop(5) is True
@@ -91,7 +91,7 @@ def test_stop_is_bounded_though_every_batch_is_answered_slowly(
 
 
 def test_pipeline_starts_again_after_a_stop(make_rig: Callable[..., ReceiverRig], receiver: Any) -> None:
-    """Between stop and start spans are counted as dropped; afterwards they arrive again."""
+    """Spans between stop and start are counted as dropped; later ones arrive again."""
     rig = make_rig()
     rig.end_spans(1, "first")
     assert rig.pipeline.stop(5)
@@ -107,7 +107,7 @@ def test_pipeline_starts_again_after_a_stop(make_rig: Callable[..., ReceiverRig]
 def test_forked_child_starts_from_nothing_and_leaves_the_parent_alone(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """A child has no spans of its parent's: none is sent twice, none of the parent's is lost."""
+    """The child has none of its parent's spans: none is sent twice, and the parent loses none."""
     rig = make_rig(schedule_delay_ms=60_000)
     rig.end_spans(3, "parent")
     read_end, write_end = os.pipe()
@@ -129,7 +129,7 @@ def test_forked_child_starts_from_nothing_and_leaves_the_parent_alone(
 def test_endless_times_are_no_error(
     seconds: float, make_rig: Callable[..., ReceiverRig], receiver: Any
 ) -> None:
-    """In the middle of an end least of all."""
+    """`stop()` accepts infinite and very long timeouts."""
     rig = make_rig()
     rig.end_spans(1)
     assert rig.pipeline.stop(seconds)

@@ -1,4 +1,4 @@
-"""A real OTLP/gRPC server that goes away, hangs, refuses and returns."""
+"""A real OTLP/gRPC server that goes down, hangs, refuses and comes back."""
 
 import threading
 from collections.abc import Callable
@@ -14,14 +14,14 @@ from telemetry.export.ledger import DropReason
 
 
 def abort_with(code: grpc.StatusCode) -> Callable[[grpc.ServicerContext], None]:
-    """An answer that refuses with a status."""
+    """Returns an answer that aborts with the status code."""
     return lambda context: context.abort(code, "on purpose")
 
 
 def test_dead_collector_opens_the_breaker_and_its_return_loses_nothing(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """What ended during an outage waits, and arrives though no new span comes."""
+    """Spans that ended during an outage are kept and arrive without new traffic."""
     rig = make_rig()
     receiver.stop()
     rig.end_spans(50)
@@ -37,7 +37,7 @@ def test_dead_collector_opens_the_breaker_and_its_return_loses_nothing(
 def test_hanging_collector_opens_the_breaker(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """A Collector that accepts and never answers is as good as dead after each attempt's deadline."""
+    """A Collector that never answers counts as failed at each attempt's deadline."""
     release = threading.Event()
     receiver.answer = lambda _: release.wait(20)
     rig = make_rig(exporter_timeout_seconds=0.1)
@@ -51,7 +51,7 @@ def test_hanging_collector_opens_the_breaker(
 def test_memory_is_bounded_and_what_fits_is_kept(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """In an outage queue and outbox fill to their bounds; the rest is dropped by name, and nothing blocks."""
+    """Queue and outbox fill to their bounds; the rest is dropped with a reason, and nothing blocks."""
     receiver.stop()
     rig = make_rig(max_queue_size=64, max_export_batch_size=16, buffer_max_bytes=4_096)
     until("the outbox to be full", lambda: rig.end_spans(50) or DropReason.BUFFER_FULL in rig.ledger.dropped)
@@ -67,7 +67,7 @@ def test_memory_is_bounded_and_what_fits_is_kept(
 
 
 def test_full_queue_drops_new_spans(make_rig: Callable[..., ReceiverRig], receiver: Any) -> None:
-    """A worker that has no time costs the newest spans, counted; the request thread does not wait for it."""
+    """A busy worker causes the newest spans to be dropped and counted; the request thread does not wait."""
     rig = make_rig(max_queue_size=8, max_export_batch_size=8, schedule_delay_ms=60_000)
     rig.end_spans(1)
     worker = rig.pipeline._run.worker
@@ -82,7 +82,7 @@ def test_full_queue_drops_new_spans(make_rig: Callable[..., ReceiverRig], receiv
 def test_permanent_refusal_drops_the_batch_and_never_trips(
     code: grpc.StatusCode, make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """A refusal that no retry can mend is counted; the Collector is there, so the breaker stays closed."""
+    """A permanent refusal is counted; the Collector is up, so the breaker stays closed."""
     receiver.answer = abort_with(code)
     rig = make_rig(max_export_batch_size=1)
     rig.end_spans(8)
@@ -92,10 +92,10 @@ def test_permanent_refusal_drops_the_batch_and_never_trips(
     assert rig.attempts[-1].result.kind == code.name.lower()
 
 
-def test_failures_are_told_once_and_the_exporters_own_lines_are_not(
+def test_failures_are_logged_once_and_the_exporters_own_lines_are_not(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One line when it begins, one when it is over; not one for each attempt."""
+    """One line is logged when failures begin and one when they end, not one per attempt."""
     receiver.answer = abort_with(grpc.StatusCode.UNAVAILABLE)
     rig = make_rig()
     rig.end_spans(1)
@@ -111,7 +111,7 @@ def test_failures_are_told_once_and_the_exporters_own_lines_are_not(
 def test_transient_refusal_is_retried_until_it_succeeds(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """UNAVAILABLE loses nothing."""
+    """No span is lost to UNAVAILABLE."""
     receiver.answer = abort_with(grpc.StatusCode.UNAVAILABLE)
     rig = make_rig()
     rig.end_spans(10)
@@ -123,7 +123,7 @@ def test_transient_refusal_is_retried_until_it_succeeds(
 def test_identity_holds_while_threads_end_spans_and_the_server_flaps(
     make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
 ) -> None:
-    """Sixteen threads, a Collector that comes and goes: every reading adds up."""
+    """Every reading adds up while sixteen threads end spans."""
     rig = make_rig(max_queue_size=256, max_export_batch_size=32)
     threads = [threading.Thread(target=rig.end_spans, args=(100,)) for _ in range(16)]
     for thread in threads:
@@ -143,7 +143,7 @@ def test_identity_holds_while_threads_end_spans_and_the_server_flaps(
 def test_flushes_that_timed_out_leave_nothing_behind(
     make_rig: Callable[..., ReceiverRig], free_port: int
 ) -> None:
-    """Code that flushes on each request must not fill the memory in an outage."""
+    """Code that flushes on each request must not fill the memory during an outage."""
     rig = make_rig(endpoint=f"http://127.0.0.1:{free_port}", schedule_delay_ms=10)
     rig.end_spans(5)
     for _ in range(200):

@@ -1,4 +1,4 @@
-"""The pipeline over HTTP: statuses, sizes, and what a Collector rejects."""
+"""The pipeline over HTTP: statuses, size limits and partial success."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +17,7 @@ from telemetry.export.pipeline import ExportPipeline
 
 
 def test_throttling_holds_the_batch_and_never_trips(until: Until) -> None:
-    """429 asks for patience: what was sent is sent again, and the breaker has no opinion."""
+    """A batch answered with 429 is sent again, and the breaker stays closed."""
     with HttpReceiver(429, 429, 429, 429, 429) as receiver:
         pipeline = http_pipeline(receiver)
         end_spans(pipeline, 3)
@@ -29,7 +29,7 @@ def test_throttling_holds_the_batch_and_never_trips(until: Until) -> None:
 
 
 def test_batch_that_is_too_large_is_halved_down_to_the_span_that_is(until: Until) -> None:
-    """413 for every request that holds the large span: it alone is lost, and a flush says so."""
+    """Only the span that is too large is lost, and the flush returns False."""
     with HttpReceiver(limit_bytes=5_000) as receiver:
         pipeline = http_pipeline(receiver, schedule_delay_ms=60_000)
         end_spans(pipeline, 4)
@@ -45,14 +45,14 @@ def test_batch_that_is_too_large_is_halved_down_to_the_span_that_is(until: Until
 
 
 def http_pipeline(receiver: "HttpReceiver", **settings: Any) -> ExportPipeline:
-    """A pipeline that sends there."""
+    """Returns a pipeline that sends to the receiver."""
     endpoint = f"http://127.0.0.1:{receiver.server_port}"
     defaults = {"protocol": "http/protobuf", "endpoint": endpoint, "schedule_delay_ms": 20}
     return ExportPipeline(TelemetryConfig(**{**defaults, **settings}))
 
 
 class HttpReceiver(ThreadingHTTPServer):
-    """An OTLP/HTTP server that answers with the statuses it is given, then with 200 and a body."""
+    """An OTLP/HTTP server that answers with the given statuses, then with 200 and a body."""
 
     def __init__(self, *statuses: int, body: bytes = b"", limit_bytes: int = 2**30) -> None:
         self.statuses = list(statuses)
@@ -92,7 +92,7 @@ class HttpReceiver(ThreadingHTTPServer):
 def test_http_refusal_is_classified_by_its_status(
     status: int, delivered: int, dropped: dict[DropReason, int], until: Until
 ) -> None:
-    """503 is worth another try, 401 and 400 are not; the path is the one of traces."""
+    """503 and 429 are retried, 401 and 400 are not; the path is `/v1/traces`."""
     with HttpReceiver(status) as receiver:
         pipeline = ExportPipeline(
             TelemetryConfig(
@@ -113,10 +113,10 @@ def test_http_refusal_is_classified_by_its_status(
         receiver.shutdown()
 
 
-def test_partial_success_counts_what_was_rejected_and_tells_once_why(
+def test_partial_success_counts_what_was_rejected_and_logs_once_why(
     until: Until, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Rejected spans are never sent again, are no delivered ones, and a flush says that not all arrived."""
+    """Rejected spans are not retried or counted as delivered, and the flush returns False."""
     with HttpReceiver(body=partial_success(2, "too old")) as receiver:
         endpoint = f"http://127.0.0.1:{receiver.server_port}"
         pipeline = ExportPipeline(
@@ -140,7 +140,7 @@ def test_partial_success_counts_what_was_rejected_and_tells_once_why(
 
 
 def test_http_collector_that_is_not_there_opens_the_breaker(until: Until, free_port: int) -> None:
-    """The HTTP exporter's failures are read too: nobody listening is retryable."""
+    """A refused HTTP connection is retryable."""
     pipeline = ExportPipeline(
         TelemetryConfig(
             protocol="http/protobuf", endpoint=f"http://127.0.0.1:{free_port}", schedule_delay_ms=20

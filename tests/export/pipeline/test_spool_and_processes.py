@@ -1,4 +1,4 @@
-"""The pipeline with a spool, when processes fork, are killed, or live through a long outage."""
+"""The pipeline with a spool when processes fork, are killed, or run through a long outage."""
 
 import os
 import random
@@ -26,7 +26,7 @@ from telemetry.export.pipeline import ExportPipeline
 def test_fork_in_an_outage_sends_nothing_twice(
     make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """The child has a spool of its own, which the parent's end does not touch."""
+    """The child has its own spool, which the parent adopts after the child's end."""
     receiver.stop()
     rig = make_spooled()
     rig.end_spans(*names(5, "parent"))
@@ -50,7 +50,7 @@ def test_fork_in_an_outage_sends_nothing_twice(
 def test_living_child_does_not_keep_what_its_dead_parent_left(
     make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """A lock is free when every copy of its descriptor is closed: the child closes its own at once."""
+    """The child closes its copy of the parent's lock at once, so the lock is freed when the parent dies."""
     receiver.stop()
     rig = make_spooled()
     rig.end_spans(*names(5, "parent"))
@@ -60,7 +60,7 @@ def test_living_child_does_not_keep_what_its_dead_parent_left(
     pid = os.fork()
     if pid == 0:
         os.close(write_end)
-        # Only now has it closed its own: who looks earlier looks again in half a minute.
+        # Only now has it closed its own; a process that checked earlier checks again in half a minute.
         os.write(says_so, b".")
         os.read(read_end, 1)
         os._exit(0)
@@ -127,7 +127,7 @@ VICTIM = """
 def test_kill_loses_nothing_that_was_written(
     rounds: int, mode: str, receiver: Any, tmp_path: Path, until: Until
 ) -> None:
-    """`kill -9` at any instant, while spans are written and sent and the Collector flaps: all arrive."""
+    """After `kill -9` at any instant, with a flapping Collector, all written spans arrive."""
     chance = random.Random(20_261_123)
     source = tmp_path / "victim.py"
     source.write_text(textwrap.dedent(VICTIM))
@@ -151,7 +151,7 @@ def test_kill_loses_nothing_that_was_written(
             lines = victim.stdout.readlines()
             timer.join()
         assert victim.returncode == -signal.SIGKILL
-        # The last line may be cut off: a name that is not whole was not promised.
+        # The last line may be cut off; an incomplete name does not count as written.
         safe.update(" ".join([first, *(line for line in lines if line.endswith("\n"))]).split())
     receiver.answer = lambda _: None
     subprocess.run([*command, ""], env=environment, check=True)
@@ -165,7 +165,7 @@ def test_kill_loses_nothing_that_was_written(
 def test_outage_of_ten_minutes_keeps_memory_flat_and_loses_nothing(
     receiver: Any, tmp_path: Path, until: Until
 ) -> None:
-    """600,000 spans, 1,000 a second of a clock that runs ten times as fast."""
+    """600,000 spans end at 1,000 a second of a clock that runs ten times as fast."""
     began = time.monotonic()
 
     def clock() -> float:

@@ -1,4 +1,4 @@
-"""The pipeline with a spool: what cannot be sent waits on disk, and arrives."""
+"""The pipeline with a spool: spans that cannot be sent wait on disk and arrive later."""
 
 import threading
 from collections.abc import Callable
@@ -20,7 +20,7 @@ MODES = pytest.mark.parametrize("mode", ["outage", "always"])
 def test_outage_goes_to_disk_and_everything_arrives(
     mode: str, make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """Memory is empty while the breaker is open; the probe is a batch of the spool, with no traffic."""
+    """Memory is empty while the breaker is open, and the spool provides the probe without new traffic."""
     rig = make_spooled(mode)
     receiver.stop()
     rig.end_spans(*names(100))
@@ -42,7 +42,7 @@ def test_shutdown_in_an_outage_leaves_everything_to_the_next_process(
     until: Until,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It says so, and how many; the heir counts them as adopted and sends them though it has no traffic."""
+    """The number of spans is logged; the next process adopts and sends them without traffic of its own."""
     receiver.stop()
     rig = make_spooled(mode, schedule_delay_ms=60_000, max_queue_size=1_000)
     rig.end_spans(*names(700))
@@ -62,7 +62,7 @@ def test_shutdown_in_an_outage_leaves_everything_to_the_next_process(
 def test_same_process_that_starts_again_finds_its_own(
     mode: str, make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """A stop and a start are no other process: nothing is adopted."""
+    """Nothing is adopted when the same process stops and starts."""
     receiver.stop()
     rig = make_spooled(mode)
     rig.end_spans(*names(10))
@@ -78,7 +78,7 @@ def test_same_process_that_starts_again_finds_its_own(
 def test_flush_is_false_while_anything_waits_on_disk(
     make_spooled: Callable[..., SpooledRig], receiver: Any
 ) -> None:
-    """What is on disk is kept, and unsent."""
+    """Spooled spans count as unsent."""
     receiver.stop()
     rig = make_spooled()
     rig.end_spans(*names(3))
@@ -92,7 +92,7 @@ def test_flush_is_false_while_anything_waits_on_disk(
 def test_flush_is_true_when_everything_arrived(
     mode: str, make_spooled: Callable[..., SpooledRig], receiver: Any
 ) -> None:
-    """In `always` mode what was delivered is no longer on disk."""
+    """In `always` mode, delivered spans are no longer on disk."""
     rig = make_spooled(mode)
     rig.end_spans(*names(10))
     assert rig.pipeline.force_flush(5_000) is True
@@ -103,7 +103,7 @@ def test_flush_is_true_when_everything_arrived(
 def test_always_mode_has_spans_on_disk_while_they_are_sent(
     make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """Before anything of them reaches the wire; a process that dies then loses none of them."""
+    """Spans are on disk before they are sent, so a dying process loses none of them."""
     release = threading.Event()
     receiver.answer = lambda _: release.wait(5)
     rig = make_spooled("always")
@@ -117,7 +117,7 @@ def test_always_mode_has_spans_on_disk_while_they_are_sent(
 def test_fresh_spans_overtake_the_spool(
     make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """After an outage what happens now is sent at once, and the spool follows at its pace."""
+    """After an outage new spans are sent at once, and the spool is replayed at its own pace."""
     receiver.stop()
     rig = make_spooled(max_export_batch_size=100, max_queue_size=10_000)
     rig.end_spans(*names(5_000, "old"))
@@ -134,7 +134,7 @@ def test_fresh_spans_overtake_the_spool(
 def test_full_spool_and_full_memory_drop_the_newest_counted(
     mode: str, make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """Both bounds hold; what was kept arrives."""
+    """Both bounds hold, and all kept spans arrive."""
     receiver.stop()
     rig = make_spooled(mode, spool_max_bytes=2**16, buffer_max_bytes=2**14, max_export_batch_size=10)
     rig.pipeline.breaker.force_open()  # a probe would take a batch from the spool, on top of the bound
@@ -150,14 +150,14 @@ def test_full_spool_and_full_memory_drop_the_newest_counted(
     assert rig.ledger.delivered == len(receiver.spans) == 300 - rig.ledger.dropped[DropReason.SPOOL_FULL]
 
 
-def test_spool_that_cannot_be_used_is_told_once_and_memory_serves(
+def test_spool_that_cannot_be_used_is_logged_once_and_memory_serves(
     make_spooled: Callable[..., SpooledRig],
     receiver: Any,
     until: Until,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As without a spool, but health and log name the folder and the remedy."""
+    """Delivery works as without a spool, and health and log name the remedy."""
     (tmp_path / "file").touch()
     receiver.stop()
     rig = make_spooled(spool_dir=tmp_path / "file" / "spool")
@@ -173,7 +173,7 @@ def test_spool_that_cannot_be_used_is_told_once_and_memory_serves(
 def test_spooled_batch_over_the_servers_limit_is_sent_in_halves(
     mode: str, make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """Its record goes when both halves have their fate."""
+    """The record is removed once both halves are acknowledged."""
     receiver.stop()
     rig = make_spooled(mode, max_export_batch_size=500)
     rig.end_spans(*names(500), text="x" * 10_000)  # more than the server's 4 MiB together
@@ -187,9 +187,9 @@ def test_spooled_batch_over_the_servers_limit_is_sent_in_halves(
 def test_half_of_a_spooled_batch_that_fails_is_not_sent_whole_again(
     make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until, tmp_path: Path
 ) -> None:
-    """The half that arrived is delivered once; the other waits as a record of its own."""
+    """The delivered half is sent only once; the other becomes a record of its own."""
     receiver.stop()
-    # One batch, however long it takes to end its spans.
+    # All spans form one batch, however long it takes to end them.
     rig = make_spooled(max_export_batch_size=500, max_in_flight=1, schedule_delay_ms=600_000)
     rig.end_spans(*names(500), text="x" * 10_000)
     until("all on disk", lambda: rig.ledger.spooled == 500)
@@ -214,7 +214,7 @@ def test_half_of_a_spooled_batch_that_fails_is_not_sent_whole_again(
 def test_spooled_batch_that_is_refused_is_dropped_once(
     make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """A poisonous record does not come back, in this process or the next."""
+    """A refused record is not sent again, in this process or the next."""
     receiver.stop()
     rig = make_spooled()
     rig.end_spans(*names(5))
@@ -236,7 +236,7 @@ def test_spooled_batch_that_is_refused_is_dropped_once(
 def test_identity_holds_while_threads_end_spans_and_the_server_flaps(
     mode: str, make_spooled: Callable[..., SpooledRig], receiver: Any, until: Until
 ) -> None:
-    """Sixteen threads, a Collector that comes and goes, a spool between: every reading adds up."""
+    """Every reading adds up while sixteen threads end spans with a spool in use."""
     rig = make_spooled(mode, max_queue_size=512, max_export_batch_size=32)
     threads = [
         threading.Thread(target=rig.end_spans, args=names(100, f"thread {number}")) for number in range(16)

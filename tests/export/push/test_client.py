@@ -1,4 +1,4 @@
-"""Metrics that a client pushes: beside its spans, within their budget, through shutdown and fork."""
+"""Metrics that a client pushes along with its spans: shared budget, shutdown and fork."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ from telemetry.client import TelemetryClient
 
 
 def test_metrics_are_pushed_when_asked(receiver: Any) -> None:
-    """OTEL_METRICS_EXPORTER=otlp adds a reader; the scrape stays."""
+    """OTEL_METRICS_EXPORTER=otlp adds a reader; metrics can still be scraped."""
     client = TelemetryClient(endpoint=receiver.endpoint, metrics_exporter="otlp", service_name="pushing")
     counter = client.meter.create_counter("pushed.test")
     counter.add(1)
@@ -26,7 +26,7 @@ def test_metrics_are_pushed_when_asked(receiver: Any) -> None:
 
 
 def test_flush_is_false_when_metrics_did_not_arrive(receiver: Any) -> None:
-    """Both signals count, and both share one budget."""
+    """Both signals count, and they share one budget."""
     client = TelemetryClient(endpoint=receiver.endpoint, metrics_exporter="otlp", service_name="refused")
     client.meter.create_counter("refused.test").add(1)
     receiver.answer = lambda context: context.abort(grpc.StatusCode.INVALID_ARGUMENT, "on purpose")
@@ -37,7 +37,7 @@ def test_flush_is_false_when_metrics_did_not_arrive(receiver: Any) -> None:
 
 
 def pushing(receiver: Any, **settings: Any) -> TelemetryClient:
-    """A client whose metrics are pushed, with a counter among them."""
+    """Returns a client that pushes metrics, with a counter among them."""
     given = {"endpoint": receiver.endpoint, "metrics_exporter": "otlp", **settings}
     client = TelemetryClient(**given)
     client.meter.create_counter("pushed.test").add(1)
@@ -47,7 +47,7 @@ def pushing(receiver: Any, **settings: Any) -> TelemetryClient:
 def test_shutdown_without_time_raises_nothing_and_drains_the_spans(
     receiver: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run is over, each span accounted for; the metrics are told of once."""
+    """Every span is accounted for, and the missing push is logged once."""
     client = pushing(receiver, service_name="no-time", schedule_delay_ms=60_000)
     with client.start_span("lost"):
         pass
@@ -61,7 +61,7 @@ def test_shutdown_without_time_raises_nothing_and_drains_the_spans(
 
 
 def test_slow_callback_of_a_gauge_costs_the_metrics_only(receiver: Any) -> None:
-    """It raises nothing, and half the budget is the spans'."""
+    """Nothing is raised, and half the budget is reserved for the spans."""
     client = pushing(receiver, service_name="slow-gauge", schedule_delay_ms=60_000)
     release = threading.Event()
 
@@ -80,7 +80,7 @@ def test_slow_callback_of_a_gauge_costs_the_metrics_only(receiver: Any) -> None:
 
 
 def test_push_that_hangs_does_not_hold_a_shutdown(receiver: Any, until: Any) -> None:
-    """A periodic one, with far more time than the shutdown has; the spans arrive, and no push comes later."""
+    """The spans arrive although a push with a long timeout hangs, and no push follows later."""
     arrived, release = threading.Event(), threading.Event()
 
     def hang(_: grpc.ServicerContext) -> None:
@@ -109,12 +109,12 @@ def test_push_that_hangs_does_not_hold_a_shutdown(receiver: Any, until: Any) -> 
 
 
 def pushers() -> list[threading.Thread]:
-    """The threads that push metrics and have not ended."""
+    """Returns the metric pushing threads that are still alive."""
     return [thread for thread in threading.enumerate() if thread.name == "telemetry-metrics"]
 
 
 def test_nothing_is_pushed_between_the_last_client_and_the_next(receiver: Any, until: Any) -> None:
-    """Pushing ends with the last client, its counters go on with the next."""
+    """Pushing stops with the last client; the counters continue with the next one."""
     client = pushing(receiver, service_name="comes-again", metric_export_interval_ms=10)
     until("a periodic push", lambda: receiver.metric_pushes)
     assert client.shutdown(5)
@@ -129,7 +129,7 @@ def test_nothing_is_pushed_between_the_last_client_and_the_next(receiver: Any, u
 
 
 def test_dead_destination_of_metrics_leaves_the_spans_breaker_alone(receiver: Any, free_port: int) -> None:
-    """Each destination has a breaker of its own; one destination has one for both."""
+    """Each destination has its own breaker; spans and metrics for one destination share it."""
     dead = f"http://127.0.0.1:{free_port}"
     client = pushing(receiver, service_name="two-places", metrics_endpoint=dead, breaker_failure_threshold=1)
     for _ in range(3):
@@ -146,7 +146,7 @@ def test_dead_destination_of_metrics_leaves_the_spans_breaker_alone(receiver: An
 
 
 def test_forked_child_pushes_too(receiver: Any) -> None:
-    """With a thread of its own, while the parent's is in the middle of a push."""
+    """The child pushes from its own thread, even if the parent forked during a push."""
     arrived, release = threading.Event(), threading.Event()
     client = pushing(receiver, service_name="forked-push", metric_export_interval_ms=60_000)
     assert client.force_flush(5)
@@ -169,7 +169,7 @@ def test_forked_child_pushes_too(receiver: Any) -> None:
 def test_client_made_while_the_interpreter_exits_pushes_nothing_and_says_so_once(
     receiver: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No thread starts then; nothing is raised."""
+    """No thread can start at that time, but nothing is raised."""
     client = pushing(receiver, service_name="late")
     assert client.shutdown(5)
     pushed = len(receiver.metric_pushes)

@@ -1,4 +1,4 @@
-"""Metrics over OTLP, behind the breaker of the spans."""
+"""OTLP metrics behind the spans' breaker."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ from telemetry.export.push.exporter import OtlpMetricExporter
 
 @pytest.fixture
 def metrics_data() -> MetricsData:
-    """One counter, as a reader collects it."""
+    """Returns one counter as a reader collects it."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     provider.get_meter("test").create_counter("requests").add(3)
@@ -48,12 +48,12 @@ class ExporterRig:
     def __init__(self, **settings: Any) -> None:
         config = TelemetryConfig(metrics_exporter="otlp", **settings)
         self.breaker = CircuitBreaker(BreakerSettings(failure_threshold=2, open_seconds=60))
-        self.told: list[ExportResult] = []
+        self.results: list[ExportResult] = []
         self.exporter = OtlpMetricExporter(
             lambda: build_metric_transport(config),
             self.breaker,
             attempt_seconds=1.0,
-            on_result=self.told.append,
+            on_result=self.results.append,
         )
 
 
@@ -72,7 +72,7 @@ def make() -> Iterator[Callable[..., ExporterRig]]:
 
 
 def push(rig: ExporterRig, data: MetricsData) -> bool:
-    """One push; whether the reader is told that it worked."""
+    """Pushes once and returns whether the reader gets SUCCESS."""
     is_success = rig.exporter.export(data).name == "SUCCESS"
     assert is_success == rig.exporter.is_sent == rig.exporter.force_flush()
     return is_success
@@ -81,7 +81,7 @@ def push(rig: ExporterRig, data: MetricsData) -> bool:
 def test_metrics_arrive_over_grpc(
     make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
 ) -> None:
-    """In the metrics service, not the traces'."""
+    """Metrics are sent to the metrics service and not to the trace service."""
     rig = make(endpoint=receiver.endpoint)
     assert push(rig, metrics_data)
     assert "requests" in str(receiver.metric_pushes)
@@ -89,7 +89,7 @@ def test_metrics_arrive_over_grpc(
 
 
 def test_metrics_arrive_over_http(make: Callable[..., ExporterRig], metrics_data: MetricsData) -> None:
-    """At `/v1/metrics`, with the headers of the configuration."""
+    """Metrics are sent to `/v1/metrics` with the configured headers."""
     seen: list[tuple[str, str | None, str]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -124,14 +124,14 @@ def test_metrics_arrive_over_http(make: Callable[..., ExporterRig], metrics_data
 def test_dead_collector_opens_the_shared_breaker_and_nothing_more_is_tried(
     make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
 ) -> None:
-    """Failures of metrics spare the spans theirs, and the other way round."""
+    """An outage that one signal detects opens the breaker for both."""
     receiver.stop()
     rig = make(endpoint=receiver.endpoint)
     assert not push(rig, metrics_data)
     assert not push(rig, metrics_data)
     assert rig.breaker.state is BreakerState.OPEN
     assert not push(rig, metrics_data)
-    assert len(rig.told) == 2
+    assert len(rig.results) == 2
     receiver.start()
     rig.breaker.reset()
     assert push(rig, metrics_data)
@@ -140,34 +140,34 @@ def test_dead_collector_opens_the_shared_breaker_and_nothing_more_is_tried(
 def test_refusal_is_no_failure_of_the_collector(
     make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
 ) -> None:
-    """INVALID_ARGUMENT is told and never trips."""
+    """INVALID_ARGUMENT is reported but never opens the breaker."""
     receiver.answer = lambda context: context.abort(grpc.StatusCode.INVALID_ARGUMENT, "on purpose")
     rig = make(endpoint=receiver.endpoint)
     for _ in range(5):
         assert not push(rig, metrics_data)
     assert rig.breaker.state is BreakerState.CLOSED
-    assert "on purpose" in rig.told[0].detail
+    assert "on purpose" in rig.results[0].detail
 
 
-def test_certificate_that_cannot_be_read_is_told(
+def test_certificate_that_cannot_be_read_is_reported(
     make: Callable[..., ExporterRig],
     tmp_path: Path,
     certificates: dict[str, tuple[Path, Path]],
     metrics_data: MetricsData,
 ) -> None:
-    """One that goes while the app runs: it names the file; nothing is raised."""
+    """If the file vanishes at runtime, the error names it and nothing is raised."""
     file = tmp_path / "gone.pem"
     shutil.copy(certificates["valid"][0], file)
     rig = make(endpoint="https://localhost:1", certificate=str(file))
     file.unlink()
     assert not push(rig, metrics_data)
-    assert "gone.pem" in rig.told[0].detail
+    assert "gone.pem" in rig.results[0].detail
 
 
 def test_forked_child_has_a_connection_of_its_own(
     make: Callable[..., ExporterRig], receiver: Any, metrics_data: MetricsData
 ) -> None:
-    """The parent's, warm when it forks, is the parent's alone."""
+    """A connection that was open before the fork belongs to the parent only."""
     rig = make(endpoint=receiver.endpoint)
     assert push(rig, metrics_data)
     pid = os.fork()
@@ -181,11 +181,11 @@ def test_forked_child_has_a_connection_of_its_own(
 def test_security_is_decided_from_the_metrics_own_endpoint(
     make: Callable[..., ExporterRig], certificates: dict[str, tuple[Path, Path]], metrics_data: MetricsData
 ) -> None:
-    """Traces in the clear do not make metrics go in the clear: a server of TLS takes them."""
+    """Metrics use TLS even if traces do not."""
     pushes: list[Any] = []
 
     class Service(MetricsServiceServicer):
-        def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's name
+        def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's method name
             """Takes one push."""
             pushes.append(dict(context.invocation_metadata()))
             return ExportMetricsServiceResponse()
@@ -204,30 +204,30 @@ def test_security_is_decided_from_the_metrics_own_endpoint(
         headers={"key": "general"},
         metrics_headers={"Key": "metrics"},
     )
-    assert push(rig, metrics_data), rig.told
+    assert push(rig, metrics_data), rig.results
     server.stop(None).wait()
     (metadata,) = pushes
     assert metadata["key"] == "metrics"
 
 
-def test_text_of_what_a_transport_raised_is_not_told(
+def test_text_of_what_a_transport_raised_is_not_reported(
     metrics_data: MetricsData, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It may repeat a header: its type is enough."""
+    """The text may repeat a header, so only the exception's type is reported."""
     value = "hunter2"
 
     class Raising:
         def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
-            """Raises, as http.client does for a header."""
+            """Raises as http.client does for an invalid header."""
             raise ValueError(f"Invalid header value {value!r}")
 
         def close(self) -> None:
-            """Nothing is held."""
+            """Holds nothing."""
 
-    told: list[ExportResult] = []
-    exporter = OtlpMetricExporter(Raising, CircuitBreaker(), attempt_seconds=1, on_result=told.append)
+    results: list[ExportResult] = []
+    exporter = OtlpMetricExporter(Raising, CircuitBreaker(), attempt_seconds=1, on_result=results.append)
     with caplog.at_level(logging.DEBUG):
         assert exporter.export(metrics_data).name == "FAILURE"
-    assert (told[0].kind, told[0].detail) == ("transport_raised", "ValueError raised in the transport")
+    assert (results[0].kind, results[0].detail) == ("transport_raised", "ValueError raised in the transport")
     assert "ValueError" in caplog.text
     assert value not in caplog.text

@@ -1,4 +1,4 @@
-"""Spools in one folder."""
+"""Fixtures for spools in one folder."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

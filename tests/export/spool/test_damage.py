@@ -1,4 +1,4 @@
-"""What a spool makes of files that are cut off, flipped, full or gone."""
+"""Spool files that are truncated, corrupted, full or removed."""
 
 import resource
 import shutil
@@ -12,7 +12,7 @@ from telemetry.export.spool.format import HEADER_BYTES
 
 
 def test_record_cut_off_at_any_byte_costs_only_itself(make: Callable[..., SpoolRig], tmp_path: Path) -> None:
-    """A process that dies while it writes had told nobody that the record is safe: it is not even adopted."""
+    """A record that is half written is not adopted: its process had not reported it as safe."""
     source = make()
     source.append(b"one")
     source.append(b"two")
@@ -38,7 +38,7 @@ def test_record_cut_off_at_any_byte_costs_only_itself(make: Callable[..., SpoolR
 def test_flipped_bit_at_any_byte_costs_at_most_its_record(
     make: Callable[..., SpoolRig], tmp_path: Path
 ) -> None:
-    """Nothing that does not check is sent, what a header still tells is counted, and the file is kept."""
+    """A damaged record is not sent; it is counted if its header is intact, and the file is kept."""
     source = make()
     written = [b"first payload", b"second payload", b"third payload"]
     for payload in written:
@@ -70,7 +70,7 @@ def test_flipped_bit_at_any_byte_costs_at_most_its_record(
 
 
 def test_damage_in_ones_own_segment_is_counted(make: Callable[..., SpoolRig], tmp_path: Path) -> None:
-    """Even where a header is lost, and with it how many spans it had."""
+    """Spans are counted even if a header, and with it their number, is lost."""
     rig = make()
     for payload in (b"one", b"two", b"three"):
         rig.append(payload)
@@ -88,7 +88,7 @@ def test_damage_in_ones_own_segment_is_counted(make: Callable[..., SpoolRig], tm
 
 
 def test_few_damaged_files_are_kept(make: Callable[..., SpoolRig], tmp_path: Path) -> None:
-    """Quarantine is to be looked at, not to fill the disk."""
+    """The quarantine keeps only a few files, so that it does not fill the disk."""
     for _ in range(12):
         dead = make()
         dead.append(b"payload")
@@ -107,7 +107,7 @@ def test_few_damaged_files_are_kept(make: Callable[..., SpoolRig], tmp_path: Pat
 def test_disk_that_is_full_in_the_middle_of_a_record_takes_it_back(
     make: Callable[..., SpoolRig], tmp_path: Path
 ) -> None:
-    """What was written of it is removed, and the records before and after are whole."""
+    """The partial record is removed, and the records before and after it are intact."""
     rig = make()
     rig.append(b"before")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -124,7 +124,7 @@ def test_disk_that_is_full_in_the_middle_of_a_record_takes_it_back(
 
 
 def test_folder_that_is_removed_is_made_anew(make: Callable[..., SpoolRig], tmp_path: Path) -> None:
-    """What was in it is lost, counted; what comes is kept."""
+    """The lost spans are counted, and new ones are kept."""
     rig = make()
     rig.append(b"lost")
     shutil.rmtree(tmp_path / "spool")

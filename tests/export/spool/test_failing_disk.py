@@ -1,4 +1,4 @@
-"""A disk that fails in the middle of the spool's work: nothing twice in the ledger, nothing lost unseen."""
+"""A disk that fails during the spool's work: no span is counted twice, and every loss is reported."""
 
 import errno
 import os
@@ -22,7 +22,7 @@ Failing = Callable[..., None]
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
-    """Has a call of `os` fail so many times with an error."""
+    """Makes an `os` function fail with an error a given number of times."""
 
     def fail(name: str, error: int, times: int, *, when: Callable[..., bool] = lambda *_: True) -> None:
         real, left = getattr(os, name), [times]
@@ -42,7 +42,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Failing:
 def test_record_that_could_not_be_synced_is_there_once(
     is_held: bool, failing: Failing, tmp_path: Path
 ) -> None:
-    """It was written; that it may not survive a loss of power is told."""
+    """The record was written, and a warning says that it may not survive a loss of power."""
     rig = SpoolRig(tmp_path, fsync="always")
     failing("fdatasync", errno.EIO, 1)
     record = rig.append(is_held=is_held)
@@ -63,7 +63,7 @@ def test_record_that_could_not_be_synced_is_there_once(
 def test_what_was_sent_and_cannot_be_marked_is_not_sent_again(
     error: int, failing: Failing, tmp_path: Path
 ) -> None:
-    """Nor does the next run of this process take it for another one's; the mark is written when it can be."""
+    """The process's next run does not adopt the record either, and the mark is written later."""
     rig = SpoolRig(tmp_path)
     for number in range(3):
         rig.append(b"payload %d" % number)
@@ -79,7 +79,7 @@ def test_what_was_sent_and_cannot_be_marked_is_not_sent_again(
 
 
 def test_mark_that_was_late_keeps_a_record_from_the_next_process(failing: Failing, tmp_path: Path) -> None:
-    """Written with the next look, long before this process dies."""
+    """A mark that failed is written by the next maintenance."""
     rig = SpoolRig(tmp_path)
     rig.append(b"sent")
     rig.append(b"left")
@@ -93,7 +93,7 @@ def test_mark_that_was_late_keeps_a_record_from_the_next_process(failing: Failin
 
 
 def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_again(tmp_path: Path) -> None:
-    """Its other half found no room at the end of the run: what was delivered comes once more, as adopted."""
+    """When the other half finds no room at the run's end, the delivered half is adopted and resent."""
     rig = SpoolRig(tmp_path, max_bytes=2**16)
     whole = batch_of(2)
     record = rig.spool.append(whole.payload, 2, is_held=False)
@@ -124,8 +124,8 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
 
 
 def batch_of(spans: int) -> Batch:
-    """An encoded batch."""
-    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - this test's only
+    """Returns an encoded batch of `spans` spans."""
+    from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - only this test needs it
 
     tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
     ended = [tracer.start_span(f"span {number}") for number in range(spans)]
@@ -135,7 +135,7 @@ def batch_of(spans: int) -> Batch:
 
 
 def backlog_of(rig: SpoolRig) -> Backlog:
-    """A run's backlog on the rig's spool."""
+    """Returns a run's backlog on the rig's spool."""
     if rig.spool._is_in_use.locked():
         rig.spool._is_in_use.release()
     backlog = Backlog(2**20, rig.spool, rig.ledger, rig.generation, is_write_ahead=False)
@@ -145,7 +145,7 @@ def backlog_of(rig: SpoolRig) -> Backlog:
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO])
 def test_orphan_that_cannot_be_read_is_tried_again(error: int, tmp_path: Path) -> None:
-    """With the next look: until then it is nobody else's, and it is not forgotten."""
+    """The next maintenance retries it; until then no other process gets it, and it is not forgotten."""
     dead = SpoolRig(tmp_path)
     dead.append(b"left")
     dead.crash()
@@ -169,7 +169,7 @@ def test_orphan_that_cannot_be_read_is_tried_again(error: int, tmp_path: Path) -
 
 
 def test_part_that_was_taken_away_makes_nobody_busy(tmp_path: Path) -> None:
-    """With orphans left to survey, and no part of its own to do it from."""
+    """With unread orphans but no folder of its own, the spool rests instead of looping."""
     rig = SpoolRig(tmp_path)
     rig.spool._adoption._unread.append(tmp_path / "some.seg")
     assert rig.spool.rest_seconds == 0
@@ -178,7 +178,7 @@ def test_part_that_was_taken_away_makes_nobody_busy(tmp_path: Path) -> None:
 
 
 def test_disk_without_a_size_is_written_to(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Some file systems say 0 blocks: that is not full."""
+    """A file system that reports 0 blocks does not count as full."""
     real = os.statvfs
 
     class NoSize:
@@ -191,7 +191,7 @@ def test_disk_without_a_size_is_written_to(monkeypatch: pytest.MonkeyPatch, tmp_
 
 
 def test_run_that_begins_before_the_last_one_is_done_gets_the_spool_later(tmp_path: Path) -> None:
-    """It does without until then, and looks again by itself."""
+    """Until then the run works without the spool and checks again by itself."""
     rig = SpoolRig(tmp_path)
     backlog = Backlog(2**20, rig.spool, rig.ledger, rig.generation, is_write_ahead=True)
     backlog.begin()

@@ -1,4 +1,4 @@
-"""The spool against a model of it: whatever happens in whatever order, each batch has exactly one fate."""
+"""The spool compared with a model: in any order of events, each batch has exactly one result."""
 
 import shutil
 import tempfile
@@ -25,25 +25,25 @@ MAX_AGE_SECONDS = 100
 
 
 class SpoolMachine(RuleBasedStateMachine):
-    """Batches are written, sent, returned; runs end; processes die; time passes."""
+    """Batches are written, sent and requeued; runs end; processes die; time passes."""
 
     held = Bundle("held")
 
     @initialize()
     def begin(self) -> None:
-        """An empty folder."""
+        """Starts with an empty folder."""
         self.root = Path(tempfile.mkdtemp())
         self.folder = self.root / "destination"
         self.now = 0.0
         self.number = 0
         self.live: dict[bytes, float] = {}
-        """The model: every batch without a fate, and when it was written."""
+        """The model: every unfinished batch, and when it was written."""
         self.in_hand: set[bytes] = set()
         self.run = 0
         self.start()
 
     def start(self) -> None:
-        """A process begins."""
+        """Starts a process."""
         self.run += 1
         self.in_hand.clear()
         self.ledger = Ledger(clock=lambda: self.now)
@@ -51,7 +51,7 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool = Spool(
             SpoolSettings(
                 folder=self.folder,
-                # A segment holds a few records, so that many are begun and removed.
+                # A segment holds few records, so that many segments are started and removed.
                 max_bytes=2**12,
                 max_age_seconds=MAX_AGE_SECONDS,
                 min_free_ratio=0.0,
@@ -67,12 +67,12 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(target=held, size=st.integers(0, 300))
     def append_held(self, size: int) -> Any:
-        """A batch that stays in memory too."""
+        """Writes a batch that also stays in memory."""
         return self.append(size, is_held=True)
 
     @rule(size=st.integers(0, 300))
     def append_waiting(self, size: int) -> None:
-        """A batch for the disk alone."""
+        """Writes a batch that is only on disk."""
         self.append(size, is_held=False)
 
     def append(self, size: int, *, is_held: bool) -> Any:
@@ -93,7 +93,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(target=held)
     def take(self) -> Any:
-        """The next batch is one that waits, and no other process's or run's."""
+        """Takes the next batch, which must be waiting and belong to this process and run."""
         found = self.spool.next()
         waiting = {
             payload
@@ -110,8 +110,8 @@ class SpoolMachine(RuleBasedStateMachine):
         return self.run, payload, record
 
     @rule(held=consumes(held))
-    def settle(self, held: Any) -> None:
-        """A held batch is delivered."""
+    def acknowledge(self, held: Any) -> None:
+        """Acknowledges a held batch as delivered."""
         if held is None or held[0] != self.run:
             return
         self.ledger.deliver(1, ON_DISK)
@@ -121,7 +121,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(held=consumes(held))
     def requeue(self, held: Any) -> None:
-        """A held batch could not be sent."""
+        """Returns a held batch that could not be sent."""
         if held is None or held[0] != self.run:
             return
         self.spool.requeue(held[2])
@@ -129,7 +129,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule()
     def end_run(self) -> None:
-        """A pipeline stops and starts again in the same process: nobody holds anything."""
+        """Stops and starts a pipeline in the same process: no batch is held afterwards."""
         self.spool.pause()
         self.in_hand.clear()
         self.run += 1
@@ -137,7 +137,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(is_killed=st.booleans())
     def end_process(self, is_killed: bool) -> None:
-        """A process ends, in an orderly way or not; the next one adopts everything that is live."""
+        """Ends a process, cleanly or not; the next one adopts everything that is live."""
         if is_killed:
             self.spool.forget_after_fork()
         else:
@@ -148,14 +148,14 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.integers(1, 60))
     def pass_time(self, seconds: int) -> None:
-        """Time passes, and the spool looks after itself."""
+        """Lets time pass and runs the spool's maintenance."""
         self.now += seconds
         self.spool.maintain()
 
     @precondition(lambda self: self.live)
     @rule()
     def expire_everything(self) -> None:
-        """So much time passes that nothing that waits is worth sending."""
+        """Lets so much time pass that every waiting batch is too old."""
         self.now += MAX_AGE_SECONDS + 1
         self.spool.maintain()
         while (found := self.spool.next()) is not None:
@@ -164,14 +164,14 @@ class SpoolMachine(RuleBasedStateMachine):
         assert set(self.live) == self.in_hand
 
     def forget_expired(self) -> None:
-        """The model gives up what is too old and in nobody's hand."""
+        """Removes from the model the batches that are too old and not held."""
         for payload, at in list(self.live.items()):
             if payload not in self.in_hand and self.now - at > MAX_AGE_SECONDS:
                 del self.live[payload]
 
     @property
     def expired(self) -> int:
-        """How many batches the spool may give up at any moment, and may have given up."""
+        """Returns the number of batches that the spool may expire at any time, or has already expired."""
         return sum(
             payload not in self.in_hand and self.now - at > MAX_AGE_SECONDS
             for payload, at in self.live.items()
@@ -179,7 +179,7 @@ class SpoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def every_batch_is_somewhere(self) -> None:
-        """The ledger adds up, and what it calls spooled is what the model has, but for what is too old."""
+        """The ledger adds up, and its spooled spans match the model, apart from expired batches."""
         if not hasattr(self, "spool"):
             return
         reading = self.ledger.read()

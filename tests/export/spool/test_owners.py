@@ -1,4 +1,4 @@
-"""Whose batches these are: of a living process, a dead one, another destination, another user."""
+"""Batches of a living process, a dead one, another destination and another user."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from telemetry.settings.spool import destination_folder
 
 
 def test_another_destination_has_another_folder(tmp_path: Path) -> None:
-    """Nothing is ever sent to another endpoint, or with another tenant's credentials."""
+    """Batches are never sent to another endpoint or with another tenant's credentials."""
     folders = {
         destination_folder(tmp_path, endpoint, headers)
         for endpoint in ("http://one:4317", "http://two:4317")
@@ -22,8 +22,8 @@ def test_another_destination_has_another_folder(tmp_path: Path) -> None:
     assert all("secret" not in str(folder) for folder in folders)
 
 
-def test_record_in_two_parts_stays_until_both_have_their_fate(make: Callable[..., SpoolRig]) -> None:
-    """A process that dies between the two leaves it to the next one."""
+def test_record_in_two_parts_stays_until_both_are_acknowledged(make: Callable[..., SpoolRig]) -> None:
+    """If a process dies between the two, the next one adopts the record."""
     dead = make()
     record = dead.append(b"two parts", is_held=True)
     record.parts = 2
@@ -37,7 +37,7 @@ def test_record_in_two_parts_stays_until_both_have_their_fate(make: Callable[...
 def test_what_a_dead_process_left_is_adopted_and_sent_first(
     make: Callable[..., SpoolRig], tmp_path: Path
 ) -> None:
-    """Its spans are counted as adopted; its folder goes when they are sent."""
+    """The dead process's spans count as adopted; its folder is removed once they are sent."""
     dead = make()
     dead.append(b"first")
     dead.append(b"sent")
@@ -54,7 +54,7 @@ def test_what_a_dead_process_left_is_adopted_and_sent_first(
 
 
 def test_orphans_segments_are_sent_in_their_order(make: Callable[..., SpoolRig], tmp_path: Path) -> None:
-    """The oldest first, over many files, and before one's own."""
+    """Orphaned segments are sent oldest first, across many files, and before the process's own."""
     dead = make(max_bytes=2**16)
     written = [b"%03d" % number + b"x" * 1_000 for number in range(40)]
     for payload in written:
@@ -80,7 +80,7 @@ def test_folder_of_a_living_process_is_left_alone(make: Callable[..., SpoolRig])
 
 
 def test_fork_leaves_the_lock_with_the_parent(make: Callable[..., SpoolRig]) -> None:
-    """A child that closes its copy, and ends, does not free what is the parent's."""
+    """A child that closes its copy and exits does not release the parent's lock."""
     rig = make()
     rig.append(b"of the parent")
     pid = os.fork()
@@ -95,7 +95,7 @@ def test_fork_leaves_the_lock_with_the_parent(make: Callable[..., SpoolRig]) -> 
 
 
 def test_another_users_folder_is_refused(tmp_path: Path) -> None:
-    """Somebody else's folder in a shared place could hold anything."""
+    """In a shared place, another user's folder could contain anything."""
     if os.geteuid():
         pytest.skip("only root can give a folder away")
     folder = tmp_path / "spool"
@@ -108,7 +108,7 @@ def test_another_users_folder_is_refused(tmp_path: Path) -> None:
 def test_batches_of_another_destination_are_never_sent_and_do_not_stay_for_ever(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key changed: what was for the old one goes when it is too old, unless its owner lives."""
+    """After a key change, old batches are removed once they are too old, unless their process is alive."""
     old, other, new = (destination_folder(tmp_path, key) for key in ("old key", "other key", "new key"))
     foreign = tmp_path / "something else" / "12-0123abcd"
     foreign.mkdir(parents=True)

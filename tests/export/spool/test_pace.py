@@ -1,4 +1,4 @@
-"""How fast a spool is replayed."""
+"""The pace at which a spool is replayed."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from telemetry.export.spool.pace import ReplayPace
 
 
 def test_replay_is_paced_by_fresh_data() -> None:
-    """At least 2,000 spans a second, else twice what is fresh; after a pause, not the same for all."""
+    """The rate is 2,000 spans a second or twice the fresh rate; the start is jittered after a pause."""
     pace = ReplayPace()
     pace.begin(100.0, 0.25)
     assert pace.next_at == 100.25

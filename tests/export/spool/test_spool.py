@@ -1,4 +1,4 @@
-"""The spool on a real disk: order, bounds, age, runs."""
+"""The spool on a real disk: order, limits, age and runs."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from telemetry.export.ledger import DropReason
 
 
 def test_batches_come_back_in_their_order(make: Callable[..., SpoolRig]) -> None:
-    """First in, first out, each once."""
+    """Batches come out first in, first out, once each."""
     rig = make()
     written = [b"%d" % number for number in range(100)]
     for payload in written:
@@ -24,7 +24,7 @@ def test_batches_come_back_in_their_order(make: Callable[..., SpoolRig]) -> None
 
 
 def test_batch_held_in_memory_is_given_only_when_it_is_given_back(make: Callable[..., SpoolRig]) -> None:
-    """What is on its way already must not be sent a second time from disk."""
+    """A batch that is being sent must not also be sent from disk."""
     rig = make()
     held = rig.append(b"held", is_held=True)
     rig.append(b"waiting")
@@ -34,7 +34,7 @@ def test_batch_held_in_memory_is_given_only_when_it_is_given_back(make: Callable
 
 
 def test_only_the_owner_may_read_what_is_spooled(make: Callable[..., SpoolRig], tmp_path: Path) -> None:
-    """Spans may hold anything: files are 0600, folders 0700, whatever the umask."""
+    """Spans may hold anything, so files are 0600 and folders 0700 whatever the umask."""
     before = os.umask(0)
     try:
         make().append()
@@ -45,7 +45,7 @@ def test_only_the_owner_may_read_what_is_spooled(make: Callable[..., SpoolRig], 
 
 
 def test_full_spool_refuses_and_takes_again_when_space_came_back(make: Callable[..., SpoolRig]) -> None:
-    """It never grows beyond its bytes; files are removed as they are sent."""
+    """The spool never exceeds its size limit; files are removed as they are sent."""
     rig = make(max_bytes=2**16)
     while rig.append(b"x" * 1_000) is not None:
         assert rig.spool.size_bytes <= 2**16
@@ -59,7 +59,7 @@ def test_full_spool_refuses_and_takes_again_when_space_came_back(make: Callable[
 
 
 def test_disk_that_others_need_is_left_free(make: Callable[..., SpoolRig]) -> None:
-    """With less than the ratio free, nothing is written."""
+    """Nothing is written when less than the configured ratio is free."""
     rig = make(min_free_ratio=0.999_999)
     assert rig.append() is None
     assert rig.ledger.read().dropped == {DropReason.SPOOL_FULL: SPANS}
@@ -67,7 +67,7 @@ def test_disk_that_others_need_is_left_free(make: Callable[..., SpoolRig]) -> No
 
 
 def test_old_batches_are_given_up(make: Callable[..., SpoolRig]) -> None:
-    """Before they are sent, and without anybody asking for them."""
+    """Old batches expire before they are sent, even if none is asked for."""
     rig = make(max_age_seconds=60)
     rig.append(b"old")
     rig.wall_seconds += 30
@@ -82,7 +82,7 @@ def test_old_batches_are_given_up(make: Callable[..., SpoolRig]) -> None:
 
 
 def test_old_batch_in_somebodys_hand_keeps_its_file(make: Callable[..., SpoolRig]) -> None:
-    """Given up with its file, the one beside it would come back when the file is read again."""
+    """A batch expires only with its whole file; otherwise it would come back when the file is read again."""
     rig = make(max_age_seconds=60)
     rig.append(b"in hand", is_held=True)
     rig.append(b"waiting")
@@ -95,7 +95,7 @@ def test_old_batch_in_somebodys_hand_keeps_its_file(make: Callable[..., SpoolRig
 
 
 def test_wall_clock_that_goes_back_gives_up_nothing(make: Callable[..., SpoolRig]) -> None:
-    """A batch from the future is young."""
+    """A batch from the future does not expire."""
     rig = make(max_age_seconds=60)
     rig.append(b"future")
     rig.wall_seconds -= 1e6
@@ -104,7 +104,7 @@ def test_wall_clock_that_goes_back_gives_up_nothing(make: Callable[..., SpoolRig
 
 
 def test_second_run_of_a_process_finds_what_the_first_left(make: Callable[..., SpoolRig]) -> None:
-    """Neither adopted nor lost: it was always its own."""
+    """The batches are neither adopted nor lost, since they belong to the same process."""
     rig = make()
     rig.append(b"held", is_held=True)
     rig.append(b"waiting")
@@ -115,7 +115,7 @@ def test_second_run_of_a_process_finds_what_the_first_left(make: Callable[..., S
 
 
 def test_run_that_is_not_done_keeps_the_spool(make: Callable[..., SpoolRig]) -> None:
-    """One thread at a time: who comes too early does without."""
+    """Only one run uses the spool at a time; a run that comes too early works without it."""
     rig = make()
     assert not rig.spool.open()
     rig.spool.pause()
@@ -123,8 +123,8 @@ def test_run_that_is_not_done_keeps_the_spool(make: Callable[..., SpoolRig]) -> 
 
 
 @pytest.mark.parametrize("name", ["file/spool", "/proc/spool"])
-def test_folder_that_cannot_be_used_is_told_with_the_remedy(tmp_path: Path, name: str) -> None:
-    """Nothing is raised; spans are refused, and it is tried again later."""
+def test_folder_that_cannot_be_used_is_reported_with_the_remedy(tmp_path: Path, name: str) -> None:
+    """Nothing is raised; spans are refused, and the folder is tried again later."""
     (tmp_path / "file").touch()
     rig = SpoolRig(tmp_path / name)
     assert "TELEMETRY_SPOOL_DIR" in str(rig.spool.status.trouble)
