@@ -121,7 +121,7 @@ class Samples:
 def read_service(text: str) -> ServiceReading:
     """Parses a service's metrics."""
     samples = Samples(text)
-    settled = samples.by(f"{names.SPANS}_total", names.OUTCOME)
+    finished = samples.by(f"{names.SPANS}_total", names.OUTCOME)
     waiting = samples.by(names.SPANS_PENDING, names.PLACE)
     states = samples.by(names.BREAKER_STATE, names.STATE)
     buckets = samples.by(f"{names.REQUEST_LATENCY_MS}_bucket", "le")
@@ -132,8 +132,8 @@ def read_service(text: str) -> ServiceReading:
         breaker=next((state for state in _FURTHEST_FIRST if states.get(state.value)), BreakerState.CLOSED),
         ended=samples.total(f"{names.SPANS_ENDED}_total"),
         adopted=samples.total(f"{names.SPANS_ADOPTED}_total"),
-        delivered=settled.pop("delivered", 0.0),
-        lost={outcome.removeprefix("dropped_"): count for outcome, count in settled.items() if count},
+        delivered=finished.pop("delivered", 0.0),
+        lost={outcome.removeprefix("dropped_"): count for outcome, count in finished.items() if count},
         in_memory=waiting.get("memory", 0.0),
         spooled=waiting.get("spool", 0.0),
         spool_bytes=samples.total(names.SPOOL_BYTES),

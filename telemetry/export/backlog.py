@@ -138,7 +138,7 @@ class Backlog:
         for flush in queued.flushes:
             flush.replace(queued)
 
-    def settle(self, queued: QueuedBatch, result: ExportResult) -> None:
+    def finish(self, queued: QueuedBatch, result: ExportResult) -> None:
         """Finishes a batch: records it as delivered, rejected or dropped, and notifies its flushes."""
         self._outbox.done(queued)
         is_delivered = result.disposition is Disposition.DELIVERED
@@ -153,7 +153,7 @@ class Backlog:
         if queued.record is not None and self._spool is not None:
             self._spool.acknowledge(queued.record, spans)
         for flush in queued.flushes:
-            flush.settle(queued, is_delivered=is_delivered and not result.rejected)
+            flush.finish(queued, is_delivered=is_delivered and not result.rejected)
 
     def watch(self, flush: Flush, *, is_whole: bool) -> None:
         """Makes a flush wait for everything in memory; data waiting on disk makes it fail.
@@ -189,5 +189,5 @@ class Backlog:
             elif not self._ledger.spool(queued.batch.spans, self._generation):
                 spool.acknowledge(written, queued.batch.spans)
         for flush in queued.flushes:
-            flush.settle(queued, is_delivered=False)
+            flush.finish(queued, is_delivered=False)
         return True

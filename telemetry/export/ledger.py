@@ -53,9 +53,9 @@ class LedgerReading:
     @property
     def is_balanced(self) -> bool:
         """Whether the identity holds and no span was finished more often than it was admitted."""
-        settled = self.delivered + self.rejected + sum(self.dropped.values())
+        finished = self.delivered + self.rejected + sum(self.dropped.values())
         is_possible = self.in_memory >= 0 and self.spooled >= 0
-        return is_possible and self.ended + self.adopted == settled + self.in_memory + self.spooled
+        return is_possible and self.ended + self.adopted == finished + self.in_memory + self.spooled
 
 
 class Ledger:

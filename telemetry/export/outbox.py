@@ -56,7 +56,7 @@ class Flush:
         """Adds a batch to wait for."""
         self._pending.add(queued)
 
-    def settle(self, queued: QueuedBatch, *, is_delivered: bool) -> None:
+    def finish(self, queued: QueuedBatch, *, is_delivered: bool) -> None:
         """Records that a batch is finished."""
         self._is_whole &= is_delivered
         self._pending.discard(queued)

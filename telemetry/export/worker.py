@@ -1,6 +1,6 @@
 """The export worker: one thread that takes spans from the queue, encodes them, and decides what to send when.
 
-    request threads: offer -> queue -> worker: encode -> backlog -> permit -> pool: send -> worker: settle
+    request threads: offer -> queue -> worker: encode -> backlog -> permit -> pool: send -> worker: finish
 
 Other threads only touch the ends of the queue and the results of the pool. The encoder, the backlog with its
 outbox and spool, the backoff and the flushes belong to the worker, so none of them needs a lock.
@@ -310,12 +310,12 @@ class ExportWorker:
             if queued.batch.spans == 1:
                 result = result.without_halves()
             self._status.record(result, self._clock())
-            self._settle(queued, result)
+            self._finish(queued, result)
             batch = queued.batch
             age_seconds = max(0.0, (self._wall_clock() - queued.ended_at_ns) / 1e9)
             self._on_attempt(Attempt(batch.spans, len(batch.payload), duration_seconds, result, age_seconds))
 
-    def _settle(self, queued: QueuedBatch, result: ExportResult) -> None:
+    def _finish(self, queued: QueuedBatch, result: ExportResult) -> None:
         if result.is_retryable:
             self._ask_breaker_at = -math.inf  # set for a probe, which this may have been
             self._backoff.fail(result.retry_after_seconds or 0.0)
@@ -327,9 +327,9 @@ class ExportWorker:
             try:
                 self._backlog.split(queued)
             except ValueError:  # a spool record written by another version
-                self._backlog.settle(queued, result.without_halves())
+                self._backlog.finish(queued, result.without_halves())
         else:
-            self._backlog.settle(queued, result)
+            self._backlog.finish(queued, result)
 
     def _seconds_until_next(self) -> float:
         moments = [self._due_at]

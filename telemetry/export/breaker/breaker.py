@@ -115,15 +115,15 @@ class Permit:
 
     def success(self) -> None:
         """Reports that the call succeeded."""
-        self._breaker._settle(self, _Result.SUCCESS, None)  # noqa: SLF001 - two halves of one thing
+        self._breaker._record(self, _Result.SUCCESS, None)  # noqa: SLF001 - two halves of one thing
 
     def failure(self, *, retry_after_seconds: float | None = None) -> None:
         """Reports that the call failed, with the wait that the server asked for, if any."""
-        self._breaker._settle(self, _Result.FAILURE, retry_after_seconds)  # noqa: SLF001
+        self._breaker._record(self, _Result.FAILURE, retry_after_seconds)  # noqa: SLF001
 
     def ignore(self) -> None:
         """Reports a call that says nothing about the server: cancelled, throttled, or itself at fault."""
-        self._breaker._settle(self, _Result.IGNORED, None)  # noqa: SLF001
+        self._breaker._record(self, _Result.IGNORED, None)  # noqa: SLF001
 
     def __enter__(self) -> Self:
         return self
@@ -266,7 +266,7 @@ class CircuitBreaker:
         self._leases[permit] = now + self.settings.lease_seconds
         return permit
 
-    def _settle(self, permit: Permit, result: _Result, retry_after_seconds: float | None) -> None:
+    def _record(self, permit: Permit, result: _Result, retry_after_seconds: float | None) -> None:
         clock, jitter = self._clock(), self._random()
         with self._lock:
             if permit._is_settled:  # noqa: SLF001 - two halves of one thing

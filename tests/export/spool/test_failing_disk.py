@@ -107,7 +107,7 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
     backlog.split(queued)
     half = backlog.next_fresh()
     assert half is not None
-    backlog.settle(half, DELIVERED)
+    backlog.finish(half, DELIVERED)
     assert (rig.ledger.read().delivered, rig.ledger.read().spooled) == (1, 1)
     refusing = rig.spool
     refusing._writer._settings = type(refusing._writer._settings)(
@@ -117,7 +117,7 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
     again = backlog_of(rig)
     queued = again.next_spooled(rig.now)
     assert queued is not None
-    again.settle(queued, DELIVERED)
+    again.finish(queued, DELIVERED)
     reading = rig.ledger.read()
     assert reading.is_balanced
     assert (reading.ended, reading.adopted, reading.delivered, reading.spooled) == (2, 1, 3, 0)
