@@ -65,7 +65,7 @@ _warned: set[str] = set()
 
 
 def _setting(default: Any, *variables: str, **rules: Any) -> Any:
-    """Declares a setting.
+    """Declares a setting; its description is the docstring below it, which pydantic reads from the source.
 
     Args:
         default: the value if no source sets one.
@@ -88,6 +88,7 @@ class TelemetryConfig(BaseSettings):
     """The library's settings, read once and then frozen, so they are safe to share between threads.
 
     `TelemetryConfig()` reads the environment; keyword arguments, named like the fields, take precedence.
+    A subclass may add settings, which read `TELEMETRY_<FIELD>`; it must not reuse a name of this class.
 
     Raises:
         ConfigurationError: a value is malformed; the message names the variable, the value and the rule.

@@ -1,4 +1,4 @@
-"""Paths that are neither traced nor counted."""
+"""Paths that are neither traced nor counted: the library's own pages and `TELEMETRY_EXCLUDED_URLS`."""
 
 import re
 from collections.abc import Iterable
