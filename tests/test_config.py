@@ -1,4 +1,4 @@
-"""TelemetryConfig: precedence, presets and errors for invalid values."""
+"""TelemetryConfig: precedence, presets and what it says of bad values."""
 
 import logging
 from pathlib import Path
@@ -13,7 +13,7 @@ from telemetry.settings.presets import PRESETS
 def test_argument_wins_over_standard_variable_over_short_name_over_preset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each source of a value has precedence over the next."""
+    """Each source of a value yields to the one above it."""
     assert TelemetryConfig().service_name == "unknown_service"
     monkeypatch.setenv("SERVICE_NAME", "short")
     assert TelemetryConfig().service_name == "short"
@@ -27,7 +27,7 @@ def test_argument_wins_over_standard_variable_over_short_name_over_preset(
 
 @pytest.mark.parametrize("environment", sorted(PRESETS))
 def test_environment_chooses_the_preset(environment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A preset applies to settings that neither an argument nor a variable sets."""
+    """A preset fills in what neither an argument nor a variable sets."""
     config = TelemetryConfig(environment=environment)
     assert {name: getattr(config, name) for name in PRESETS[environment]} == PRESETS[environment]
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")
@@ -37,7 +37,7 @@ def test_environment_chooses_the_preset(environment: str, monkeypatch: pytest.Mo
 def test_unknown_environment_takes_the_production_preset_and_says_so(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A custom environment samples like production and keeps its name."""
+    """An environment of the user's own samples like production, and keeps its name."""
     config = TelemetryConfig(environment="qa")
     with caplog.at_level(logging.WARNING):
         config.log_suspicions()
@@ -46,7 +46,7 @@ def test_unknown_environment_takes_the_production_preset_and_says_so(
 
 
 def test_small_queue_alone_shrinks_the_presets_batch() -> None:
-    """A queue smaller than the preset's batch is accepted unless the batch size was set."""
+    """A queue smaller than the preset's batch is no error when the batch size was not asked for."""
     assert TelemetryConfig(max_queue_size=100).max_export_batch_size == 100
 
 
@@ -85,7 +85,7 @@ def test_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None
 def test_malformed_value_names_variable_value_and_rule(
     variable: str, value: str, rule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Start-up stops with a message that the user can act on."""
+    """Start-up stops with a message one can act on."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError) as caught:
         TelemetryConfig()
@@ -99,7 +99,7 @@ def test_malformed_value_names_variable_value_and_rule(
 def test_certificate_that_cannot_be_read_stops_the_start(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error appears at start-up, with the operating system's reason."""
+    """Before the first span fails, and with the system's own reason."""
     variable = f"OTEL_EXPORTER_OTLP_{kind}"
     for file, reason in ((tmp_path / "none.pem", "No such file"), (tmp_path, "Is a directory")):
         monkeypatch.setenv(variable, str(file))
@@ -110,7 +110,7 @@ def test_certificate_that_cannot_be_read_stops_the_start(
 def test_file_that_is_no_certificate_stops_the_start(
     tmp_path: Path, certificates: dict[str, tuple[Path, Path]]
 ) -> None:
-    """Invalid files and mismatched pairs are refused; valid ones are accepted."""
+    """Alone, or as a pair that does not belong together; a right one is taken."""
     nonsense = tmp_path / "nonsense.pem"
     nonsense.write_text("no certificate")
     with pytest.raises(ConfigurationError, match="no certificate in PEM form"):
@@ -123,10 +123,10 @@ def test_file_that_is_no_certificate_stops_the_start(
     assert config.client_key == str(key)
 
 
-def test_temporality_that_is_not_kept_is_logged(
+def test_temporality_that_is_not_kept_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A standard variable that has no effect here is not ignored silently."""
+    """A standard variable that does nothing here must not do so in silence."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", "delta")
     TelemetryConfig().log_suspicions()
     assert not caplog.text
@@ -135,14 +135,14 @@ def test_temporality_that_is_not_kept_is_logged(
 
 
 def test_malformed_argument_is_named_as_the_argument(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the argument, not the variable that it overrides."""
+    """An argument's error names the argument, not a variable that it overrides."""
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "4096")
     with pytest.raises(ConfigurationError, match=r"max_queue_size=0 cannot be used"):
         TelemetryConfig(max_queue_size=0)
 
 
 def test_unknown_argument_is_refused() -> None:
-    """A misspelt setting is not ignored."""
+    """A misspelt field is not ignored."""
     with pytest.raises(ConfigurationError, match="service_nam is not a setting"):
         TelemetryConfig(service_nam="shop")
 
@@ -165,7 +165,7 @@ def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lists have the format of OpenTelemetry's own variables."""
+    """As OpenTelemetry's own variables are."""
     monkeypatch.setenv("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "httpx, sqlalchemy")
     monkeypatch.setenv("TELEMETRY_EXCLUDED_URLS", "/live,/internal/*")
     config = TelemetryConfig()
@@ -174,7 +174,7 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_batch_larger_than_queue_is_refused() -> None:
-    """The batch could never fill; the error names both variables."""
+    """A batch that could never fill is named with both variables."""
     with pytest.raises(
         ConfigurationError, match=r"OTEL_BSP_MAX_EXPORT_BATCH_SIZE \(512\).*MAX_QUEUE_SIZE \(100\)"
     ):
@@ -201,13 +201,13 @@ def test_batch_larger_than_queue_is_refused() -> None:
 def test_endpoint_and_security_follow_the_specification(
     settings: dict[str, object], endpoint: str, is_insecure: bool
 ) -> None:
-    """The path is added only to a general HTTP endpoint, and a scheme decides whether TLS is used."""
+    """The path is added to a general HTTP endpoint only, and the scheme decides about TLS."""
     config = TelemetryConfig(**settings)
     assert (config.export_endpoint, config.is_insecure) == (endpoint, is_insecure)
 
 
 def test_signal_variables_win_over_general_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The TRACES form of a variable is more specific."""
+    """The TRACES form of a variable is the more particular one."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
     assert TelemetryConfig().protocol == "http/protobuf"
@@ -223,27 +223,27 @@ def test_signal_variables_win_over_general_ones(monkeypatch: pytest.MonkeyPatch)
     ],
 )
 def test_sampling_ratio_is_the_samplers(sampler: str, ratio: float) -> None:
-    """Health and metrics show the ratio in effect."""
+    """The ratio that health and metrics show is the one in effect."""
     assert TelemetryConfig(sampler=sampler, sampler_arg=0.25).sampling_ratio == ratio
 
 
 def test_port_of_the_other_protocol_is_suspected(caplog: pytest.LogCaptureFixture) -> None:
-    """A gRPC endpoint at port 4318 is legal but almost always a mistake."""
+    """An endpoint of gRPC at 4318 is legal and almost always a mistake."""
     TelemetryConfig(endpoint="http://collector:4318").log_suspicions()
     assert "4318 is usually the port of the other OTLP protocol" in caplog.text
 
 
-def test_unknown_variable_of_the_library_is_logged(
+def test_unknown_variable_of_the_library_is_told(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A misspelt variable is not ignored silently."""
+    """A misspelt variable does not pass in silence."""
     monkeypatch.setenv("TELEMETRY_BRAEKER_PROBES", "2")
     TelemetryConfig()
     assert "TELEMETRY_BRAEKER_PROBES is not a setting" in caplog.text
 
 
 def test_metrics_have_headers_of_their_own_or_the_general_ones(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Metrics never get the traces' headers, which hold credentials for another destination."""
+    """Never the traces' alone: they are a key to somewhere else."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "key=traces")
     assert TelemetryConfig().metrics_export_headers == {}
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "key=general")
@@ -269,7 +269,7 @@ def test_metrics_have_headers_of_their_own_or_the_general_ones(monkeypatch: pyte
 def test_security_is_each_endpoints_own(
     traces: str, metrics: str, are_insecure: tuple[bool, bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One endpoint's plain text, or the traces' flag, never makes the other's traffic plain text."""
+    """Neither goes in the clear because the other does; nor does a flag of the traces count for metrics."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_INSECURE", "true")
     config = TelemetryConfig(traces_endpoint=traces, metrics_endpoint=metrics)
     assert (config.is_insecure, config.is_metrics_insecure) == are_insecure
@@ -282,16 +282,16 @@ def test_security_is_each_endpoints_own(
 def test_general_flag_counts_for_metrics_unless_they_have_their_own(
     variables: dict[str, str], metrics: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The flag applies to an endpoint without a scheme."""
+    """For an address without a scheme."""
     for name, value in variables.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{name}", value)
     assert TelemetryConfig(metrics_endpoint="m:4317").is_metrics_insecure is metrics
 
 
-def test_form_of_metrics_that_is_not_read_is_logged_once(
+def test_form_of_metrics_that_is_not_read_is_told_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Only variables that are not read are logged, and only if metrics are pushed."""
+    """When metrics are pushed; the forms that are read, and the one told apart, are not."""
     monkeypatch.setattr("telemetry.config._warned", set())
     for name, value in {"PROTOCOL": "grpc", "TIMEOUT": "1", "HEADERS": "a=b", "ENDPOINT": "http://m"}.items():
         monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_METRICS_{name}", value)
@@ -307,7 +307,7 @@ def test_form_of_metrics_that_is_not_read_is_logged_once(
 
 @pytest.mark.parametrize("variable", ["ENDPOINT", "TRACES_ENDPOINT", "METRICS_ENDPOINT"])
 def test_endpoint_without_a_scheme_is_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error names the variable that it came from."""
+    """By the variable that it came from."""
     monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{variable}", "collector:4318")
     with pytest.raises(
         ConfigurationError, match=f"^OTEL_EXPORTER_OTLP_{variable}='collector:4318' needs http"
@@ -331,7 +331,7 @@ def test_endpoint_without_a_scheme_is_named(variable: str, monkeypatch: pytest.M
     ],
 )
 def test_header_that_cannot_be_sent_stops_the_start(name: str, value: str, protocol: str, field: str) -> None:
-    """The error names the header's key but not its value."""
+    """Its key is named, its value is not."""
     with pytest.raises(ConfigurationError) as caught:
         TelemetryConfig(protocol=protocol, **{field: {name: value}})
     assert f"{name!r}" in str(caught.value)
@@ -339,7 +339,7 @@ def test_header_that_cannot_be_sent_stops_the_start(name: str, value: str, proto
 
 
 def test_header_has_the_rules_of_its_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A gRPC header is ASCII text, or bytes if its name ends in `-bin`; upper-case names are accepted."""
+    """GRPC takes ASCII, and bytes where a name ends in -bin; upper case is made lower, as ever."""
     for headers in ({"key-bin": "x"}, {"key": "\xe9"}, {"key!": "x"}):
         with pytest.raises(ConfigurationError, match=f"{next(iter(headers))!r}"):
             TelemetryConfig(headers=headers)
@@ -353,7 +353,7 @@ def test_header_has_the_rules_of_its_protocol(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_folder_of_the_spool_is_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The path is resolved when configured, so a later change of directory has no effect."""
+    """From when it is configured on, wherever the service goes afterwards."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path)
     for given, expected in {" spool ": tmp_path / "spool", "~/spool": tmp_path / "home" / "spool"}.items():
