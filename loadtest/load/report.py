@@ -40,7 +40,7 @@ class LoadResult(BaseModel):
     """When the last response arrived."""
     users: int
     intended_rate: float
-    """The requested rate a second, over all users."""
+    """The requested rate, in requests a second over all users."""
     achieved_rate: float
     requests: int
     failures: int
