@@ -146,9 +146,9 @@ def measure_cpu(engine: str, endpoint: str, traces: int, traces_per_second: floa
 def measure_export(
     engine: str, endpoint: str, traces: int, traces_per_second: float | None
 ) -> dict[str, float]:
-    """Microseconds of CPU a span from its end to the answer: the spans were made before.
+    """Measures CPU microseconds a span, from its end to the response; the spans were created before.
 
-    Without a rate they come as fast as the engine takes them.
+    Without a rate they end as fast as the engine accepts them.
     """
     made = Engine(engine, endpoint)
     made.end_traces(1_000)
