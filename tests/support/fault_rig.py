@@ -150,7 +150,7 @@ def assert_backed_off(rig: FaultRig) -> None:
 
 
 def assert_held(rig: FaultRig, collector: Collector, until: Until, *, at_least_seconds: float) -> None:
-    """Asserts that after the first refusal nothing arrives for that long, and that then everything does."""
+    """Asserts that after the first refusal nothing arrives for that long, not even later spans, then all."""
     rig.end_spans(1)
     until("the refusal told", lambda: rig.last_error != "None")
     rig.end_spans(4)
