@@ -10,7 +10,7 @@ from loadtest.pushing import END_SECONDS, pushing_provider
 
 
 class Activity:
-    """Reports faults and cells while they last; an unreachable Prometheus changes nothing.
+    """The faults and cells in progress, as reported; an unreachable Prometheus changes nothing.
 
     Updated by one thread; pushed by another.
 

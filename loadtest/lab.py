@@ -85,7 +85,7 @@ class Lab:
         self.runtime.restart(part, {**usual, **alone, **variables})
 
     def put_back(self) -> None:
-        """Restarts all restarted parts as `make up` would start them, even if one of them fails.
+        """Restarts the changed parts as `make up` would start them, each even if another one fails.
 
         Raises:
             StackError: a part does not become healthy.

@@ -86,8 +86,8 @@ def ratios_to_control(
     """Returns the ratio of each treatment's value to the control's, with Student's t interval.
 
     Logarithms are fitted as treatment + block. The noise is estimated over all treatments, so that a few
-    values of each are enough; with too few to estimate it, nothing is returned. A treatment that no block
-    links to the control is left out.
+    values of each are enough; with too few to estimate it, or none of the control, the result is empty. A
+    treatment that no block links to the control is left out.
 
     Args:
         measured: the treatment, block (such as the time of day) and value (above 0) of each measurement.

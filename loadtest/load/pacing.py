@@ -66,7 +66,7 @@ class Pace:
         self._started = time.monotonic()
 
     def rate(self, environment: Environment) -> float:
-        """Returns the requests a second over all shoppers at this moment."""
+        """Returns the present rate over all shoppers, in requests a second."""
         return rate_at(
             _shape_of(environment),
             time.monotonic() - self._started,

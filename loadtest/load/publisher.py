@@ -18,7 +18,7 @@ _BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 
 class Publisher:
-    """Pushes every few seconds, from Locust's `init` to its end; inactive without an address."""
+    """A publisher that pushes every few seconds from Locust's `init` to its end, if it has an address."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace

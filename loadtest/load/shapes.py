@@ -27,7 +27,7 @@ class Shape(StrEnum):
 
 
 def rate_at(shape: Shape, elapsed_seconds: float, *, rate: float, duration_seconds: float) -> float:
-    """Returns the requests a second at a moment, above 0; a longer run repeats the shape, but not a ramp."""
+    """Returns the rate at a moment of the run, above 0; a longer run repeats the shape, but not a ramp."""
     progress = elapsed_seconds % duration_seconds / duration_seconds
     match shape:
         case Shape.STEADY:
