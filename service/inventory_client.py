@@ -13,7 +13,7 @@ class InventoryUnavailableError(Exception):
 
 
 class InventoryClient:
-    """Calls the inventory over pooled connections; safe to share between threads.
+    """A client of the inventory with pooled connections; safe to share between threads.
 
     The HTTPX instrumentation propagates the trace context in the headers. Nothing is retried: a
     reservation whose response was lost may have been made, and a retry would take the pieces twice.

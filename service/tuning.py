@@ -40,7 +40,7 @@ class Tuning(BaseModel):
 
 
 class TuningOnDemand:
-    """Applies the override to one worker's pipeline.
+    """The override, as one worker applies it to its pipeline.
 
     Args:
         client: the client that owns the pipeline.
