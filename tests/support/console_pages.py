@@ -77,7 +77,7 @@ def wait_for_figure(page: Page, stack: Stack, name: str, at_least: float, *, at_
 
 
 def tune(stack: Stack, **override: float) -> None:
-    """Tunes both services without the page; a batch size may take effect shortly after their response."""
+    """Tunes both services without the page; waits for a batch size, which may lag behind the response."""
     for port in (stack.settings.storefront_port, stack.settings.inventory_port):
         httpx.put(f"http://127.0.0.1:{port}/tuning", json=override, trust_env=False).raise_for_status()
     if (size := override.get("batch_size")) is not None:

@@ -69,7 +69,7 @@ class Observed:
 
 @contextmanager
 def observe() -> Iterator[Observed]:
-    """Yields what a separate client records, which the decorators use."""
+    """Yields the telemetry that is recorded by a separate client, which the decorators find."""
     config = TelemetryConfig(
         service_name=f"decorators-{next(NUMBERS)}", traces_exporter="none", slow_call_ms=SLOW_CALL_MS
     )
