@@ -1,1 +1,1 @@
-"""The engine beside the stock one, measured side by side."""
+"""Benchmarks of the export engine against the stock one."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.export`: our engine and the stock one, the same receiver, interleaved in one run."""
+"""`python -m benchmarks.export`: our engine against the stock one, interleaved, with the same receiver."""
 
 import json
 import platform
@@ -24,13 +24,13 @@ from benchmarks.figures import Figure
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).with_name("results")
 _RATE = 2_500
-"""Traces of two spans a second where a measurement is paced."""
+"""Traces of two spans each, a second, in a paced measurement."""
 _HOST = "http://127.0.0.1"
 _PACKAGES = ("opentelemetry-sdk", "opentelemetry-exporter-otlp-proto-grpc", "grpcio", "protobuf", "fastapi")
 
 
 class Receiver:
-    """The process that both send to."""
+    """The process that both engines send to."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -46,7 +46,7 @@ class Receiver:
 
     @property
     def spans(self) -> int:
-        """Taken so far."""
+        """Number of spans received so far."""
         if self._process.stdin is None:
             raise RuntimeError("the receiver has no input")
         self._process.stdin.write("\n")
@@ -54,7 +54,7 @@ class Receiver:
         return int(self._read())
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the process."""
         self._process.communicate()
 
     def _read(self) -> str:
@@ -64,7 +64,7 @@ class Receiver:
 
 
 class Run:
-    """Measures, one process each, and keeps every sample."""
+    """A run of measurements, each in its own process, and all of their samples."""
 
     def __init__(self, receiver: Receiver, *, is_quick: bool) -> None:
         self.receiver = receiver
@@ -73,7 +73,7 @@ class Run:
         self._chance = random.Random(1)  # noqa: S311 - the order only
 
     def measure(self, label: str, **what: Any) -> dict[str, float]:
-        """One sample."""
+        """Takes one sample."""
         done = subprocess.run(
             [sys.executable, "-m", "benchmarks.workload", json.dumps(what)],
             cwd=ROOT,
@@ -86,7 +86,7 @@ class Run:
         return sample
 
     def deliver(self, engine: str, measure: str, variant: str = "", **what: Any) -> None:
-        """One sample in which every span must arrive."""
+        """Takes one sample in which every span must arrive."""
         before = self.receiver.spans
         label = f"{measure} {engine} {variant}".strip()
         sample = self.measure(
@@ -97,23 +97,23 @@ class Run:
             raise SystemExit(f"{label}: {arrived} of {sample['spans']:.0f} spans arrived: the run is void")
 
     def shuffled(self, *engines: str) -> list[str]:
-        """In an order that differs each time: what drifts must not favour one."""
+        """Returns the engines in a different order each time, so that no drift favours one of them."""
         return self._chance.sample(engines, len(engines))
 
     def column(self, label: str, key: str) -> list[float]:
-        """One figure of every sample."""
+        """Returns one figure of every sample."""
         return [sample[key] for sample in self.samples[label]]
 
 
 @contextmanager
 def _black_hole() -> Iterator[str]:
-    """Accepts connections and never answers."""
+    """Yields an endpoint that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:
         yield f"{_HOST}:{listener.getsockname()[1]}"
 
 
 def _dead() -> str:
-    """Where nobody listens."""
+    """Returns an endpoint that nothing listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return f"{_HOST}:{listener.getsockname()[1]}"
 

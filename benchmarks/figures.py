@@ -1,4 +1,4 @@
-"""The arithmetic: medians, ratios of paired samples with their interval, and what is to be reached."""
+"""The arithmetic: medians, ratios of paired samples with their interval, and targets."""
 
 import random
 import statistics
@@ -17,7 +17,7 @@ class Figure:
     unit: str
     ours: Sequence[float]
     stock: Sequence[float]
-    """What it is compared with, each measured beside one of `ours`; empty for an absolute figure."""
+    """The samples to compare with, each measured beside one of `ours`; empty for an absolute figure."""
     target: float
     is_at_most: bool = True
     bound_of_interval: float | None = None
@@ -25,7 +25,7 @@ class Figure:
 
     @property
     def samples(self) -> list[float]:
-        """What is judged: the paired ratios, or the values themselves."""
+        """The values to judge: the paired ratios, or `ours` themselves."""
         if not self.stock:
             return list(self.ours)
         return [mine / theirs for mine, theirs in zip(self.ours, self.stock, strict=True)]
@@ -37,19 +37,19 @@ class Figure:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """A bootstrap interval of the median, 95 %."""
+        """The 95 % bootstrap interval of the median."""
         return bootstrap(self.samples)
 
     @property
     def is_reached(self) -> bool:
-        """Whether the target is."""
+        """Whether the target is reached."""
         if self.bound_of_interval is not None and self.interval[0] > self.bound_of_interval:
             return False
         return self.value <= self.target if self.is_at_most else self.value >= self.target
 
 
 def bootstrap(samples: Sequence[float]) -> tuple[float, float]:
-    """The interval of the median by resampling, the same for the same samples."""
+    """Returns the interval of the median by resampling, always the same for the same samples."""
     chance = random.Random(0)  # noqa: S311 - no secret
     medians = sorted(statistics.median(chance.choices(samples, k=len(samples))) for _ in range(_RESAMPLES))
     tail = (1 - _CONFIDENCE) / 2

@@ -1,8 +1,8 @@
-"""What both engines send to: OTLP over gRPC and HTTP in a process of its own, which counts spans.
+"""The receiver for both engines: a process that accepts OTLP over gRPC and HTTP and counts spans.
 
     python -m benchmarks.receiver
 
-Prints its two ports, then, for each line that it reads, how many spans it has taken so far.
+It prints its two ports and then, for each line that it reads, the number of spans received so far.
 """
 
 import sys
@@ -18,14 +18,14 @@ from telemetry.export.otlp.grpc import TRACES_METHOD
 
 
 class Count:
-    """Spans taken so far. Thread-safe."""
+    """The number of spans received so far. Thread-safe."""
 
     def __init__(self) -> None:
         self.spans = 0
         self._lock = threading.Lock()
 
     def take(self, payload: bytes) -> None:
-        """Counts a request."""
+        """Counts the spans of a request."""
         request = ExportTraceServiceRequest.FromString(payload)
         spans = sum(len(scope.spans) for each in request.resource_spans for scope in each.scope_spans)
         with self._lock:
@@ -33,7 +33,7 @@ class Count:
 
 
 def serve_grpc(count: Count) -> tuple[grpc.Server, int]:
-    """Takes raw requests of the trace service."""
+    """Starts a server for raw requests of the trace service; returns it and its port."""
 
     def export(payload: bytes, _: grpc.ServicerContext) -> bytes:
         count.take(payload)
@@ -49,13 +49,13 @@ def serve_grpc(count: Count) -> tuple[grpc.Server, int]:
 
 
 def serve_http(count: Count) -> ThreadingHTTPServer:
-    """Takes requests on any path."""
+    """Starts a server for requests on any path."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_POST(self) -> None:
-            """One export."""
+            """Handles one export."""
             count.take(self.rfile.read(int(self.headers["content-length"])))
             self.send_response(200)
             self.send_header("content-type", "application/x-protobuf")
@@ -63,7 +63,7 @@ def serve_http(count: Count) -> ThreadingHTTPServer:
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,9 +1,9 @@
 """One measurement in a process of its own: `python -m benchmarks.workload '{"measure": "cpu", …}'`.
 
-Prints JSON.
+The result is printed as JSON.
 
-Every engine gets the same spans: a server span and a database span in it, six attributes each, of which the
-server's path is a new one each time; the SDK's own tracer makes them.
+Every engine gets the same spans, created by the SDK's own tracer: a server span and a database span in it,
+with six attributes each; the server's path is a new one each time.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _BURST_TRACES = 128
 
 
 class _Nothing(SpanProcessor):
-    """What creating spans costs without any export."""
+    """A processor without any export, to measure the cost of creating spans."""
 
 
 class Engine:
@@ -47,7 +47,7 @@ class Engine:
         self._number = 0
 
     def end_traces(self, count: int) -> None:
-        """Ends so many traces of two spans."""
+        """Ends this many traces of two spans."""
         for _ in range(count):
             self._number += 1
             end_trace(self._tracer, self._number)
@@ -59,11 +59,11 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Spans that have not left yet, as far as the engine tells."""
+        """Spans that have not been sent yet, as far as the engine reports them."""
         if isinstance(self.processor, ExportPipeline):
             return self.processor.ledger.read().in_memory
         if isinstance(self.processor, BatchSpanProcessor):
-            return len(self.processor._batch_processor._queue)  # noqa: SLF001 - it has no other way to say
+            return len(self.processor._batch_processor._queue)  # noqa: SLF001 - it has no public way
         return 0
 
 
@@ -86,12 +86,12 @@ def end_trace(tracer: Tracer, number: int) -> None:
 
 
 def _make_spans(traces: int, first: int = 0) -> list[ReadableSpan]:
-    """Ended spans, two a trace, that nobody has exported."""
+    """Returns ended spans, two a trace, that were not exported."""
     ended: list[ReadableSpan] = []
 
     class Keep(SpanProcessor):
         def on_end(self, span: ReadableSpan) -> None:
-            """Keeps it."""
+            """Keeps the span."""
             ended.append(span)
 
     provider = TracerProvider(shutdown_on_exit=False)
@@ -128,7 +128,7 @@ def _processor(name: str, endpoint: str, settings: Mapping[str, Any]) -> SpanPro
 
 
 def measure_cpu(engine: str, endpoint: str, traces: int, traces_per_second: float) -> dict[str, float]:
-    """Microseconds of CPU a span, of all threads, while spans come at a steady rate."""
+    """Measures the CPU microseconds a span, over all threads, while spans end at a steady rate."""
     made = Engine(engine, endpoint)
     made.end_traces(1_000)
     made.provider.force_flush(30_000)
@@ -146,9 +146,9 @@ def measure_cpu(engine: str, endpoint: str, traces: int, traces_per_second: floa
 def measure_export(
     engine: str, endpoint: str, traces: int, traces_per_second: float | None
 ) -> dict[str, float]:
-    """Microseconds of CPU a span from its end to the answer: the spans were made before.
+    """Measures CPU microseconds a span, from its end to the response; the spans were created before.
 
-    Without a rate they come as fast as the engine takes them.
+    Without a rate they end as fast as the engine accepts them.
     """
     made = Engine(engine, endpoint)
     made.end_traces(1_000)
@@ -170,7 +170,7 @@ def measure_export(
 
 
 def measure_throughput(engine: str, endpoint: str, traces: int) -> dict[str, float]:
-    """Delivered spans a second, as fast as they can be made without one being dropped."""
+    """Measures delivered spans a second, created as fast as possible without dropping any."""
     made = Engine(engine, endpoint)
     made.end_traces(1_000)
     made.provider.force_flush(30_000)
@@ -186,7 +186,7 @@ def measure_throughput(engine: str, endpoint: str, traces: int) -> dict[str, flo
 
 
 def measure_encoding(traces: int, rounds: int) -> dict[str, float]:
-    """Microseconds a span, of our encoder and of the official one, each on spans it has not seen."""
+    """Measures microseconds a span of our encoder and of the official one, on spans each has not seen."""
     encoder, number = Encoder(), 0
     used = {"ours": 0.0, "official": 0.0}
     for _ in range(rounds):
@@ -203,7 +203,7 @@ def measure_encoding(traces: int, rounds: int) -> dict[str, float]:
 
 
 def measure_requests(endpoint: str, requests: int, per_second: float) -> dict[str, float]:
-    """Milliseconds that requests of an instrumented app take, from when they were due, in process."""
+    """Measures the milliseconds of in-process requests to an instrumented app, from when they were due."""
     from fastapi import FastAPI  # noqa: PLC0415 - the other measurements need none of it
 
     from telemetry.telemetry import setup_telemetry  # noqa: PLC0415
@@ -239,7 +239,7 @@ def measure_requests(endpoint: str, requests: int, per_second: float) -> dict[st
             return {"type": "http.request", "body": b"", "more_body": False}
 
         async def send(_: Any) -> None:
-            """The answer is not looked at."""
+            """Ignores the response."""
 
         await app(scope, receive, send)
 
@@ -250,7 +250,7 @@ def measure_requests(endpoint: str, requests: int, per_second: float) -> dict[st
         started = time.perf_counter()
         for number in range(requests):
             due = started + number / per_second
-            # Not asyncio.sleep: its own lateness would be most of what is measured.
+            # Not asyncio.sleep: its own delay would dominate the measurement.
             while (wait := due - time.perf_counter()) > 0:
                 time.sleep(wait if wait < 0.0005 else wait / 2)  # noqa: ASYNC251, PLR2004
             await ask(number)
@@ -267,7 +267,7 @@ def measure_requests(endpoint: str, requests: int, per_second: float) -> dict[st
 
 
 def measure_shutdown(engine: str, endpoint: str) -> dict[str, float]:
-    """Seconds that a shutdown takes with a full queue."""
+    """Measures the seconds that a shutdown takes with a full queue."""
     made = Engine(engine, endpoint)
     made.end_traces(QUEUE_SPANS)
     started = time.monotonic()
@@ -276,7 +276,7 @@ def measure_shutdown(engine: str, endpoint: str) -> dict[str, float]:
 
 
 def measure_outage(endpoint: str, traces: int) -> dict[str, float]:
-    """Bytes held for a span while the Collector is dead: of encoded batches, and of the process."""
+    """Measures bytes held for a span while the Collector is dead: in encoded batches and in the process."""
     made = Engine("ours", endpoint, buffer_max_bytes=2**30)
     pipeline = made.processor
     assert isinstance(pipeline, ExportPipeline)  # noqa: S101 - for the type checker
@@ -287,7 +287,7 @@ def measure_outage(endpoint: str, traces: int) -> dict[str, float]:
     before, held_before = _resident_bytes(), pipeline.ledger.read().in_memory
     for _ in range(0, traces, _BURST_TRACES):
         made.end_traces(_BURST_TRACES)
-        time.sleep(0.02)  # what is dropped for a full queue makes the run void
+        time.sleep(0.02)  # spans dropped because of a full queue make the run void
     time.sleep(2 * DELAY_MS / 1000)
     held = pipeline.ledger.read().in_memory
     figures = {

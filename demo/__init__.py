@@ -1,1 +1,1 @@
-"""`make demo`: an outage told on the terminal, with Python alone."""
+"""`make demo`: an outage shown on the terminal, with Python alone."""

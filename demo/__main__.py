@@ -1,4 +1,4 @@
-"""`python -m demo`: the shop under load while its Collector dies and returns, told live, with a verdict."""
+"""`python -m demo`: the shop under load while its Collector dies and returns, shown live, with a verdict."""
 
 import asyncio
 import tempfile

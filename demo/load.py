@@ -1,4 +1,4 @@
-"""Shoppers at a constant rate: the next one comes when it is due, however late the answers are."""
+"""Shoppers at a constant rate: the next request is sent when it is due, however late the responses are."""
 
 import asyncio
 import itertools
@@ -17,14 +17,14 @@ _PRODUCTS = range(1, 12)
 async def shop_until(
     shop: Shop, rate: float, is_over: Callable[[], bool], began: float, note: Callable[[Request], None]
 ) -> None:
-    """Sends requests until it is over, and waits for their answers.
+    """Sends requests until `is_over()`, and waits for their responses.
 
     Args:
-        shop: what is asked.
+        shop: the shop to send them to.
         rate: requests a second.
-        is_over: asked before each request.
+        is_over: called before each request.
         began: the story's beginning on the monotonic clock.
-        note: told of each answer.
+        note: called with each finished request.
     """
     chance = random.Random(1)  # noqa: S311 - the same shoppers each time
     async with (
@@ -50,7 +50,7 @@ async def _ask(
     try:
         if chance < 0.2:  # noqa: PLR2004 - one in five orders
             answer = await client.post("/orders", json={"product_id": product, "quantity": 1})
-            # Sold out is an answer too.
+            # Sold out is an expected response, too.
             is_failed = answer.status_code not in {httpx.codes.CREATED, httpx.codes.CONFLICT}
         else:
             answer = await client.get("/products" if chance < 0.5 else f"/products/{product}")  # noqa: PLR2004

@@ -15,7 +15,7 @@ HOST = "127.0.0.1"
 
 
 class Collector:
-    """The receiver, as a process that can be killed and started again. `spans` is for any thread."""
+    """The receiver as a process that can be killed and restarted. `spans` may be read from any thread."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -26,16 +26,16 @@ class Collector:
 
     @property
     def spans(self) -> int:
-        """Taken so far, by all its lives."""
+        """Number of spans received so far, across restarts."""
         return self._spans_before + self._spans
 
     @property
     def is_alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process is not None
 
     def start(self) -> None:
-        """Runs it."""
+        """Starts the process."""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "demo.receiver", f"{HOST}:{self._port}"],
             cwd=ROOT,
@@ -46,7 +46,7 @@ class Collector:
         self._reader.start()
 
     def kill(self) -> None:
-        """Ends it at once, as a crash does."""
+        """Kills the process at once, like a crash."""
         process, self._process = self._process, None
         if process is not None and self._reader is not None:
             process.kill()
@@ -61,11 +61,11 @@ class Collector:
 
 
 class Shop:
-    """Storefront and inventory, each a uvicorn of its own, as a context manager.
+    """Storefront and inventory, each in its own uvicorn process, as a context manager.
 
     Args:
-        folder: for databases, spools and logs.
-        collector_port: where they send their spans.
+        folder: the folder for databases, spools and logs.
+        collector_port: the port that they send their spans to.
     """
 
     def __init__(self, folder: Path, collector_port: int) -> None:
@@ -75,11 +75,11 @@ class Shop:
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def url(self, service: str, path: str) -> str:
-        """An address of a service."""
+        """Returns the address of a service's path."""
         return f"http://{HOST}:{self.ports[service]}{path}"
 
     def log(self, service: str) -> str:
-        """What a service has logged."""
+        """Returns the log of a service."""
         return (self._folder / f"{service}.log").read_text()
 
     def __enter__(self) -> Self:
@@ -108,7 +108,7 @@ class Shop:
             process.wait()
 
     def _environment(self, service: str) -> Mapping[str, str]:
-        # The demo shows the library's defaults, whatever the shell is set up for.
+        # The demo shows the library's defaults, regardless of the shell's settings.
         foreign = {
             key: value for key, value in os.environ.items() if not key.startswith(("OTEL_", "TELEMETRY_"))
         }
@@ -125,7 +125,7 @@ class Shop:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on now."""
+    """Returns a port on loopback that nothing listens on at the moment."""
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         port: int = listener.getsockname()[1]

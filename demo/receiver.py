@@ -1,9 +1,9 @@
-"""A Collector small enough to be killed: takes OTLP over gRPC, counts spans and forgets them.
+"""A minimal Collector that can be killed: it accepts OTLP over gRPC, counts spans and discards them.
 
     python -m demo.receiver 127.0.0.1:14317
 
-Prints how many spans it has taken before it answers, so that its count is never below what a client calls
-delivered, however it ends.
+It prints the number of received spans before it responds, so that its count is never below what a client
+considers delivered, however it ends.
 """
 
 import sys
@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import (
 
 
 class Receiver(TraceServiceServicer):
-    """Accepts every export."""
+    """A trace service that accepts every export."""
 
     def __init__(self) -> None:
         self._spans = 0
@@ -29,7 +29,7 @@ class Receiver(TraceServiceServicer):
     def Export(  # noqa: N802 - the service's name
         self, request: ExportTraceServiceRequest, context: grpc.ServicerContext
     ) -> ExportTraceServiceResponse:
-        """Counts one request; on the server's only thread."""
+        """Counts the spans of one request, on the server's only thread."""
         del context
         self._spans += sum(
             len(scope_spans.spans)

@@ -1,4 +1,4 @@
-"""The story on the terminal: live where it is one, a line every few seconds where it is not."""
+"""Shows the story live on a terminal, or as a line every few seconds on other output."""
 
 import math
 from collections.abc import Sequence
@@ -20,11 +20,11 @@ _PHASE_WORDS = {
 _RECENT_SECONDS = 3.0
 _BAR_WIDTH = 30
 _HISTORY = 24
-"""Seconds of the breaker's past."""
+"""Seconds of the breaker's history."""
 
 
 def picture(story: Story, now: float, received: int) -> RenderableType:
-    """What is to be seen at a moment."""
+    """Returns the live view at a moment."""
     words, colour = _PHASE_WORDS[story.phase(now)]
     headline = Text.assemble((f" {words} ", f"bold white on {colour}"), f"   {now:4.0f} s")
     latest = story.latest()
@@ -44,7 +44,7 @@ def picture(story: Story, now: float, received: int) -> RenderableType:
 
 
 def line(story: Story, now: float, received: int) -> str:
-    """The same in a line, for output that is no terminal."""
+    """Returns the same in one line, for output that is not a terminal."""
     latest = story.latest().values()
     breakers = ", ".join(f"{reading.service} {reading.breaker}" for reading in latest)
     recent = _recent(story, now)
@@ -60,7 +60,7 @@ def line(story: Story, now: float, received: int) -> str:
 
 
 def verdict(promises: Sequence[Promise]) -> Table:
-    """The end."""
+    """Returns the verdict as a table."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for promise in promises:
         mark = Text("PASS", "bold green") if promise.is_kept else Text("FAIL", "bold red")

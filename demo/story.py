@@ -1,4 +1,4 @@
-"""What was seen, and what it proves: readings, requests, and the verdict over them."""
+"""The readings and requests of the demo, and the verdict on them."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ class Request:
     """One request of a shopper."""
 
     at: float
-    """When it was due, in seconds of the story: a server that is late cannot hide it."""
+    """When it was due, in seconds of the story, so that a late server cannot hide its delay."""
     latency_ms: float
     is_failed: bool
 
@@ -43,7 +43,7 @@ class Reading:
 
 @dataclass(slots=True)
 class Story:
-    """Everything seen so far."""
+    """Everything that was observed so far."""
 
     killed_at: float
     returned_at: float
@@ -51,17 +51,17 @@ class Story:
     readings: list[Reading] = field(default_factory=list)
 
     def phase(self, at: float) -> Phase:
-        """The part of the story at a moment."""
+        """Returns the part of the story at a moment."""
         if at < self.killed_at:
             return Phase.HEALTHY
         return Phase.OUTAGE if at < self.returned_at else Phase.RECOVERY
 
     def latest(self) -> dict[str, Reading]:
-        """The last reading of each service."""
+        """Returns the last reading of each service."""
         return {reading.service: reading for reading in self.readings}
 
     def latencies(self, phase: Phase) -> list[float]:
-        """Of the requests of a phase, in milliseconds."""
+        """Returns the latencies of a phase's requests, in milliseconds."""
         return [request.latency_ms for request in self.requests if self.phase(request.at) is phase]
 
 
@@ -75,7 +75,7 @@ class Promise:
 
 
 def percentile(values: Iterable[float], percent: int) -> float:
-    """A percentile, interpolated; not a number where there are fewer than two values."""
+    """Returns an interpolated percentile; NaN for fewer than two values."""
     ordered = list(values)
     return (
         statistics.quantiles(ordered, n=100, method="inclusive")[percent - 1]
@@ -85,11 +85,11 @@ def percentile(values: Iterable[float], percent: int) -> float:
 
 
 def judge(story: Story, received: int) -> list[Promise]:
-    """The verdict.
+    """Judges the story, and returns the lines of the verdict.
 
     Args:
-        story: the whole of it.
-        received: spans that the Collector says it took.
+        story: the complete story.
+        received: the number of spans that the Collector reported.
     """
     last = story.latest().values()
     delivered = sum(reading.ledger.delivered for reading in last)

@@ -1,1 +1,1 @@
-"""The pages, and what is generated of them."""
+"""The documentation, and the generator of its configuration page."""

@@ -51,7 +51,7 @@ _NOTES = """
 
 
 def page() -> str:
-    """The whole page."""
+    """Returns the whole page."""
     variables: dict[str, list[str]] = {}
     for variable, field in TelemetryConfig.variables().items():
         variables.setdefault(field, []).append(f"`{variable}`")

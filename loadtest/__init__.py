@@ -1,1 +1,1 @@
-"""Load on the demo shop, by Locust, and what came of it."""
+"""Load tests of the demo shop with Locust, and their results."""

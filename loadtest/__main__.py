@@ -1,4 +1,4 @@
-"""`python -m loadtest …`: what the Makefile's targets call."""
+"""`python -m loadtest …`: the commands behind the Makefile's targets."""
 
 import os
 import sys
@@ -20,16 +20,16 @@ COMMANDS = {
     "tune": "loadtest.tune.command",
     "sampling": "loadtest.sampling.command",
 }
-"""Where each command is."""
+"""The module of each command."""
 
 
 def commands(asked: str) -> typer.Typer:
-    """The command that is asked for; all of them when it is none, for the help.
+    """Returns a CLI with the requested command only, or with all of them if it is unknown, for the help.
 
-    Plots and statistics take a second or two to import, and plain load needs neither.
+    Plots and statistics take a second or two to import, and a plain load run needs neither.
     """
     cli = typer.Typer(add_completion=False, no_args_is_help=True, help="Load on the demo shop.")
-    # A group even of one: its name is then an argument.
+    # A callback makes typer expect the command's name even if there is only one command.
     cli.callback()(lambda: None)
     for name in [asked] if asked in COMMANDS else COMMANDS:
         cli.command(name)(getattr(import_module(COMMANDS[name]), name))
@@ -37,10 +37,10 @@ def commands(asked: str) -> typer.Typer:
 
 
 def main() -> None:
-    """Runs a command on the run that was started, or would be: with its ports."""
+    """Runs a command with the ports of the stack that was started, or would be."""
     try:
         settings = load_settings_anyway(console, recall(console))
-        # No more of them: settings of the services have their own order of who wins.
+        # Only the ports: the services' settings have their own order of precedence.
         ports = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
         os.environ.update(ports)
         commands(sys.argv[1] if len(sys.argv) > 1 else "")()

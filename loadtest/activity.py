@@ -1,4 +1,4 @@
-"""What an experiment does to the stack just now, told to Prometheus: dashboards draw it as bands."""
+"""Reports to Prometheus what an experiment is doing to the stack, which dashboards draw as bands."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,12 +10,12 @@ from loadtest.pushing import END_SECONDS, pushing_provider
 
 
 class Activity:
-    """Tells of faults and cells while they last; a Prometheus that does not listen changes nothing.
+    """The faults and cells in progress, as reported; an unreachable Prometheus changes nothing.
 
-    Told by one thread; pushed by another.
+    Updated by one thread; pushed by another.
 
     Args:
-        prometheus_url: of a Prometheus with its OTLP receiver on.
+        prometheus_url: the address of a Prometheus with its OTLP receiver enabled.
     """
 
     def __init__(self, prometheus_url: str) -> None:
@@ -24,7 +24,7 @@ class Activity:
 
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             for (kind, name), is_going_on in tuple(self._going_on.items()):
-                # A 0 ends the band at once; a series that is told no more would last five minutes.
+                # A 0 ends the band at once; a series that is no longer reported would last five minutes.
                 yield Observation(int(is_going_on), {"kind": kind, "name": name})
 
         self._provider.get_meter("loadtest").create_observable_gauge(
@@ -33,11 +33,11 @@ class Activity:
 
     @contextmanager
     def during(self, kind: str, name: str) -> Iterator[None]:
-        """Says that this goes on, until the block ends.
+        """Reports this activity until the block ends.
 
         Args:
             kind: `fault` or `cell`.
-            name: which.
+            name: the name of the fault or cell.
         """
         self._say(kind, name, is_going_on=True)
         try:
@@ -46,7 +46,7 @@ class Activity:
             self._say(kind, name, is_going_on=False)
 
     def close(self) -> None:
-        """Pushes for the last time; takes two seconds at most."""
+        """Pushes one last time; takes two seconds at most."""
         self._provider.shutdown(timeout_millis=END_SECONDS * 1000)
 
     def _say(self, kind: str, name: str, *, is_going_on: bool) -> None:

@@ -1,4 +1,4 @@
-"""Where a run's report is kept: a folder of its own, so that no run overwrites another's."""
+"""A separate folder for each run's report, so that no run overwrites another's."""
 
 from datetime import datetime
 from pathlib import Path

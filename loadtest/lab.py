@@ -1,4 +1,4 @@
-"""The stack as an experiment uses it: parts restarted with settings of its own, then put back."""
+"""The stack as an experiment uses it: parts are restarted with other settings and then put back."""
 
 import math
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ from stack.settings import StackSettings
 from telemetry.config import TelemetryConfig
 
 STARTED_IN_ORDER = tuple(reversed(SERVICE_NAMES))
-"""The inventory first: the storefront calls it."""
+"""The inventory comes first, because the storefront calls it."""
 _TELLING = ("OTEL_", "TELEMETRY_", "ENVIRONMENT", "COLLECTOR_", "TAIL_")
-"""What of a configuration decides how a run comes out."""
+"""Prefixes of the variables that affect a run's result."""
 
 
 class Lab:
-    """The stack, up; for one thread.
+    """The running stack; for use by one thread.
 
     Args:
-        settings: of the stack.
-        runtime: where it runs.
-        variables: over the services' own in every run, under what an experiment sets itself.
+        settings: the stack's settings.
+        runtime: the runtime that it runs in.
+        variables: override the services' own in every run; the experiment's own override these.
     """
 
     def __init__(
@@ -38,14 +38,14 @@ class Lab:
         self._variables = dict(variables or {})
         self._restarted: list[str] = []
         self._lock: FileLock | None = None
-        """Held as long as the lab lives."""
+        """Held for the lab's lifetime."""
 
     @classmethod
     def open(cls, console: Console) -> "Lab":
-        """The stack of this checkout, started if it is not up.
+        """Opens the stack of this checkout and starts it if it is not up.
 
         Raises:
-            StackError: it cannot be started, it samples in the Collector, or another experiment runs on it.
+            StackError: it cannot be started, it samples in the Collector, or another experiment uses it.
         """
         settings, runtime, reason = current_stack(console)
         lock = _only_one(settings)
@@ -63,10 +63,10 @@ class Lab:
         return lab
 
     def check_room(self, traces: float) -> None:
-        """Whether Jaeger can keep so many traces, so that all of them can be asked for.
+        """Checks that Jaeger can keep this many traces, so that all of them can be looked up.
 
         Raises:
-            StackError: it cannot.
+            StackError: it cannot keep them all.
         """
         room = self.settings.jaeger_max_traces
         if traces > room:
@@ -76,19 +76,19 @@ class Lab:
             )
 
     def restart(self, part: str, variables: Mapping[str, str]) -> None:
-        """Restarts a part with these variables over its own, until `put_back`."""
+        """Restarts a part with these variables overriding its own, until `put_back`."""
         if part not in self._restarted:
             self._restarted.append(part)
-        # Several workers have a ledger each, and only one of them answers.
+        # With several workers each has its own ledger, and only one of them answers.
         usual = self._variables if part in SERVICE_NAMES else {}
         alone = {"WEB_CONCURRENCY": "1"} if part == STOREFRONT.name else {}
         self.runtime.restart(part, {**usual, **alone, **variables})
 
     def put_back(self) -> None:
-        """Restarts what was restarted, as `make up` would start it; one that fails keeps none from its turn.
+        """Restarts the changed parts as `make up` would start them, each even if another one fails.
 
         Raises:
-            StackError: a part does not become well.
+            StackError: a part does not become healthy.
         """
         with ExitStack() as restarts:
             for part in self._restarted:
@@ -96,7 +96,7 @@ class Lab:
             self._restarted.clear()
 
     def variables_of_services(self, variables: Mapping[str, str]) -> dict[str, str]:
-        """What a service reads when it is restarted with these variables."""
+        """Returns the environment that a service reads when it is restarted with these variables."""
         own = {
             name: value
             for name, value in service_variables(self.settings).items()
@@ -105,7 +105,7 @@ class Lab:
         return {**own, **self._variables, **variables}
 
     def config_of_services(self, variables: Mapping[str, str]) -> TelemetryConfig:
-        """The library's own reading of it.
+        """Returns the library's configuration for that environment.
 
         Raises:
             ConfigurationError: a value is malformed.
@@ -115,7 +115,7 @@ class Lab:
         return TelemetryConfig(**{name: value for name, value in values.items() if name in known and value})
 
     def shown_configuration(self, *variables: Mapping[str, str]) -> dict[str, str]:
-        """The variables that decide how a run comes out, for its report; secrets left out."""
+        """Returns the variables that affect a run's result, for its report, without secrets."""
         everything = self.variables_of_services({})
         for more in variables:
             everything |= more
@@ -127,7 +127,10 @@ class Lab:
 
 
 def _only_one(settings: StackSettings) -> FileLock:
-    """Two experiments would restart each other's services; freed by the kernel if this process dies."""
+    """Locks the stack: two experiments would restart each other's services.
+
+    The kernel releases the lock if this process dies.
+    """
     folder = settings.stack_run_dir.absolute()
     lock = FileLock(folder.with_name(f"{folder.name}.lab.lock"))
     try:

@@ -1,4 +1,4 @@
-"""What several commands can be asked for, and where they tell what happens."""
+"""Options that several commands share, and the console that they print to."""
 
 import math
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ console = Console()
 
 
 def finite(value: float) -> float:
-    """Takes a number that is one.
+    """Returns the number if it is finite.
 
     Raises:
-        typer.BadParameter: it is infinite, which a least value does not keep out.
+        typer.BadParameter: it is not finite, which an option's minimum does not rule out.
     """
     if not math.isfinite(value):
         raise typer.BadParameter(f"{value} is no number to reckon with")
@@ -28,10 +28,10 @@ Reports = Annotated[Path, typer.Option(envvar="REPORTS", help="Where each run's 
 
 
 def numbers(variable: str, text: str) -> tuple[float, ...]:
-    """Reads `64,512`; nothing of an empty text.
+    """Parses a list such as `64,512`; an empty text is an empty list.
 
     Raises:
-        typer.BadParameter: one of them is no number above 0; the message names the variable.
+        typer.BadParameter: an item is not a number above 0; the message names the variable.
     """
     try:
         found = tuple(float(word) for word in text.split(",") if word.strip())
@@ -43,10 +43,10 @@ def numbers(variable: str, text: str) -> tuple[float, ...]:
 
 
 def whole_numbers(variable: str, text: str) -> tuple[int, ...]:
-    """Reads `64,512`; nothing of an empty text.
+    """Parses a list such as `64,512`; an empty text is an empty list.
 
     Raises:
-        typer.BadParameter: one of them is no whole number above 0; the message names the variable.
+        typer.BadParameter: an item is not a whole number above 0; the message names the variable.
     """
     found = numbers(variable, text)
     if any(value != int(value) for value in found):
@@ -55,10 +55,10 @@ def whole_numbers(variable: str, text: str) -> tuple[int, ...]:
 
 
 def words(variable: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
-    """Reads `none,gzip`; nothing of an empty text.
+    """Parses a list such as `none,gzip`; an empty text is an empty list.
 
     Raises:
-        typer.BadParameter: one of them is not known; the message names the variable.
+        typer.BadParameter: an item is not known; the message names the variable.
     """
     found = tuple(word.strip() for word in text.split(",") if word.strip())
     for word in found:

@@ -1,4 +1,4 @@
-"""A report as one page that needs no network: verdicts, pictures, tables."""
+"""A report as a single page that needs no network: verdicts, pictures and tables."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ class Picture:
 
     @property
     def svg(self) -> str:
-        """The picture itself."""
+        """The picture as an SVG element."""
         return as_svg(self.figure)
 
 
@@ -36,7 +36,7 @@ class PageTable:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     is_code: bool = False
-    """Whether the first column holds names as programs write them."""
+    """Whether the first column holds identifiers."""
 
 
 def write_page(
@@ -48,7 +48,7 @@ def write_page(
     pictures: Sequence[Picture],
     tables: Sequence[PageTable],
 ) -> None:
-    """Writes the page; every text is escaped."""
+    """Writes the page; all text is escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
         autoescape=True,
@@ -66,7 +66,7 @@ def write_page(
 
 
 def describe_machine() -> str:
-    """When and on what: figures mean little without it."""
+    """Describes the time and the machine, without which figures mean little."""
     return (
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({_processor()}), "
         f"{platform.system()} {platform.release()}, Python {platform.python_version()}"

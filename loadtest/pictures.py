@@ -1,4 +1,4 @@
-"""What all pictures of the lab have in common: one look, and SVG for pages, PNG for documents."""
+"""The common style of the lab's pictures, and their output: SVG for pages, PNG for documents."""
 
 import io
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-# One colour has one meaning on every picture; told apart by the colour-blind, too (Okabe and Ito).
+# A colour has the same meaning in every picture; the palette is safe for the colour-blind (Okabe and Ito).
 BLUE, ORANGE, GREEN, RED, PURPLE, GREY = "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#767676"
 BREAKER_COLOURS = {"closed": GREEN, "open": RED, "half_open": ORANGE, "forced_open": PURPLE, "disabled": GREY}
 _DOTS_PER_INCH = 110
@@ -21,20 +21,20 @@ _LOOK: Any = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "svg.fonttype": "path",
-    # The same run gives the same file.
+    # With a fixed salt the same run gives the same file.
     "svg.hashsalt": "telemetry",
 }
 
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Figures that are made within it look alike."""
+    """Applies the common style to figures that are made within the block."""
     with mpl.rc_context(_LOOK):
         yield
 
 
 def as_svg(figure: Figure) -> str:
-    """The figure as an element for a page, without the head of a file."""
+    """Returns the figure as an `<svg>` element for a page, without the header of a file."""
     text = io.StringIO()
     with look():
         figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None})
@@ -42,6 +42,6 @@ def as_svg(figure: Figure) -> str:
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Writes the figure as a picture for documents."""
+    """Writes the figure as a PNG file for documents."""
     with look():
         figure.savefig(path, dpi=_DOTS_PER_INCH, bbox_inches="tight", facecolor="white")

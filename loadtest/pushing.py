@@ -1,6 +1,6 @@
-"""Figures of the load lab for Prometheus, pushed to its OTLP receiver.
+"""Pushes the load lab's metrics to the OTLP receiver of Prometheus.
 
-Pushed and not scraped, so that a process on the host and one in a container arrive alike.
+They are pushed rather than scraped, so that processes on the host and in containers are treated alike.
 """
 
 import logging
@@ -18,21 +18,21 @@ PERIOD_SECONDS = 2.0
 END_SECONDS = 2.0
 """How long the last push may take."""
 _TIMEOUT_SECONDS = 0.9
-"""Twice, for what is under way and for what comes last, is still within `END_SECONDS`."""
+"""Two exports, the one in progress and the last one, still fit into `END_SECONDS`."""
 _OTLP_PATH = "/api/v1/otlp/v1/metrics"
 
 _logger = logging.getLogger(__name__)
 
 
 def pushing_provider(prometheus_url: str, job: str, *, is_quiet: bool = False) -> MeterProvider:
-    """Pushes every two seconds what its meters count, until its shutdown, which pushes once more.
+    """Returns a provider that pushes its metrics every two seconds, and once more at its shutdown.
 
     Args:
-        prometheus_url: of a Prometheus with its OTLP receiver on.
-        job: what the figures are of.
-        is_quiet: says nothing when nobody takes them; else it says so once.
+        prometheus_url: the address of a Prometheus with its OTLP receiver enabled.
+        job: the service name of the metrics.
+        is_quiet: whether failed pushes go unreported; otherwise the first one is logged.
     """
-    # The resource is told whole: what the environment says is meant for the shop.
+    # The resource is given in full: the environment's resource attributes are meant for the shop.
     process = f"{socket.gethostname()}:{os.getpid()}"
     exporter = _Exporter(prometheus_url, job, is_quiet=is_quiet)
     return MeterProvider(
@@ -43,7 +43,7 @@ def pushing_provider(prometheus_url: str, job: str, *, is_quiet: bool = False) -
 
 
 class _Exporter(OTLPMetricExporter):
-    """Says once that nobody takes the statistics, and nothing of each try."""
+    """An exporter that logs once that the metrics are not accepted, instead of at each attempt."""
 
     def __init__(self, url: str, job: str, *, is_quiet: bool) -> None:
         self._job = job
@@ -52,14 +52,14 @@ class _Exporter(OTLPMetricExporter):
         session = requests.Session()
         session.trust_env = False  # a proxy would not know this machine's own ports
         super().__init__(endpoint=self._url, timeout=_TIMEOUT_SECONDS, session=session)
-        # It logs every try, some with a traceback; and so does the reader.
+        # The exporter logs every attempt, some with a traceback; and so does the reader.
         for name in ("opentelemetry.exporter", "opentelemetry.sdk.metrics"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def export(
         self, metrics_data: MetricsData, timeout_millis: float | None = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        """Sends them."""
+        """Sends the metrics, and logs the first failure."""
         result = super().export(metrics_data, timeout_millis, **kwargs)
         if result is MetricExportResult.FAILURE and not self._has_warned:
             self._has_warned = True

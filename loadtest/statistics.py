@@ -1,4 +1,4 @@
-"""The arithmetic of the lab: intervals, fits, knees. Pure functions; randomness is handed in."""
+"""The lab's statistics: intervals, fits and knees. Pure functions; random generators are passed in."""
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
@@ -15,24 +15,24 @@ _THOUSAND = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure and the interval that it lies in, with the confidence that was asked for (95 % by default)."""
+    """A value with its interval, at the requested confidence (95 % by default)."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """The figure, and its interval in brackets."""
+        """Returns the value with its interval in parentheses."""
         return f"{short(self.value)} ({short(self.low)} to {short(self.high)})"
 
 
 def short(value: float) -> str:
-    """Three digits, and never in powers of ten where whole numbers do."""
+    """Formats a value with three digits; from a thousand to a billion, as a whole number."""
     return f"{value:.0f}" if _THOUSAND <= abs(value) < _THOUSAND**3 else f"{value:.3g}"
 
 
 def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:
-    """The share behind a count, with its exact interval (Clopper and Pearson, 1934): never too narrow."""
+    """Returns a proportion with its exact interval (Clopper and Pearson, 1934), which is never too narrow."""
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} of {trials} is no share")
     interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
@@ -42,7 +42,7 @@ def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) ->
 def bootstrap_median(
     values: Sequence[float], *, random: np.random.Generator, confidence: float = 0.95, resamples: int = 5_000
 ) -> Estimate:
-    """The median with its percentile bootstrap interval; of one value the interval is that value."""
+    """Returns the median with its percentile bootstrap interval; for one value, that is the value itself."""
     sample = np.asarray(values, dtype=float)
     picks = random.integers(0, len(sample), size=(resamples, len(sample)))
     return _estimate(float(np.median(sample)), np.median(sample[picks], axis=1), confidence)
@@ -57,16 +57,16 @@ def bootstrap_ratio(
     confidence: float = 0.95,
     resamples: int = 1_000,
 ) -> Estimate:
-    """A statistic of the later values over that of the earlier ones, with its block bootstrap interval.
+    """Returns the ratio of a statistic, later over earlier values, with its block bootstrap interval.
 
     Args:
-        later: values in blocks, such as the latencies of each second. What lies in one block moves
-            together, so blocks are drawn, not values; else the interval would be too narrow.
-        earlier: the same, of the time compared with.
-        statistic: what is compared.
+        later: values in blocks, such as the latencies of each second. The values of a block are
+            correlated, so blocks are drawn instead of values; else the interval would be too narrow.
+        earlier: the blocks of values to compare with.
+        statistic: the statistic to compare.
         random: draws the blocks.
-        confidence: of the interval.
-        resamples: how often it is drawn.
+        confidence: the interval's confidence.
+        resamples: the number of draws.
     """
     blocks = [[np.asarray(block, dtype=float) for block in side if len(block)] for side in (later, earlier)]
     if not all(blocks):
@@ -83,16 +83,16 @@ def bootstrap_ratio(
 def ratios_to_control(
     measured: Sequence[tuple[Treatment, int, float]], control: Treatment, *, confidence: float
 ) -> dict[Treatment, Estimate]:
-    """Each treatment's value over the control's, with Student's interval.
+    """Returns the ratio of each treatment's value to the control's, with Student's t interval.
 
-    Logarithms are fitted as treatment + block. The noise is that of all treatments, so that a few values of
-    each are enough; where there are too few to tell noise, or no block ties a treatment to the control, it
-    is left out.
+    Logarithms are fitted as treatment + block. The noise is estimated over all treatments, so that a few
+    values of each are enough; with too few to estimate it, or none of the control, the result is empty. A
+    treatment that no block links to the control is left out.
 
     Args:
-        measured: treatment, block, such as the time of day, and value, above 0.
-        control: what the others are compared with.
-        confidence: of each interval by itself; of m to hold together, ask for 1 - (1 - confidence) / m.
+        measured: the treatment, block (such as the time of day) and value (above 0) of each measurement.
+        control: the treatment to compare with.
+        confidence: of each interval alone; for m intervals to hold jointly, 1 - (1 - confidence) / m.
     """
     treatments = list(dict.fromkeys(treatment for treatment, _, _ in measured))
     blocks = list(dict.fromkeys(block for _, block, _ in measured))
@@ -121,31 +121,31 @@ def ratios_to_control(
 
 
 def percentile(share: float) -> Callable[[Array], float]:
-    """The statistic that gives a percentile, 0 to 100."""
+    """Returns the statistic that computes a percentile, 0 to 100."""
     return lambda values: float(np.percentile(values, share))
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`y = fixed + each * x`: what an export costs, whatever its size, and what each span adds."""
+    """`y = fixed + each * x`: the fixed cost of an export, and the cost that each span adds."""
 
     fixed: float
     each: float
     residuals: tuple[float, ...]
-    """Measured less fitted, in the order of the points."""
+    """Measured minus fitted values, in the order of the points."""
     r_squared: float
     """The share of the variation that the line explains."""
 
     def at(self, x: float) -> float:
-        """The line's value."""
+        """Returns the line's value at `x`."""
         return self.fixed + self.each * x
 
 
 def fit_line(x: ArrayLike, y: ArrayLike) -> Line:
-    """The line of least squares, neither part below 0: a batch is never cheaper for being larger.
+    """Fits a least-squares line with neither part below 0: a batch is never cheaper for being larger.
 
     Raises:
-        ValueError: fewer than two different x.
+        ValueError: there are fewer than two different x.
     """
     xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     if len(np.unique(xs)) < 2:  # noqa: PLR2004 - two points make a line
@@ -163,9 +163,9 @@ def fit_line(x: ArrayLike, y: ArrayLike) -> Line:
 
 
 def knee(line: Line, *, waste: float = 0.1) -> float:
-    """The size from which on the fixed part is at most this share of the whole: larger gains little.
+    """Returns the size from which the fixed part is at most `waste` of the total: larger sizes gain little.
 
-    From `fixed / (fixed + each * B) <= waste`; infinite where a span adds nothing, 1 where nothing is fixed.
+    From `fixed / (fixed + each * B) <= waste`; infinite if a span adds no cost, 1 if there is no fixed cost.
     """
     if line.fixed <= 0:
         return 1.0
@@ -175,7 +175,7 @@ def knee(line: Line, *, waste: float = 0.1) -> float:
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """The points than which no other is better in one and as good in the other; smaller is better."""
+    """Returns the indexes of the points on the Pareto front; smaller is better in both coordinates."""
     order = sorted(range(len(points)), key=lambda index: points[index])
     front: list[int] = []
     best = float("inf")
@@ -189,7 +189,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
 def queue_needed(
     *, spans_per_second: float, export_p99_seconds: float, detection_seconds: float, batch: int
 ) -> int:
-    """The spans that a queue must hold so that none is dropped before the breaker opens.
+    """Returns how many spans a queue must hold so that none is dropped before the breaker opens.
 
     `Q >= peak rate * (p99 of an export + time to detect a dead Collector) + one batch`.
     """

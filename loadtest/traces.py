@@ -1,4 +1,4 @@
-"""Asks Jaeger for each trace of a run by its id: is it there, whole, with the spans of every service?"""
+"""Looks up each trace of a run in Jaeger: is it there, complete, with the spans of every service?"""
 
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -19,24 +19,24 @@ _ANSWERS_OF_THE_INVENTORY = frozenset({HTTPStatus.CREATED, HTTPStatus.CONFLICT})
 
 @dataclass(frozen=True, slots=True)
 class StoredTraces:
-    """What Jaeger has of a run's traces."""
+    """The result of looking up a run's traces in Jaeger."""
 
     asked: int
     missing: tuple[str, ...]
-    """Traces of which it has nothing."""
+    """Ids of the traces of which Jaeger has nothing."""
     incomplete: Mapping[str, str]
-    """Trace id → what it lacks."""
+    """What is missing of each incomplete trace, by its id."""
     spans: int
-    """Different spans, over all of them."""
+    """Number of distinct spans in all traces."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether there were any, and all are there as they were made."""
+        """Whether any traces were looked up, and all of them are there and complete."""
         return self.asked > 0 and not self.missing and not self.incomplete
 
 
 def sampled(requests: Iterable[RequestRecord]) -> dict[str, frozenset[str]]:
-    """The trace ids whose answers said that they are sampled, each with the services that must be in it."""
+    """Returns the ids of traces that responses reported as sampled, each with the services it must have."""
     return {
         record.trace_id: _SERVICES_OF_AN_ORDER
         if record.method == "POST" and record.status in _ANSWERS_OF_THE_INVENTORY
@@ -49,13 +49,13 @@ def sampled(requests: Iterable[RequestRecord]) -> dict[str, frozenset[str]]:
 def look_up(
     jaeger: Jaeger, traces: Mapping[str, Collection[str]], *, spans: int | None, seconds: float
 ) -> StoredTraces:
-    """Asks for each trace by its id, again while it is not whole: what was sent may be on its way.
+    """Looks up each trace by its id, repeatedly while it is incomplete: spans may still be on their way.
 
     Args:
-        jaeger: whom to ask.
-        traces: the services that a trace must hold, by its id.
-        spans: how many there are in all of them, if known; with so many found nobody is asked again.
-        seconds: how long to ask.
+        jaeger: the Jaeger to query.
+        traces: the services that each trace must have spans of, by trace id.
+        spans: the number of spans in all traces, if known; once so many are found, the lookup ends.
+        seconds: how long to keep looking.
     """
     found: dict[str, tuple[int, str]] = dict.fromkeys(traces, (0, "everything"))
     deadline = time.monotonic() + seconds
@@ -77,13 +77,13 @@ def look_up(
 
 
 def count_stored(jaeger: Jaeger, trace_ids: Collection[str]) -> int:
-    """How many of these traces Jaeger has anything of; each is asked for once."""
+    """Counts the traces of which Jaeger has any span; each is looked up once."""
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return sum(count > 0 for count, _ in pool.map(lambda it: _look_up_one(jaeger, it, ()), trace_ids))
 
 
 def threshold_members(jaeger: Jaeger, trace_ids: Collection[str]) -> frozenset[str]:
-    """Every different `ot` member of the tracestate of these traces' spans; empty text for a span without."""
+    """Returns the distinct `ot` members of the spans' tracestates; an empty text for a span without one."""
 
     def members(trace_id: str) -> set[str]:
         try:
@@ -98,7 +98,7 @@ def threshold_members(jaeger: Jaeger, trace_ids: Collection[str]) -> frozenset[s
 
 
 def _look_up_one(jaeger: Jaeger, trace_id: str, services: Collection[str]) -> tuple[int, str]:
-    """How many different spans there are, and what is lacking."""
+    """Returns the number of distinct spans, and what is missing, if anything."""
     try:
         by_service = jaeger.spans(trace_id)
     except NotYetError:

@@ -1,4 +1,4 @@
-"""What the load generator must manage for a run to be valid, whatever the run measures."""
+"""Requirements on the load generator for a run to be valid, whatever it measures."""
 
 from loadtest.load.report import LoadResult
 
@@ -7,10 +7,10 @@ MOST_GENERATOR_CPU = 0.85
 
 
 def is_saturated(load: LoadResult) -> bool:
-    """Whether the generator was so busy that it measured itself."""
+    """Returns whether the generator was so busy that it measured itself."""
     return load.generator_cpu_share > MOST_GENERATOR_CPU
 
 
 def keeps_its_rate(achieved_share: float) -> bool:
-    """Whether enough of the intended requests were made."""
+    """Returns whether enough of the intended requests were made."""
     return achieved_share >= FEWEST_OF_RATE

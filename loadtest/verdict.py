@@ -1,4 +1,4 @@
-"""What a run was to show, and whether it did: a line a promise, each with its figure."""
+"""The verdict on each promise that a run tests, with the figure that was measured."""
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -10,41 +10,41 @@ from rich.table import Table
 
 
 class Judgement(StrEnum):
-    """How a promise came out."""
+    """The result of judging a promise."""
 
     PASS = "PASS"  # noqa: S105 - no password
     FAIL = "FAIL"
     INVALID = "INVALID"
-    """It was not measured properly: neither kept nor broken."""
+    """The promise was not measured properly, so it is neither kept nor broken."""
 
 
 _COLOURS = {Judgement.PASS: "green", Judgement.FAIL: "red", Judgement.INVALID: "yellow"}
 
 
 class Verdict(BaseModel):
-    """One promise, judged."""
+    """The verdict on one promise."""
 
     model_config = ConfigDict(frozen=True)
 
     judgement: Judgement
     promise: str
     figure: str
-    """What was measured, with units."""
+    """The measurement, with units."""
 
 
 def judge(promise: str, *, is_kept: bool, figure: str) -> Verdict:
-    """A promise that was measured."""
+    """Returns the verdict on a promise that was measured."""
     return Verdict(judgement=Judgement.PASS if is_kept else Judgement.FAIL, promise=promise, figure=figure)
 
 
 def is_good(verdicts: Iterable[Verdict]) -> bool:
-    """Whether every promise was kept; of none, it was not."""
+    """Returns whether every promise was kept; False if there are none."""
     found = [verdict.judgement is Judgement.PASS for verdict in verdicts]
     return bool(found) and all(found)
 
 
 def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
-    """Prints a line a promise."""
+    """Prints one line per promise."""
     table = Table(box=None, show_header=False, pad_edge=False)
     for column in ("judgement", "promise"):
         table.add_column(column, no_wrap=True)

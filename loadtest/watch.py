@@ -1,4 +1,4 @@
-"""Watches the services while a run goes on: their own health, several times a second, each in a thread."""
+"""Polls the services' health reports during a run, several times a second, in a thread for each service."""
 
 import math
 import threading
@@ -16,12 +16,12 @@ PERIOD_SECONDS = 0.25
 
 
 class Reading(LedgerHealth):
-    """One service at one moment: its ledger, and what else a run is judged by."""
+    """One service at one moment: its ledger, and the other figures that a run is judged by."""
 
     model_config = ConfigDict(frozen=True)
 
     at: float
-    """Seconds of the epoch."""
+    """In seconds since the epoch."""
     service: str
     breaker: str
     opened_total: int
@@ -33,11 +33,11 @@ class Reading(LedgerHealth):
 
 
 def read_health(client: httpx.Client, service: str) -> Reading:
-    """Asks a service how its telemetry is.
+    """Reads a service's telemetry health report.
 
     Raises:
-        httpx.HTTPError: it does not answer.
-        ValueError: it answers with something else.
+        httpx.HTTPError: the service does not respond.
+        ValueError: the response is not a health report.
     """
     health = read_report(client.get("/health/telemetry").content)
     return Reading(
@@ -54,33 +54,33 @@ def read_health(client: httpx.Client, service: str) -> Reading:
 
 
 class Watcher:
-    """Reads each service's health until it is stopped; its readings may be read from any thread.
+    """Threads that poll each service's health until stopped; readings may be accessed from any thread.
 
     Args:
-        services: address by name.
-        period_seconds: between two readings of one service.
+        services: the services' addresses by name.
+        period_seconds: the time between two readings of one service.
     """
 
     def __init__(self, services: Mapping[str, str], period_seconds: float = PERIOD_SECONDS) -> None:
         self._period_seconds = period_seconds
         self._stopped = threading.Event()
         self._readings: dict[str, list[Reading]] = {name: [] for name in services}
-        """Each list is one thread's to append to."""
+        """Each list is appended to by one thread only."""
         self.failures: list[str] = []
-        """What readings failed with."""
+        """The errors of failed readings."""
         self._threads = [
             threading.Thread(target=self._watch, args=(name, url), name=f"watch-{name}", daemon=True)
             for name, url in services.items()
         ]
 
     def __enter__(self) -> Self:
-        """Begins."""
+        """Starts the threads."""
         for thread in self._threads:
             thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends, once each thread has finished its reading."""
+        """Stops the threads, once each has finished its reading."""
         self._stopped.set()
         for thread in self._threads:
             thread.join()
@@ -113,6 +113,6 @@ def memory_bytes(reading: Reading) -> float:
 
 
 def longest_gap_seconds(readings: Iterable[Reading]) -> float:
-    """The longest time between two readings of one service; infinite for fewer than two."""
+    """Returns the longest time between two readings of one service; infinite for fewer than two."""
     times = [reading.at for reading in readings]
     return max((later - earlier for earlier, later in pairwise(times)), default=float("inf"))

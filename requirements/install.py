@@ -1,11 +1,11 @@
-"""`python3 -m requirements.install` makes `.venv`: what requirements/dev.txt pins, and this project itself.
+"""`python3 -m requirements.install` makes `.venv`: the pins of requirements/dev.txt, and this project itself.
 
-uv does the work, so nothing depends on the pip that this Python came with, nor on what was released since. It
-is taken from PATH, else it is the one wheel that requirements/uv.txt pins, fetched by whichever pip there is.
-Run again after an interruption, it goes on: what was fetched lies in uv's cache. One runs at a time; the next
+uv does the work, so nothing depends on the pip that this Python came with, or on later releases. uv is taken
+from PATH; otherwise any available pip fetches the one wheel that requirements/uv.txt pins. After an
+interruption, the next run resumes: finished downloads are in uv's cache. Only one runs at a time; the next
 one waits, and finds everything done.
 
-It runs before anything is installed: the standard library is all it has.
+It runs before anything is installed, so it only uses the standard library.
 """
 
 import ast
@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv"
 PYTHON = ENVIRONMENT / "bin" / "python"
 READY = ENVIRONMENT / ".ready"
-"""Written last: an interrupted set-up is done again."""
+"""Written last, so that an interrupted setup is repeated."""
 UV_FOLDER = ROOT / ".uv"
 PINS = ROOT / "requirements" / "dev.txt"
 PIN_OF_UV = ROOT / "requirements" / "uv.txt"
@@ -41,33 +41,33 @@ _SAID_TO_PIP = {
     "proxy": ("ALL_PROXY", " "),
     "cert": ("SSL_CERT_FILE", " "),
 }
-"""What a user told pip about the way to packages; the variable that tells uv, and what parts its values."""
+"""pip's settings for package sources: the corresponding variable of uv, and the separator of its values."""
 _WAYS_TO_PACKAGES = re.compile(
     r"UV_(DEFAULT_INDEX|INDEX|EXTRA_INDEX_URL|FIND_LINKS|INSECURE_HOST|KEYRING|NATIVE_TLS|SYSTEM_CERTS|OFFLINE"
     r"|HTTP|REQUEST|CONCURRENT|CACHE_DIR|NO_CACHE|LINK_MODE|CONFIG_FILE)"
     r"|PIP_(INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|TRUSTED_HOST|PROXY|CERT|CLIENT_CERT|KEYRING"
     r"|TIMEOUT|DEFAULT_TIMEOUT|RETRIES|CACHE_DIR|NO_CACHE_DIR|CONFIG_FILE)"
 )
-"""Variables of uv and pip that say where packages come from. All others are of the shell's other projects,
+"""Variables of uv and pip that say where packages come from. All others belong to the shell's other projects,
 and would change what is installed, or where."""
 _OF_OTHER_PROJECTS = frozenset({"VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHOME"})
 
 
 class CannotInstallError(Exception):
-    """What is missing, and what to do about it."""
+    """The setup is impossible; the message says what is missing, and what to do about it."""
 
 
 def main() -> int:
-    """Installs what is not installed yet; says in words what it cannot."""
+    """Installs what is not installed yet; prints a readable message if it cannot."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, _end)
     try:
         with (ROOT / ".venv.lock").open("w") as lock:
             _wait_for(lock)
-            os.set_inheritable(lock.fileno(), True)  # what this starts holds it too, should this be killed
+            os.set_inheritable(lock.fileno(), True)  # children hold the lock too, if this is killed
             if _is_ready():
-                READY.touch()  # make may have asked for a change that needs nothing
+                READY.touch()  # make may have run this for a change that needs no setup
             else:
                 install(find_uv())
     except CannotInstallError as error:
@@ -84,21 +84,21 @@ def main() -> int:
 
 
 def install(uv: Path) -> None:
-    """Leaves exactly what is pinned in `.venv`, in place: a running stack goes on using it.
+    """Makes `.venv` hold exactly the pins, in place, because a running stack keeps using it.
 
     Raises:
-        subprocess.CalledProcessError: uv failed, and said why.
+        subprocess.CalledProcessError: uv failed; it has printed the reason.
     """
     started, noted_at = time.monotonic(), time.time()
     print(f"setting up .venv from {PINS.relative_to(ROOT)} with {uv}", flush=True)
-    # In place when it was whole; from nothing when a set-up was cut off: what it left may lack files.
+    # In place if it was complete; from scratch after an interrupted setup, which may have left files missing.
     if not (_was_finished_here() and _is_of_this_python()):
-        # In an activated `.venv` this very Python is its own, and goes with it: the one behind it stays.
+        # In an activated `.venv`, this Python is removed with it; the one that it was made from stays.
         base = os.path.realpath(sys.executable) if Path(sys.prefix) == ENVIRONMENT else sys.executable
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         _run(uv, "venv", "--quiet", "--python", base, ENVIRONMENT)
     READY.unlink(missing_ok=True)
-    # Its list of what it did is for logs; a terminal gets its bars.
+    # A terminal gets uv's progress bars; elsewhere it is quiet.
     quiet = () if sys.stderr.isatty() else ("--quiet",)
     _run(uv, "pip", "sync", *quiet, *ways_to_packages(), "--python", PYTHON, "--require-hashes", PINS)
     here = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
@@ -109,13 +109,13 @@ def install(uv: Path) -> None:
 
 
 def find_uv() -> Path:
-    """A uv that will do; fetches one where there is none.
+    """Returns a uv that is new enough; fetches one if there is none.
 
     Raises:
-        CannotInstallError: it cannot be had.
+        CannotInstallError: it cannot be fetched.
     """
     on_path = shutil.which("uv")
-    # One in `.venv` goes with it.
+    # A uv in `.venv` would be removed with it.
     is_own = on_path is not None and Path(on_path).is_relative_to(ENVIRONMENT)
     if on_path is not None and not is_own and _version_of(on_path) >= OLDEST_UV:
         return Path(on_path)
@@ -127,7 +127,7 @@ def find_uv() -> Path:
 
 
 def _fetch_uv(folder: Path) -> None:
-    shutil.rmtree(UV_FOLDER, ignore_errors=True)  # another version's, or the remains of an interrupted set-up
+    shutil.rmtree(UV_FOLDER, ignore_errors=True)  # another version, or the remains of an interrupted setup
     unfinished = UV_FOLDER / "unfinished"
     unfinished.mkdir(parents=True)
     whole = ("--no-deps", "--only-binary", ":all:", "--require-hashes", "--requirement", PIN_OF_UV)
@@ -142,7 +142,7 @@ def _fetch_uv(folder: Path) -> None:
 
 
 def _find_pip() -> tuple[str | Path, ...]:
-    """The command of this Python's own pip, else of the one that its venv module brings."""
+    """Returns the command of this Python's own pip, or else of the one that its venv module installs."""
     own: tuple[str | Path, ...] = (sys.executable, "-m", "pip")
     if _answer_of(*own, "--version"):
         return own
@@ -158,7 +158,7 @@ def _find_pip() -> tuple[str | Path, ...]:
 
 
 def _wait_for(lock: IO[str]) -> None:
-    """Holds the lock until this process ends, however it ends."""
+    """Acquires the lock and holds it until this process ends, however it ends."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -175,12 +175,12 @@ def _is_ready() -> bool:
 
 
 def _was_finished_here() -> bool:
-    """Whether a set-up came to its end, and its folder was not moved since: its scripts name the folder."""
+    """Returns whether a setup was completed and the folder, which its scripts name, was not moved since."""
     return READY.exists() and READY.read_text() == str(ROOT)
 
 
 def _is_of_this_python() -> bool:
-    """Whether `.venv` runs, with the version of Python that runs this."""
+    """Returns whether `.venv` runs and has the version of the Python that runs this."""
     return _answer_of(PYTHON, "-c", "import sys; print(sys.version_info[:2])").strip() == str(
         sys.version_info[:2]
     )
@@ -192,7 +192,7 @@ def _version_of(uv: str | Path) -> tuple[int, ...]:
 
 
 def _answer_of(*command: str | Path) -> str:
-    """What a command prints; nothing where it fails or does not exist."""
+    """Returns the output of a command; empty if it fails or does not exist."""
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
@@ -200,16 +200,16 @@ def _answer_of(*command: str | Path) -> str:
 
 
 def ways_to_packages() -> tuple[str, ...]:
-    """What `uv pip sync` and `uv pip install` are told of indexes, for files of pins with hashes.
+    """Returns the index options of `uv pip sync` and `uv pip install`, for files of pins with hashes.
 
-    Hashes say what is meant, so each index may be asked for it.
+    The hashes identify what is installed, so every index may be asked for it.
     """
     no_index = _setting_of_pip("no-index") in (["1"], ["true"], ["yes"], ["on"])
     return ("--index-strategy", "unsafe-best-match", *(("--no-index",) if no_index else ()))
 
 
 def environment_of_uv() -> dict[str, str]:
-    """The environment, with what pip was told of the way to packages in uv's words; uv's own of no more."""
+    """Returns the environment for uv: pip's package sources as uv's variables, no unrelated uv settings."""
     said_to_pip = {
         variable: between.join(values)
         for name, (variable, between) in _SAID_TO_PIP.items()
@@ -219,13 +219,13 @@ def environment_of_uv() -> dict[str, str]:
 
 
 def _run(*command: str | Path) -> None:
-    """Runs a command to its end, with its words on the terminal; ends it where this is ended."""
+    """Runs a command to its end, with its output on the terminal; ends it if this process is ended."""
     if Path(command[0]).name == "uv":
         environment = environment_of_uv()
     else:
         environment = _environment()
         environment |= {"PIP_ROOT_USER_ACTION": "ignore", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
-        environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}  # into a folder of its own, wherever
+        environment |= {"PIP_REQUIRE_VIRTUALENV": "0", "PIP_USER": "0"}  # it has its own target folder
     subprocess.run(command, env=environment, cwd=ROOT, check=True, close_fds=False)
 
 
@@ -239,7 +239,7 @@ def _environment() -> dict[str, str]:
 
 
 def _setting_of_pip(name: str) -> list[str]:
-    """Its values: from its variable, which needs no pip, else from its files."""
+    """Returns a setting's values: from pip's variable, which needs no pip, or else from its files."""
     of_variable = os.environ.get(f"PIP_{name.upper().replace('-', '_')}")
     return (of_variable or _files_of_pip().get(name, "")).split()
 

@@ -1,7 +1,7 @@
-"""`python -m requirements.pythons`: the library's tests on each newer Python that this machine has.
+"""`python -m requirements.pythons`: runs the library's tests on each newer Python of this machine.
 
-Found on PATH or among pyenv's; one that is not there is skipped, and said so. Each gets what
-requirements/dev.txt pins, in an environment of its own below `.pythons/`.
+Pythons are found on PATH or in pyenv; a missing one is reported and skipped. Each gets the pins of
+requirements/dev.txt, in an environment of its own below `.pythons/`.
 """
 
 import os
@@ -21,11 +21,11 @@ LIBRARY = sorted(
     for path in (*ROOT.glob("telemetry/*/"), *ROOT.glob("tests/test_*.py"))
     if (ROOT / "tests" / path.name).exists()
 )
-"""The tests of the library's rooms, and those beside them."""
+"""The tests of the library's packages, and the modules beside them."""
 
 
 def main() -> int:
-    """Runs them one after another; fails when one of them does."""
+    """Runs the tests on one Python after another; fails if any of them fails."""
     failed = []
     for version in VERSIONS:
         python = find(version)
@@ -40,7 +40,7 @@ def main() -> int:
 
 
 def find(version: str) -> Path | None:
-    """A Python of this version that runs: a shim of pyenv's may not."""
+    """Returns a Python of this version that runs: a shim of pyenv may not."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
     on_path = shutil.which(f"python{version}")
     candidates = [*([Path(on_path)] if on_path else []), *pyenv.glob(f"versions/{version}.*/bin/python")]
@@ -51,7 +51,7 @@ def find(version: str) -> Path | None:
 
 
 def passes(version: str, python: Path) -> bool:
-    """Whether the tests pass with it."""
+    """Returns whether the tests pass with this Python."""
     environment = ENVIRONMENTS / version
     interpreter = environment / "bin" / "python"
     pip = (find_uv_bin(), "pip")

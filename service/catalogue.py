@@ -1,14 +1,14 @@
-"""What the shop sells: the goods that both databases start with."""
+"""The shop's goods, with which both databases are seeded."""
 
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
 PLENTY = 10_000_000
-"""Pieces of everything on sale: a hundred orders a second find stock for days, so no load run dries out."""
+"""Stock of each product on sale: enough for days of a hundred orders a second, so no load run uses it up."""
 
 Identifier = Annotated[int, Field(ge=1, le=2**63 - 1)]
-"""A key of a table; more than SQLite's integers hold would fail in its driver, so it is a 422 instead."""
+"""A table's key; one beyond SQLite's integer range would fail in the driver, so it is rejected with 422."""
 
 Quantity = Annotated[int, Field(ge=1, le=10)]
 """Pieces in one order."""
@@ -37,4 +37,4 @@ GOODS = (
     Goods(11, "Descaler, 3 sachets", 990),
     Goods(12, "Lever espresso machine, last year's model", 64_900, stock=0),
 )
-"""Twelve products; the last one is sold out for good, so that 409 can be seen at any time."""
+"""Twelve products; the last is permanently sold out, so that a 409 can be provoked at any time."""

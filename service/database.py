@@ -16,20 +16,20 @@ BUSY_TIMEOUT_SECONDS = 5.0
 """How long a writer waits for another process's write."""
 
 WAL_LIMIT_BYTES = 16 * 1024 * 1024
-"""What is left of the write-ahead log after a checkpoint."""
+"""The size to which the write-ahead log is truncated after a checkpoint."""
 
 
 def open_database(path: Path, tables: MetaData, seed: Callable[[Session], None]) -> Engine:
-    """Opens the file, made with its tables and seeded when absent, as a thread-safe engine.
+    """Opens the file as a thread-safe engine; creates its tables and seeds them if the file is missing.
 
-    The file is built complete under another name and then linked into place, which either
-    succeeds or finds a finished file: two workers starting at once, or one killed half-way,
-    leave neither an empty database nor a doubly seeded one.
+    A new file is completed under another name and then linked into place, which either succeeds or
+    finds a finished file. So two workers that start at once, or one that is killed midway, leave
+    neither an empty database nor one that was seeded twice.
 
-    Call it after telemetry is set up: engines made earlier are not traced.
+    Call it after telemetry is set up: engines created earlier are not traced.
 
     Raises:
-        OSError: the folder cannot be made or written.
+        OSError: the folder cannot be created or written to.
         sqlalchemy.exc.OperationalError: the file cannot be opened.
     """
     if not path.exists():
@@ -38,7 +38,7 @@ def open_database(path: Path, tables: MetaData, seed: Callable[[Session], None])
 
 
 def check_database(engine: Engine) -> None:
-    """Reads from the file.
+    """Checks that the database can be read.
 
     Raises:
         sqlalchemy.exc.DBAPIError: the database cannot be read.
@@ -67,13 +67,13 @@ def _create_database(path: Path, tables: MetaData, seed: Callable[[Session], Non
 def _connect_lazily(path: Path) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, check_same_thread=False)
-        # Readers and the one writer do not block each other; a crash of the machine may cost the last
-        # orders, never the file (sqlite.org/pragma.html, synchronous).
+        # Readers and the one writer do not block each other; a crash of the machine may lose the last
+        # orders but does not corrupt the file (sqlite.org/pragma.html, synchronous).
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
         return connection
 
-    # The URL only names the database: instrumentation puts it into span names, where a path has no place.
-    # And it replaces `create_engine` in its module: a name imported earlier would be the untraced one.
+    # The URL only names the database: instrumentation puts it into span names, where a path does not belong.
+    # It also replaces `create_engine` in its module: a name imported earlier would be the untraced function.
     return sqlalchemy.create_engine(f"sqlite:///{path.name}", creator=connect, pool_size=10, max_overflow=30)

@@ -1,7 +1,7 @@
-"""Faults on demand: errors and latency that a developer asks a service for, to see what telemetry shows.
+"""Faults on demand: errors and latency that a developer requests, to see what telemetry shows of them.
 
-Outside development neither the route nor the dependency exists. Faults strike the shop's own
-routes only, never health or metrics.
+Outside development neither the routes nor the dependency exist. Faults affect only the shop's own
+routes, never health or metrics.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from telemetry.decorators import track_errors
 
 
 class FaultPlan(BaseModel):
-    """How a service misbehaves; the default is not at all."""
+    """The faults that a service injects; none by default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -26,17 +26,17 @@ class FaultPlan(BaseModel):
     """Share of requests answered with 500."""
 
     latency_ms: int = Field(default=0, ge=0, le=10_000)
-    """Added to each request, failing ones included."""
+    """Delay added to each request, including those that fail."""
 
 
 class InjectedFaultError(Exception):
-    """The error that was asked for."""
+    """An error that was injected on request."""
 
 
 class Faults:
-    """The plan in force, kept in a file so that every worker of the service follows it.
+    """The current fault plan, kept in a file so that every worker of the service follows it.
 
-    It holds until another plan is put or the file is removed, across restarts too.
+    It stays in effect, even across restarts, until another plan is written or the file is removed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -59,10 +59,10 @@ class Faults:
 
     @track_errors
     async def strike(self) -> None:
-        """Delays and fails the request as the plan says.
+        """Delays the request and may fail it, according to the plan.
 
         Raises:
-            InjectedFaultError: this request was picked to fail.
+            InjectedFaultError: this request was chosen to fail.
         """
         plan = await run_in_threadpool(self.read)
         if plan.latency_ms:
@@ -78,7 +78,7 @@ async def _answer_injected_fault(_: Request, error: Exception) -> JSONResponse:
 
 
 def include_with_faults(app: FastAPI, routes: APIRouter, plan_file: Path) -> None:
-    """Adds the routes to the app so that faults strike them, and `GET` and `PUT /faults` to ask for them."""
+    """Adds the routes to the app, subject to faults, and `GET` and `PUT /faults` to control them."""
     faults = Faults(plan_file)
     app.include_router(routes, dependencies=[Depends(faults.strike)])
     app.add_api_route("/faults", faults.read, methods=["GET"])

@@ -1,4 +1,4 @@
-"""The inventory: what is left in the warehouse. `uvicorn service.inventory:app --port 8001`."""
+"""The inventory service, which reserves stock: `uvicorn service.inventory:app --port 8001`."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, nullcontext
@@ -41,7 +41,7 @@ routes = APIRouter()
 
 
 async def get_database(request: Request) -> Engine:
-    """Finds the app's engine; asynchronous because a synchronous dependency costs a thread."""
+    """Returns the app's engine; async, because a synchronous dependency would cost a thread."""
     engine: Engine = request.app.state.database
     return engine
 
@@ -50,14 +50,14 @@ Database = Annotated[Engine, Depends(get_database)]
 
 
 class StockView(BaseModel):
-    """Pieces left of a product."""
+    """The remaining stock of a product."""
 
     product_id: int
     available: int
 
 
 class ReservationRequest(BaseModel):
-    """Pieces asked for."""
+    """A request to reserve pieces of a product."""
 
     product_id: Identifier
     quantity: Quantity

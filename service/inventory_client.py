@@ -1,4 +1,4 @@
-"""How the storefront asks the inventory for pieces."""
+"""The storefront's client of the inventory service."""
 
 from http import HTTPStatus
 from typing import Self
@@ -9,14 +9,14 @@ from telemetry.decorators import measure_performance
 
 
 class InventoryUnavailableError(Exception):
-    """The inventory could not be reached, took too long, or gave an answer that makes no sense here."""
+    """The inventory could not be reached, timed out, or answered with an unexpected status."""
 
 
 class InventoryClient:
-    """Calls the inventory over pooled connections; safe to share between threads.
+    """A client of the inventory with pooled connections; safe to share between threads.
 
-    Trace context travels in the headers by the HTTPX instrumentation. Nothing is retried: a
-    reservation whose answer got lost may have been made, and a second try would take the pieces twice.
+    The HTTPX instrumentation propagates the trace context in the headers. Nothing is retried: a
+    reservation whose response was lost may have been made, and a retry would take the pieces twice.
     """
 
     def __init__(self, base_url: str, *, timeout_seconds: float) -> None:
@@ -33,7 +33,7 @@ class InventoryClient:
         """Returns True when the pieces are reserved, False when too few are left.
 
         Raises:
-            InventoryUnavailableError: no answer in time, or neither of the two.
+            InventoryUnavailableError: there was no response in time, or one with any other status.
         """
         try:
             answer = self._http.post("/reservations", json={"product_id": product_id, "quantity": quantity})

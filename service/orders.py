@@ -9,10 +9,10 @@ from service.catalogue import GOODS
 from telemetry.decorators import measure_performance, trace_function, track_errors
 
 KEPT_ORDERS = 100_000
-"""The newest orders that stay, about 2 MB: a load run of hours must not fill the disk."""
+"""How many of the newest orders are kept, about 2 MB: a load run of hours must not fill the disk."""
 
 PRUNE_EVERY = 1_000
-"""Orders between two prunings."""
+"""Number of orders between two prunings."""
 
 
 class StorefrontTable(DeclarativeBase):
@@ -20,7 +20,7 @@ class StorefrontTable(DeclarativeBase):
 
 
 class Product(StorefrontTable):
-    """What a shopper can look at and order."""
+    """A product that shoppers can view and order."""
 
     __tablename__ = "products"
 
@@ -30,7 +30,7 @@ class Product(StorefrontTable):
 
 
 class Order(StorefrontTable):
-    """One product in some quantity, reserved in the inventory, at the price of that moment."""
+    """An order of one product, reserved in the inventory, at the price of that moment."""
 
     __tablename__ = "orders"
 
@@ -52,13 +52,13 @@ def list_products(database: Engine) -> Sequence[Product]:
 
 
 def find_product(database: Engine, product_id: int) -> Product | None:
-    """Returns the product, None for an unknown id."""
+    """Returns the product, or None for an unknown id."""
     with Session(database) as session:
         return session.get(Product, product_id)
 
 
 def find_order(database: Engine, order_id: int) -> Order | None:
-    """Returns the order, None for one never placed or pruned since."""
+    """Returns the order, or None if it was never placed or has been pruned."""
     with Session(database) as session:
         return session.get(Order, order_id)
 
@@ -67,7 +67,7 @@ def find_order(database: Engine, order_id: int) -> Order | None:
 @track_errors
 @measure_performance
 def store_order(database: Engine, product: Product, quantity: int, *, keep: int = KEPT_ORDERS) -> Order:
-    """Stores an order and returns it; every now and then drops all but the newest `keep`.
+    """Stores an order and returns it; periodically prunes all but the newest `keep` orders.
 
     Raises:
         sqlalchemy.exc.OperationalError: the database stayed locked or cannot be written.

@@ -1,4 +1,4 @@
-"""What the shop reads from the environment."""
+"""The shop's settings, read from the environment."""
 
 from pathlib import Path
 
@@ -7,10 +7,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ShopSettings(BaseSettings):
-    """The shop's settings, read once a process; an empty variable counts as unset.
+    """The shop's settings, read once per process; an empty variable counts as unset.
 
     Raises:
-        pydantic.ValidationError: a value is malformed; the message names variable, rule and value.
+        pydantic.ValidationError: a value is malformed; the message names the variable, rule and value.
     """
 
     model_config = SettingsConfigDict(
@@ -18,10 +18,10 @@ class ShopSettings(BaseSettings):
     )
 
     environment: str = Field(default="production", validation_alias="ENVIRONMENT")
-    """Faults can be asked for when this is `development`; unset is safe."""
+    """`development` enables faults and tuning on demand; leaving it unset is safe."""
 
     database_dir: Path = Field(default=Path(".stack/shop"), validation_alias="SHOP_DATABASE_DIR")
-    """Folder of the SQLite files, made when absent; every worker of a service must see the same one."""
+    """Folder of the SQLite files, created if missing; all workers of a service must share it."""
 
     inventory_url: HttpUrl = Field(default=HttpUrl("http://127.0.0.1:8001"), validation_alias="INVENTORY_URL")
     """Where the storefront finds the inventory."""
@@ -33,5 +33,5 @@ class ShopSettings(BaseSettings):
 
     @property
     def is_development(self) -> bool:
-        """Whether faults can be asked for."""
+        """Whether faults and tuning on demand are enabled."""
         return self.environment == "development"

@@ -14,7 +14,7 @@ class InventoryTable(DeclarativeBase):
 
 
 class Stock(InventoryTable):
-    """Pieces left of one product."""
+    """The remaining stock of one product."""
 
     __tablename__ = "stock"
 
@@ -23,7 +23,7 @@ class Stock(InventoryTable):
 
 
 class Reservation(StrEnum):
-    """What came of asking for pieces."""
+    """The outcome of a reservation."""
 
     RESERVED = "reserved"
     OUT_OF_STOCK = "out_of_stock"
@@ -36,7 +36,7 @@ def seed_stock(session: Session) -> None:
 
 
 def find_stock(database: Engine, product_id: int) -> Stock | None:
-    """Returns what is left of the product, None for an unknown id."""
+    """Returns the remaining stock of the product, or None for an unknown id."""
     with Session(database) as session:
         return session.get(Stock, product_id)
 
@@ -45,14 +45,14 @@ def find_stock(database: Engine, product_id: int) -> Stock | None:
 @track_errors
 @measure_performance
 def reserve(database: Engine, product_id: int, quantity: int) -> Reservation:
-    """Takes the pieces if that many are left, all or none; never oversells, whoever else is asking.
+    """Reserves all of the pieces or none; never oversells, even under concurrent requests.
 
-    Running out is an answer, not an error: nothing is raised for it.
+    Running out of stock is an outcome, not an error: nothing is raised for it.
 
     Raises:
         sqlalchemy.exc.OperationalError: the database stayed locked or cannot be written.
     """
-    # One statement tests and takes: between a SELECT and an UPDATE another worker could take the last piece.
+    # A single statement, because another worker could take the last piece between a SELECT and an UPDATE.
     taking = (
         update(Stock)
         .where(Stock.product_id == product_id, Stock.available >= quantity)

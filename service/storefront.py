@@ -1,4 +1,4 @@
-"""The storefront: products and orders. `uvicorn service.storefront:app --port 8000`."""
+"""The storefront service, with products and orders: `uvicorn service.storefront:app --port 8000`."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, nullcontext
@@ -23,7 +23,7 @@ settings = ShopSettings()
 
 @asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Keeps database and inventory connections open while the app serves."""
+    """Keeps the database and the inventory connections open while the app serves."""
     app.state.database = open_database(
         settings.database_dir / "storefront.sqlite3", orders.StorefrontTable.metadata, orders.seed_products
     )
@@ -49,7 +49,7 @@ routes = APIRouter()
 
 
 def check_orders_database() -> None:
-    """Raises when the database cannot be read: without it the storefront is of no use."""
+    """Raises if the database cannot be read: without it the storefront is useless."""
     check_database(app.state.database)
 
 
@@ -57,13 +57,13 @@ register_health_check("database", check_orders_database, critical=True)
 
 
 async def get_database(request: Request) -> Engine:
-    """Finds the app's engine; asynchronous because a synchronous dependency costs a thread."""
+    """Returns the app's engine; async, because a synchronous dependency would cost a thread."""
     engine: Engine = request.app.state.database
     return engine
 
 
 async def get_inventory(request: Request) -> InventoryClient:
-    """Finds the app's inventory client."""
+    """Returns the app's inventory client."""
     inventory: InventoryClient = request.app.state.inventory
     return inventory
 
@@ -83,7 +83,7 @@ class ProductView(BaseModel):
 
 
 class OrderRequest(BaseModel):
-    """What a shopper wants."""
+    """An order as shoppers submit it."""
 
     product_id: Identifier
     quantity: Quantity = 1
@@ -154,12 +154,13 @@ def get_order(order_id: Identifier, database: Database) -> orders.Order:
 def check_out(
     product: orders.Product, quantity: int, database: Engine, inventory: InventoryClient
 ) -> orders.Order | None:
-    """Returns the stored order, None when too few pieces are left: an outcome, so the span stays unmarked.
+    """Reserves the pieces and stores the order; returns None if too few pieces are left.
 
-    Pieces reserved for an order that then cannot be stored are not given back.
+    Too few pieces are an outcome, so the span is not marked as failed. Pieces reserved for an order that
+    then cannot be stored are not released.
 
     Raises:
-        InventoryUnavailableError: the span carries it.
+        InventoryUnavailableError: the inventory is unavailable; the span records the exception.
     """
     with client.start_span(
         "checkout", attributes={"shop.product.id": product.id, "shop.order.quantity": quantity}

@@ -1,7 +1,7 @@
-"""Tuning on demand: batch size, delay and sampling ratio that a developer changes while a service runs.
+"""Tuning on demand: a developer changes batch size, delay and sampling ratio while a service runs.
 
-Outside development neither the route nor the task exists. The wish lies in a file that every worker of the
-service follows; it ends with the service, so that its configuration holds again after a restart.
+Outside development neither the routes nor the task exist. The override is kept in a file that every worker
+of the service follows. It is removed at the service's next start, so that the configuration applies again.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ from telemetry.client import TelemetryClient
 logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.25
-"""A worker follows within that time."""
+"""How often a worker checks for a new override."""
 
 
 class Tuning(BaseModel):
-    """What is wished; what is absent stays as it is."""
+    """Settings to override; absent ones stay as they are."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_size: int | None = Field(default=None, ge=1)
-    """Spans of a full batch, up to the queue's capacity."""
+    """Number of spans in a full batch, up to the queue's capacity."""
 
     delay_ms: float | None = Field(default=None, gt=0)
     """The longest that a span waits for its batch to fill."""
 
     sampling_ratio: float | None = Field(default=None, ge=0, le=1)
-    """Share of new traces that is kept; None is in effect where the sampler has no ratio."""
+    """Share of new traces that is kept; None is reported if the sampler has no ratio."""
 
 
 class TuningOnDemand:
-    """Follows a wish with one worker's pipeline.
+    """The override, as one worker applies it to its pipeline.
 
     Args:
-        client: whose pipeline it is.
-        file: where the wish lies, the same for every worker of the service.
+        client: the client that owns the pipeline.
+        file: where the override is kept, the same for every worker of the service.
     """
 
     def __init__(self, client: TelemetryClient, file: Path) -> None:
@@ -67,7 +67,7 @@ class TuningOnDemand:
         Raises:
             HTTPException: 422, it cannot be: the client's words say why, and nothing has changed.
         """
-        # One at a time over all workers: each adds to what the one before has wished.
+        # One writer at a time across all workers: each adds to the override of the previous one.
         with self._file.with_suffix(".turn").open("w") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             try:
@@ -82,10 +82,10 @@ class TuningOnDemand:
 
     @asynccontextmanager
     async def followed(self) -> AsyncIterator[None]:
-        """Follows the wish until the block ends; the first worker of a service removes an older wish."""
+        """Follows the override until the block ends; the first worker of a service removes a stale one."""
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with self._file.with_suffix(".lock").open("w") as lock:
-            # Alone it is the first of its service: the kernel frees the locks of processes that were killed.
+            # If nobody holds the lock, this is the first worker: the kernel frees locks of killed processes.
             with suppress(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self._file.unlink(missing_ok=True)
@@ -101,7 +101,7 @@ class TuningOnDemand:
             try:
                 self._follow_once()
             except FileNotFoundError:
-                pass  # nobody wishes anything
+                pass  # there is no override
             except ValueError as error:
                 logger.warning("%s is not followed: %s", self._file, error)
             await asyncio.sleep(_LOOK_SECONDS)

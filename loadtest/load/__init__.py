@@ -1,1 +1,1 @@
-"""Locust in the demo shop: what shoppers do, how fast, and what came of it."""
+"""Load on the demo shop with Locust: the shoppers, their pace, and the results."""

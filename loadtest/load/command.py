@@ -1,4 +1,4 @@
-"""`make load` and `make load-ui`: shoppers for a while, or Locust's own page."""
+"""`make load` and `make load-ui`: a load run, or Locust's own page."""
 
 import os
 import socket
@@ -134,7 +134,7 @@ def ui(
     )
     command = load.command()
     command += ["--web-host", "127.0.0.1", "--web-port", f"{locust_port}"]
-    # Becoming Locust, not starting it: Ctrl-C and every other signal then are its own.
+    # Locust replaces this process, so that Ctrl-C and every other signal reach it directly.
     os.execve(command[0], command, environment())  # noqa: S606 - no shell wanted
 
 

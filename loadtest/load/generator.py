@@ -1,4 +1,4 @@
-"""Locust as a process, or several, of its own: gevent's patching of sockets and threads stays in there."""
+"""Runs Locust in separate processes, which confines gevent's patching of sockets and threads to them."""
 
 import contextlib
 import math
@@ -16,13 +16,13 @@ from loadtest.load.shapes import Shape
 PROJECT = Path(__file__).resolve().parents[2]
 LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 GRACE_SECONDS = 20
-"""For requests under way when the time is over, longer than Locust's own time-outs."""
+"""For requests in progress when the time is over; longer than Locust's own timeouts."""
 WORKERS_COME_WITHIN_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What load to make."""
+    """The load to generate."""
 
     users: int
     rate: float
@@ -30,14 +30,14 @@ class Load:
     storefront_port: int
     shape: Shape = Shape.STEADY
     trace_url: str = ""
-    """Where a trace is looked at, with `{trace_id}` in it; empty: Locust's table of failures has no links."""
+    """A trace's address, with `{trace_id}` in it; if empty, Locust's table of failures has no links."""
     prometheus_url: str = ""
-    """The Prometheus that Locust's own statistics are pushed to; empty: none."""
+    """The Prometheus that Locust's own statistics are pushed to; empty for none."""
     workers: int = 0
-    """Processes beside the one that leads; 0: one process does all."""
+    """Worker processes besides the master; with 0, one process does everything."""
 
     def command(self) -> list[str]:
-        """Locust's command line, without what a run with or without its page adds."""
+        """Returns Locust's command line, without the options of a headless run or of its page."""
         command = [sys.executable, "-m", "locust", "--locustfile", str(LOCUSTFILE)]
         command += ["--host", f"http://127.0.0.1:{self.storefront_port}"]
         command += ["--users", f"{self.users}", "--spawn-rate", f"{self.users}", "--rate", f"{self.rate}"]
@@ -52,15 +52,15 @@ class Load:
 
 
 class Generator:
-    """A run of Locust without its page, from its start to its end.
+    """A headless run of Locust, from its start to its end.
 
     Args:
-        load: what to make.
-        seconds: how long; Locust knows whole seconds only, so that it is rounded up.
-        result_file: where its summary goes, as `LoadResult`.
-        requests_file: where each request's line goes; None: nowhere. Workers have a file each beside it,
-            and `requests_file.written_paths` finds all of them.
-        log: where its output goes; None: to this process's.
+        load: the load to generate.
+        seconds: the run's length, rounded up, because Locust only supports whole seconds.
+        result_file: where the summary is written, as `LoadResult`.
+        requests_file: where a line for each request is written, or None. Each worker writes a file of its
+            own beside it; `requests_file.written_paths` finds all of them.
+        log: where Locust's output is written; None for this process's output.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Generator:
             for leftover in written_paths(requests_file):
                 leftover.unlink()
         output = None if log is None else log.open("w")
-        # In a session of its own it hears of Ctrl-C once, from here, as the signal after which it still
-        # finishes what is under way and writes its result.
+        # In its own session it does not receive Ctrl-C, only the SIGTERM from here, after which it still
+        # finishes requests in progress and writes its result.
         self.process = subprocess.Popen(
             command,
             env=environment(),
@@ -95,24 +95,24 @@ class Generator:
             output.close()
 
     def wait(self) -> int:
-        """Waits for its end; returns its exit status."""
+        """Waits for the run's end and returns its exit status."""
         return self.process.wait()
 
     def stop(self) -> int:
-        """Ends it early, as its own end would: what is under way is finished, the result is written."""
+        """Ends the run early but gracefully: requests in progress are finished, the result is written."""
         if self.process.poll() is None:
             self.process.terminate()
         try:
             return self.process.wait(timeout=GRACE_SECONDS + 10)
         except subprocess.TimeoutExpired:
-            # Its session is its own: no worker is left behind.
+            # It leads its own process group, so no worker is left behind.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             return self.process.wait()
 
 
 def prometheus_at(port: int) -> str:
-    """The address of this machine's Prometheus; empty when nobody listens there."""
+    """Returns the address of this machine's Prometheus; empty if nothing listens there."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:
@@ -121,24 +121,24 @@ def prometheus_at(port: int) -> str:
 
 
 def end_on_signals() -> None:
-    """Has SIGINT and SIGTERM raise `KeyboardInterrupt` here; a shell's background jobs ignore the first."""
+    """Makes SIGINT and SIGTERM raise `KeyboardInterrupt`; a shell's background jobs ignore the former."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
 
 
 def environment() -> dict[str, str]:
-    """What Locust runs with; settings of the shop's telemetry are not meant for it."""
-    # All three at "none" keep Locust from setting OpenTelemetry up at all.
+    """Returns Locust's environment, without the settings of the shop's telemetry."""
+    # With all three set to "none", Locust does not set up OpenTelemetry at all.
     silence = dict.fromkeys(("OTEL_TRACES_EXPORTER", "OTEL_METRICS_EXPORTER", "OTEL_LOGS_EXPORTER"), "none")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
     return {**inherited, **silence, "PYTHONPATH": str(PROJECT)}
 
 
 def _meeting_place() -> list[str]:
-    """Where workers find who leads them: else on every address, at one port for all runs at once."""
+    """Returns options for the master's address; by default all runs share one port, on every address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     there = ["--master-bind-host", "127.0.0.1", "--master-bind-port", f"{port}", "--master-port", f"{port}"]
-    # Workers that never come are told, instead of being waited for until the end of time.
+    # The master gives up on workers that never connect, instead of waiting for them forever.
     return [*there, "--expect-workers-max-wait", f"{WORKERS_COME_WITHIN_SECONDS}"]

@@ -1,7 +1,7 @@
-"""At the end of a run with workers: each finishes what is under way and reports, before anybody leaves.
+"""Makes each worker finish its requests and report them before any process quits at the end of a run.
 
-Locust's master itself leaves half a second after it has told its workers to, and what they finish later is
-never counted; nor does it say of a worker that is gone that its requests are missing.
+Locust's master itself quits half a second after telling its workers to, and requests that they finish later
+are never counted; nor does it report that the requests of a lost worker are missing.
 """
 
 import time
@@ -17,21 +17,21 @@ _POLL_SECONDS = 0.02
 
 
 class LastReports:
-    """Both sides of it: which one this process is shows when Locust has begun."""
+    """Both sides of this exchange; which one a process takes is known once Locust has started."""
 
     def __init__(self) -> None:
         self.workers: set[str] = set()
-        """All that took part in the present run."""
+        """All workers that took part in the current run."""
         self._finished: set[str] = set()
         self._has_waited = False
 
     @property
     def lost_workers(self) -> set[str]:
-        """Those that were gone when the run ended, and with them what they had not reported."""
+        """The workers that were gone when the run ended, along with anything that they had not reported."""
         return self.workers - self._finished if self._has_waited else set()
 
     def listen(self, environment: Environment, **_: Any) -> None:
-        """Takes this process's part."""
+        """Registers the listeners for this process's side."""
         runner, events = environment.runner, environment.events
         if isinstance(runner, WorkerRunner):
             runner.register_message(_FINISH, self._finish, concurrent=True)
@@ -57,7 +57,7 @@ class LastReports:
         assert isinstance(runner, MasterRunner)  # noqa: S101 - as `listen` found it
         runner.send_message(_FINISH)
         deadline = time.monotonic() + (environment.stop_timeout or 0) + _MARGIN_SECONDS
-        # Who dies meanwhile stops being present, when it has missed some heartbeats.
+        # A worker that dies meanwhile is no longer present once it has missed some heartbeats.
         while {client.id for client in _present(environment)} - self._finished:
             if time.monotonic() > deadline:
                 break

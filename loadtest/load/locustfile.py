@@ -1,4 +1,4 @@
-"""What Locust runs: the shoppers, and who listens to its events.
+"""The file that Locust runs: the shoppers, and the listeners to its events.
 
 Run by `python -m loadtest`, which switches Locust's own telemetry off.
 """
@@ -17,7 +17,7 @@ __all__ = ["Shopper"]  # Locust finds it here
 
 
 def add_options(parser: LocustArgumentParser) -> None:
-    """Adds what a run can be asked for, rate and shape also to Locust's page."""
+    """Adds a run's options to the command line; rate and shape are on Locust's page, too."""
     parser.add_argument(
         "--rate",
         type=positive_number,
@@ -62,10 +62,10 @@ for hook, listener in (
     (events.test_start, recorder.note_start),
     (events.request, recorder.note_request),
     (events.report_to_master, recorder.report_to_master),
-    # Here, and so before Locust's own statistics, which come with its runner.
+    # Added here, these precede the listener of Locust's own statistics, which is added with its runner.
     (events.worker_report, links.unite),
     (events.worker_report, recorder.note_report),
-    # The last to be added is the first to be told; the runner's own, added later, has ended the run by then.
+    # Called in reverse order; the runner's own listener, added later, has ended the run by then.
     (events.quitting, recorder.write_result),
     (events.quitting, publisher.end),
 ):

@@ -1,4 +1,4 @@
-"""When a shopper's next request is due, so that all of them together keep the rate that was asked for."""
+"""Computes when a shopper's next request is due, so that all shoppers together keep the requested rate."""
 
 import time
 from typing import Any
@@ -9,11 +9,11 @@ from locust.runners import MasterRunner, Runner, WorkerRunner
 from loadtest.load.shapes import UNKNOWN_DURATION_SECONDS, Shape, elapsed_after, rate_at
 
 _LEAST_RATE = 0.01
-"""Locust's page takes any number."""
+"""A lower bound, because Locust's page accepts any number."""
 
 
 class Crowd:
-    """How many shoppers there are on all workers together, and for how long; a worker knows only its own."""
+    """The number of shoppers on all workers, and the run's length; a worker knows only its own shoppers."""
 
     _MESSAGE = "crowd"
 
@@ -22,18 +22,18 @@ class Crowd:
         self._told_seconds = 0.0
 
     def size_seen_by(self, runner: Runner | None) -> int:
-        """Returns the number over all workers, or until the master has told it, this process's."""
+        """Returns the number on all workers or, until the master has sent it, in this process."""
         own: int = runner.target_user_count if runner else 1
         return max(1, own, self._told_size if isinstance(runner, WorkerRunner) else 0)
 
     def seconds_seen_by(self, environment: Environment) -> float:
-        """Returns how long the run is; where nobody has said it, the period of the shapes."""
+        """Returns the run's length, or the period of the shapes if it is not known."""
         options: Any = environment.parsed_options
         is_worker = isinstance(environment.runner, WorkerRunner)
         return (self._told_seconds if is_worker else _seconds_of(options)) or UNKNOWN_DURATION_SECONDS
 
     def listen(self, environment: Environment, **_: Any) -> None:
-        """Has a worker hear the master, and the master tell its workers whenever the number changed."""
+        """Makes the master notify its workers whenever the number changes, and a worker listen to it."""
         runner = environment.runner
         if isinstance(runner, WorkerRunner):
             runner.register_message(self._MESSAGE, self._note)
@@ -46,7 +46,7 @@ class Crowd:
                 }
                 runner.send_message(self._MESSAGE, message)
 
-            # At the start it arrives before the first shopper is asked for; later when their number changed.
+            # At the start it arrives before the first shopper is spawned; later, after their number changed.
             for hook in (environment.events.test_start, environment.events.spawning_complete):
                 hook.add_listener(tell)  # type: ignore[no-untyped-call] # Locust's annotations are partial
 
@@ -55,18 +55,18 @@ class Crowd:
 
 
 class Pace:
-    """When requests become due, as rate, shape and crowd are now."""
+    """The times at which requests become due, by the current rate, shape and crowd."""
 
     def __init__(self) -> None:
         self.crowd = Crowd()
         self.note_start()
 
     def note_start(self, **_: Any) -> None:
-        """A run begins: its shape too."""
+        """Starts the shape over at the beginning of a run."""
         self._started = time.monotonic()
 
     def rate(self, environment: Environment) -> float:
-        """Requests a second over all shoppers, at this moment."""
+        """Returns the present rate over all shoppers, in requests a second."""
         return rate_at(
             _shape_of(environment),
             time.monotonic() - self._started,
@@ -75,9 +75,9 @@ class Pace:
         )
 
     def next_due(self, due: float, environment: Environment, *, share: float = 1.0) -> float:
-        """When one shopper's request, or a share of one, is due after another; on the monotonic clock.
+        """Returns when a shopper's next request, or a share of one, is due after `due`; monotonic clock.
 
-        Reckoned anew each time: on Locust's page users come and go while the test runs.
+        It is computed anew each time, because users come and go on Locust's page while the test runs.
         """
         elapsed = elapsed_after(
             _shape_of(environment),
@@ -100,5 +100,5 @@ def _rate_of(environment: Environment) -> float:
 
 
 def _seconds_of(options: Any) -> float:
-    # Locust has turned "1h30m" into seconds by now, or left nothing there.
+    # Locust has already converted a text such as "1h30m" to seconds, unless there is none.
     return float(options.run_time) if isinstance(options.run_time, int | float) else 0.0

@@ -1,6 +1,6 @@
-"""Locust's own statistics for Prometheus, pushed to its OTLP receiver.
+"""Pushes Locust's own statistics to the OTLP receiver of Prometheus.
 
-Each process pushes the requests that it made; how many shoppers there are is told by the one who leads them.
+Each process pushes the requests that it made; the master, or the only process, pushes the number of shoppers.
 """
 
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ _BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 
 
 
 class Publisher:
-    """Pushes every few seconds, from Locust's `init` to its end; does nothing without an address."""
+    """A publisher that pushes every few seconds from Locust's `init` to its end, if it has an address."""
 
     def __init__(self, pace: Pace) -> None:
         self._pace = pace
@@ -26,11 +26,11 @@ class Publisher:
         self._has_ended = False
 
     def begin(self, environment: Environment, **_: Any) -> None:
-        """Begins, if an address was given; after Locust has forked its workers."""
+        """Starts pushing, if an address was given; called after Locust has forked its workers."""
         options, runner = environment.parsed_options, environment.runner
         if not options or not options.prometheus_url:
             return
-        # Of all processes one says when it does not work.
+        # Only one of the processes reports that pushing fails.
         is_quiet = isinstance(runner, WorkerRunner)
         self._provider = pushing_provider(options.prometheus_url, "locust", is_quiet=is_quiet)
         if not isinstance(runner, WorkerRunner):
@@ -39,7 +39,7 @@ class Publisher:
             self._tell_requests(environment)
 
     def end(self, **_: Any) -> None:
-        """Pushes the last counts, and no shoppers; takes two seconds at most."""
+        """Pushes the last counts, with zero shoppers; takes two seconds at most."""
         self._has_ended = True
         if self._provider is not None:
             self._provider.shutdown(timeout_millis=END_SECONDS * 1000)
@@ -91,7 +91,7 @@ class Publisher:
         ) -> None:
             labels = {"method": request_type, "name": name}
             has_failed = exception is not None
-            # Both, so that the first failure is a step from 0 and not a series that was not there.
+            # Add to both, so that the first failure is an increase from 0 instead of a new series.
             counter.add(int(not has_failed), {**labels, "outcome": "expected"})
             counter.add(int(has_failed), {**labels, "outcome": "failed"})
             latencies.record(response_time / 1000, labels)

@@ -1,4 +1,4 @@
-"""What a run notes beside Locust's own statistics: exact latencies, provoked errors, a line a request."""
+"""Records what Locust's own statistics lack: exact latencies, provoked errors, and a line per request."""
 
 import time
 from collections import Counter
@@ -21,21 +21,21 @@ _IN_A_REPORT = "loadtest"
 
 
 class Recorder:
-    """Notes each finished request; all of it in Locust's one thread."""
+    """A recorder of finished requests, which runs in Locust's single thread."""
 
     def __init__(self, last_reports: LastReports) -> None:
-        # Times are measured on the monotonic clock, and told as times of day.
+        # Times are measured on the monotonic clock and reported as wall-clock times.
         self._epoch = time.time() - time.monotonic()
         self._last_reports = last_reports
         self._file: RequestsFile | None = None
         self._tally = Tally()
 
     def note_start(self, **_: Any) -> None:
-        """Begins anew: on Locust's page one test may follow another."""
+        """Resets the counts: on Locust's page one test may follow another."""
         self._tally = Tally()
 
     def open_file(self, environment: Environment, **_: Any) -> None:
-        """Opens the file for a line a request, if one was asked for; each worker has its own."""
+        """Opens the requests file, if one was requested; each worker has its own."""
         options, runner = environment.parsed_options, environment.runner
         if not options or not options.requests_file or isinstance(runner, MasterRunner):
             return
@@ -46,11 +46,11 @@ class Recorder:
         gevent.spawn(self._flush_now_and_then)
 
     def report_to_master(self, data: dict[str, Any], **_: Any) -> None:
-        """Adds to a worker's report what it noted since the last one."""
+        """Adds the counts since the last report to a worker's report."""
         data[_IN_A_REPORT] = self._tally.take()
 
     def note_report(self, client_id: str, data: dict[str, Any], **_: Any) -> None:
-        """Takes what a worker reports."""
+        """Adds up the counts in a worker's report."""
         self._tally.add(client_id, data[_IN_A_REPORT])
 
     def note_request(
@@ -64,7 +64,7 @@ class Recorder:
         response_time: float,
         **_: Any,
     ) -> None:
-        """Notes one finished request."""
+        """Records one finished request."""
         due, started = context["due"], context["started"]
         ended = self._epoch + due + response_time / 1000
         self._tally.note_times(latency_seconds=response_time / 1000, delay_seconds=started - due, ended=ended)
@@ -97,7 +97,7 @@ class Recorder:
             )
 
     def write_result(self, environment: Environment, **_: Any) -> None:
-        """Writes the result file, if one was asked for, and the last lines of the other."""
+        """Writes the result file, if one was requested, and the last lines of the requests file."""
         if self._file is not None:
             self._file.close()
             self._file = None

@@ -1,4 +1,4 @@
-"""What a load run measured: the numbers as JSON for programs, as a table for people."""
+"""The results of a load run, as JSON for programs and as a table for people."""
 
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ from loadtest.load.arguments import TRACE_ID
 
 
 class FailureCount(BaseModel):
-    """How often one request failed in one way."""
+    """The number of failures of one kind of request with one error."""
 
     method: str
     name: str
@@ -20,58 +20,58 @@ class FailureCount(BaseModel):
 
 
 class FailedRequest(BaseModel):
-    """One unexpected failure, with the trace that tells why."""
+    """One unexpected failure, with the trace that explains it."""
 
     at: AwareDatetime
     method: str
     name: str
     error: str
     trace_id: str | None
-    """32 hexadecimal digits; None when no answer came or it named no trace."""
+    """32 hexadecimal digits; None if there was no response or it named no trace."""
 
 
 class LoadResult(BaseModel):
-    """A whole run. Times count from when a request was due, failures included, in milliseconds."""
+    """The results of a run. Latencies, in milliseconds, count from when a request was due, failed or not."""
 
     model_config = ConfigDict(frozen=True)
 
     started: AwareDatetime
     ended: AwareDatetime
-    """When the last answer came."""
+    """When the last response arrived."""
     users: int
     intended_rate: float
-    """Requests a second asked for, over all users."""
+    """The requested rate, in requests a second over all users."""
     achieved_rate: float
     requests: int
     failures: int
-    """Requests that got another answer than the one expected, or none."""
+    """Requests that got no response or an unexpected one."""
     p50_ms: float
     p95_ms: float
     p99_ms: float
     late_p99_ms: float
-    """How late requests were sent after they were due: the generator's own delay, and the shop's."""
+    """How late requests were sent after they were due, because of the generator or the shop."""
     generator_cpu_share: float
-    """CPU seconds a second of the busiest generator process; near 1 it measures itself."""
+    """CPU seconds per second of the busiest generator process; near 1 it measures itself."""
     expected_errors: dict[str, int]
-    """Answers of the domain that were provoked on purpose, such as 409 out of stock."""
+    """Error responses that were provoked on purpose, such as 409 out of stock."""
     failures_by_name: list[FailureCount]
     first_failures: list[FailedRequest]
     script_errors: list[str]
-    """Errors of the load script itself; with any, the run proves nothing."""
+    """Errors of the load script itself; if there are any, the run proves nothing."""
     workers: int = 0
-    """Processes that shopped beside the one that led; 0: one process did all."""
+    """Worker processes besides the master; 0 if one process did everything."""
     lost_workers: int = 0
-    """Those that were gone before the end: what they had not reported is not counted."""
+    """Workers that were gone before the end; requests that they had not reported are not counted."""
 
     @property
     def is_good(self) -> bool:
-        """Whether requests were made, all are known, and each got the answer it was meant to get."""
+        """Whether requests were made, all of them are counted, and each got the expected response."""
         is_whole = not self.script_errors and not self.lost_workers
         return is_whole and self.requests > 0 and self.failures == 0
 
 
 def print_result(result: LoadResult, console: Console, *, trace_url: str) -> None:
-    """Prints the closing summary; failing traces come as addresses, made from a template."""
+    """Prints the final summary; failing traces are shown as addresses, made from a template."""
     seconds = (result.ended - result.started).total_seconds()
     workers = f" on {result.workers} workers" if result.workers else ""
     totals = Table(
@@ -113,5 +113,5 @@ def print_result(result: LoadResult, console: Console, *, trace_url: str) -> Non
 
 
 def utc_from_timestamp(seconds: float) -> datetime:
-    """Turns seconds since the epoch into a time."""
+    """Converts seconds since the epoch to a datetime in UTC."""
     return datetime.fromtimestamp(seconds, tz=UTC)

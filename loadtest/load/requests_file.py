@@ -1,7 +1,7 @@
-"""A line for each request of a run: written by Locust's process, followed or read by another.
+"""A file with a line for each request of a run: written by Locust's process, read or followed by another.
 
-CSV with a header. The writer's process ends a line before it begins the next, so whatever ends in a line
-break is whole; a reader leaves the rest for later.
+It is CSV with a header. The writer finishes a line before it begins the next, so whatever ends in a line
+break is complete; a reader leaves the rest for later.
 """
 
 import csv
@@ -15,26 +15,26 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class RequestRecord:
-    """One request. Times are seconds of the epoch, each from one monotonic clock of the writer's."""
+    """One request. Times are seconds since the epoch, taken from the writer's monotonic clock."""
 
     due: float
-    """When it was to be sent: latency counts from here."""
+    """When the request was due to be sent; latency counts from here."""
     started: float
     ended: float
     method: str
     name: str
     """The route, not the raw path."""
     status: int
-    """0 when no answer came."""
+    """0 if there was no response."""
     error: str
-    """Empty when the answer was the expected one."""
+    """Empty if the response was the expected one."""
     trace_id: str
-    """32 hexadecimal digits; empty when the answer named none."""
+    """32 hexadecimal digits; empty if the response named none."""
     is_sampled: bool
 
     @property
     def latency_seconds(self) -> float:
-        """From when it was due to its end."""
+        """The time from when the request was due to its end."""
         return self.ended - self.due
 
 
@@ -42,7 +42,7 @@ _HEADER = tuple(field.name for field in fields(RequestRecord))
 
 
 class RequestsFile:
-    """Writes the file; for one thread. `flush()` is the caller's to call."""
+    """A writer of the file, for use by one thread. The caller is responsible for calling `flush()`."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("w", newline="")
@@ -58,23 +58,23 @@ class RequestsFile:
         self._writer.writerow(row)
 
     def flush(self) -> None:
-        """Lets readers see what was added."""
+        """Makes the added lines visible to readers."""
         self._file.flush()
 
     def close(self) -> None:
-        """Writes the rest."""
+        """Flushes and closes the file."""
         self._file.close()
 
 
 class RequestsFollower:
-    """Reads a file that is still being written: each call gives what is new and whole."""
+    """A reader of a file that is still being written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._position = 0
 
     def read_new(self) -> list[RequestRecord]:
-        """The records since the last call; none while the file is not there."""
+        """Returns the complete records since the last call; none while the file does not exist."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._position)
@@ -91,19 +91,19 @@ class RequestsFollower:
 
 
 def path_of_worker(path: Path, number: int) -> Path:
-    """The file of one of several workers, counted from 1: `requests-2.csv` beside `requests.csv`."""
+    """Returns the file of a worker, counted from 1: `requests-2.csv` beside `requests.csv`."""
     return path.with_stem(f"{path.stem}-{number}")
 
 
 def written_paths(path: Path) -> list[Path]:
-    """The files that a run was asked for as `path` wrote: that one, or its workers'."""
+    """Returns the files that a run with this requests file has written: that one, or its workers'."""
     workers = path.parent.glob(f"{glob.escape(path.stem)}-*{glob.escape(path.suffix)}")
     ours = (each for each in workers if each.stem.removeprefix(f"{path.stem}-").isdigit())
     return sorted([*ours, *([path] if path.exists() else [])])
 
 
 def read_requests(paths: Iterable[Path]) -> list[RequestRecord]:
-    """Every whole record of these files, by when each was due."""
+    """Returns every complete record of these files, in the order in which they were due."""
     records = [record for path in paths for record in RequestsFollower(path).read_new()]
     return sorted(records, key=lambda record: record.due)
 

@@ -1,33 +1,33 @@
-"""Arrival shapes: how many requests a second are asked for at each moment of a run."""
+"""Arrival shapes: the requested rate at each moment of a run."""
 
 import math
 from enum import StrEnum
 
 UNKNOWN_DURATION_SECONDS = 300.0
-"""The period of a shape on Locust's page, where nobody has said how long the run is."""
+"""The period of a shape on Locust's page, where the run's length is not known."""
 
 _STAIRS = 5
 _LOW = 0.2
 _RAMP = 0.1
 _CELLS = 100
-"""A shape is followed in so many pieces, whose bounds are those of every stair, spike and ramp."""
+"""The number of pieces of a shape; every stair, spike and ramp begins and ends at the bounds of pieces."""
 
 
 class Shape(StrEnum):
-    """How the arrival rate goes over a run."""
+    """The course of the arrival rate over a run."""
 
     STEADY = "steady"
-    """The full rate from first to last."""
+    """The full rate throughout."""
     STEP = "step"
     """Five stairs of equal length up to the full rate: where does it begin to hurt?"""
     SPIKE = "spike"
     """A fifth of the rate, and the full rate for the middle fifth of the run: what does a burst cost?"""
     SOAK = "soak"
-    """Slowly up over the first tenth, then held: for runs of hours."""
+    """A slow ramp over the first tenth, then the full rate: for runs of hours."""
 
 
 def rate_at(shape: Shape, elapsed_seconds: float, *, rate: float, duration_seconds: float) -> float:
-    """Requests a second at a moment of the run, above 0; a run that goes on longer repeats the shape."""
+    """Returns the rate at a moment of the run, above 0; a longer run repeats the shape, but not a ramp."""
     progress = elapsed_seconds % duration_seconds / duration_seconds
     match shape:
         case Shape.STEADY:
@@ -45,9 +45,9 @@ def rate_at(shape: Shape, elapsed_seconds: float, *, rate: float, duration_secon
 def elapsed_after(
     shape: Shape, elapsed_seconds: float, requests: float, *, rate: float, duration_seconds: float
 ) -> float:
-    """When, in seconds of the run, so many requests more have become due since `elapsed_seconds`.
+    """Returns when this many more requests have become due after `elapsed_seconds`, in seconds of the run.
 
-    A wait that was reckoned from the rate at its beginning alone would sleep through a spike.
+    A wait computed only from the rate at its beginning would sleep through a spike.
     """
     if shape is Shape.STEADY:
         return elapsed_seconds + requests / rate
@@ -56,7 +56,7 @@ def elapsed_after(
     while True:
         cell += 1
         end = max(elapsed_seconds, cell * cell_seconds)
-        # The middle of a piece stands for all of it: the area is exact where the shape is straight.
+        # The rate in the middle of a piece stands for all of it; this is exact where the shape is linear.
         middle = (cell - 0.5) * cell_seconds
         here = rate_at(shape, middle, rate=rate, duration_seconds=duration_seconds)
         due_in_cell = (end - elapsed_seconds) * here

@@ -1,7 +1,7 @@
-"""What shoppers do: they browse, order, look at their order, and get things wrong now and then.
+"""The shoppers: they browse, order, look at their order, and get things wrong now and then.
 
-Nothing here sends `traceparent`, for that would decide the shop's sampling; which trace a request became is
-read from the `traceresponse` header of its answer.
+Nothing here sends `traceparent`, because that would decide the shop's sampling; a request's trace is read
+from the `traceresponse` header of its response.
 """
 
 import random
@@ -20,23 +20,23 @@ SOLD_OUT_PRODUCT = 12
 UNKNOWN_PRODUCT = 999
 
 pace = Pace()
-"""This process's, as are its links."""
+"""Of this process, as are its links."""
 links = TraceLinks()
 
 
 class Shopper(FastHttpUser):
-    """One request a task, so that the tasks' rate is the requests' rate."""
+    """A shopper. Each task sends one request, so that the rate of tasks is the rate of requests."""
 
     connection_timeout = 5.0
     network_timeout = 15.0
 
     def on_start(self) -> None:
-        """Spreads the shoppers over the interval, or all would knock at the same moment."""
+        """Spreads the shoppers over the interval; otherwise all would start at the same moment."""
         self._order_id: int | None = None
         now = time.monotonic()
         share = random.random()  # noqa: S311 - no secret
         self._schedule = Schedule(pace.next_due(now, self.environment, share=share))
-        # Locust has patched it: only this shopper waits.
+        # Locust has patched `sleep`: only this shopper waits.
         time.sleep(self._schedule.due - now)
 
     def wait_time(self) -> float:
@@ -45,7 +45,7 @@ class Shopper(FastHttpUser):
 
     @task(20)
     def browse(self) -> None:
-        """Looks at the list."""
+        """Looks at the list of products."""
         self._ask("GET", "/products")
 
     @task(35)
@@ -64,7 +64,7 @@ class Shopper(FastHttpUser):
 
     @task(15)
     def look_at_order(self) -> None:
-        """Looks at the latest own order; who has none yet, browses."""
+        """Looks at the shopper's latest order, or browses if there is none yet."""
         if self._order_id is None:
             self.browse()
         else:
@@ -82,13 +82,13 @@ class Shopper(FastHttpUser):
 
     @task(4)
     def order_sold_out(self) -> None:
-        """Orders what is sold out."""
+        """Orders a product that is sold out."""
         body = {"product_id": SOLD_OUT_PRODUCT, "quantity": 1}
         self._ask("POST", "/orders", name="/orders (sold out)", json=body, expect=HTTPStatus.CONFLICT)
 
     @task(2)
     def order_nonsense(self) -> None:
-        """Sends an order that no shop can read."""
+        """Sends a malformed order."""
         body = {"product_id": "a kettle", "quantity": 0}
         expect = HTTPStatus.UNPROCESSABLE_ENTITY
         self._ask("POST", "/orders", name="/orders (malformed)", json=body, expect=expect)
@@ -102,13 +102,13 @@ class Shopper(FastHttpUser):
         json: dict[str, Any] | None = None,
         expect: HTTPStatus = HTTPStatus.OK,
     ) -> dict[str, Any] | None:
-        """Returns the answer's body when its status is the expected one, else reports a failure."""
+        """Sends a request; returns the response's body if its status is expected, else reports a failure."""
         due, started = self._schedule.due, time.monotonic()
         context = {"expect": expect, "due": due, "started": started}
         with self.client.request(
             method, path, name=name, json=json, catch_response=True, context=context
         ) as response:
-            # Locust's own statistics, too, count from when the request was due.
+            # Locust's own statistics also count from when the request was due.
             response.request_meta["response_time"] += max(0.0, started - due) * 1000
             if response.status_code == expect:
                 response.success()
@@ -120,5 +120,5 @@ class Shopper(FastHttpUser):
                 trace_id, _ = read_trace(response)
                 key = (method, name or path)
                 response.failure(links.described(*key, error, trace_id, template=options.trace_url))
-            # Else no answer came, and Locust itself names the connection's error.
+            # Otherwise there was no response, and Locust itself reports the connection's error.
         return None

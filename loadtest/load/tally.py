@@ -1,4 +1,4 @@
-"""What one process counted of a run, in a form that adds up over several."""
+"""The counts of a run in one process, in a form that can be added up over several."""
 
 import time
 from collections import Counter
@@ -10,12 +10,12 @@ from hdrh.histogram import HdrHistogram
 from loadtest.load.report import FailedRequest
 
 NAMED_FAILURES = 10
-"""The first failures are told one by one; later ones are counted."""
+"""The first failures are reported individually; later ones are only counted."""
 _MOST_MICROSECONDS = 3_600_000_000
 
 
 class Tally:
-    """Counts; for one thread."""
+    """The counts of a run, for use by one thread."""
 
     def __init__(self) -> None:
         self.started = self.ended = time.time()
@@ -27,37 +27,37 @@ class Tally:
         self._cpu_shares: dict[str, float] = {}
 
     def note_times(self, *, latency_seconds: float, delay_seconds: float, ended: float) -> None:
-        """Notes when one request ended, and how long it and its start took from when it was due."""
+        """Records the end of one request, and its latency and start delay since it was due."""
         self.ended = max(self.ended, ended)
         self.latencies.record_value(_microseconds(latency_seconds))
         self.delays.record_value(_microseconds(delay_seconds))
 
     def note_failure(self, failure: FailedRequest) -> None:
-        """Notes a failure by its name, if it is among the first."""
+        """Records a failure in full if it is among the first."""
         if len(self.first_failures) < NAMED_FAILURES:
             self.first_failures.append(failure)
 
     @property
     def own_cpu_share(self) -> float:
-        """CPU seconds a second of this process, from the start to the latest answer."""
+        """CPU seconds per second of this process, from the start to the latest response."""
         seconds = self.ended - self.started
         return (time.process_time() - self._cpu_started) / seconds if seconds > 0 else 0.0
 
     @property
     def highest_cpu_share(self) -> float:
-        """The same of the busiest process."""
+        """CPU seconds per second of the busiest process."""
         return max([self.own_cpu_share, *self._cpu_shares.values()])
 
     def percentile_ms(self, share: float) -> float:
-        """Latency, at a percentile from 0 to 100."""
+        """Returns the latency at a percentile from 0 to 100."""
         return float(self.latencies.get_value_at_percentile(share)) / 1000
 
     def late_ms(self, share: float) -> float:
-        """How late requests were started, at a percentile from 0 to 100."""
+        """Returns how late requests were started, at a percentile from 0 to 100."""
         return float(self.delays.get_value_at_percentile(share)) / 1000
 
     def take(self) -> dict[str, Any]:
-        """What was counted since the last call, for `add` in another process."""
+        """Returns and resets the counts since the last call, for `add` in another process."""
         message = {
             "ended": self.ended,
             "cpu_share": self.own_cpu_share,
@@ -73,7 +73,7 @@ class Tally:
         return message
 
     def add(self, sender: str, message: dict[str, Any]) -> None:
-        """Adds what another process took."""
+        """Adds the counts that another process took."""
         self.ended = max(self.ended, message["ended"])
         self._cpu_shares[sender] = message["cpu_share"]
         self.expected_errors.update(message["expected_errors"])

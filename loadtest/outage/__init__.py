@@ -1,1 +1,1 @@
-"""`make outage`: the pipeline broken under load, and every promise judged."""
+"""`make outage`: breaks the pipeline under load and judges every promise."""

@@ -1,4 +1,4 @@
-"""Data of one outage run: what was asked for, when each phase was, and everything that was seen."""
+"""Data of one outage run: its parameters, its phases, and everything that was observed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,30 +12,30 @@ from loadtest.watch import Reading
 
 @dataclass(frozen=True, slots=True)
 class Phases:
-    """When each began, in seconds of the epoch."""
+    """When each phase began, in seconds since the epoch."""
 
     load: float
-    """Load begins: the services warm up."""
+    """The load begins; the services warm up."""
     before: float
-    """From here on latency is compared with."""
+    """The warm-up is over; the baseline for latencies begins."""
     fault: float
-    """Asked for, before it was in effect."""
+    """The fault was requested but not in effect yet."""
     mended: float
-    """In effect: the Collector takes spans again."""
+    """The repair is in effect: the Collector accepts spans again."""
     quiet: float
-    """Load has ended: what waits is sent."""
+    """The load has ended; pending spans are sent."""
     drained: float | None
-    """Nothing waited any more; None: something still did when the time was over."""
+    """No spans were pending any more; None if some still were when the time was over."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutageRun:
-    """One run, as it was."""
+    """The data of one run."""
 
     fault: Fault
     rate: float
     seconds: float
-    """How long the fault was."""
+    """How long the fault lasted."""
     runtime: str
     phases: Phases
     readings: Mapping[str, Sequence[Reading]]
@@ -45,12 +45,12 @@ class OutageRun:
     load: LoadResult
     traces: StoredTraces
     delivered_before: int
-    """Spans of earlier runs: delivered, and in none of these traces."""
+    """Delivered spans of earlier runs, which are in none of these traces."""
     timeout_seconds: float
-    """One export attempt's deadline, of the services."""
+    """The services' deadline for one export attempt."""
     delay_seconds: float
     """The longest that a span waits for its batch."""
     open_max_seconds: float
-    """The longest that their breaker waits."""
+    """The longest open time of their breaker."""
     configuration: Mapping[str, str]
-    """What the services were started with, of the variables that matter."""
+    """The variables that the services were started with, as far as they affect the result."""

@@ -1,6 +1,6 @@
-"""`make outage`: warm-up, a fault under load, recovery, drain; told live, then judged.
+"""`make outage`: warm-up, a fault under load, recovery and drain, reported live and then judged.
 
-The services are started anew for the run, with what its fault needs, and put back afterwards.
+The services are restarted for the run with the settings that its fault needs, and put back afterwards.
 """
 
 import time
@@ -25,25 +25,25 @@ from stack.services import urls_of_services
 from telemetry.config import TelemetryConfig
 
 WARM_UP_SECONDS = 4.0
-"""At the start of the load, not compared with: caches and connections are cold."""
+"""The start of the load, excluded from comparisons because caches and connections are cold."""
 SHORTEST_PHASE_SECONDS = 10.0
 _JAEGER_SECONDS = 20.0
-"""How long the Collector may take to hand on what it was sent last."""
+"""How long the Collector may take to forward the last spans."""
 _TELL_SECONDS = 0.5
 _SETTLE_SECONDS = 1.0
 
 
 class Outage:
-    """One run.
+    """One outage run.
 
     Args:
-        lab: the stack that is broken.
-        fault: how.
+        lab: the stack to break.
+        fault: the fault to inflict.
         rate: requests a second.
-        users: shoppers who make them.
-        seconds: how long it stays broken.
+        users: the number of shoppers.
+        seconds: how long the fault lasts.
         folder: where requests and results are kept.
-        console: where it is told.
+        console: where progress is reported.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Outage:
 
     @property
     def load_seconds(self) -> float:
-        """How long there is load."""
+        """The duration of the load."""
         return WARM_UP_SECONDS + 2 * self._around_seconds + self._seconds
 
     def run(self) -> OutageRun:
-        """Runs it; the stack is as before afterwards, whatever happened.
+        """Runs the experiment; afterwards the stack is put back, whatever happened.
 
         Raises:
-            StackError: the stack cannot be brought up, or a part does not become well.
+            StackError: the stack cannot be brought up, or a part does not become healthy.
         """
         self._lab.check_room(self._rate * self.load_seconds)
         fault, runtime = self._fault, self._lab.runtime
         with ExitStack() as afterwards:
             if fault.uses_slow_link:
-                # Ended last, however far it came: until they are put back the services send through it.
+                # Closed last, even if opening it fails: until they are put back the services send through it.
                 afterwards.callback(close_slow_link, runtime)
                 open_slow_link(runtime)
             afterwards.callback(self._lab.put_back)
@@ -173,7 +173,7 @@ class Outage:
         )
 
     def _wait_for_load(self, generator: Generator) -> float:
-        """When the first request was sent."""
+        """Waits for the first request, and returns the time."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and generator.process.poll() is None:
             if RequestsFollower(self._requests_file).read_new():
@@ -193,13 +193,13 @@ class Outage:
         return wait
 
     def _send_leftovers(self, watcher: Watcher, open_max_seconds: float) -> None:
-        """Lets the services send what a run that was cut off left in their spools."""
+        """Waits until the services have sent what an interrupted run left in their spools."""
         if self._drain(watcher, open_max_seconds) is None:
             raise StackError(f"the services do not send what they have left: {_describe(watcher.latest)}")
         self._delivered_before = sum(reading.delivered for reading in watcher.latest.values())
 
     def _drain(self, watcher: Watcher, open_max_seconds: float) -> float | None:
-        """When nothing waited any more, of what was ended by then; None when the time is over."""
+        """Waits until no spans are pending; returns when that was read, or None when the time is over."""
         deadline = time.monotonic() + open_max_seconds + 60
         quiet = time.time() + _SETTLE_SECONDS
         with self._console.status("") as status:

@@ -1,4 +1,4 @@
-"""What can be done to the pipeline, how, and which promises hold while it is done."""
+"""The faults that can be inflicted on the pipeline, and the promises that hold during each."""
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -11,7 +11,7 @@ from stack.errors import StackError
 from stack.runtime import Runtime
 
 Wait = Callable[[float], None]
-"""Lets so many seconds pass, under the run's own eyes."""
+"""Waits this many seconds while the run is observed."""
 
 SLOW_MS = 400
 FLAP_SECONDS = 5.0
@@ -20,7 +20,7 @@ SMALL_SPOOL_BYTES = 2**16
 
 
 class Promise(StrEnum):
-    """What can be promised of a run."""
+    """A promise that a run can be judged by."""
 
     OPENED = "the breaker opened in time"
     STAYED_CLOSED = "the breaker stayed closed"
@@ -45,20 +45,20 @@ AN_OUTAGE = frozenset({Promise.OPENED, Promise.CLOSED})
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One way for the pipeline to be broken."""
+    """One way to break the pipeline."""
 
     name: str
     what: str
-    """What is done, in the past tense."""
+    """A description, in the past tense."""
     inflict: Callable[[Runtime, float, Wait], None]
-    """Breaks it, lets so many seconds pass, and mends it, whatever happens meanwhile."""
+    """Breaks the pipeline, waits this many seconds, and repairs it, whatever happens meanwhile."""
     promises: frozenset[Promise]
     service_variables: Callable[[Runtime], Mapping[str, str]] = field(default=lambda _: {})
-    """What both services are restarted with."""
+    """The variables that both services are restarted with."""
     collector_variables: Mapping[str, str] = field(default_factory=dict)
     uses_slow_link: bool = False
     opens_at_once: bool = True
-    """Whether exports fail from the first one on, so that the time to the breaker's opening is known."""
+    """Whether exports fail from the first one on, so that the time until the breaker opens is known."""
 
 
 def _kill(runtime: Runtime, seconds: float, wait: Wait) -> None:
@@ -97,22 +97,22 @@ def _slow(runtime: Runtime, seconds: float, wait: Wait) -> None:
 
 
 def open_slow_link(runtime: Runtime) -> None:
-    """Starts toxiproxy with a way to the Collector that is not slow yet.
+    """Starts toxiproxy with a proxy to the Collector that is not slow yet.
 
     Raises:
-        StackError: it does not take it.
+        StackError: toxiproxy refuses the proxy.
     """
     runtime.start("toxiproxy")
     link = runtime.slow_link
     proxy = {"name": "otlp", "listen": link.listen, "upstream": link.upstream}
-    httpx.delete(f"{link.api_url}/proxies/otlp", trust_env=False)  # of a run that was cut off
+    httpx.delete(f"{link.api_url}/proxies/otlp", trust_env=False)  # left by an interrupted run
     answer = httpx.post(f"{link.api_url}/proxies", json=proxy, trust_env=False)
     if answer.is_error:
         raise StackError(f"toxiproxy refuses the way to the Collector: {answer.text}")
 
 
 def close_slow_link(runtime: Runtime) -> None:
-    """Ends toxiproxy, if it runs."""
+    """Stops toxiproxy, if it runs."""
     with suppress(StackError):
         runtime.kill("toxiproxy")
 
@@ -156,4 +156,4 @@ FAULTS: Mapping[str, Fault] = {
         ),
     )
 }
-"""The table of faults, and of what holds for each."""
+"""All faults by name, with the promises that hold for each."""

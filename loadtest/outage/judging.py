@@ -1,4 +1,4 @@
-"""Judges an outage run: each promise of its fault, with the figure."""
+"""Judges an outage run: each promise of its fault, with the measured figure."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,27 +14,27 @@ from loadtest.verdict import Judgement, Verdict, judge
 from loadtest.watch import Reading, longest_gap_seconds, memory_bytes
 
 MOST_LATENCY_RATIO = 1.15
-"""p99 has risen when the whole interval is above this."""
+"""p99 has risen if the whole interval is above this."""
 STALL = 5.0
 MOST_STALLED_SECONDS = 1
-"""One may be the machine's."""
+"""One stalled second may be due to the machine."""
 MOST_GROWTH_BYTES = 30 * 2**20
 KILL_OPENS_SECONDS = 5.0
 CLOSE_SLACK_SECONDS = 2.0
 LONGEST_GAP_SECONDS = 1.0
 _FEWEST_SECONDS = 5
-"""Of latencies on each side; fewer make no interval."""
+"""Seconds with requests that an interval needs on each side."""
 _MIB = 2**20
 _SEED = 20_260_101
 
 
 def judge_outage(run: OutageRun) -> list[Verdict]:
-    """A verdict for each promise of the run's fault, in a fixed order."""
+    """Returns a verdict for each promise of the run's fault, in a fixed order."""
     return [_JUDGES[promise](run) for promise in Promise if promise in run.fault.promises]
 
 
 def latency_ratio(run: OutageRun) -> Estimate | None:
-    """p99 in the fault over p99 before it, seconds drawn whole; None when there is too little to compare."""
+    """Returns p99 in the fault over p99 before it, drawn by whole seconds; None with too little data."""
     phases = run.phases
     before = list(_by_second(run.requests, phases.before, phases.fault))
     during = list(_by_second(run.requests, phases.fault, phases.mended))
@@ -44,10 +44,10 @@ def latency_ratio(run: OutageRun) -> Estimate | None:
 
 
 def stalled_seconds(run: OutageRun) -> int:
-    """Seconds of the fault in which half of the requests were many times as slow as p99 before it.
+    """Counts the seconds of the fault in which half of the requests were many times as slow as p99 before.
 
-    A few such seconds together, as of a service that waits for a dead Collector until its breaker opens, are
-    too few of all for the interval of p99 to leave them out of account less than once in forty times.
+    A few such seconds, as in a service that waits for a dead Collector until its breaker opens, need not
+    raise the lower end of p99's interval: more than one draw in forty may contain none of them.
     """
     phases = run.phases
     before = [it.latency_seconds for it in run.requests if phases.before <= it.due < phases.fault]
@@ -59,7 +59,7 @@ def stalled_seconds(run: OutageRun) -> int:
 
 
 def opening_seconds(run: OutageRun) -> dict[str, float | None]:
-    """From the fault to each service's breaker not being closed; None where it never was while it lasted."""
+    """Returns the time from the fault until each breaker opened; None if it did not during the fault."""
     return {
         service: next(
             (
@@ -74,7 +74,7 @@ def opening_seconds(run: OutageRun) -> dict[str, float | None]:
 
 
 def closing_seconds(run: OutageRun) -> dict[str, float | None]:
-    """From the mending to each breaker being closed for good; None where it was not in the end."""
+    """Returns the time from the repair until each breaker closed for good; None if it did not."""
 
     def closed_for_good(readings: Sequence[Reading]) -> float | None:
         after = [reading for reading in readings if reading.at >= run.phases.mended]
@@ -89,7 +89,7 @@ def closing_seconds(run: OutageRun) -> dict[str, float | None]:
 
 
 def drain_seconds(run: OutageRun) -> float:
-    """From the mending until no service had more waiting than before the fault, nor anything on disk."""
+    """Returns the time from the repair until no service had more pending than before, nor any on disk."""
 
     def last_behind(readings: Sequence[Reading]) -> float:
         usual = max((it.in_memory for it in readings if it.at < run.phases.fault), default=0)
@@ -100,15 +100,15 @@ def drain_seconds(run: OutageRun) -> float:
 
 
 def _achieved_before(run: OutageRun) -> float:
-    """The share of the intended requests that were made before the fault, warm-up left out."""
+    """Returns the share of intended requests that were made before the fault, excluding the warm-up."""
     start, end = run.phases.before, run.phases.fault
     made = sum(start <= it.started < end for it in run.requests)
-    # Each shopper comes at a beat of its own: one request of each may fall to either side.
+    # Each shopper has its own rhythm: one request of each may fall on either side of a bound.
     return (made + run.load.users) / (run.rate * (end - start))
 
 
 def _by_second(requests: Sequence[RequestRecord], start: float, end: float) -> Iterator[list[float]]:
-    """The latencies of each second, by when the requests were due."""
+    """Yields the latencies of each second, by when the requests were due."""
     seconds: dict[int, list[float]] = {}
     for record in requests:
         if start <= record.due < end:

@@ -1,4 +1,4 @@
-"""What is left of an outage run: a page, a picture, and the figures for programs."""
+"""The report of an outage run: a page, a picture, and the figures for programs."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ class OutageResult(BaseModel):
     machine: str
     verdicts: list[Verdict]
     phases_seconds: dict[str, float | None]
-    """When each began, since the load did."""
+    """When each phase began, in seconds since the load began."""
     opening_seconds: dict[str, float | None]
     closing_seconds: dict[str, float | None]
     drain_seconds: float

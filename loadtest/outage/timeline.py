@@ -1,4 +1,4 @@
-"""The timeline of an outage: load and p99, breaker, what waits, what is delivered."""
+"""The timeline of an outage: load and p99, the breaker, pending and delivered spans."""
 
 import math
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ _MIB = 2**20
 
 
 def capitalized(sentence: str) -> str:
-    """The sentence with a capital at its beginning, the rest as it is."""
+    """Capitalizes the first letter and leaves the rest unchanged."""
     return sentence[:1].upper() + sentence[1:]
 
 
 def draw_timeline(run: OutageRun) -> Figure:
-    """The whole run over one axis of time, the fault shaded."""
+    """Draws the whole run over one time axis, with the fault shaded."""
     with look():
         figure = Figure(figsize=(11, 9.5), layout="constrained")
         axes = figure.subplots(4, 1, sharex=True, height_ratios=[3, 1.1, 2.4, 2.4])
@@ -57,10 +57,10 @@ def _draw_load(axes: Axes, run: OutageRun) -> None:
         second = math.floor(record.due - run.phases.load)
         seconds.setdefault(second, []).append(record.latency_seconds * 1000)
         failed[second] = failed.get(second, 0) + bool(record.error)
-    # The last second is a part of one.
+    # The last second is incomplete.
     moments = sorted(seconds)[:-1]
     middle = [moment + 0.5 for moment in moments]
-    # Over two seconds: each shopper comes at a steady beat, which one second shows as a saw.
+    # Averaged over two seconds: over one, the shoppers' steady rhythm would appear as a sawtooth.
     counts = np.array([len(seconds[moment]) for moment in moments], dtype=float)
     counts[1:] = (counts[1:] + counts[:-1]) / 2
     axes.plot(middle, counts, color=GREY, label="requests/s")
@@ -144,7 +144,7 @@ def _draw_waiting(axes: Axes, run: OutageRun) -> None:
 def _draw_delivered(axes: Axes, run: OutageRun) -> None:
     for field, colour, label in (("ended", GREY, "ended/s"), ("delivered", GREEN, "delivered/s")):
         times, values = _summed(run, field)
-        # Over a second: a batch comes in one piece.
+        # Averaged over a second, because a batch is delivered at once.
         whole = np.arange(0, times[-1], 1.0)
         axes.step(
             whole[:-1], np.diff(np.interp(whole, times, values)), where="post", color=colour, label=label
@@ -155,7 +155,7 @@ def _draw_delivered(axes: Axes, run: OutageRun) -> None:
 
 
 def _summed(run: OutageRun, field: str) -> tuple[list[float], list[float]]:
-    """A figure over both services, at the times of one of them."""
+    """Sums a field over both services, at the times of one of them."""
     base, *others = run.readings.values()
     times = [reading.at - run.phases.load for reading in base]
     total = np.array([getattr(reading, field) for reading in base], dtype=float)

@@ -1,1 +1,1 @@
-"""`make sampling`: head and tail sampling against what they promise."""
+"""`make sampling`: measures head and tail sampling against their promises."""

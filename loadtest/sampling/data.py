@@ -1,4 +1,4 @@
-"""Data of a sampling run: what was asked of the samplers, and everything that came of it."""
+"""Data of a sampling run: the samplers' settings, and everything that was observed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ class ServerCalls:
 
 @dataclass(frozen=True, slots=True)
 class HeadRun:
-    """One ratio, in the services."""
+    """One ratio of the head sampler in the services."""
 
     ratio: float
     requests: Sequence[RequestRecord]
     stored: StoredTraces
-    """Of the traces that were sampled."""
+    """The lookup of the sampled traces."""
     strays: int
-    """Traces in Jaeger that were not sampled, of those asked for."""
+    """Unsampled traces that are in Jaeger, of `strays_asked`."""
     strays_asked: int
     thresholds: frozenset[str]
     """Every `ot` member of a tracestate in Jaeger."""
@@ -50,7 +50,7 @@ class TailRun:
     slow_seconds: float
     requests: Sequence[RequestRecord]
     must_keep: StoredTraces
-    """Of the traces with an error and the slow ones."""
+    """The lookup of the traces with an error and of the slow ones."""
     kept_of_the_rest: int
     rest: int
     calls: ServerCalls
@@ -59,7 +59,7 @@ class TailRun:
 
 @dataclass(frozen=True, slots=True)
 class SamplingRun:
-    """All of it."""
+    """The data of a whole run."""
 
     runtime: str
     rate: float

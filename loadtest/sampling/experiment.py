@@ -1,4 +1,4 @@
-"""`make sampling`: every sampler under load, and what came of it, read back from Jaeger and Prometheus."""
+"""`make sampling`: runs every sampler under load and reads the results from Jaeger and Prometheus."""
 
 import math
 import time
@@ -28,35 +28,35 @@ _METRICS_SECONDS = 30.0
 _STEADY_SECONDS = 5.0
 """Longer than the Collector's flush and a scrape together."""
 _FRESH_SECONDS = 6.0
-"""Some scrapes."""
+"""A few scrapes."""
 TAIL_PERCENTAGE = 10.0
 ERROR_RATE = 0.1
 SLOW_MS = 800
 """Well over the 500 ms of collector/tail_sampling.yaml."""
 KEPT_SECONDS = 0.5
-"""That threshold."""
+"""That threshold, in seconds."""
 SLOW_RATE = 10.0
 PER_SECOND = 5.0
 FEWEST_KEPT = 10
-"""Traces of a ratio: by chance it is none in one run of 20,000."""
+"""The traces that a ratio must be expected to keep; by chance, one run in 20,000 then keeps none."""
 _CALLS = (
     "traces_span_metrics_calls_total"
     '{service_name="storefront",span_kind="SPAN_KIND_SERVER",span_name!="PUT /faults"}'
 )
-"""The shop's own requests; faults are this lab's."""
+"""The shop's own requests, without this lab's requests for faults."""
 _REFUSED = "otelcol_receiver_refused_spans_total"
 
 
 class SamplingLab:
-    """Runs everything; the stack is as before afterwards, whatever happened.
+    """The runs of all samplers; afterwards the stack is put back, whatever happened.
 
     Args:
         lab: the stack.
         rate: requests a second.
-        seconds: of load, for each sampler.
-        ratios: of the head sampler.
+        seconds: the duration of the load for each sampler.
+        ratios: the head sampler's ratios.
         folder: where requests are kept.
-        console: where it is told.
+        console: where progress is reported.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class SamplingLab:
         self._prometheus = Prometheus(lab.settings.prometheus_port)
 
     def run(self) -> SamplingRun:
-        """Runs it.
+        """Runs the experiment.
 
         Raises:
-            StackError: the stack, or what is asked for, does not do what is needed to measure it.
+            StackError: the stack or the requested load does not allow the measurement.
         """
         self._lab.check_room(self._rate * self._seconds)
         self._check_load()
@@ -94,7 +94,7 @@ class SamplingLab:
             excluded = self._excluded()
             tail = self._tail()
         finally:
-            # First that: the storefront may be what was interrupted, and is asked to forget its faults.
+            # Put back first: the storefront's restart may have been interrupted, and it has to clear faults.
             try:
                 self._lab.put_back()
             finally:
@@ -153,7 +153,7 @@ class SamplingLab:
         return RateRun(PER_SECOND, requests, self._look_up(sampled(requests)))
 
     def _excluded(self) -> float:
-        """Asks for health and metrics with every trace sampled; returns how many server spans came of it."""
+        """Requests health and metrics with every trace sampled; returns how many server spans resulted."""
         self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
         self._tell("health and metrics paths")
         with httpx.Client(base_url=STOREFRONT.url(self._lab.settings), trust_env=False) as client:
@@ -161,7 +161,7 @@ class SamplingLab:
             for path in EXCLUDED_PATHS:
                 for _ in range(_EXCLUDED_ASKED):
                     client.get(path)
-            # One that is traced, to know when all that came before it would be there.
+            # A traced request: once it is counted, spans of the earlier requests would be, too.
             client.get("/products").raise_for_status()
         calls = self._calls_since(before, 1)
         if not calls.total:
@@ -187,13 +187,13 @@ class SamplingLab:
         must = [it for it in requests if _has_error_span(it) or it.trace_id in slow_ids]
         must_ids = {it.trace_id for it in must}
         kept = self._look_up(sampled(must))
-        # What was slow by itself the Collector may keep too; only it knows how slow.
+        # The Collector may also keep requests that were slow by themselves; only it knows how slow.
         rest = [
             it.trace_id
             for it in requests
             if it.trace_id and it.trace_id not in must_ids and it.ended - it.started < KEPT_SECONDS
         ]
-        # Since its restart: before, this Collector had counted nothing.
+        # Counted from zero, because the Collector was restarted.
         calls = self._calls_since(ServerCalls({}, {}), len(requests))
         return TailRun(
             percentage=TAIL_PERCENTAGE,
@@ -256,10 +256,10 @@ class SamplingLab:
             return look_up(self._jaeger, traces, spans=None, seconds=_JAEGER_SECONDS)
 
     def _calls(self) -> ServerCalls:
-        """Every call that was counted so far, by span name."""
+        """Returns all calls that were counted so far, by span name."""
         total: dict[str, float] = {}
         errors: dict[str, float] = {}
-        # Of a Collector that was restarted, a query finds the old figures for five minutes.
+        # For five minutes, a query also finds the old figures of a Collector that was restarted.
         fresh = f"{_CALLS} and timestamp({_CALLS}) >= {time.time() - _FRESH_SECONDS:.3f}"
         for series in self._prometheus.query(f"sum by (span_name, status_code) ({fresh})"):
             name, value = series.labels["span_name"], series.value
@@ -269,10 +269,10 @@ class SamplingLab:
         return ServerCalls(total, errors)
 
     def _settled_calls(self) -> ServerCalls:
-        """Every call that was counted so far, once what came before is no longer on its way.
+        """Returns all calls that were counted so far, once earlier ones are no longer on their way.
 
         Raises:
-            StackError: more comes all the time; somebody else uses the storefront.
+            StackError: the count keeps growing, because something else uses the storefront.
         """
         calls, is_settled = self._wait_for_calls(ServerCalls({}, {}), expected=0)
         if not is_settled:
@@ -283,12 +283,12 @@ class SamplingLab:
         return calls
 
     def _calls_since(self, before: ServerCalls, expected: float) -> ServerCalls:
-        """What was counted since then, once as much as expected is there, or nothing more comes."""
+        """Returns the calls counted since `before`, once the expected count is steady, or after a timeout."""
         calls, _ = self._wait_for_calls(before, expected)
         return calls
 
     def _wait_for_calls(self, before: ServerCalls, expected: float) -> tuple[ServerCalls, bool]:
-        """What was counted since then, and whether it is as much as expected and grows no more."""
+        """Returns the calls counted since `before`, and whether they are steady and as many as expected."""
         deadline = time.monotonic() + _METRICS_SECONDS
         steady_since, latest = time.monotonic(), -1.0
         with self._console.status("waiting for the span metrics"):
@@ -330,7 +330,7 @@ class SamplingLab:
 
 
 def _has_error_span(request: RequestRecord) -> bool:
-    """Also that of the storefront's own call, when the inventory answers that something is sold out."""
+    """Returns whether the trace has an error span; a sold-out order has one for the inventory call."""
     is_sold_out = request.method == "POST" and request.status == httpx.codes.CONFLICT
     return request.status >= httpx.codes.INTERNAL_SERVER_ERROR or is_sold_out
 

@@ -1,4 +1,4 @@
-"""Judges a sampling run: each promise of each sampler, with the figure."""
+"""Judges a sampling run: each promise of each sampler, with the measured figure."""
 
 import itertools
 from collections import Counter
@@ -15,15 +15,15 @@ from loadtest.verdict import Judgement, Verdict, judge
 from telemetry.tracing.threshold import NONE, encode_threshold, threshold_of
 
 CONFIDENCE = 0.999
-"""Of each interval: so many are judged that one in twenty would often be outside by chance."""
+"""Of each interval: so many are judged that with 95 % one would often fail by chance."""
 LEAST_P_VALUE = 0.001
 LEAST_OF_RATE = 0.9
-"""Of what a rate limit allows, while more than enough is offered."""
+"""The share of a rate limit that must be kept while more than enough is offered."""
 _ADJUSTED_WITHIN = 0.02
 
 
 def judge_sampling(run: SamplingRun) -> list[Verdict]:
-    """A verdict a line."""
+    """Returns a verdict for each promise."""
     return [
         *itertools.chain.from_iterable(_judge_head(head, run.heads) for head in run.heads),
         _uniform(run.heads),
@@ -38,12 +38,12 @@ def judge_sampling(run: SamplingRun) -> list[Verdict]:
 
 
 def random_bits(requests: Sequence[RequestRecord]) -> Array:
-    """The trace ids' last 56 bits, as numbers from 0 to 1."""
+    """Returns the trace ids' last 56 bits, as numbers from 0 to 1."""
     return np.array([(int(it.trace_id, 16) & (NONE - 1)) / NONE for it in requests if it.trace_id])
 
 
 def kept_per_second(run: RateRun) -> tuple[list[int], list[int]]:
-    """Traces offered and kept in each second of the run."""
+    """Returns the traces offered and kept in each second of the run."""
     first = min(it.started for it in run.requests)
     offered = Counter(int(it.started - first) for it in run.requests)
     kept = Counter(int(it.started - first) for it in run.requests if it.is_sampled)
@@ -52,13 +52,13 @@ def kept_per_second(run: RateRun) -> tuple[list[int], list[int]]:
 
 
 def excess_over_limit(times: Sequence[float], per_second: float) -> float:
-    """How many more traces were kept than a full bucket and its refill allow; none when it is 0 or less.
+    """Returns how many more traces were kept than a full bucket and its refill allow; 0 or less if none.
 
-    Every span of time from one kept trace to another is looked at, and the worst one counts.
+    It is the maximum over all intervals from one kept trace to another.
     """
     moments = np.sort(np.asarray(times))
     numbers = np.arange(len(moments))
-    # Kept from i to j: j - i + 1; allowed: rate * (t_j - t_i) + bucket. Largest by its two parts.
+    # Kept from i to j: j - i + 1; allowed: rate * (t_j - t_i) + bucket. Maximized in two parts.
     started = np.maximum.accumulate(per_second * moments - numbers)
     most = numbers - per_second * moments + started + 1
     return float(np.max(most)) - max(1.0, per_second)
@@ -171,7 +171,7 @@ def _judge_tail(run: TailRun) -> Iterator[Verdict]:
 
 
 def route_of(request: RequestRecord) -> str:
-    """The name of the server span of a request: method and route, without the scenario's own remark."""
+    """Returns the name of a request's server span: method and route, without the scenario's remark."""
     return f"{request.method} {request.name.split(' (')[0]}"
 
 

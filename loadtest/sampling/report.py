@@ -1,4 +1,4 @@
-"""What is left of a sampling run: a page with plots, a picture, and the figures for programs."""
+"""The report of a sampling run: a page with plots, a picture, and the figures for programs."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +62,7 @@ def write_report(run: SamplingRun, verdicts: Sequence[Verdict], folder: Path) ->
 
 
 def draw_sampling(run: SamplingRun) -> Figure:
-    """Four pictures: shares, decisions by trace id, the rate limit, and what span metrics count."""
+    """Draws four plots: shares, decisions by trace id, the rate limit, and the counts of span metrics."""
     with look():
         figure = Figure(figsize=(12, 8), layout="constrained")
         (shares, decisions), (limit, counts) = figure.subplots(2, 2)

@@ -1,1 +1,1 @@
-"""`make tune`: batch sizes, delays and compressions under the same load, and which to use."""
+"""`make tune`: compares batch sizes, delays and compressions under the same load, and recommends one."""

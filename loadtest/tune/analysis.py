@@ -1,4 +1,4 @@
-"""What a sweep's runs amount to: figures with intervals, the fit, the front, and a recommendation."""
+"""The analysis of a sweep: figures with intervals, the fit, the Pareto front, and a recommendation."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -21,35 +21,35 @@ from loadtest.tune.plan import Cell, CellRun, Plan
 WASTE = 0.2
 """Beyond the knee an export's fixed cost is at most this share of it."""
 DEARER_AT_MOST = 1.1
-"""What a fresher cell may cost, proven, for it to be recommended."""
+"""A fresher cell is recommended only if its cost is provably below this ratio."""
 FRESHER_BY = 0.9
 UNSURE = 0.05
-"""How often a default that nothing beats may be beaten by chance."""
+"""How often some cell may beat the default by chance when none is better."""
 _FEWEST_VALID = 2
 _QUEUE_STEP = 256
 _SEED = 20_260_102
 
 
 class Figure(BaseModel):
-    """A median over a cell's valid runs, with its 95 % bootstrap interval, where nothing else is said."""
+    """A median over a cell's valid runs, with its 95 % bootstrap interval, unless stated otherwise."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        """The figure, and its interval."""
+        """Returns the value with its interval in parentheses."""
         return f"{short(self.value)} ({short(self.low)} to {short(self.high)})"
 
 
 class CellSummary(BaseModel):
-    """One cell, over its runs."""
+    """The summary of one cell's runs."""
 
     cell: Cell
     valid_runs: int
     runs: int
     invalid_because: tuple[str, ...]
-    """Why it is not to be judged; empty for a cell that is."""
+    """Why the cell cannot be judged; empty for a valid one."""
     cpu_us_per_span: Figure | None = None
     freshness_p95_seconds: Figure | None = None
     freshness_p50_seconds: Figure | None = None
@@ -61,21 +61,21 @@ class CellSummary(BaseModel):
     queue_high_water: int = 0
     dropped: int = 0
     cpu_against_default: Figure | None = None
-    """Below 1 is cheaper; each end of the interval is 95 % sure."""
+    """Below 1 is cheaper; each end of the interval has 95 % confidence."""
     freshness_against_default: Figure | None = None
     cpu_among_all: Figure | None = None
-    """The same, as sure for all cells at once: of many that are no better, one often looks so."""
+    """The same with joint confidence over all cells: of many that are no better, one often looks so."""
     freshness_among_all: Figure | None = None
     is_on_front: bool = False
 
     @property
     def is_valid(self) -> bool:
-        """Whether it may be recommended."""
+        """Whether the cell may be recommended."""
         return not self.invalid_because
 
 
 class Recommendation(BaseModel):
-    """What to set, and why."""
+    """The recommended settings, with the reason."""
 
     cell: Cell
     is_better: bool
@@ -102,13 +102,13 @@ class Tuning(BaseModel):
 
 
 def analyse(plan: Plan, runs: Sequence[CellRun], *, detection_seconds: float, least_queue: int) -> Tuning:
-    """Sums a sweep up.
+    """Analyses a sweep.
 
     Args:
-        plan: what was tried.
+        plan: the sweep's plan.
         runs: every cell-run.
         detection_seconds: how long a dead Collector goes unnoticed.
-        least_queue: the queue that the services have now; never less is recommended.
+        least_queue: the services' current queue size, below which none is recommended.
     """
     random = np.random.default_rng(_SEED)
     valid = [run for run in runs if run.is_valid]
@@ -135,8 +135,8 @@ def analyse(plan: Plan, runs: Sequence[CellRun], *, detection_seconds: float, le
 
 
 def fit_exports(runs: Sequence[CellRun], compression: str) -> Line | None:
-    """Milliseconds of an export by its spans, over the runs of one compression; None of too few sizes."""
-    # A delay longer than what is measured may let no export fall into it.
+    """Fits an export's milliseconds to its spans, for one compression; None if there are too few sizes."""
+    # If the delay is longer than the measurement, there may be no export during it.
     used = [run for run in runs if run.cell.compression == compression and run.batch_spans]
     try:
         return fit_line([run.batch_spans for run in used], [run.export_ms for run in used])
@@ -152,10 +152,10 @@ def recommend(
     detection_seconds: float,
     least_queue: int,
 ) -> Recommendation | None:
-    """The cell to use.
+    """Recommends a cell; None if the default was not measured properly.
 
-    The freshest of those that are proven fresher than the default and proven hardly dearer; without one the
-    cheapest of those that are proven cheaper and hardly staler; without one the default.
+    It is the freshest cell that is provably fresher than the default and hardly dearer; without one, the
+    cheapest cell that is provably cheaper and hardly staler; without one, the default.
     """
     usual = next(each for each in cells if each.cell == default)
     if not usual.is_valid:
@@ -238,11 +238,11 @@ def _summarise(cell: Cell, runs: Sequence[CellRun], random: np.random.Generator)
 
 
 def _compare(plan: Plan, valid: Sequence[CellRun], cells: Sequence[CellSummary]) -> None:
-    """Notes in each summary how its cell compares with the default."""
+    """Records in each summary how its cell compares with the default."""
 
     def ratios(read: Callable[[CellRun], float], unsure: float) -> dict[Cell, Figure]:
         measured = [(run.cell, run.repeat, read(run)) for run in valid if 0 < read(run) < math.inf]
-        # What is unsure is so at both ends.
+        # The probability of error applies to each end.
         found = ratios_to_control(measured, plan.default, confidence=1 - 2 * unsure)
         return {cell: Figure(value=it.value, low=it.low, high=it.high) for cell, it in found.items()}
 

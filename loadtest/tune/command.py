@@ -73,7 +73,7 @@ def tune(
         seed=int(time.time()),
     )
     for cell in plan.cells:
-        lab.config_of_services(cell.variables)  # or a service would refuse it in the middle of the sweep
+        lab.config_of_services(cell.variables)  # or a service would reject it in the middle of the sweep
     journal = None if fresh else Journal.find_unfinished(reports, plan)
     if journal is None:
         journal = Journal.begin(new_folder(reports, "tune"), plan)

@@ -1,4 +1,4 @@
-"""Validity gates: why a run of the sweep is no measurement of the service."""
+"""Validity gates: reasons why a run of the sweep does not measure the service."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ FEWEST_SPANS = 100
 def reasons_against(
     *, load: LoadResult, achieved_share: float, readings: Sequence[Reading], other_cpu_cores: float
 ) -> tuple[str, ...]:
-    """Every reason why a run is no measurement; none for a valid one.
+    """Returns every reason why a run is invalid; none for a valid one.
 
     Args:
-        load: what the generator says of itself.
+        load: the generator's results.
         achieved_share: requests made over requests intended, in the measured time.
-        readings: the service's, in the measured time and until it had sent everything.
-        other_cpu_cores: what processes that are none of ours used, in cores.
+        readings: the service's readings in the measured time and until it had sent everything.
+        other_cpu_cores: the CPU that unrelated processes used, in cores.
     """
     reasons = []
     if is_saturated(load):

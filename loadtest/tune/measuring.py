@@ -1,4 +1,4 @@
-"""Measures one service under load: CPU a span, exports, freshness, memory."""
+"""Measures one service under load: CPU, exports, freshness and the peak of ended spans."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ _BUSY = ("user", "nice", "system", "irq", "softirq")
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """What a service's /metrics say of its exports, since its start."""
+    """A service's exports since its start, from its /metrics."""
 
     bounds_seconds: tuple[float, ...]
     counts: tuple[float, ...]
@@ -28,7 +28,7 @@ class Exports:
     payload_bytes: float
 
     def since(self, earlier: "Exports") -> "Exports":
-        """What came after an earlier reading of the same process."""
+        """Returns the exports after an earlier reading of the same process."""
         before = earlier.counts or (0.0,) * len(self.counts)
         return Exports(
             self.bounds_seconds,
@@ -40,21 +40,21 @@ class Exports:
         )
 
     def quantile_seconds(self, share: float) -> float:
-        """As `histogram_quantile` has it: even within a bucket; NaN of none."""
+        """Returns a quantile as `histogram_quantile` does, linear within a bucket; NaN without exports."""
         if not self.exports:
             return float("nan")
         finite = [(bound, count) for bound, count in zip(self.bounds_seconds, self.counts, strict=True)]
         bounds = [0.0, *(bound for bound, _ in finite if np.isfinite(bound))]
         counts = [0.0, *(count for bound, count in finite if np.isfinite(bound))]
         rank = share * self.exports
-        # The bucket in which the rank is reached, not a later one in which there is nothing.
+        # The bucket in which the rank is reached, not a later one that is empty.
         end = int(np.searchsorted(counts, rank))
         bucket = slice(max(0, end - 1), end + 1)
         return float(np.interp(rank, counts[bucket], bounds[bucket]))
 
 
 def read_exports(client: httpx.Client) -> Exports:
-    """Reads a service's /metrics; the sums of all its workers."""
+    """Reads a service's /metrics, summed over all its workers."""
     buckets: dict[float, float] = {}
     sums: dict[str, float] = {}
     for family in text_string_to_metric_families(client.get("/metrics").text):
@@ -75,11 +75,11 @@ def read_exports(client: httpx.Client) -> Exports:
 
 
 class CpuMeter:
-    """CPU time of one process, and of everything that is none of ours, since it was made.
+    """The CPU time of one process, and of all unrelated processes, since the meter was created.
 
     Args:
-        measured: the process that is measured, its children included.
-        ours: the other processes of the experiment, their children included.
+        measured: the process to measure, including its children.
+        ours: the other processes of the experiment, including their children.
     """
 
     def __init__(self, measured: int, ours: Collection[int]) -> None:
@@ -91,22 +91,22 @@ class CpuMeter:
         self._machine_before = _machine_seconds()
 
     def measured_seconds(self) -> float:
-        """CPU seconds of the measured process."""
+        """Returns the CPU seconds of the measured process."""
         return sum(_spent(self._measured_before, _cpu_seconds([self._measured])))
 
     def other_cores(self) -> float:
-        """What the rest of the machine used, in cores, on average."""
+        """Returns the average CPU use of all unrelated processes, in cores."""
         ours = sum(_spent(self._ours_before, _cpu_seconds(self._ours)))
         machine = _machine_seconds() - self._machine_before
         return max(0.0, machine - ours) / (time.monotonic() - self._started)
 
 
 def freshness_seconds(readings: Sequence[Reading], shares: Sequence[float]) -> list[float]:
-    """Percentiles (0 to 100) of the time from a span's end to its acceptance, from a service's readings.
+    """Returns percentiles (0 to 100) of the time from a span's end to its acceptance, from the readings.
 
-    The k-th span ended when `ended` reached k, and was accepted when `delivered` did, for spans leave in
-    the order in which they came. Acceptance is seen at the next reading, so it is too late by at most the
-    time between two. NaN when nothing was delivered.
+    The k-th span ended when `ended` reached k, and was accepted when `delivered` did, because spans leave
+    in the order in which they came. Acceptance is seen at the next reading, so it appears late by at most
+    the time between two. NaN if nothing was delivered.
     """
     times = np.array([reading.at for reading in readings])
     ended = np.array([reading.ended for reading in readings], dtype=float)
@@ -115,14 +115,14 @@ def freshness_seconds(readings: Sequence[Reading], shares: Sequence[float]) -> l
     if last <= first:
         return [float("nan")] * len(shares)
     counts = np.linspace(first, last, 1_000)
-    # Spans end one by one, and are accepted a batch at a time: a slope here, a step there.
+    # Spans end one by one, a slope, and are accepted a batch at a time, a step.
     values, reached = np.unique(ended, return_index=True)
     ages = times[np.searchsorted(delivered, counts)] - np.interp(counts, values, times[reached])
     return [float(each) for each in np.percentile(np.maximum(ages, 0.0), shares)]
 
 
 def peak_per_second(readings: Sequence[Reading]) -> float:
-    """The most spans that ended within one second."""
+    """Returns the most spans that ended within one second."""
     times = np.array([reading.at for reading in readings])
     ended = np.array([reading.ended for reading in readings], dtype=float)
     starts = np.arange(times[0], max(times[-1] - 1, times[0] + 1e-6), 0.1)

@@ -1,4 +1,4 @@
-"""What a tuning run tries, in which order, and what it has measured so far: kept, so that it can go on."""
+"""The plan of a tuning run, and the journal of its measurements, from which it can be resumed."""
 
 import hashlib
 import itertools
@@ -25,7 +25,7 @@ class Cell(BaseModel):
 
     @classmethod
     def of(cls, config: TelemetryConfig) -> "Cell":
-        """What a configuration is."""
+        """Returns the cell of a configuration."""
         return cls(
             batch=config.max_export_batch_size,
             delay_ms=config.schedule_delay_ms,
@@ -34,7 +34,7 @@ class Cell(BaseModel):
 
     @property
     def variables(self) -> dict[str, str]:
-        """The settings that make it."""
+        """The settings that configure this cell."""
         return {
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": f"{self.batch}",
             "OTEL_BSP_SCHEDULE_DELAY": f"{self.delay_ms:g}",
@@ -42,18 +42,18 @@ class Cell(BaseModel):
         }
 
     def __str__(self) -> str:
-        """In a few words."""
+        """Returns a short description."""
         return f"{self.batch} spans, {self.delay_ms:g} ms, {self.compression}"
 
 
 class Plan(BaseModel):
-    """A sweep: each cell so many times, in random order."""
+    """The plan of a sweep: each cell is measured `repeats` times, in random order."""
 
     model_config = ConfigDict(frozen=True)
 
     cells: tuple[Cell, ...]
     default: Cell
-    """What the services use now; one of the cells, for that is what others are compared with."""
+    """The services' current cell; it is one of `cells`, because the others are compared with it."""
     repeats: int
     rate: float
     """Requests a second."""
@@ -62,16 +62,16 @@ class Plan(BaseModel):
     measured_seconds: float
     runtime: str
     configuration: dict[str, str] = {}
-    """What else the services are set to, by variable."""
+    """The services' other settings, by variable."""
     code: str = ""
-    """Which code is measured: `code_digest()`."""
+    """The `code_digest()` of the measured code."""
     seed: int
 
     @property
     def order(self) -> list[tuple[Cell, int]]:
-        """Every cell-run with the number of its repeat: each repeat is all cells, shuffled anew.
+        """Every cell-run with the number of its repeat; each repeat has all cells, shuffled anew.
 
-        So a slow drift of the machine falls on all cells alike, and a cell's repeats can be paired.
+        So a slow drift of the machine affects all cells alike, and a cell's repeats can be paired.
         """
         random = np.random.default_rng(self.seed)
         return [
@@ -88,7 +88,7 @@ def plan_grid(
     compressions: Sequence[str],
     default: Cell,
 ) -> tuple[Cell, ...]:
-    """Every combination, and the default if it is not among them."""
+    """Returns every combination, and the default if it is not among them."""
     cells = [
         Cell(batch=batch, delay_ms=delay_ms, compression=compression)
         for batch, delay_ms, compression in itertools.product(batches, delays_ms, compressions)
@@ -97,20 +97,20 @@ def plan_grid(
 
 
 class CellRun(BaseModel):
-    """One cell, measured once; a figure that could not be had is not a number."""
+    """One measurement of a cell; figures that are not available are NaN."""
 
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
 
     cell: Cell
     repeat: int
     invalid_because: tuple[str, ...]
-    """Why the figures say nothing; empty for a valid run."""
+    """Why the figures are meaningless; empty for a valid run."""
     spans: int
     spans_per_second: float
     peak_spans_per_second: float
     """Over the busiest second."""
     cpu_us_per_span: float
-    """The storefront's whole CPU time over the spans that ended: requests included."""
+    """The storefront's whole CPU time, including its requests, over the spans that ended."""
     batch_spans: float
     """Spans in an export, on average."""
     export_ms: float
@@ -128,19 +128,19 @@ class CellRun(BaseModel):
     """NaN where the system does not report it."""
     request_p99_ms: float
     achieved_share: float
-    """Of the intended rate."""
+    """Share of the intended rate."""
     generator_cpu_share: float
     other_cpu_cores: float
-    """What processes that are none of ours used meanwhile."""
+    """The CPU that unrelated processes used meanwhile."""
 
     @property
     def is_valid(self) -> bool:
-        """Whether every gate was passed."""
+        """Whether the run passed every gate."""
         return not self.invalid_because
 
 
 class Journal:
-    """A run's folder: its plan, and a line for each cell-run that is done."""
+    """A run's folder: its plan, and a line for each finished cell-run."""
 
     _PLAN, _RUNS, _RESULT = "plan.json", "runs.jsonl", "result.json"
 
@@ -150,13 +150,13 @@ class Journal:
 
     @classmethod
     def begin(cls, folder: Path, plan: Plan) -> "Journal":
-        """A new run in a folder of its own."""
+        """Begins a new run in its folder."""
         (folder / cls._PLAN).write_text(plan.model_dump_json(indent=2))
         return cls(folder, plan)
 
     @classmethod
     def find_unfinished(cls, reports: Path, wanted: Plan) -> "Journal | None":
-        """The latest run of the same plan (but for its order) that was cut off; None without one."""
+        """Returns the latest interrupted run of the same plan (except for its order), or None."""
         for file in sorted(reports.glob(f"tune-*/{cls._PLAN}"), reverse=True):
             if (file.parent / cls._RESULT).exists():
                 continue
@@ -164,20 +164,20 @@ class Journal:
                 found = cls(file.parent, Plan.model_validate_json(file.read_bytes()))
                 found.runs()
             except ValueError:
-                continue  # damaged, or of another version: begun anew
+                continue  # damaged, or of another version: not resumed
             if found.plan.model_copy(update={"seed": wanted.seed}) == wanted:
                 return found
         return None
 
     def runs(self) -> list[CellRun]:
-        """What is measured so far; a line that was torn by the end of its process is left out."""
+        """Returns the finished cell-runs; a line that was cut off when its process died is left out."""
         file = self.folder / self._RUNS
         text = file.read_text() if file.exists() else ""
         whole = text[: text.rfind("\n") + 1]
         return [CellRun.model_validate_json(line) for line in whole.splitlines()]
 
     def add(self, run: CellRun) -> None:
-        """Keeps a run."""
+        """Saves a cell-run."""
         file = self.folder / self._RUNS
         kept = "".join(f"{done.model_dump_json()}\n" for done in [*self.runs(), run])
         unfinished = file.with_suffix(".new")
@@ -185,17 +185,17 @@ class Journal:
         unfinished.replace(file)
 
     def left(self) -> list[tuple[Cell, int]]:
-        """What is still to be measured, in the plan's order."""
+        """Returns the cell-runs still to measure, in the plan's order."""
         done = {(run.cell, run.repeat) for run in self.runs()}
         return [each for each in self.plan.order if each not in done]
 
     def finish(self, result: BaseModel) -> None:
-        """Writes the result; the run is not gone on with any more."""
+        """Writes the result, after which the run is not resumed any more."""
         (self.folder / self._RESULT).write_text(result.model_dump_json(indent=2))
 
 
 def code_digest() -> str:
-    """Tells one state of the code from another: runs of two are not to be compared."""
+    """Returns a digest of the code, because runs of different code must not be compared."""
     files = (
         file for folder in ("telemetry", "service", "loadtest") for file in (ROOT / folder).rglob("*.py")
     )
@@ -206,7 +206,7 @@ def code_digest() -> str:
 
 
 class Grid(BaseModel):
-    """What is tried when nothing else is asked for."""
+    """The values that are tried by default."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -1,4 +1,4 @@
-"""What is left of a sweep: a page, pictures, the figures for programs, and settings to use."""
+"""The report of a sweep: a page, pictures, and the recommended settings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ _COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, GREY)
 
 
 def verdicts_of(tuning: Tuning) -> list[Verdict]:
-    """A line a cell: judged, or invalid and why."""
+    """Returns a verdict for each cell, with the reasons if it is invalid."""
     return [
         Verdict(
             judgement=Judgement.PASS if cell.is_valid else Judgement.INVALID,
@@ -47,7 +47,7 @@ def write_report(plan: Plan, runs: Sequence[CellRun], tuning: Tuning, folder: Pa
 
 
 def recommended_env(tuning: Tuning) -> str:
-    """The settings as a file for `make up TELEMETRY_ENV=…`.
+    """Returns the settings as the text of a file for `make up TELEMETRY_ENV=…`.
 
     Raises:
         ValueError: nothing is recommended.
@@ -63,7 +63,7 @@ def recommended_env(tuning: Tuning) -> str:
 
 
 def draw_tuning(plan: Plan, runs: Sequence[CellRun], tuning: Tuning) -> Drawing:
-    """Three pictures: CPU a span by batch, freshness against cost with its front, the fit of an export."""
+    """Draws three plots: CPU a span by batch, freshness against cost with its front, the fit of an export."""
     with look():
         figure = Drawing(figsize=(13, 4.4), layout="constrained")
         cost, front, fit = figure.subplots(1, 3)

@@ -1,4 +1,4 @@
-"""`make tune`: each cell under the same load, measured, again and again; what was measured is kept."""
+"""`make tune`: measures each cell repeatedly under the same load, and saves each measurement."""
 
 import os
 import time
@@ -22,7 +22,7 @@ from stack.errors import StackError
 from stack.services import STOREFRONT
 
 _WATCH_SECONDS = 0.1
-"""So close that freshness is known to a tenth of a second."""
+"""Close enough to know freshness to a tenth of a second."""
 _SEND_SECONDS = 15.0
 """How long a service may take to send everything after the load."""
 _START_SECONDS = 30.0
@@ -30,12 +30,12 @@ _MEASURED = STOREFRONT.name
 
 
 class Sweep:
-    """Measures what a journal's plan still lacks.
+    """The measurements that a journal's plan still lacks.
 
     Args:
-        lab: the stack; put back by its owner.
-        journal: the plan, and where runs are kept.
-        console: where it is told.
+        lab: the stack, which its owner puts back.
+        journal: the plan, and where runs are saved.
+        console: where progress is reported.
     """
 
     def __init__(self, lab: Lab, journal: Journal, console: Console) -> None:
@@ -44,7 +44,7 @@ class Sweep:
         self._console = console
 
     def run(self) -> list[CellRun]:
-        """Measures the rest; returns every run, those of earlier times included."""
+        """Measures the remaining cell-runs; returns all of them, including earlier ones."""
         left = self._journal.left()
         total = len(self._journal.plan.order)
         columns = (
@@ -76,7 +76,7 @@ class Sweep:
         load = Load(users=plan.users, rate=plan.rate, storefront_port=self._lab.settings.storefront_port)
         generator = Generator(
             load,
-            # It is stopped when what is measured is over.
+            # It is stopped at the end of the measurement.
             seconds=plan.warm_up_seconds + plan.measured_seconds + _START_SECONDS,
             result_file=result_file,
             requests_file=requests_file,
@@ -156,7 +156,7 @@ class Sweep:
         raise StackError(f"the {_MEASURED} does not say how its telemetry is: {watcher.failures[-1:]}")
 
     def _wait_until_sent(self, watcher: Watcher) -> None:
-        """What still waits then is a reason against the run."""
+        """Waits until no spans are pending; any that remain at the deadline make the run invalid."""
         deadline = time.monotonic() + _SEND_SECONDS
         while time.monotonic() < deadline and self._reading(watcher, after=time.time()).pending:
             time.sleep(_WATCH_SECONDS)

@@ -1,4 +1,4 @@
-"""Applications under a real server, in a process of its own."""
+"""Applications on a real server in its own process."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ class AppServer:
         self.url = f"http://127.0.0.1:{port}"
 
     def get(self, path: str) -> str | None:
-        """The body of an answer; None while nobody answers."""
+        """Returns the body of a response, or None while there is no response."""
         try:
             with urllib.request.urlopen(self.url + path, timeout=5) as answer:  # noqa: S310 - loopback
                 return str(answer.read().decode())
@@ -49,11 +49,11 @@ class AppServer:
 
 @contextmanager
 def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., AppServer]]:
-    """Starts uvicorn on an application's source; ends at the end what was started.
+    """Yields a function that starts uvicorn on an application's source; kills all servers at the end.
 
     Args:
-        endpoint: the Collector's.
-        port: the application's.
+        endpoint: the Collector's endpoint.
+        port: the application's port.
         folder: where its source is written.
     """
     servers: list[AppServer] = []
@@ -71,7 +71,7 @@ def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., Ap
             "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "SERVICE_NAME": "program",
-            # Far longer than the test: only a flush can bring the spans out.
+            # Far longer than the test: only a flush can export the spans.
             "OTEL_BSP_SCHEDULE_DELAY": "600000",
             **variables,
         }

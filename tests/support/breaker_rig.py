@@ -14,7 +14,7 @@ CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.H
 
 
 class BreakerRig:
-    """A breaker on a clock of its own, with the highest jitter: it waits its whole ceiling."""
+    """A breaker on a clock of its own, with the highest jitter, so that every wait has its full length."""
 
     def __init__(self, jitter: float = 1.0, **settings: float) -> None:
         self.clock = Clock()
@@ -26,24 +26,24 @@ class BreakerRig:
         )
 
     def permit(self) -> Permit:
-        """A permit; fails where there is none."""
+        """Returns a permit; fails if there is none."""
         answer = self.breaker.acquire()
         assert isinstance(answer, Permit), answer
         return answer
 
     def rejection(self) -> Rejected:
-        """A rejection; fails where there is a permit."""
+        """Returns a rejection; fails if there is a permit."""
         answer = self.breaker.acquire()
         assert isinstance(answer, Rejected)
         return answer
 
     def succeed(self, times: int = 1) -> None:
-        """So many calls that succeed."""
+        """Makes this many calls that succeed."""
         for _ in range(times):
             self.permit().success()
 
     def fail(self, times: int = 1) -> None:
-        """So many calls that fail."""
+        """Makes this many calls that fail."""
         for _ in range(times):
             self.permit().failure()
 

@@ -1,4 +1,4 @@
-"""Functions of every kind that double a number, and calls that keep a diary of them."""
+"""Functions of every kind that double a number, and a call that records its events."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
@@ -8,27 +8,27 @@ from telemetry.tracing.calls import Call, Layer, wrap
 
 
 class Diary(Call):
-    """A call that writes down its turning points."""
+    """A call that records its events."""
 
     def __init__(self, events: list[Any]) -> None:
         super().__init__()
         self.events = events
 
     def on_resume(self) -> None:
-        """Notes the beginning of a step."""
+        """Records the beginning of a step."""
         self.events.append("resume")
 
     def on_pause(self) -> None:
-        """Notes the end of a step."""
+        """Records the end of a step."""
         self.events.append("pause")
 
     def on_end(self, error: BaseException | None) -> None:
-        """Notes the end, and what kind of exception made it."""
+        """Records the end, with the type of the exception that caused it, if any."""
         self.events.append(("end", type(error) if error else None))
 
 
 def keep_diary(function: Callable[..., Any], events: list[Any]) -> Callable[..., Any]:
-    """Wraps a function so that its calls write down their turning points."""
+    """Wraps a function so that its calls record their events."""
     return wrap(function, Layer.SPAN, lambda name: Diary(events))
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 
 def make_certificate(folder: Path, name: str, *, days: int) -> tuple[Path, Path]:
-    """A self-signed certificate of localhost, and its key; with negative days it has expired."""
+    """Makes a self-signed certificate of localhost and its key; with negative days it has expired."""
     certificate, key, request = (folder / f"{name}.{kind}" for kind in ("pem", "key", "csr"))
     extensions = folder / f"{name}.ext"
     extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\n")

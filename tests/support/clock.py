@@ -1,33 +1,33 @@
-"""Clocks for what is told the time."""
+"""Clocks to pass to code under test."""
 
 import time
 
 
 class Clock:
-    """Seconds that pass only when told.
+    """A clock in seconds that advances only on demand.
 
     Args:
-        now: where it begins.
+        now: the initial time.
     """
 
     def __init__(self, now: float = 1_000.0) -> None:
         self.now = now
 
     def __call__(self) -> float:
-        """The time now."""
+        """Returns the current time."""
         return self.now
 
     def pass_ms(self, milliseconds: float) -> None:
-        """Lets time pass."""
+        """Advances the clock."""
         self.now += milliseconds / 1000
 
 
 class RunningClock:
-    """The monotonic clock, and whatever a test adds to it."""
+    """The monotonic clock plus an offset that a test sets."""
 
     def __init__(self) -> None:
         self.ahead = 0.0
 
     def __call__(self) -> float:
-        """Seconds."""
+        """Returns the current time in seconds."""
         return time.monotonic() + self.ahead

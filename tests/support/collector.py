@@ -1,4 +1,4 @@
-"""A Collector that misbehaves on purpose, of either protocol: what came to it, and how it answers."""
+"""A Collector that misbehaves on purpose, for either protocol: its requests and its replies."""
 
 import threading
 import time
@@ -16,7 +16,7 @@ LONGEST_HANG_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer, for both protocols; each reads its own half."""
+    """A reply for both protocols; each uses its own fields."""
 
     code: grpc.StatusCode = grpc.StatusCode.OK
     retry_info_seconds: float | None = None
@@ -25,10 +25,10 @@ class Reply:
     text: str = "on purpose"
     """gRPC's message, and the HTTP body of a refusal."""
     body: bytes = b""
-    """Of a success."""
+    """The body of a success."""
     content_type: str = "application/x-protobuf"
     is_packed: bool = False
-    """Whether the body goes with gzip."""
+    """Whether the body is compressed with gzip."""
     is_endless: bool = False
     """Whether the HTTP body never ends."""
 
@@ -39,7 +39,7 @@ UNWELL = Reply(code=grpc.StatusCode.UNAVAILABLE, status=503)
 
 @dataclass(slots=True)
 class Request:
-    """One export that arrived whole."""
+    """One export that arrived completely."""
 
     number: int
     """From 1."""
@@ -47,14 +47,14 @@ class Request:
     """On the monotonic clock."""
     size_bytes: int
     names: list[str]
-    """Of its spans."""
+    """The names of its spans."""
     spans: list[Any]
     is_taken: bool = False
-    """Whether the answer was success."""
+    """Whether the reply was a success."""
 
 
 class Collector:
-    """What both kinds have in common: what came, and the script that answers it."""
+    """The base of both kinds: the requests that arrived, and the script that replies to them."""
 
     protocol = ""
 
@@ -62,18 +62,18 @@ class Collector:
         self.port = 0
         self.script: Callable[[Request], Reply] = lambda _: ACCEPT
         self.release = threading.Event()
-        """Ends what `hang` holds."""
+        """Releases the requests that `hang` holds."""
         self._lock = threading.Lock()
         self._requests: list[Request] = []
 
     @property
     def scheme(self) -> str:
-        """Without TLS."""
+        """The URL's scheme, without TLS."""
         return "http"
 
     @property
     def endpoint(self) -> str:
-        """Where it listens, or listened."""
+        """The address that it listens on, or listened on."""
         return f"{self.scheme}://127.0.0.1:{self.port}"
 
     @property
@@ -84,23 +84,23 @@ class Collector:
 
     @property
     def arrived(self) -> list[str]:
-        """The names of all spans that arrived, as often as they did."""
+        """The names of all spans that arrived, including repetitions."""
         return [name for request in self.requests for name in request.names]
 
     @property
     def taken(self) -> list[str]:
-        """The names of those whose request was answered with success."""
+        """The names of the spans whose request got a success as reply."""
         return [name for request in self.requests if request.is_taken for name in request.names]
 
     def hang(self, _: Request) -> Reply:
-        """A script that answers only when it is released."""
+        """A script that replies only when it is released."""
         self.release.wait(LONGEST_HANG_SECONDS)
         return ACCEPT
 
     def reply_to(self, payload: bytes) -> Reply:
-        """Keeps a request and asks the script."""
+        """Keeps a request and returns the script's reply."""
         spans = []
-        with suppress(DecodeError):  # metrics are answered too
+        with suppress(DecodeError):  # metrics get a reply, too
             message = ExportTraceServiceRequest.FromString(payload)
             spans = [
                 span for each in message.resource_spans for scope in each.scope_spans for span in scope.spans

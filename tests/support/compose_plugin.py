@@ -1,4 +1,4 @@
-"""Docker's compose plugin, for tests on a machine that has an engine without it."""
+"""Docker's compose plugin, for tests on a machine that has an engine but no plugin."""
 
 from pathlib import Path
 
@@ -18,9 +18,9 @@ COMPOSE_PLUGIN = Module(
 
 
 def ensure_compose_plugin(console: Console) -> Path:
-    """A folder for `DOCKER_CONFIG` with docker's compose plugin in it; builds that if the cache lacks it.
+    """Returns a folder for `DOCKER_CONFIG` with docker's compose plugin; builds it if the cache lacks it.
 
-    For tests on a machine that has an engine but no plugin; see `ensure_programs` for what it raises.
+    See `ensure_programs` for the errors that it raises.
     """
     COMPOSE_PLUGIN.check()
     if COMPOSE_PLUGIN.built() is None:

@@ -16,7 +16,7 @@ _TRIES = 5
 
 
 class Opener:
-    """Pages of one test."""
+    """The pages that one test opens, and their complaints."""
 
     def __init__(self, browser: Browser, address: str) -> None:
         self._browser = browser
@@ -25,7 +25,7 @@ class Opener:
         self.complaints: list[str] = []
 
     def __call__(self, path: str, *, size: dict[str, int] = DESK, scheme: str = "light") -> Page:
-        """Opens one."""
+        """Opens a page."""
         page = self._browser.new_page(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
         page.on("console", lambda message: self._hear(message.type, message.text))
         page.on("pageerror", lambda error: self._hear("error", str(error)))
@@ -35,7 +35,7 @@ class Opener:
         for _ in range(_TRIES):
             if page.get_by_role("heading", level=1).count():
                 break
-            # Containers that come and go change this machine's networks, and the browser drops what it loads.
+            # Starting and stopping containers changes this machine's networks, which aborts a page's loading.
             page.wait_for_timeout(2_000)
             page.reload()
         return page
@@ -49,26 +49,26 @@ class Opener:
             self.complaints.append(f"asks {url}")
 
     def close(self) -> None:
-        """Closes them."""
+        """Closes all pages."""
         for page in self._pages:
             page.close()
 
 
 def keep(page: Page, name: str) -> None:
-    """A screenshot of the whole page, as a file."""
+    """Saves a screenshot of the whole page."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
 
 
 def figure(page: Page, name: str) -> float:
-    """One of the large numbers; -1 while it is not known."""
+    """Returns one of the large numbers, or -1 while it is not known."""
     text = page.locator(f'[data-figure="{name}"]').inner_text()
     found = re.search(r"[\d,.]+", text)
     return float(found[0].replace(",", "")) if found else -1
 
 
 def wait_for_figure(page: Page, stack: Stack, name: str, at_least: float, *, at_most: float = 1e12) -> None:
-    """Until the number is within these."""
+    """Waits until the number is within these bounds."""
     stack.wait(
         f"{name} from {at_least:g} to {at_most:g}",
         lambda: page.wait_for_timeout(200) or at_least <= figure(page, name) <= at_most,
@@ -77,7 +77,7 @@ def wait_for_figure(page: Page, stack: Stack, name: str, at_least: float, *, at_
 
 
 def tune(stack: Stack, **override: float) -> None:
-    """Asks both services, past the page, until it is in effect: their answer may be a moment ahead of it."""
+    """Tunes both services without the page; waits for a batch size, which may lag behind the response."""
     for port in (stack.settings.storefront_port, stack.settings.inventory_port):
         httpx.put(f"http://127.0.0.1:{port}/tuning", json=override, trust_env=False).raise_for_status()
     if (size := override.get("batch_size")) is not None:
@@ -85,5 +85,5 @@ def tune(stack: Stack, **override: float) -> None:
 
 
 def wait_for_batch(stack: Stack, size: float) -> None:
-    """Until the storefront makes batches of this size."""
+    """Waits until the storefront makes batches of this size."""
     stack.wait(f"batches of {size:g}", lambda: stack.health()["batch"]["size"] == size, seconds=15)

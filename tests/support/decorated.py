@@ -1,4 +1,4 @@
-"""Functions to decorate, of every kind, and a client that shows what the decorators told it."""
+"""Functions of every kind to decorate, and a client that shows what the decorators recorded."""
 
 import asyncio
 import itertools
@@ -26,7 +26,7 @@ NUMBERS = itertools.count()
 
 @dataclass(frozen=True)
 class Observed:
-    """What a client has seen."""
+    """The telemetry that a client has recorded."""
 
     client: TelemetryClient
     exporter: InMemorySpanExporter
@@ -37,7 +37,7 @@ class Observed:
         return {span.name.rpartition(".")[2]: span for span in self.exporter.get_finished_spans()}
 
     def exception_events(self) -> list[tuple[str, Any]]:
-        """Span and type of every recorded exception."""
+        """Returns the span and type of every recorded exception."""
         return [
             (name, (event.attributes or {})["exception.type"])
             for name, span in self.spans.items()
@@ -46,7 +46,7 @@ class Observed:
         ]
 
     def count(self, metric: str) -> dict[tuple[str, str], float]:
-        """A counter's or histogram's counts, by function and error type or outcome."""
+        """Returns a counter's or histogram's counts, by function and error type or outcome."""
         return {
             (
                 sample.labels[names.FUNCTION].rpartition(".")[2],
@@ -59,17 +59,17 @@ class Observed:
         }
 
     def errors(self) -> dict[tuple[str, str], float]:
-        """The error counter."""
+        """Returns the counts of the error counter."""
         return self.count(names.FUNCTION_ERROR_COUNT)
 
     def calls(self) -> dict[tuple[str, str], float]:
-        """How many durations are recorded."""
+        """Returns the counts of recorded durations."""
         return self.count(names.FUNCTION_DURATION_MS)
 
 
 @contextmanager
 def observe() -> Iterator[Observed]:
-    """A client of its own, which the decorators find, and what it sees."""
+    """Yields the telemetry that is recorded by a separate client, which the decorators find."""
     config = TelemetryConfig(
         service_name=f"decorators-{next(NUMBERS)}", traces_exporter="none", slow_call_ms=SLOW_CALL_MS
     )
@@ -81,7 +81,7 @@ def observe() -> Iterator[Observed]:
 
 
 def make(kind: str, body: Callable[[], Any]) -> Callable[..., Any]:
-    """A function of the kind that runs `body` between its first step and its last."""
+    """Returns a function of the kind that runs `body` between its first and last step."""
 
     def plain() -> Any:
         return body()

@@ -1,4 +1,4 @@
-"""The whole pipeline, from a provider's span to a real socket whose other end misbehaves."""
+"""The whole pipeline, from a provider's span to a real socket whose peer misbehaves."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -32,26 +32,26 @@ class Sent:
 
 
 class Recording:
-    """A transport that notes each attempt of another."""
+    """A transport that records each attempt of another one."""
 
     def __init__(self, transport: Transport, sent: list[Sent]) -> None:
         self._transport = transport
         self._sent = sent
 
     def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
-        """Passes it on."""
+        """Passes the payload on, and records the attempt."""
         started = time.monotonic()
         outcome = self._transport.send(payload, timeout_seconds)
         self._sent.append(Sent(started, time.monotonic(), outcome))
         return outcome
 
     def close(self) -> None:
-        """Passes it on."""
+        """Closes the other transport."""
         self._transport.close()
 
 
 class FaultRig(PipelineRig):
-    """One whose attempts are noted, and whose clock can be put forward."""
+    """A pipeline rig that records attempts, and whose clock can be advanced."""
 
     def __init__(self, endpoint: str, protocol: str, **settings: Any) -> None:
         self.clock = RunningClock()
@@ -89,12 +89,12 @@ class FaultRig(PipelineRig):
 
     @property
     def failures(self) -> list[Sent]:
-        """Attempts that did not deliver."""
+        """The attempts that did not deliver."""
         return [each for each in self.attempts if each.outcome.disposition.name != "DELIVERED"]
 
     @property
     def last_error(self) -> str:
-        """As health shows it."""
+        """The last error as shown by the health report."""
         return str(self.pipeline.status.last_error)
 
 
@@ -106,7 +106,7 @@ def assert_ledger(
     dropped: Mapping[DropReason, int] | None = None,
     in_memory: int = 0,
 ) -> None:
-    """Every term, and that they add up to what was ended."""
+    """Asserts every term of the ledger, and that they add up to the ended spans."""
     reading = rig.ledger
     assert reading.is_balanced
     assert (reading.ended, reading.adopted, reading.spooled) == (len(rig.names), 0, 0)
@@ -119,7 +119,7 @@ def assert_ledger(
 
 
 def assert_all_delivered(rig: FaultRig, collector: Collector, *, may_repeat: bool = False) -> None:
-    """Nothing lost; and, unless an answer was, nothing taken twice."""
+    """Asserts that no span was lost and, unless an answer was lost, none was accepted twice."""
     assert_ledger(rig, delivered=len(rig.names))
     assert sorted(set(collector.taken)) == sorted(rig.names)
     assert may_repeat or len(collector.taken) == len(rig.names)
@@ -127,30 +127,30 @@ def assert_all_delivered(rig: FaultRig, collector: Collector, *, may_repeat: boo
 
 
 def lines(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """What the export engine has logged."""
+    """Returns the messages that the export engine has logged."""
     return [record.getMessage() for record in caplog.records if record.name.startswith("telemetry.export")]
 
 
 def waits(rig: FaultRig) -> list[float]:
-    """Between the end of one attempt and the start of the next."""
+    """Returns the times between the end of one attempt and the start of the next."""
     return [
         later.started - earlier.ended for earlier, later in zip(rig.attempts, rig.attempts[1:], strict=False)
     ]
 
 
 def failing(times: int, reply: Reply = UNWELL) -> Callable[[Request], Reply]:
-    """A script that refuses at first."""
+    """Returns a script that refuses the first requests."""
     return lambda request: reply if request.number <= times else ACCEPT
 
 
 def assert_backed_off(rig: FaultRig) -> None:
-    """Each wait was at least what the full draw of the jitter makes of it, doubling."""
+    """Asserts that each wait was at least the backoff with the full jitter, which doubles each time."""
     expected = [FIRST_BACKOFF_SECONDS * 2**n for n in range(len(waits(rig)))]
     assert all(wait >= least for wait, least in zip(waits(rig), expected, strict=True)), waits(rig)
 
 
 def assert_held(rig: FaultRig, collector: Collector, until: Until, *, at_least_seconds: float) -> None:
-    """After the first refusal nothing arrives for that long, later spans neither; then everything does."""
+    """Asserts that after the first refusal nothing arrives for that long, not even later spans, then all."""
     rig.end_spans(1)
     until("the refusal told", lambda: rig.last_error != "None")
     rig.end_spans(4)
@@ -165,7 +165,7 @@ def assert_held(rig: FaultRig, collector: Collector, until: Until, *, at_least_s
 def assert_dropped_and_told_once(
     rig: FaultRig, collector: Collector, caplog: pytest.LogCaptureFixture, *, said: str
 ) -> None:
-    """Four refusals: four requests, no second try, four spans dropped, one line, and the breaker closed."""
+    """Asserts that four refusals mean four requests, no retry, four drops, one line and a closed breaker."""
     for _ in range(4):
         rig.end_spans(1)
         assert rig.pipeline.force_flush(10_000) is False

@@ -1,4 +1,4 @@
-"""Children of the tests' own process."""
+"""Forked children of the tests' own process."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 
 def assert_child_succeeds(work: Callable[[], object]) -> None:
-    """Forks; what the child does must be true within 20 s, or the child is ended."""
+    """Forks; the child's work must return a true value within 20 s, or the child is killed."""
     pid = os.fork()
     if pid == 0:
         try:

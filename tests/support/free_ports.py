@@ -1,8 +1,8 @@
 """Ports that stay free until the test that asked for them listens there.
 
-They lie below those that the kernel gives to outgoing connections: a part that was killed must find its own
-port free again, and who tries to reach it meanwhile must not reach itself. Each process that runs tests, of
-this clone or of another, has a range of its own while it lives.
+They lie below the kernel's range for outgoing connections: a part that was killed must find its port free
+again, and a client that tries to reach it meanwhile must not connect to itself. Each process that runs tests,
+of this clone or of another, has a range of its own while it lives.
 """
 
 import itertools
@@ -18,17 +18,17 @@ _FIRST, _EACH, _RANGES = 20_000, 250, 48
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on; none of those that were given last."""
+    """Returns a TCP port on loopback that nothing listens on; recently returned ones are not reused."""
     return next(port for port in _next_ports if _is_free(port))
 
 
 def free_ports() -> dict[str, int]:
-    """A free port for every one of the stack's settings."""
+    """Returns a free port for each of the stack's port settings."""
     return {name: free_port() for name in StackSettings.model_fields if name.endswith("_port")}
 
 
 def _take_range() -> tuple[int, FileLock]:
-    """The first range that no living process has, and what holds it until this one ends."""
+    """Returns the first port of an unused range, and the lock that holds it until this process ends."""
     for number in range(_RANGES):
         holder = FileLock(Path(tempfile.gettempdir(), f"telemetry-tests-ports-{number}.lock"))
         try:
@@ -41,7 +41,7 @@ def _take_range() -> tuple[int, FileLock]:
 
 def _is_free(port: int) -> bool:
     with socket.socket() as probe:
-        # As most servers do: one that was just closed is free.
+        # As most servers do: a port that was just closed counts as free.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""Functions of any kind: how to run them, and what they raise."""
+"""Runs functions of any kind, and defines the exceptions that they raise."""
 
 import asyncio
 import inspect
@@ -8,15 +8,15 @@ from typing import Any
 
 
 class BoomError(Exception):
-    """What a body raises in these tests."""
+    """The exception that a body raises in these tests."""
 
 
 class ThrownError(Exception):
-    """What a consumer throws into a generator in these tests."""
+    """The exception that a consumer throws into a generator in these tests."""
 
 
 def run(function: Callable[..., Any], *args: Any) -> Any:
-    """Runs a function of any kind to its end; a generator's result is its last word."""
+    """Runs a function of any kind to its end; returns a generator's return value or last item."""
     result = function(*args)
     if inspect.isgenerator(result):
         try:

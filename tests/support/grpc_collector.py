@@ -16,8 +16,8 @@ class GrpcCollector(Collector, grpc.GenericRpcHandler):
     """OTLP over gRPC.
 
     Args:
-        certificate: of TLS, with its key; None for plain text.
-        largest_bytes: the longest request that the server itself takes; None for any.
+        certificate: the TLS certificate and its key; None for plain text.
+        largest_bytes: the largest request that the server itself accepts; None for any.
     """
 
     protocol = "grpc"
@@ -33,12 +33,12 @@ class GrpcCollector(Collector, grpc.GenericRpcHandler):
 
     @property
     def scheme(self) -> str:
-        """As the certificate says."""
+        """The URL's scheme, https with a certificate."""
         return "http" if self._certificate is None else "https"
 
     def start(self) -> None:
         """Listens, again on the same port after `stop()`."""
-        # The same port again needs no waiting for the kernel.
+        # The port can be bound again without waiting for the kernel.
         options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", self._largest_bytes)]
         self._server = grpc.server(ThreadPoolExecutor(8), options=options)
         self._server.add_generic_rpc_handlers((self,))
@@ -57,7 +57,7 @@ class GrpcCollector(Collector, grpc.GenericRpcHandler):
             self._server = None
 
     def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """Any method will do."""
+        """Handles every method."""
         return grpc.unary_unary_rpc_method_handler(self._export)
 
     def _export(self, payload: bytes, context: grpc.ServicerContext) -> bytes:
@@ -72,7 +72,7 @@ class GrpcCollector(Collector, grpc.GenericRpcHandler):
 
 
 def _with_retry_info(reply: Reply) -> bytes:
-    """The status details, as Go servers send them."""
+    """Returns the status details as Go servers send them."""
     seconds = reply.retry_info_seconds or 0.0
     packed = AnyMessage()
     packed.Pack(RetryInfo(retry_delay=Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))))

@@ -37,7 +37,7 @@ class _HttpServer(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that give up are what is tested."""
+        """Ignores errors: clients that give up are part of the tests."""
 
     def hang_up(self) -> None:
         """Ends every connection."""
@@ -78,14 +78,14 @@ class _HttpHandler(BaseHTTPRequestHandler):
             self.wfile.write(bytes(2**16))
 
     def log_message(self, *_: object) -> None:
-        """Says nothing."""
+        """Logs nothing."""
 
 
 class HttpCollector(Collector):
     """OTLP over HTTP.
 
     Args:
-        certificate: of TLS, with its key; None for plain text.
+        certificate: the TLS certificate and its key; None for plain text.
     """
 
     protocol = "http/protobuf"
@@ -93,7 +93,7 @@ class HttpCollector(Collector):
     def __init__(self, certificate: tuple[Path, Path] | None = None) -> None:
         super().__init__()
         self.refuses_unread_bytes: int | None = None
-        """A longer request is answered 413 before it is read, and its connection reset."""
+        """A longer request gets a 413 before it is read, and its connection is reset."""
         self._context: ssl.SSLContext | None = None
         if certificate is not None:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -103,7 +103,7 @@ class HttpCollector(Collector):
 
     @property
     def scheme(self) -> str:
-        """As the certificate says."""
+        """The URL's scheme, https with a certificate."""
         return "http" if self._context is None else "https"
 
     def start(self) -> None:

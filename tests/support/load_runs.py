@@ -1,4 +1,4 @@
-"""Runs of load: the whole command, as a user gives it, and the generator alone."""
+"""Load runs: the whole command as a user runs it, and the generator alone."""
 
 import subprocess
 import sys
@@ -16,7 +16,7 @@ from loadtest.load.requests_file import RequestRecord, read_requests, written_pa
 
 @contextmanager
 def load(*arguments: str, port: int, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """Runs it against a port, and ends it if the test did not."""
+    """Runs the command against a port, and ends it if the test did not."""
     with subprocess.Popen(
         [sys.executable, "-m", "loadtest", "run", "--storefront-port", str(port), *arguments],
         env=clean_environment(COLUMNS="200", **environment),
@@ -32,7 +32,7 @@ def load(*arguments: str, port: int, **environment: str) -> Iterator[subprocess.
 
 @dataclass(frozen=True)
 class FinishedLoad:
-    """What a run left behind."""
+    """The results of a finished run."""
 
     exit_status: int
     output: str
@@ -40,7 +40,7 @@ class FinishedLoad:
 
 
 def run_load(shop: Shop, file: Path, *arguments: str, **environment: str) -> FinishedLoad:
-    """Shops until the run's own end."""
+    """Runs the command until its own end."""
     with load(*arguments, "--json", str(file), port=shop.storefront_port, **environment) as process:
         output, _ = process.communicate(timeout=40)
     assert file.exists(), output
@@ -64,12 +64,12 @@ class WatchedLoad:
 
     @property
     def files(self) -> list[Path]:
-        """Those of the requests."""
+        """The files of its requests."""
         return written_paths(self._requests_file)
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """As far as they are written."""
+        """The requests that are written so far."""
         return read_requests(self.files)
 
     def finish(self) -> LoadResult:
@@ -81,7 +81,7 @@ class WatchedLoad:
 
 @contextmanager
 def watched_load(load: Load, *, seconds: float, folder: Path) -> Iterator[WatchedLoad]:
-    """Begins a run, and ends it if the test did not."""
+    """Starts a run, and ends it if the test did not."""
     watched = WatchedLoad(load, seconds=seconds, folder=folder)
     try:
         yield watched

@@ -1,4 +1,4 @@
-"""An HTTP server that takes metrics where Prometheus takes them, and keeps each number's latest value."""
+"""An HTTP server that receives metrics where Prometheus does, and keeps each series' latest value."""
 
 import threading
 from collections.abc import Iterable, Iterator
@@ -13,19 +13,19 @@ Attributes = dict[str, str]
 
 
 class MetricsReceiver:
-    """What was received; each process's numbers apart."""
+    """The received metrics, separate for each process."""
 
     def __init__(self) -> None:
         self.paths: set[str] = set()
         self.services: set[str] = set()
         self.values: dict[tuple[str, str], list[tuple[Attributes, float]]] = {}
-        """By process and instrument: the latest of each series, of histograms the count."""
+        """By process and instrument: the latest value of each series; of histograms, the count."""
         self.history: dict[str, list[float]] = {}
-        """By instrument: each value of it, in the order in which they came."""
+        """By instrument: all of its values, in the order in which they arrived."""
         self.bounds: dict[str, tuple[float, ...]] = {}
 
     def take(self, request: ExportMetricsServiceRequest) -> None:
-        """Keeps what one process sent."""
+        """Keeps the metrics that a process sent."""
         for of_process in request.resource_metrics:
             resource = _attributes(of_process.resource.attributes)
             self.services.add(resource["service.name"])
@@ -36,7 +36,7 @@ class MetricsReceiver:
                     self.history.setdefault(metric.name, []).extend(value for _, value in series)
 
     def total(self, instrument: str, **attributes: str) -> float:
-        """The sum over processes and series."""
+        """Returns the sum over processes and series."""
         return sum(
             value
             for (_, name), series in self.values.items()
@@ -45,7 +45,7 @@ class MetricsReceiver:
         )
 
     def processes(self, instrument: str) -> int:
-        """How many processes sent it."""
+        """Returns how many processes sent an instrument."""
         return sum(name == instrument for _, name in self.values)
 
     def _series(self, metric: Metric) -> Iterator[tuple[Attributes, float]]:
@@ -61,7 +61,7 @@ class MetricsReceiver:
 
 @contextmanager
 def receive_metrics() -> Iterator[tuple[str, MetricsReceiver]]:
-    """Runs one on a free port; yields its address too."""
+    """Runs a receiver on a free port; yields its address, too."""
     receiver = MetricsReceiver()
 
     class Handler(BaseHTTPRequestHandler):

@@ -1,4 +1,4 @@
-"""Answers of a Collector, as bytes."""
+"""Responses of a Collector, as bytes."""
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -7,7 +7,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 
 def partial_success(rejected: int, message: str) -> bytes:
-    """One that takes a part, or all with a remark."""
+    """Returns a partial success, or with no rejected spans a warning."""
     return ExportTraceServiceResponse(
         partial_success=ExportTracePartialSuccess(rejected_spans=rejected, error_message=message)
     ).SerializeToString()

@@ -19,13 +19,13 @@ def accept(_: grpc.ServicerContext) -> None:
 
 
 class MetricsReceiver(metrics_service_pb2_grpc.MetricsServiceServicer):
-    """The part of a receiver that takes metrics."""
+    """The part of a receiver that accepts metrics."""
 
     def __init__(self, receiver: "OtlpReceiver") -> None:
         self._receiver = receiver
 
     def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the service's name
-        """One push."""
+        """Handles one push."""
         self._receiver.answer_push(context)
         self._receiver.metric_pushes.append(request)
         return metrics_service_pb2.ExportMetricsServiceResponse()
@@ -50,12 +50,12 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
         self.start()
 
     def answer_push(self, context: grpc.ServicerContext) -> None:
-        """Answers metrics, as spans are answered where nothing else is said."""
+        """Answers metrics: like spans, unless `push_answer` is set."""
         (self.answer if self.push_answer is None else self.push_answer)(context)
 
     @property
     def endpoint(self) -> str:
-        """Where it listens, or listened."""
+        """The address that it listens on, or listened on."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -66,7 +66,7 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
 
     @property
     def names(self) -> list[str]:
-        """Their names."""
+        """The names of the spans accepted so far."""
         return [span.name for span in self.spans]
 
     @property
@@ -77,7 +77,7 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
 
     def start(self) -> None:
         """Listens, again on the same port after `stop()`."""
-        # The same port again needs no waiting for the kernel.
+        # The port can be bound again without waiting for the kernel.
         server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0)])
         trace_service_pb2_grpc.add_TraceServiceServicer_to_server(self, server)
         metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(MetricsReceiver(self), server)
@@ -92,7 +92,7 @@ class OtlpReceiver(trace_service_pb2_grpc.TraceServiceServicer):
             self._server = None
 
     def Export(self, request: Any, context: grpc.ServicerContext) -> Any:  # noqa: N802 - the service's name
-        """One export."""
+        """Handles one export."""
         with self._lock:
             self.calls += 1
         self.answer(context)

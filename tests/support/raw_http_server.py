@@ -1,4 +1,4 @@
-"""An HTTP server of raw sockets, for what no server's library would do."""
+"""An HTTP server on raw sockets, for behaviour that server libraries do not allow."""
 
 import socket
 import ssl
@@ -9,14 +9,14 @@ from contextlib import suppress
 
 
 def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
-    """An HTTP answer, whole."""
+    """Returns a complete HTTP response."""
     kind = {"content-type": "application/x-protobuf", **{k.replace("_", "-"): v for k, v in headers.items()}}
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *(f"{k}: {v}" for k, v in kind.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class RawHttpServer:
-    """Accepts connections and lets a script deal with each request; keeps what was asked."""
+    """A server that lets a script respond to each request, and keeps the requests."""
 
     def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -66,7 +66,7 @@ class RawHttpServer:
 
 
 def drip(data: bytes) -> Callable[[socket.socket], None]:
-    """Sends a byte every 20 ms: faster than any time-out for one operation."""
+    """Returns a script that sends a byte every 20 ms, faster than any timeout for one operation."""
 
     def script(peer: socket.socket) -> None:
         for position in range(len(data)):

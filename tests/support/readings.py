@@ -1,4 +1,4 @@
-"""What the lab reads, made up: a service's health, and what the generator says of itself."""
+"""Made-up input of the lab: readings of a service's health, and results of the generator."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,7 +8,7 @@ from loadtest.watch import Reading
 
 
 def reading(at: float, *, ended: int = 0, delivered: int = 0, **changes: Any) -> Reading:
-    """Balanced, with what was not delivered in memory, unless it is changed."""
+    """Returns a balanced reading, with undelivered spans in memory, unless changed."""
     figures: dict[str, Any] = {
         "at": at,
         "service": "storefront",
@@ -30,7 +30,7 @@ def reading(at: float, *, ended: int = 0, delivered: int = 0, **changes: Any) ->
 
 
 def load_result(*, requests: int, seconds: float) -> LoadResult:
-    """A run in which every request got its answer in time."""
+    """Returns the result of a run in which every request got its response in time."""
     started = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
     return LoadResult(
         started=started,

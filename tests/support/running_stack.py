@@ -28,7 +28,7 @@ from stack.settings import ROOT, StackSettings, load_settings
 from telemetry.metrics import names
 
 NATIVELY = pytest.mark.parametrize("stack", [pytest.param("native", marks=pytest.mark.stack)], indirect=True)
-"""Of a test whose subject is the same code in containers; what containers change is tested in them too."""
+"""For a test of code that is the same in containers; what containers change is tested in them, too."""
 IN_CONTAINERS = pytest.mark.parametrize(
     "stack", [pytest.param("compose", marks=pytest.mark.compose)], indirect=True
 )
@@ -43,18 +43,18 @@ class Stack:
         self.settings = settings
         self.runtime = runtime
         self.runtime_of = runtime_of
-        """The same kind of runtime with other settings."""
+        """Returns the same kind of runtime with other settings."""
         self.jaeger = Jaeger(settings.jaeger_port)
         self.prometheus = Prometheus(settings.prometheus_port)
         self.storefront = STOREFRONT.url(settings)
 
     def health(self) -> dict[str, Any]:
-        """The storefront's own report."""
+        """Returns the storefront's own health report."""
         answer: dict[str, Any] = httpx.get(f"{self.storefront}/health/telemetry", trust_env=False).json()
         return answer
 
     def metrics(self) -> str:
-        """The storefront's /metrics, with exemplars."""
+        """Returns the storefront's /metrics, with exemplars."""
         return httpx.get(
             f"{self.storefront}/metrics",
             headers={"accept": "application/openmetrics-text"},
@@ -62,7 +62,7 @@ class Stack:
         ).text
 
     def breaker_metric(self) -> str:
-        """The breaker's state as the storefront's /metrics shows it."""
+        """Returns the breaker's state as the storefront's /metrics shows it."""
         (state,) = [
             sample.labels[names.STATE]
             for family in text_string_to_metric_families(self.metrics())
@@ -73,7 +73,7 @@ class Stack:
         return str(state)
 
     def value_of(self, name: str) -> float:
-        """The sum of a sample's values on the storefront's /metrics."""
+        """Returns the sum of a sample's values on the storefront's /metrics."""
         return sum(
             sample.value
             for family in text_string_to_metric_families(self.metrics())
@@ -91,7 +91,7 @@ class Stack:
         wait_for(check, seconds=seconds)
 
     def wait_for_trace(self, trace_id: str, seconds: float = 20) -> dict[str, list[dict[str, Any]]]:
-        """The trace's spans by service, once both services' are there."""
+        """Returns the trace's spans by service, once those of both services are there."""
 
         def find() -> dict[str, list[dict[str, Any]]]:
             spans = dict(self.jaeger.spans(trace_id))
@@ -110,12 +110,12 @@ class Stack:
     ],
 )
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The stack, up and proven by its canary."""
+    """The running stack, verified by its canary."""
     yield from _native(tmp_path_factory.mktemp("stack")) if request.param == "native" else _compose()
 
 
 def _native(folder: Path) -> Iterator[Stack]:
-    """On free ports and in a folder of its own, so that it is nobody's else, whatever runs beside it."""
+    """Runs the stack on free ports and in its own folder, isolated from anything that runs beside it."""
     console = Console(width=200)
     settings = load_settings(stack_run_dir=folder / "run", **free_ports())
 
@@ -132,12 +132,12 @@ def _native(folder: Path) -> Iterator[Stack]:
 
 
 def _compose() -> Iterator[Stack]:
-    """On free ports, a project of its own beside whatever runs; stand-ins for what cannot be pulled.
+    """Runs a separate compose project on free ports, with stand-ins for images that cannot be pulled.
 
-    Grafana is left out, for it has no stand-in.
+    Grafana is left out, because it has no stand-in.
     """
     console = Console(width=200)
-    # Of this checkout alone: what a run that was killed left in another one is not in the way.
+    # Named after this checkout, so that leftovers of a killed run in another one are not in the way.
     checkout = sha256(str(ROOT).encode()).hexdigest()[:8]
     settings = load_settings(compose_project_name=f"fastapi-telemetry-test-{checkout}", **free_ports())
     engine = Engine(settings)

@@ -27,7 +27,7 @@ SETTINGS_PREFIXES = ("OTEL_", "TELEMETRY_", "SHOP_", "SERVICE_", "ENVIRONMENT", 
 
 @dataclass(frozen=True)
 class ReceivedSpan:
-    """A span as it came over the wire, with the service that made it."""
+    """A span as it was received, with the service that created it."""
 
     service: str
     span: Span
@@ -68,7 +68,7 @@ class Receiver:
         self._thread.start()
 
     def trace(self, trace_id: str) -> list[ReceivedSpan]:
-        """Returns what came of one trace so far."""
+        """Returns the spans of a trace that were received so far."""
         return [received for received in list(self.spans) if received.trace_id == trace_id]
 
     def close(self) -> None:
@@ -90,7 +90,7 @@ def _unpack(request: ExportTraceServiceRequest) -> Iterator[ReceivedSpan]:
 
 
 def wait_for(what: str, look: Callable[[], T | None], *, seconds: float = 20.0) -> T:
-    """Returns the first thing found that is true; fails naming what was waited for."""
+    """Returns the first true value found; the failure names what was waited for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         found = look()
@@ -128,7 +128,7 @@ def run_process(command: list[str], log: Path, **settings: str) -> Iterator[subp
 def run_service(
     name: str, folder: Path, *, port: int, arguments: tuple[str, ...] = (), **settings: str
 ) -> Iterator[httpx.Client]:
-    """Runs one service under uvicorn and yields a client for it once `wait_until_alive` may be asked."""
+    """Runs one service under uvicorn and yields a client for it, which `wait_until_alive` can wait on."""
     command = ["-m", "uvicorn", f"service.{name}:app", "--port", str(port), "--no-access-log", *arguments]
     settings = {"SERVICE_NAME": name, "SHOP_DATABASE_DIR": str(folder), **settings}
     with (
@@ -169,7 +169,7 @@ class Shop:
 
 @contextmanager
 def run_shop(folder: Path) -> Iterator[Shop]:
-    """Runs the shop with its databases in `folder/shop` and its logs beside."""
+    """Runs the shop with its databases in `folder/shop` and its logs in `folder`."""
     database_dir = folder / "shop"
     receiver = Receiver()
     inventory_port = free_port()

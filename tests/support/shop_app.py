@@ -1,4 +1,4 @@
-"""An application with a route of each kind that matters, and what its /metrics shows."""
+"""An application with a route of each relevant kind, and the values on its /metrics."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ OPEN_METRICS = {"accept": "application/openmetrics-text; version=1.0.0"}
 
 
 def build_app() -> FastAPI:
-    """An application with a route of each kind that matters."""
+    """Builds an application with a route of each relevant kind."""
     app = FastAPI()
     router = APIRouter(prefix="/api")
 
@@ -45,7 +45,7 @@ def build_app() -> FastAPI:
 
 
 def sample(client: TestClient, name: str, **labels: str) -> float | None:
-    """The value of one series on /metrics."""
+    """Returns the value of a series on /metrics, or None if there is none."""
     text = client.get("/metrics", headers=OPEN_METRICS).text
     for family in text_string_to_metric_families(text):
         for each in family.samples:
@@ -55,7 +55,7 @@ def sample(client: TestClient, name: str, **labels: str) -> float | None:
 
 
 def shop_config(receiver: Any) -> TelemetryConfig:
-    """Settings of a service that sends to the receiver and answers with traceresponse."""
+    """Returns the settings of a service that exports to the receiver and responds with traceresponse."""
     return TelemetryConfig(
         service_name="shop",
         endpoint=receiver.endpoint,

@@ -8,7 +8,7 @@ from telemetry.export.spool.spool import Spool
 from telemetry.settings.spool import SpoolSettings
 
 SPANS = 3
-"""Of every batch here."""
+"""The number of spans in every batch here."""
 
 
 class SpoolRig:
@@ -31,7 +31,7 @@ class SpoolRig:
         assert self.spool.open()
 
     def append(self, payload: bytes = b"payload", *, is_held: bool = False) -> Any:
-        """Writes a batch of spans that were in memory."""
+        """Spills a batch of spans that were in memory."""
         for _ in range(SPANS):
             self.ledger.admit(self.generation, is_full=False)
         record = self.spool.append(payload, SPANS, is_held=is_held)
@@ -42,7 +42,7 @@ class SpoolRig:
         return record
 
     def take(self) -> bytes | None:
-        """The next batch, delivered."""
+        """Delivers the next batch and returns it, or None if there is none."""
         found = self.spool.next()
         if found is None:
             return None
@@ -52,11 +52,11 @@ class SpoolRig:
         return payload
 
     def take_all(self) -> list[bytes]:
-        """Everything that is left, delivered."""
+        """Delivers and returns all remaining batches."""
         return list(iter(self.take, None))
 
     def adopt_all(self) -> None:
-        """Looks for orphans now, and surveys what they left."""
+        """Looks for orphans now, and surveys their segments."""
         self.now += 31
         while True:
             self.spool.maintain()
@@ -64,16 +64,16 @@ class SpoolRig:
                 return
 
     def crash(self) -> None:
-        """Ends as a killed process does: the kernel closes its files."""
+        """Simulates a killed process: the kernel closes its files."""
         self.spool.forget_after_fork()
 
     def pass_time(self, seconds: float) -> None:
-        """Lets both clocks run, and the spool look after itself."""
+        """Advances both clocks, and lets the spool maintain itself."""
         self.now += seconds
         self.wall_seconds += seconds
         self.spool.maintain()
 
 
 def segments(folder: Path) -> list[Path]:
-    """The segment files below a folder."""
+    """Returns the segment files below a folder."""
     return sorted(folder.rglob("*.seg"))

@@ -1,7 +1,7 @@
-"""Stand-in images, so that compose.yaml can be tested as it is where no image can be pulled.
+"""Stand-in images, so that compose.yaml can be tested unchanged where no image can be pulled.
 
-Each holds the same program, built from its Go module, under the pinned name, at the same path, for the same
-user, with a shell only where the real image has one. All carry a label, and `make up` refuses those that do.
+Each has the pinned name and holds the same program, built from its Go module, at the same path and for the
+same user, with a shell only if the real image has one. All carry a label, and `make up` refuses such images.
 """
 
 import shutil
@@ -22,12 +22,12 @@ from stack.settings import StackSettings
 
 _DEBIAN = "bookworm"
 _TRUST = (Path("/etc/ssl/certs/ca-certificates.crt"), Path("/etc/pip.conf"))
-"""What the build inside a container needs to trust the same registries as this machine."""
+"""Files that a build inside a container needs to trust the same registries as this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class StandIn:
-    """What the real image is like, as far as compose.yaml depends on it."""
+    """The properties of the real image that compose.yaml depends on."""
 
     image: str
     programs: Mapping[str, str]
@@ -37,7 +37,7 @@ class StandIn:
 
 
 def stand_ins_of(settings: StackSettings) -> tuple[StandIn, ...]:
-    """The Go programs' images; each from its publisher's own Dockerfile at the pinned version."""
+    """Returns the Go programs' images, each modelled on its publisher's Dockerfile at the pinned version."""
     return (
         StandIn(
             f"otel/opentelemetry-collector-contrib:{settings.collector_version}",
@@ -70,7 +70,7 @@ def stand_ins_of(settings: StackSettings) -> tuple[StandIn, ...]:
 def build_missing(
     settings: StackSettings, engine: Engine, programs: Mapping[str, Path], console: Console
 ) -> list[str]:
-    """Builds a stand-in for each image that is not here and that no registry gives; returns their names.
+    """Builds a stand-in for each image that is neither here nor can be pulled; returns their names.
 
     Raises:
         StackError: one cannot be built.
@@ -87,9 +87,9 @@ def build_missing(
 
 
 def remove(engine: Engine) -> list[str]:
-    """Removes every image that carries the label, those built on one included; returns their names.
+    """Removes every image that carries the label, including those built on one; returns their names.
 
-    One that another checkout's containers use stays.
+    An image that another checkout's containers use is kept.
     """
     names = engine.docker(
         "image", "ls", "--filter", f"label={STAND_IN_LABEL}", "--format", "{{.Repository}}:{{.Tag}}"
@@ -100,7 +100,7 @@ def remove(engine: Engine) -> list[str]:
             with suppress(StackError):  # it is in use
                 engine.docker("image", "rm", name)
                 named.append(name)
-    # What they were built from has no name, and went with them unless something else was built on it.
+    # Images that they were built from have no names, and are gone unless another image is built on them.
     engine.docker("image", "prune", "--force", "--filter", f"label={STAND_IN_LABEL}")
     return named
 
@@ -108,7 +108,7 @@ def remove(engine: Engine) -> list[str]:
 def _is_needed(image: str, engine: Engine, console: Console) -> bool:
     labels = engine.labels_of(image)
     if labels is not None:
-        # Left by a run that was cut off: the program may have changed since.
+        # A stand-in left by an interrupted run is rebuilt: the program may have changed since.
         return STAND_IN_LABEL in labels
     reason = engine.why_not_pullable(image)
     if reason is None:

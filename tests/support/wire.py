@@ -1,4 +1,4 @@
-"""What lies between a client and a Collector: a wire that cuts, freezes or drips, and a black hole."""
+"""Faulty networks between a client and a Collector: a wire that cuts, freezes or drips, and a black hole."""
 
 import socket
 import threading
@@ -9,7 +9,7 @@ class Wire:
     """A TCP proxy between a client and a Collector, which cuts, freezes or drips.
 
     Args:
-        target_port: the Collector's.
+        target_port: the Collector's port.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -17,28 +17,28 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.drip_seconds = 0.0
-        """Between two bytes of an answer."""
+        """The time between two bytes of a response."""
         self._over = threading.Event()
         self._connections: list[_Connection] = []
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def connections(self) -> int:
-        """Made so far."""
+        """The number of connections so far."""
         return len(self._connections)
 
     def cut(self) -> None:
-        """Ends every connection, with whatever is on its way."""
+        """Ends every connection, and loses the data in transit."""
         for connection in self._connections:
             connection.close()
 
     def freeze(self) -> None:
-        """Lets nothing more through the present connections, and tells nobody; new ones work."""
+        """Silently lets nothing more through the existing connections; new ones work."""
         for connection in self._connections:
             connection.is_frozen = True
 
     def close(self) -> None:
-        """Ends it all."""
+        """Stops listening and ends every connection."""
         self._over.set()
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -92,10 +92,10 @@ class _Connection:
 
 
 class BlackHole:
-    """A port that drops SYNs: it listens, its queue is full, and it never accepts (so Linux does).
+    """A port that drops SYNs, as Linux does: it listens, its queue is full, and it never accepts.
 
     Args:
-        port: which one.
+        port: the port to listen on.
     """
 
     def __init__(self, port: int) -> None:
@@ -114,6 +114,6 @@ class BlackHole:
                 raise AssertionError("this kernel lets connections through a full queue")
 
     def close(self) -> None:
-        """Refuses from now on."""
+        """Refuses connections from now on."""
         for each in (self._listener, *self._waiting):
             each.close()

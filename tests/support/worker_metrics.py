@@ -1,4 +1,4 @@
-"""Metrics of workers that share a folder: what one counts, what one that is asked answers."""
+"""Metrics of workers that share a folder: one worker's counts, and the answers of all of them."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ Join = Callable[..., WorkerMetrics]
 
 
 def counting(value: float) -> CollectorRegistry:
-    """A registry with one counter, one histogram and an exemplar."""
+    """Returns a registry with one counter, one histogram and an exemplar."""
     registry = CollectorRegistry()
     Counter("jobs", "Jobs done.", ["queue"], registry=registry).labels("mail").inc(
         value, exemplar={"trace_id": "ab" * 16}
@@ -23,12 +23,12 @@ def counting(value: float) -> CollectorRegistry:
 
 
 def collect(worker: WorkerMetrics) -> list[Metric]:
-    """What a worker answers."""
+    """Returns the metrics of all workers, as collected by one."""
     return anyio.run(worker.collect_all)
 
 
 def jobs_by_worker(families: list[Metric]) -> dict[str, float]:
-    """The counter by worker."""
+    """Returns the counter's value by worker."""
     return {
         sample.labels["worker"]: sample.value
         for family in families
@@ -38,7 +38,7 @@ def jobs_by_worker(families: list[Metric]) -> dict[str, float]:
 
 
 def workers_seen(families: list[Metric]) -> dict[str, float]:
-    """How many answered, and how many were silent."""
+    """Returns how many workers answered and how many were silent, by state."""
     return {
         sample.labels["state"]: sample.value
         for family in families
