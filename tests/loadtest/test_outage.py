@@ -350,7 +350,7 @@ def test_fault_is_mended_whatever_happens_meanwhile(fault: str, done: list[str])
 
 @pytest.mark.parametrize(("fault", "mending"), [("kill", "start"), ("pause", "resume")])
 def test_fault_that_was_interrupted_while_it_began_is_mended(fault: str, mending: str) -> None:
-    """The interruption comes when the signal has been sent but not yet waited for."""
+    """The interruption comes when the signal is sent but its effect not yet awaited."""
     done = []
 
     class Interrupted(NotedRuntime):

@@ -6,7 +6,7 @@ from loadtest.load.schedule import Schedule
 
 
 def every_half_second(due: float) -> float:
-    """Two requests a second."""
+    """Returns the next due time at two requests a second."""
     return due + 0.5
 
 

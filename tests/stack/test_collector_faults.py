@@ -101,7 +101,7 @@ def order_in_an_outage(stack: Stack) -> list[str]:
 
 
 def assert_everything_arrives(stack: Stack, traces: list[str]) -> None:
-    """Every trace of the outage is in Jaeger, whole, and nothing waits any more."""
+    """Checks that every trace of the outage is whole in Jaeger and nothing waits any more."""
     for trace_id in traces:
         # The inventory was not restarted, so its breaker may be in its longest wait.
         stack.wait_for_trace(trace_id, seconds=LONGEST_OPEN_SECONDS)

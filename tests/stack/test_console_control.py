@@ -47,7 +47,7 @@ def test_parts_are_ended_frozen_and_started(control: Control, runtime: NativeRun
 
 
 def test_what_cannot_be_done_is_said(control: Control) -> None:
-    """The error has the message of the runtime or the service."""
+    """The error says why."""
     with pytest.raises(ControlError, match="the stack is not up"):
         asyncio.run(control.kill("collector"))
     with pytest.raises(ControlError, match="the storefront does not answer"):

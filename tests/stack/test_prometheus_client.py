@@ -27,7 +27,7 @@ class Answering(ThreadingHTTPServer):
                 self.wfile.write(server.text.encode())
 
             def log_message(self, *_: object) -> None:
-                """Nobody reads it."""
+                """Keeps the tests' output clean."""
 
         super().__init__(("127.0.0.1", 0), Handler)
 
