@@ -303,7 +303,7 @@ def _wait(is_true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not is_true():
         if time.monotonic() > deadline:
-            raise TimeoutError("the engine does not get on")
+            raise TimeoutError("the engine makes no progress")
         time.sleep(0.002)
 
 

@@ -17,7 +17,7 @@ from telemetry.config import TelemetryConfig
 
 STARTED_IN_ORDER = tuple(reversed(SERVICE_NAMES))
 """The inventory comes first, because the storefront calls it."""
-_TELLING = ("OTEL_", "TELEMETRY_", "ENVIRONMENT", "COLLECTOR_", "TAIL_")
+_RELEVANT = ("OTEL_", "TELEMETRY_", "ENVIRONMENT", "COLLECTOR_", "TAIL_")
 """Prefixes of the variables that affect a run's result."""
 
 
@@ -122,7 +122,7 @@ class Lab:
         return {
             name: value
             for name, value in sorted(everything.items())
-            if name.startswith(_TELLING) and "HEADERS" not in name
+            if name.startswith(_RELEVANT) and "HEADERS" not in name
         }
 
 
@@ -137,6 +137,6 @@ def _only_one(settings: StackSettings) -> FileLock:
         lock.acquire(blocking=False)
     except Timeout:
         raise StackError(
-            "another outage, tune or sampling runs on this stack: wait for its end, or end it with Ctrl-C"
+            "another outage, tune or sampling is using this stack: wait until it ends, or stop it with Ctrl-C"
         ) from None
     return lock

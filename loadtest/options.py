@@ -18,7 +18,7 @@ def finite(value: float) -> float:
         typer.BadParameter: it is not finite, which an option's minimum does not rule out.
     """
     if not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is no number to reckon with")
+        raise typer.BadParameter(f"{value} is not a finite number")
     return value
 
 

@@ -64,6 +64,6 @@ class _Exporter(OTLPMetricExporter):
         if result is MetricExportResult.FAILURE and not self._has_warned:
             self._has_warned = True
             _logger.warning(
-                "the figures of %s are not in Prometheus: %s does not take them", self._job, self._url
+                "the metrics of %s do not reach Prometheus: %s does not accept them", self._job, self._url
             )
         return result

@@ -109,4 +109,4 @@ def _look_up_one(jaeger: Jaeger, trace_id: str, services: Collection[str]) -> tu
         return len(spans), f"spans of {', '.join(absent)}"
     parents = {span["parentSpanId"] for span in spans.values() if span.get("parentSpanId")}
     absent_parents = len(parents - spans.keys())
-    return len(spans), f"{absent_parents} span(s) that others hang from" if absent_parents else ""
+    return len(spans), f"{absent_parents} parent span(s)" if absent_parents else ""

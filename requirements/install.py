@@ -75,10 +75,10 @@ def main() -> int:
         return 1
     except subprocess.CalledProcessError as error:
         program = Path(error.cmd[0]).name
-        print(f"{program} failed, with the words above; the same command goes on from here", file=sys.stderr)
+        print(f"{program} failed; see its output above. The same command resumes from here", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted: the same command goes on where it stopped", file=sys.stderr)
+        print("interrupted: the same command resumes where it stopped", file=sys.stderr)
         return 130
     return 0
 

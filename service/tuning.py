@@ -53,7 +53,7 @@ class TuningOnDemand:
         self._followed = ""
 
     def read(self) -> Tuning:
-        """What is in effect in this worker."""
+        """Returns the values in effect in this worker."""
         health = self._client.health()
         return Tuning(
             batch_size=health.batch.size,
@@ -61,20 +61,20 @@ class TuningOnDemand:
             sampling_ratio=health.sampling_ratio,
         )
 
-    def write(self, wish: Tuning) -> Tuning:
-        """Puts a wish in effect, here at once and in the other workers soon; returns what is in effect.
+    def write(self, override: Tuning) -> Tuning:
+        """Puts an override into effect, here at once and in the other workers soon; returns the values in effect.
 
         Raises:
-            HTTPException: 422, it cannot be: the client's words say why, and nothing has changed.
+            HTTPException: 422, a value is rejected; the detail gives the reason, and nothing has changed.
         """
         # One writer at a time across all workers: each adds to the override of the previous one.
         with self._file.with_suffix(".turn").open("w") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
             try:
-                self._apply(wish)
+                self._apply(override)
             except ValueError as error:
                 raise HTTPException(status.HTTP_422_UNPROCESSABLE_CONTENT, str(error)) from error
-            everything = self._wish().model_copy(update=wish.model_dump(exclude_none=True))
+            everything = self._overrides().model_copy(update=override.model_dump(exclude_none=True))
             draft = self._file.with_suffix(f".{uuid4().hex}")
             draft.write_text(everything.model_dump_json())
             draft.replace(self._file)
@@ -103,7 +103,7 @@ class TuningOnDemand:
             except FileNotFoundError:
                 pass  # there is no override
             except ValueError as error:
-                logger.warning("%s is not followed: %s", self._file, error)
+                logger.warning("the override in %s is ignored: %s", self._file, error)
             await asyncio.sleep(_LOOK_SECONDS)
 
     def _follow_once(self) -> None:
@@ -111,17 +111,17 @@ class TuningOnDemand:
         stamp = f"{at.st_ino} {at.st_mtime_ns}"
         if stamp != self._followed:
             self._followed = stamp
-            self._apply(self._wish())
+            self._apply(self._overrides())
 
-    def _wish(self) -> Tuning:
+    def _overrides(self) -> Tuning:
         try:
             return Tuning.model_validate_json(self._file.read_bytes())
         except FileNotFoundError:
             return Tuning()
 
-    def _apply(self, wish: Tuning) -> None:
+    def _apply(self, override: Tuning) -> None:
         self._client.configure(
-            batch_size=wish.batch_size, delay_ms=wish.delay_ms, sampling_ratio=wish.sampling_ratio
+            batch_size=override.batch_size, delay_ms=override.delay_ms, sampling_ratio=override.sampling_ratio
         )
 
 

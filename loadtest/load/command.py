@@ -95,7 +95,7 @@ def run(
                 was_interrupted, exit_code = True, generator.stop()
         if exit_code != 0 or not result_file.exists():
             console.print(
-                f"[red]Locust ended with exit status {exit_code} and no result; its words are above.[/red]"
+                f"[red]Locust ended with exit status {exit_code} and no result; see its output above.[/red]"
             )
             raise typer.Exit(exit_code or 1)
         result = LoadResult.model_validate_json(result_file.read_text())

@@ -34,9 +34,9 @@ class Publisher:
         is_quiet = isinstance(runner, WorkerRunner)
         self._provider = pushing_provider(options.prometheus_url, "locust", is_quiet=is_quiet)
         if not isinstance(runner, WorkerRunner):
-            self._tell_crowd(environment)
+            self._record_crowd(environment)
         if not isinstance(runner, MasterRunner):
-            self._tell_requests(environment)
+            self._record_requests(environment)
 
     def end(self, **_: Any) -> None:
         """Pushes the last counts, with zero shoppers; takes two seconds at most."""
@@ -45,7 +45,7 @@ class Publisher:
             self._provider.shutdown(timeout_millis=END_SECONDS * 1000)
             self._provider = None
 
-    def _tell_crowd(self, environment: Environment) -> None:
+    def _record_crowd(self, environment: Environment) -> None:
         assert self._provider is not None  # noqa: S101 - `begin` made it
         runner = environment.runner
         assert runner is not None  # noqa: S101 - Locust has it before `init`
@@ -63,7 +63,7 @@ class Publisher:
             "locust.intended_rate", [rate], description="Requests a second asked for, over all shoppers"
         )
 
-    def _tell_requests(self, environment: Environment) -> None:
+    def _record_requests(self, environment: Environment) -> None:
         assert self._provider is not None  # noqa: S101 - `begin` made it
         meter = self._provider.get_meter("loadtest")
         counter = meter.create_counter("locust.requests", description="Requests by what came of them")

@@ -29,8 +29,8 @@ WARM_UP_SECONDS = 4.0
 SHORTEST_PHASE_SECONDS = 10.0
 _JAEGER_SECONDS = 20.0
 """How long the Collector may take to forward the last spans."""
-_TELL_SECONDS = 0.5
-_SETTLE_SECONDS = 1.0
+_STATUS_SECONDS = 0.5
+_QUIET_SECONDS = 1.0
 
 
 class Outage:
@@ -115,7 +115,7 @@ class Outage:
             storefront_port=settings.storefront_port,
             prometheus_url=prometheus_at(settings.prometheus_port),
         )
-        self._tell(watcher, f"load: {self._rate:g} requests/s for {self.load_seconds:g} s")
+        self._print(watcher, f"load: {self._rate:g} requests/s for {self.load_seconds:g} s")
         generator = Generator(
             load,
             seconds=self.load_seconds,
@@ -131,24 +131,24 @@ class Outage:
             before = time.time()
             wait(self._around_seconds)
             fault = time.time()
-            self._tell(watcher, f"the fault begins: {self._fault.what}")
+            self._print(watcher, f"the fault begins: {self._fault.what}")
             with activity.during("fault", self._fault.name):
                 self._fault.inflict(self._lab.runtime, self._seconds, wait)
             mended = time.time()
-            self._tell(watcher, "the fault is over")
+            self._print(watcher, "the fault is over")
             with self._console.status("recovery under load"):
                 while generator.process.poll() is None:
-                    wait(_TELL_SECONDS)
+                    wait(_STATUS_SECONDS)
             if generator.wait() != 0:
-                raise StackError(f"Locust failed; its words are in {self._folder / 'locust.log'}")
+                raise StackError(f"Locust failed; see its output in {self._folder / 'locust.log'}")
         finally:
             generator.stop()
         quiet = time.time()
-        self._tell(watcher, "the load is over: what waits is sent")
+        self._print(watcher, "the load is over: what waits is sent")
         drained = self._drain(watcher, config.breaker_open_max_seconds)
         requests = read_requests([self._requests_file])
         traces = sampled(requests)
-        self._tell(watcher, f"asking Jaeger for each of {len(traces)} traces")
+        self._print(watcher, f"asking Jaeger for each of {len(traces)} traces")
         with self._console.status("asking Jaeger"):
             delivered = sum(reading.delivered for reading in watcher.latest.values())
             jaeger = Jaeger(settings.jaeger_port)
@@ -179,7 +179,7 @@ class Outage:
             if RequestsFollower(self._requests_file).read_new():
                 return time.time()
             time.sleep(0.1)
-        raise StackError(f"Locust sends nothing; its words are in {self._folder / 'locust.log'}")
+        raise StackError(f"Locust sends no requests; see its output in {self._folder / 'locust.log'}")
 
     def _waiter(self, watcher: Watcher, follower: RequestsFollower) -> Callable[[float], None]:
         def wait(seconds: float) -> None:
@@ -188,7 +188,7 @@ class Outage:
                 while (left := end - time.monotonic()) > 0:
                     count = len(follower.read_new())
                     status.update(f"{self._elapsed()}  {_describe(watcher.latest)}; +{count} requests")
-                    time.sleep(min(_TELL_SECONDS, left))
+                    time.sleep(min(_STATUS_SECONDS, left))
 
         return wait
 
@@ -201,7 +201,7 @@ class Outage:
     def _drain(self, watcher: Watcher, open_max_seconds: float) -> float | None:
         """Waits until no spans are pending; returns when that was read, or None when the time is over."""
         deadline = time.monotonic() + open_max_seconds + 60
-        quiet = time.time() + _SETTLE_SECONDS
+        quiet = time.time() + _QUIET_SECONDS
         with self._console.status("") as status:
             while time.monotonic() < deadline:
                 latest = watcher.latest
@@ -215,7 +215,7 @@ class Outage:
     def _elapsed(self) -> str:
         return f"{time.monotonic() - self._started:4.0f} s"
 
-    def _tell(self, watcher: Watcher, what: str) -> None:
+    def _print(self, watcher: Watcher, what: str) -> None:
         latest = watcher.latest
         described = f"  [dim]{_describe(latest)}[/]" if latest else ""
         self._console.print(f"{self._elapsed()}  {what}{described}", highlight=False, soft_wrap=True)

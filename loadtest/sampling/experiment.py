@@ -155,7 +155,7 @@ class SamplingLab:
     def _excluded(self) -> float:
         """Requests health and metrics with every trace sampled; returns how many server spans resulted."""
         self._restart({"OTEL_TRACES_SAMPLER": "always_on"})
-        self._tell("health and metrics paths")
+        self._print("health and metrics paths")
         with httpx.Client(base_url=STOREFRONT.url(self._lab.settings), trust_env=False) as client:
             before = self._settled_calls()
             for path in EXCLUDED_PATHS:
@@ -165,7 +165,7 @@ class SamplingLab:
             client.get("/products").raise_for_status()
         calls = self._calls_since(before, 1)
         if not calls.total:
-            raise StackError("span metrics count no request: nothing can be said of health and metrics paths")
+            raise StackError("the span metrics counted no requests, so health and metrics paths cannot be judged")
         return sum(
             count for name, count in calls.total.items() if any(path in name for path in EXCLUDED_PATHS)
         )
@@ -226,7 +226,7 @@ class SamplingLab:
             shape=shape,
             storefront_port=self._lab.settings.storefront_port,
         )
-        self._tell(f"{what}: {load.rate:g} requests/s for {seconds:g} s")
+        self._print(f"{what}: {load.rate:g} requests/s for {seconds:g} s")
         file, log = self._folder / f"{name}.csv", self._folder / f"{name}.log"
         generator = Generator(
             load, seconds=seconds, result_file=self._folder / f"{name}.json", requests_file=file, log=log
@@ -238,7 +238,7 @@ class SamplingLab:
             generator.stop()
         requests = read_requests([file])
         if status != 0 or not requests:
-            raise StackError(f"Locust failed; its words are in {log}")
+            raise StackError(f"Locust failed; see its output in {log}")
         failed = [
             it
             for it in requests
@@ -325,7 +325,7 @@ class SamplingLab:
                 f"{url} refuses a plan of faults ({error}); it needs ENVIRONMENT=development"
             ) from error
 
-    def _tell(self, what: str) -> None:
+    def _print(self, what: str) -> None:
         self._console.print(what, highlight=False)
 
 

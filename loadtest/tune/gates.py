@@ -38,7 +38,7 @@ def reasons_against(
 
 def _of_the_ledger(readings: Sequence[Reading]) -> list[str]:
     if not readings:
-        return ["the service did not say how its telemetry was"]
+        return ["the service returned no health report"]
     unbalanced = sum(1 for reading in readings if not reading.is_balanced)
     last = readings[-1]
     reasons = [f"the ledger did not add up in {unbalanced} readings"] if unbalanced else []

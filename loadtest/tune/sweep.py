@@ -100,7 +100,7 @@ class Sweep:
                 cpu_seconds, other_cores = meter.measured_seconds(), meter.other_cores()
                 exports = read_exports(client).since(before)
                 if generator.stop() != 0:
-                    raise StackError(f"Locust failed; its words are in {folder / 'locust.log'}")
+                    raise StackError(f"Locust failed; see its output in {folder / 'locust.log'}")
                 self._wait_until_sent(watcher)
             readings = watcher.readings[_MEASURED]
         finally:
@@ -153,7 +153,7 @@ class Sweep:
             if latest is not None and latest.at >= after:
                 return latest
             time.sleep(_WATCH_SECONDS / 4)
-        raise StackError(f"the {_MEASURED} does not say how its telemetry is: {watcher.failures[-1:]}")
+        raise StackError(f"the {_MEASURED} returns no health report: {watcher.failures[-1:]}")
 
     def _wait_until_sent(self, watcher: Watcher) -> None:
         """Waits until no spans are pending; any that remain at the deadline make the run invalid."""
@@ -168,7 +168,7 @@ def _wait_for_requests(file: Path, generator: Generator) -> None:
         if RequestsFollower(file).read_new():
             return
         time.sleep(0.05)
-    raise StackError("Locust sends nothing; its words are in locust.log of the report's folder")
+    raise StackError("Locust sends no requests; see its output in locust.log of the report's folder")
 
 
 def _in_a_line(run: CellRun) -> str:

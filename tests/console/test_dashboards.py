@@ -25,7 +25,7 @@ DRAWN = {"timeseries", "stat", "state-timeline", "heatmap", "table"}
 
 @pytest.mark.parametrize("panel", PANELS)
 def test_every_panel_is_of_a_kind_that_is_drawn(panel: Panel) -> None:
-    """A new kind in Grafana would be an empty card here."""
+    """A panel of an unknown kind would be an empty card."""
     assert panel.kind in DRAWN
     assert panel.targets
     assert 1 <= panel.width <= 24
@@ -35,7 +35,7 @@ def test_every_panel_is_of_a_kind_that_is_drawn(panel: Panel) -> None:
 
 @pytest.mark.parametrize("panel", [each for each in PANELS if each.values[0].kind not in {"stat", "table"}])
 def test_every_chart_can_be_drawn_with_gaps_and_odd_numbers(panel: Panel) -> None:
-    """Whatever Prometheus answers: a hole, no number, infinity."""
+    """Gaps, NaN and infinity in Prometheus's answers do not break a chart."""
     labels = dict.fromkeys(("le", "job", "route", "place", "outcome", "state", "stage"), "1")
     points = ((1000.0, 1.0), (1002.0, math.nan), (1004.0, math.inf), (1100.0, 3.0))
     answers = [[Series(labels, points)] for _ in panel.targets]
@@ -46,7 +46,7 @@ def test_every_chart_can_be_drawn_with_gaps_and_odd_numbers(panel: Panel) -> Non
 
 
 def test_bands_end_at_the_next_state_or_at_a_gap() -> None:
-    """And none stands where nothing was scraped."""
+    """No band covers a time in which nothing was scraped."""
     (panel,) = [each for each in dashboards()["telemetry-pipeline"].panels if each.kind == "state-timeline"]
     points = ((1000.0, 0.0), (1002.0, 0.0), (1004.0, 3.0), (1006.0, math.nan), (1100.0, 0.0), (1102.0, 0.0))
     options = options_of(panel, [[Series({"job": "shop"}, points)]], [], WINDOW, [])
@@ -59,7 +59,7 @@ def test_bands_end_at_the_next_state_or_at_a_gap() -> None:
 
 
 def test_the_variables_of_a_query_are_filled_as_grafana_fills_them() -> None:
-    """Four scrapes at least for a rate; longer where a step is."""
+    """A rate covers at least four scrapes, and more where the step is longer."""
     filled = WINDOW.fill('rate(x{job=~"$job"}[$__rate_interval]) $__range', {"job": "a|b"})
     assert filled == 'rate(x{job=~"a|b"}[10s]) 300s'
     hours = Window(0.0, 21_600.0)
@@ -68,7 +68,7 @@ def test_the_variables_of_a_query_are_filled_as_grafana_fills_them() -> None:
 
 
 def test_a_chosen_value_is_one_value_whatever_is_in_it() -> None:
-    """Where all can be chosen the query has a regular expression, which a route template must not be."""
+    """A route template is escaped, since its query takes a regular expression."""
     job, route = dashboards()["service"].variables
     assert (job.label, job.first, job.of_all) == ("job", "storefront", None)
     assert (route.label, route.first, route.of_all) == ("route", ".+", ".+")
@@ -81,7 +81,7 @@ def test_a_chosen_value_is_one_value_whatever_is_in_it() -> None:
 
 
 def test_every_variable_of_a_query_can_be_chosen() -> None:
-    """One that the page does not fill would be sent to Prometheus as it is."""
+    """A variable that the page does not fill would be sent to Prometheus verbatim."""
     for dashboard in dashboards().values():
         known = {f"${variable.name}" for variable in dashboard.variables} | {"$__rate_interval", "$__range"}
         for panel in dashboard.panels:
@@ -90,7 +90,7 @@ def test_every_variable_of_a_query_can_be_chosen() -> None:
 
 
 def test_exemplars_are_dots_that_name_their_traces() -> None:
-    """In the panel's unit, beside its curves."""
+    """They are drawn in the panel's unit, beside its curves."""
     (panel,) = [each for each in dashboards()["service"].panels if each.title == "Latency"]
     assert [target.has_exemplars for target in panel.targets] == [False, False, True]
     answers = [[Series({}, ((1000.0, 5.0),))] for _ in panel.targets]
@@ -99,7 +99,7 @@ def test_exemplars_are_dots_that_name_their_traces() -> None:
 
 
 def test_a_row_of_a_table_leads_to_its_traces() -> None:
-    """With the parameters of Jaeger's own search."""
+    """The link has the parameters of Jaeger's own search."""
     (panel,) = [each for each in dashboards()["service"].panels if each.kind == "table"]
     values = {"job": "storefront", "method": "GET", "route": "/orders/{id}?a&b"}
     path, _, query = link_of(panel, values).partition("?")
@@ -109,7 +109,7 @@ def test_a_row_of_a_table_leads_to_its_traces() -> None:
 
 
 def test_a_legend_has_the_labels_of_its_series() -> None:
-    """A label that is not there is empty."""
+    """A missing label is left empty."""
     assert fill_legend("{{job}}: {{place}}!", {"job": "shop"}) == "shop: !"
 
 
@@ -129,12 +129,12 @@ def test_a_legend_has_the_labels_of_its_series() -> None:
     ],
 )
 def test_numbers_have_units_for_people(unit: str, value: float, shown: str) -> None:
-    """As a panel's value is written."""
+    """Values are scaled and shown with their units."""
     assert text(unit, value) == shown
 
 
 def test_colour_is_that_of_the_highest_step_that_is_reached() -> None:
-    """Below the first one all is well."""
+    """Below the first step the colour is green."""
     steps = {10.0: "orange", 100.0: "red"}
     assert [colour_of(value, steps) for value in (9, 10, 500)] == [
         NAMED["green"],

@@ -1,4 +1,4 @@
-"""What the live charts show of readings."""
+"""The history of readings behind the live charts."""
 
 from dataclasses import replace
 
@@ -11,14 +11,14 @@ CLOSED, OPEN, HALF_OPEN = BreakerState.CLOSED, BreakerState.OPEN, BreakerState.H
 
 
 def with_breaker(at: float, state: BreakerState | None) -> Reading:
-    """A reading of a storefront in that state; None of one that does not answer."""
+    """Returns a reading of a storefront in that state; None means that it does not answer."""
     service = reading(at).services["storefront"]
     assert service is not None
     return Reading(at, {"storefront": None if state is None else replace(service, breaker=state)})
 
 
 def test_bands_follow_the_breaker_and_stop_where_nobody_answers() -> None:
-    """One for each stretch, to where the next begins."""
+    """Each stretch of one state is a band that ends where the next begins."""
     history = History()
     states = [CLOSED, CLOSED, OPEN, HALF_OPEN, None, CLOSED, CLOSED]
     history.follow([with_breaker(at, state) for at, state in enumerate(states, start=1)])
@@ -43,7 +43,7 @@ def test_only_what_is_new_is_taken_and_what_is_old_forgotten() -> None:
 
 
 def test_a_service_that_does_not_answer_is_a_gap() -> None:
-    """And not a 0."""
+    """Its value is None, not 0."""
     history = History()
     history.follow([with_breaker(1, CLOSED), with_breaker(2, None)])
     points = history.level(lambda one: it.waiting if (it := one.services["storefront"]) else None)
@@ -51,7 +51,7 @@ def test_a_service_that_does_not_answer_is_a_gap() -> None:
 
 
 def test_a_time_in_which_nobody_looked_is_a_gap() -> None:
-    """Nothing was read then: no band goes on through it, and no rate is over it."""
+    """Neither a band nor a rate spans a time without readings."""
     history = History()
     history.follow([with_breaker(at, CLOSED) for at in (1, 2, 3, 100, 101)])
     bands = [(band.start_ms, band.end_ms) for band in history.breaker_bands(["storefront"])]

@@ -1,4 +1,4 @@
-"""Who may talk to the console: its own pages, on this machine."""
+"""Only the console's own pages, on this machine, may talk to it."""
 
 import pytest
 from fastapi import FastAPI, WebSocket
@@ -12,7 +12,7 @@ OWN = "127.0.0.1:8080"
 
 @pytest.fixture
 def client() -> TestClient:
-    """An application behind it."""
+    """A client of an application behind the middleware."""
     app = FastAPI()
 
     @app.get("/")
@@ -34,7 +34,7 @@ def client() -> TestClient:
     [{}, {"origin": f"http://{OWN}"}, {"origin": "http://localhost:8080"}, {"host": "localhost:8080"}],
 )
 def test_own_pages_are_served(headers: dict[str, str], client: TestClient) -> None:
-    """By either name of this machine; without an Origin it is no page of another site."""
+    """Either name of this machine is accepted, and so is a request without an Origin."""
     assert client.get("/", headers=headers).status_code == 200
     with client.websocket_connect("/ws", headers={"host": OWN, **headers}) as socket:
         assert socket.receive_text() == "done"
@@ -53,7 +53,7 @@ def test_own_pages_are_served(headers: dict[str, str], client: TestClient) -> No
     ],
 )
 def test_other_sites_reach_neither_pages_nor_buttons(headers: dict[str, str], client: TestClient) -> None:
-    """A foreign Origin, or a name that only points here."""
+    """A foreign Origin or Host is refused, even if the name resolves to this machine."""
     assert client.get("/", headers=headers).status_code == 403
     with (
         pytest.raises(WebSocketDisconnect) as refused,
@@ -64,5 +64,5 @@ def test_other_sites_reach_neither_pages_nor_buttons(headers: dict[str, str], cl
 
 
 def test_no_page_can_be_laid_under_another(client: TestClient) -> None:
-    """Its buttons would be pressed by who does not see them."""
+    """Otherwise users could be tricked into pressing buttons that they do not see."""
     assert client.get("/").headers["content-security-policy"] == "frame-ancestors 'none'"

@@ -1,4 +1,4 @@
-"""What is read of metrics pages, and what happens a second."""
+"""Readings of metrics pages, and the rates between them."""
 
 import math
 
@@ -42,7 +42,7 @@ process_cpu_seconds_total{worker="1"} 2.5
 
 
 def reading(at: float, **changes: float) -> Reading:
-    """A reading whose storefront is that of the page, with some numbers changed."""
+    """Returns a reading of the page above, with some numbers changed."""
     page = TWO_WORKERS
     for name, value in changes.items():
         page = page.replace(f'{name}{{worker="0"}} ', f'{name}{{worker="0"}} {value:g} # ')
@@ -50,7 +50,7 @@ def reading(at: float, **changes: float) -> Reading:
 
 
 def test_workers_are_added_up_and_the_worst_breaker_counts() -> None:
-    """One service, however many processes it has."""
+    """All workers of a service are read as one."""
     service = read_service(TWO_WORKERS)
     assert (service.requests, service.ended, service.delivered) == (30, 150, 130)
     assert (service.in_memory, service.spooled, service.waiting) == (12, 5, 17)
@@ -61,7 +61,7 @@ def test_workers_are_added_up_and_the_worst_breaker_counts() -> None:
 
 
 def test_collector_and_jaeger_are_read_of_their_own_pages() -> None:
-    """Over receivers, transports and exporters."""
+    """Values are summed over receivers, transports and exporters."""
     page = """\
 otelcol_receiver_accepted_spans_total{receiver="otlp",transport="grpc"} 7
 otelcol_receiver_accepted_spans_total{receiver="otlp",transport="http"} 3
@@ -74,13 +74,13 @@ otelcol_exporter_sent_spans_total{exporter="otlp_http/jaeger"} 6
 
 
 def test_what_is_no_metrics_page_is_refused() -> None:
-    """Somebody else on the port."""
+    """Another program may listen on the port."""
     with pytest.raises(ValueError, match=r".*"):
         Samples("<html>{not a page")
 
 
 def test_rates_are_per_second_between_two_readings() -> None:
-    """Of the service as a whole."""
+    """Rates are those of the service as a whole."""
     found = rates(reading(0), reading(2, telemetry_spans_ended_total=140, process_cpu_seconds_total=1.52))
     storefront = found.services["storefront"]
     assert storefront is not None
@@ -94,7 +94,7 @@ def test_rates_are_per_second_between_two_readings() -> None:
     "changes", [{"process_cpu_seconds_total": 0.1}, {"telemetry_spans_ended_total": 0}], ids=str
 )
 def test_a_service_that_was_started_anew_has_no_rate(changes: dict[str, float]) -> None:
-    """Its counters begin at 0 again, though it may have used as much processor time as the one before it."""
+    """A drop in either counter shows a restart: the new process may have used as much CPU time as the old."""
     found = rates(reading(0), reading(1, **changes))
     assert found.services == {"storefront": None}
 
@@ -112,13 +112,13 @@ def test_a_service_that_was_started_anew_has_no_rate(changes: dict[str, float]) 
 def test_quantile_is_that_of_prometheus(
     buckets: dict[float, float], share: float, expected: float | None
 ) -> None:
-    """Linear within a bucket, the last bound for what is beyond it, nothing of nothing."""
+    """It is linear within a bucket, the highest finite bound beyond that, and None without samples."""
     assert quantile_ms(share, buckets) == (None if expected is None else pytest.approx(expected))
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=8), st.floats(0.01, 1))
 def test_quantile_lies_within_the_bounds(counts: list[int], share: float) -> None:
-    """Whatever was observed."""
+    """This holds for any observations."""
     bounds = [*(float(2**n) for n in range(len(counts) - 1)), math.inf]
     total, buckets = 0, {}
     for bound, count in zip(bounds, counts, strict=True):

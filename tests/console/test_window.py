@@ -1,11 +1,11 @@
-"""The time that a dashboard shows."""
+"""The time range of a dashboard."""
 
 from console.dashboards.window import Window
 from stack.backends.prometheus import Exemplar
 
 
 def test_the_highest_exemplar_of_each_step_is_kept() -> None:
-    """Whichever series has it, in the order of time."""
+    """It may come from any series; the order is that of time."""
     window = Window(1000.0, 1300.0)
     assert window.step == 2
     exemplars = [

@@ -1,4 +1,4 @@
-"""The demo as a user runs it, in short."""
+"""A short run of the demo, as a user starts it."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 
 
-def test_outage_is_told_and_every_span_arrives() -> None:
-    """Every promise but the latency's, which a busy machine may break, is kept; the exit says the same."""
+def test_outage_is_reported_and_every_span_arrives() -> None:
+    """Every promise is kept, except perhaps latency on a busy machine, and the exit status agrees."""
     done = subprocess.run(
         [sys.executable, "-m", "demo", "--seconds", "14", "--rate", "30"],
         cwd=ROOT,

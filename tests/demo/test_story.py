@@ -1,4 +1,4 @@
-"""The verdict of the demo: a good story keeps each promise, and one thing breaks it."""
+"""The demo's verdict: a good story keeps every promise, and each fault breaks one."""
 
 from dataclasses import replace
 
@@ -9,13 +9,13 @@ from telemetry.health.report import LedgerHealth
 
 
 def reading(at: float, breaker: str = "closed", **ledger: int) -> Reading:
-    """A look at a service that has ended a hundred spans."""
+    """Returns a reading of the shop with this breaker state and ledger."""
     return Reading(at, "shop", breaker, LedgerHealth(**ledger), spool_bytes=0, buffer_bytes=0)
 
 
 @pytest.fixture
 def story() -> Story:
-    """A Collector that dies at 10 s and returns at 20 s, and everything as promised."""
+    """A Collector that dies at 10 s and returns at 20 s, with every promise kept."""
     return Story(
         killed_at=10,
         returned_at=20,
@@ -29,18 +29,18 @@ def story() -> Story:
 
 
 def broken(story: Story, received: int = 100) -> list[str]:
-    """The promises that were not kept."""
+    """Returns the promises that were not kept."""
     return [promise.text for promise in judge(story, received) if not promise.is_kept]
 
 
 def test_good_story_keeps_every_promise(story: Story) -> None:
-    """All seven."""
+    """There are seven of them."""
     assert broken(story) == []
     assert len(judge(story, 100)) == 7
 
 
 def test_breaker_that_opens_late_or_never(story: Story) -> None:
-    """More than five seconds are too many."""
+    """More than five seconds are too long."""
     story.readings[1] = replace(story.readings[1], at=15.1)
     assert broken(story) == ["the breaker opened within 5 s"]
     story.readings[1] = replace(story.readings[1], breaker="closed")
@@ -48,13 +48,13 @@ def test_breaker_that_opens_late_or_never(story: Story) -> None:
 
 
 def test_failed_request(story: Story) -> None:
-    """One is too many."""
+    """A single failed request breaks the promise."""
     story.requests[150] = replace(story.requests[150], is_failed=True)
     assert broken(story) == ["no request failed"]
 
 
 def test_latency_that_moves(story: Story) -> None:
-    """Half as much again is the bound."""
+    """A latency that rises by more than half breaks the promise."""
     slow = [
         replace(request, latency_ms=8.0) if story.phase(request.at) is Phase.OUTAGE else request
         for request in story.requests
@@ -63,13 +63,13 @@ def test_latency_that_moves(story: Story) -> None:
 
 
 def test_nothing_on_disk(story: Story) -> None:
-    """The spool must have been seen at work."""
+    """The spool must have been seen in use."""
     story.readings[1] = reading(12, "open", ended=70, delivered=40, in_memory=30)
     assert broken(story) == ["what could not be sent went to disk"]
 
 
 def test_ledger_that_does_not_add_up(story: Story) -> None:
-    """At any reading."""
+    """A single unbalanced reading breaks the promise."""
     story.readings[1] = reading(12, "open", ended=70, delivered=40, in_memory=10, spooled=19)
     assert broken(story) == ["the ledger added up at every reading"]
 
@@ -82,7 +82,7 @@ def test_breaker_that_stays_open(story: Story) -> None:
 
 @pytest.mark.parametrize("received", [100, 99])
 def test_span_that_is_lost(story: Story, received: int) -> None:
-    """By our own count or by the Collector's."""
+    """The loss shows in the service's own ledger or in the Collector's count."""
     if received == 100:
         story.readings[2] = reading(30, ended=101, delivered=100, in_memory=1)
     assert broken(story, received) == ["every span was delivered"]
@@ -94,5 +94,5 @@ def test_story_in_which_nothing_happened_keeps_nothing_it_cannot_show() -> None:
 
 
 def test_percentile_is_interpolated() -> None:
-    """Of 0 to 100 the 95th is 95."""
+    """The 95th percentile of 0 to 100 is 95."""
     assert percentile(range(101), 95) == pytest.approx(95, abs=0.1)

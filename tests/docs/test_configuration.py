@@ -1,11 +1,11 @@
-"""docs/configuration.md says what the settings are."""
+"""docs/configuration.md describes the settings as they are."""
 
 from docs.generate import PAGE, page
 from telemetry.config import TelemetryConfig
 
 
 def test_page_is_what_the_settings_say() -> None:
-    """`make docs` writes it again."""
+    """`make docs` generates it."""
     assert PAGE.read_text() == page()
 
 

@@ -1,6 +1,6 @@
-"""The dashboards: as generated, readable, and about metrics that exist.
+"""The dashboards are as generated, readable, and about metrics that exist.
 
-That each query is answered on the running stack: tests/stack/test_dashboards_and_alerts.py.
+tests/stack/test_dashboards_and_alerts.py checks that the running stack answers each query.
 """
 
 import itertools
@@ -47,8 +47,8 @@ RECORDED = {
     for group in yaml.safe_load((ROOT / "prometheus/rules/recording.yaml").read_text())["groups"]
     for rule in group["rules"]
 }
-# What prometheus_client says of its own process; what loadtest pushes; what the Collector and Jaeger say of
-# themselves, which the running stack proves.
+# Metrics of prometheus_client about its process, and those that loadtest pushes. Those of the Collector and
+# Jaeger are checked on the running stack.
 OF_OTHERS = {
     "up",
     "process_cpu_seconds_total",
@@ -59,7 +59,7 @@ OF_OTHERS = {
     "locust_request_latency_seconds_bucket",
     "locust_start_delay_seconds_bucket",
 }
-# Panels without a value from which on something is wrong.
+# Panels without a threshold, by the reason.
 WITHOUT_A_BAD_VALUE = {
     "how much there is to do": [
         "service: Requests a second",
@@ -123,7 +123,7 @@ def test_committed_files_are_what_is_generated() -> None:
 
 
 def test_check_fails_on_any_difference_and_writes_nothing(tmp_path: Path) -> None:
-    """Whether a file differs, lacks, or is one too many."""
+    """A changed, a missing and a surplus file are all found."""
     with pytest.raises(SystemExit, match=r"collector\.json, load\.json, pipeline\.json, service\.json"):
         generate.main(["--check"], tmp_path)
     assert not [*tmp_path.iterdir()]
@@ -144,7 +144,7 @@ def test_check_fails_on_any_difference_and_writes_nothing(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("dashboard", "panel"), PANELS)
 def test_panel_says_what_it_shows(dashboard: dict[str, Any], panel: dict[str, Any]) -> None:
-    """Title, description, unit, and from when on it is bad; a query of each target."""
+    """Each panel has a title, a description, a unit, thresholds unless excused, and a query per target."""
     assert panel["title"]
     assert re.search(r"[.:]$", panel["description"])
     defaults = panel["fieldConfig"]["defaults"]
@@ -167,14 +167,14 @@ def test_panel_says_what_it_shows(dashboard: dict[str, Any], panel: dict[str, An
 
 
 def test_every_excuse_is_of_a_panel() -> None:
-    """None is left of a panel that is gone."""
+    """No excuse is left for a panel that is gone."""
     titles = {f"{dashboard['uid']}: {panel['title']}" for dashboard, panel in (p.values for p in PANELS)}
     assert titles >= EXCUSED
 
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
-def test_panels_are_told_apart(dashboard: dict[str, Any]) -> None:
-    """By number, and by title."""
+def test_panels_are_distinct(dashboard: dict[str, Any]) -> None:
+    """Ids and titles are unique."""
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert len(set(numbers)) == len(numbers)
     titles = [panel["title"] for panel in dashboard["panels"] if panel["type"] != "row"]
@@ -183,7 +183,7 @@ def test_panels_are_told_apart(dashboard: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 def test_panels_fit_the_grid_and_do_not_overlap(dashboard: dict[str, Any]) -> None:
-    """24 columns; in the order in which a narrow screen stacks them."""
+    """They fit 24 columns, in the order in which a narrow screen stacks them."""
     places = [panel["gridPos"] for panel in dashboard["panels"]]
     for place in places:
         assert place["x"] >= 0
@@ -214,7 +214,7 @@ def test_every_data_source_is_provisioned(dashboard: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 def test_variables_are_those_that_are_used(dashboard: dict[str, Any]) -> None:
-    """Each is offered, and each offered one does something."""
+    """Every used variable is offered, and every offered one is used."""
     offered = {variable["name"] for variable in dashboard["templating"].get("list", [])}
     used = set(re.findall(r"\$\{?([a-z]\w*)", json.dumps([dashboard["panels"], dashboard["templating"]])))
     assert used == offered
@@ -222,7 +222,7 @@ def test_variables_are_those_that_are_used(dashboard: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("expression", TARGETS)
 def test_query_is_over_a_metric_that_exists(expression: str) -> None:
-    """The library's, a recorded one, or that of another program."""
+    """Each metric is the library's, a recorded one, or another program's."""
     without_labels = re.sub(r"by \([^)]*\)|\{[^}]*\}|\[[^]]*\]", "", expression)
     metrics = set(re.findall(r"[a-z][a-z0-9]*[_:][a-z0-9_:]+|\bup\b", without_labels)) - {
         "histogram_quantile"
@@ -235,7 +235,7 @@ def test_query_is_over_a_metric_that_exists(expression: str) -> None:
 
 @pytest.mark.parametrize("dashboard", DASHBOARDS.values(), ids=DASHBOARDS)
 def test_dashboard_opens_on_what_happens_now_and_leads_to_the_others(dashboard: dict[str, Any]) -> None:
-    """A quarter of an hour, refreshed every 5 s; what experiments did is drawn over it."""
+    """It shows the last 15 minutes, refreshed every 5 s, annotated with experiments."""
     assert dashboard["refresh"] == "5s"
     assert dashboard["time"] == {"from": "now-15m", "to": "now"}
     (link,) = dashboard["links"]
@@ -248,7 +248,7 @@ def test_dashboard_opens_on_what_happens_now_and_leads_to_the_others(dashboard: 
 
 
 def test_uids_are_those_of_four_dashboards() -> None:
-    """Addresses that people keep."""
+    """People bookmark these addresses."""
     assert {each["uid"] for each in DASHBOARDS.values()} == {
         "service",
         "telemetry-pipeline",
@@ -258,14 +258,14 @@ def test_uids_are_those_of_four_dashboards() -> None:
 
 
 def test_dots_on_latency_lead_to_their_traces() -> None:
-    """Exemplars are shown, once each."""
+    """Exactly one query of the panel has exemplars, so that none is shown twice."""
     panels = {panel["title"]: panel for panel in DASHBOARDS["service"]["panels"]}
     assert [target["exemplar"] for target in panels["Latency"]["targets"]] == [False, False, True]
 
 
 @pytest.mark.parametrize("title", ["Latency, all requests", "Batch sizes"])
 def test_a_heatmap_has_colours(title: str) -> None:
-    """Grafana makes as many as there are steps, and draws no cell with none."""
+    """Grafana makes as many colours as there are steps, and draws no cell without any."""
     (panel,) = [panel for _, panel in (each.values for each in PANELS) if panel["title"] == title]
     colours = panel["options"]["color"]
     assert 2 <= colours["steps"] <= 128
@@ -273,7 +273,7 @@ def test_a_heatmap_has_colours(title: str) -> None:
 
 
 def test_jaegers_page_is_on_the_port_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The field that links are made from begins with it, wherever this machine has moved it."""
+    """The variable behind the links has Jaeger's default port."""
     monkeypatch.delenv("JAEGER_PORT", raising=False)
     assert JAEGER_PAGE.endswith(f":{load_settings().jaeger_port}")
     (field,) = [each for each in DASHBOARDS["service"]["templating"]["list"] if each["name"] == "jaeger"]

@@ -1,4 +1,4 @@
-"""Grafana's provisioning files: every key is one that Grafana reads, and everything named exists."""
+"""Grafana's provisioning files have only keys that Grafana reads, and everything named exists."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -21,9 +21,9 @@ DASHBOARDS: dict[str, Any] = yaml.safe_load(DASHBOARDS_FILE.read_text())
 SETTINGS = ConfigParser(interpolation=None)
 SETTINGS.read_string((ROOT / "grafana" / "grafana.ini").read_text())
 
-# Grafana ignores a key that it does not know, so that a misspelt one would do nothing, unseen. These are
-# Grafana 13.2's: documents, "Provision Grafana"; pkg/services/provisioning/{datasources,dashboards}; and
-# for jsonData the plugins bundled with it: PromOptions in grafana-prometheus's types.ts, JaegerJsonData in
+# Grafana silently ignores unknown keys, such as misspelt ones. These are the keys of Grafana 13.2, from its
+# documentation, "Provision Grafana"; from pkg/services/provisioning/{datasources,dashboards}; and for
+# jsonData from the bundled plugins: PromOptions in grafana-prometheus's types.ts, JaegerJsonData in
 # grafana-jaeger-datasource's datasource.ts, TraceToMetricsOptions in grafana-o11y-ds-frontend.
 TEXT, FLAG, NUMBER = str, bool, int
 HTTP_CLIENT = {"timeout": NUMBER, "tlsSkipVerify": FLAG, "serverName": TEXT, "oauthPassThru": FLAG}
@@ -109,7 +109,7 @@ DASHBOARDS_SCHEMA: dict[str, Any] = {
 
 
 def misfits(value: Any, schema: Any, where: str) -> Iterator[str]:
-    """Says of each key that the schema does not have, and of each value of another kind, where it is."""
+    """Yields a complaint for each key that the schema lacks and each value of another type."""
     if isinstance(schema, dict) and isinstance(value, dict):
         for key, inner in value.items():
             if key in schema:
@@ -124,7 +124,7 @@ def misfits(value: Any, schema: Any, where: str) -> Iterator[str]:
 
 
 def datasource(uid: str) -> Mapping[str, Any]:
-    """The data source of that uid."""
+    """Returns the data source with that uid."""
     (found,) = [each for each in DATASOURCES["datasources"] if each["uid"] == uid]
     return found
 
@@ -143,7 +143,7 @@ def test_file_says_what_it_is(file: Path) -> None:
 
 
 def test_every_key_is_one_that_grafana_reads() -> None:
-    """Grafana would not complain."""
+    """Grafana would not complain about an unknown key."""
     assert not [*misfits(DATASOURCES, DATASOURCES_SCHEMA, "datasources.yaml")]
     assert not [*misfits(DASHBOARDS, DASHBOARDS_SCHEMA, "dashboards.yaml")]
     for each in DATASOURCES["datasources"]:
@@ -164,7 +164,7 @@ def test_misspelt_key_or_wrong_kind_would_be_found(value: Any, complaint: str) -
 
 
 def test_every_data_source_that_is_referred_to_exists() -> None:
-    """From exemplars to traces, and from traces back to metrics."""
+    """Exemplars link to traces, and traces back to metrics."""
     uids = [each["uid"] for each in DATASOURCES["datasources"]]
     assert len(set(uids)) == len(uids)
     exemplars = datasource("prometheus")["jsonData"]["exemplarTraceIdDestinations"]
@@ -175,20 +175,20 @@ def test_every_data_source_that_is_referred_to_exists() -> None:
 
 
 def test_exemplars_are_found_by_the_label_that_they_carry() -> None:
-    """The library writes it: see telemetry/metrics/instruments.py."""
+    """telemetry/metrics/instruments.py writes that label."""
     (destination,) = datasource("prometheus")["jsonData"]["exemplarTraceIdDestinations"]
     assert f'"{destination["name"]}":' in (ROOT / "telemetry" / "metrics" / "instruments.py").read_text()
     assert destination["url"].endswith("/trace/$${__value.raw}")
 
 
 def test_time_interval_is_the_scrape_interval() -> None:
-    """Else $__rate_interval would hold fewer scrapes than a rate needs."""
+    """Otherwise $__rate_interval would hold fewer scrapes than a rate needs."""
     prometheus = yaml.safe_load((ROOT / "prometheus" / "prometheus.yml").read_text())
     assert datasource("prometheus")["jsonData"]["timeInterval"] == prometheus["global"]["scrape_interval"]
 
 
 def test_queries_from_a_span_are_over_the_span_metrics() -> None:
-    """With the span's tags, each `$` doubled so that Grafana leaves it alone."""
+    """They use the span's tags; each `$` is doubled so that Grafana does not expand it."""
     links = datasource("jaeger")["jsonData"]["tracesToMetrics"]
     assert links["queries"]
     for link in links["queries"]:
@@ -201,14 +201,14 @@ def test_queries_from_a_span_are_over_the_span_metrics() -> None:
 
 @pytest.mark.parametrize("file", [DATASOURCES_FILE, DASHBOARDS_FILE], ids=lambda file: file.name)
 def test_every_variable_is_set_by_compose(file: Path, container: Mapping[str, Any]) -> None:
-    """Grafana puts nothing in the place of one that is not."""
+    """Grafana would replace an unset variable with nothing."""
     without_comments = re.sub(r"(^|\s)#.*", "", file.read_text())
     used = set(re.findall(r"\$\{?(\w+)", without_comments.replace("$$", "")))
     assert used <= container["environment"].keys()
 
 
 def test_dashboards_are_read_only_and_lie_where_compose_mounts_them(container: Mapping[str, Any]) -> None:
-    """Both folders, at the places that the files and Grafana's image name."""
+    """Both folders are mounted where the files and Grafana's image expect them."""
     mounts = {target: source for source, target, *_ in (volume.split(":") for volume in container["volumes"])}
     assert mounts["/etc/grafana/provisioning"] == "./grafana/provisioning"
     (provider,) = DASHBOARDS["providers"]
@@ -222,7 +222,7 @@ def test_dashboards_are_read_only_and_lie_where_compose_mounts_them(container: M
 
 
 def test_natively_grafana_reads_the_same_files_on_loopback(tmp_path: Path) -> None:
-    """Every variable that a provisioning file or the container has is set, to places on this machine."""
+    """All variables of the provisioning files and the container are set, with paths on this machine."""
     home = tmp_path / "grafana-13"
     (home / "conf").mkdir(parents=True)
     (home / "conf" / "defaults.ini").touch()
@@ -249,7 +249,7 @@ def test_natively_grafana_reads_the_same_files_on_loopback(tmp_path: Path) -> No
 
 
 def test_natively_too_a_password_makes_an_admin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the variables that the container has."""
+    """The variables are the container's."""
     monkeypatch.setenv("GRAFANA_ADMIN_PASSWORD", "a secret")
     names = ("otelcol-contrib", "jaeger", "prometheus", "toxiproxy-server", "grafana")
     found = Programs(dict.fromkeys(names, Path("/opt/bin/program")))
@@ -261,7 +261,7 @@ def test_natively_too_a_password_makes_an_admin(tmp_path: Path, monkeypatch: pyt
 
 
 def test_nobody_is_admin_unless_a_password_is_given(container: Mapping[str, Any]) -> None:
-    """Without one there is no `admin` with the password `admin`; and whoever looks may only look."""
+    """Without one there is no `admin` with the password `admin`, and anonymous users can only view."""
     assert SETTINGS["security"]["disable_initial_admin_creation"] == "true"
     assert SETTINGS["auth.anonymous"] == {"enabled": "true", "org_role": "Viewer"}
     environment = container["environment"]

@@ -1,4 +1,4 @@
-"""The pips and the project that the tests of the set-up share."""
+"""Fixtures of the set-up tests: pips, an index, and a project."""
 
 import sys
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from uv import find_uv_bin
 
 @pytest.fixture(scope="session")
 def wheel_of_uv() -> Wheel:
-    """The installed uv, packed again: what an index offers."""
+    """The installed uv, packed as a wheel for an index."""
     installed = distribution("uv")
     program = f"uv-{installed.version}.data/scripts/uv"
     return make_wheel("uv", installed.version, files={program: Path(find_uv_bin()).read_bytes()})
@@ -28,7 +28,7 @@ def project(tmp_path: Path, wheel_of_uv: Wheel) -> Project:
 
 @pytest.fixture
 def index(project: Project) -> Iterator[str]:
-    """Offers what it pins, and what is newer."""
+    """The address of an index that offers the pinned versions and newer ones."""
     with serve(project.wheels) as address:
         yield address
 

@@ -1,4 +1,4 @@
-"""`python3 -m requirements.install` in a project of its own: whose uv installs it."""
+"""Which uv `python3 -m requirements.install` uses, in a project of its own."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from support.project_to_set_up import EXPECTED, Project, make_python, path_with_
 
 
 def test_uv_of_the_path_is_used(project: Project, index: str, tmp_path: Path) -> None:
-    """Nothing else is fetched to install with."""
+    """No other uv is fetched."""
     python = make_python(tmp_path / "python", lacks=("venv",))
     status, said = project.set_up(python, index, path_with_uv(tmp_path))
     assert status == 0, said
@@ -25,10 +25,10 @@ def test_uv_of_the_path_is_used(project: Project, index: str, tmp_path: Path) ->
         pytest.param(None, id="ensurepip"),
     ],
 )
-def test_uv_is_fetched_by_whichever_pip_there_is(
+def test_uv_is_fetched_by_any_pip(
     pip: tuple[str, str] | None, project: Project, index: str, tmp_path: Path
 ) -> None:
-    """The pinned one, and with it exactly what is pinned, though everything has a newer release."""
+    """The pinned uv installs exactly the pins, though everything has a newer release."""
     python = make_python(tmp_path / "python", pip=pip)
     status, said = project.set_up(python, index)
     assert status == 0, said
@@ -39,7 +39,7 @@ def test_uv_is_fetched_by_whichever_pip_there_is(
 def test_what_to_install_is_said_where_nothing_can_fetch_uv(
     project: Project, index: str, tmp_path: Path
 ) -> None:
-    """As on a Debian without python3-venv."""
+    """On Debian without python3-venv, the message names the package to install."""
     python = make_python(tmp_path / "python", lacks=("venv", "ensurepip"))
     status, said = project.set_up(python, index)
     assert status == 1
@@ -48,7 +48,7 @@ def test_what_to_install_is_said_where_nothing_can_fetch_uv(
 
 
 def test_old_or_broken_uv_of_the_path_is_passed_over(project: Project, index: str, tmp_path: Path) -> None:
-    """The pinned one is fetched instead."""
+    """The pinned uv is fetched instead."""
     (tmp_path / "bin").mkdir()
     old = tmp_path / "bin" / "uv"
     old.write_text("#!/bin/sh\necho 'uv 0.1.2'\n")
@@ -60,7 +60,7 @@ def test_old_or_broken_uv_of_the_path_is_passed_over(project: Project, index: st
 
 
 def test_uv_that_does_not_run_is_fetched_again(project: Project, index: str, tmp_path: Path) -> None:
-    """A folder copied without the right to run what is in it."""
+    """A copied folder may have lost its execute permissions."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     assert project.set_up(python, index)[0] == 0
     (program,) = project.folder.glob(".uv/*/bin/uv")

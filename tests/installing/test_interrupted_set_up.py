@@ -1,4 +1,4 @@
-"""`python3 -m requirements.install` twice at once, killed, and interrupted."""
+"""`python3 -m requirements.install` run twice at once, killed, and interrupted."""
 
 import random
 import signal
@@ -26,7 +26,7 @@ def test_two_at_once_install_once(project: Project, index: str, tmp_path: Path) 
 def test_next_one_waits_for_what_a_killed_one_left_running(
     project: Project, tmp_path: Path, until: Callable[..., None]
 ) -> None:
-    """Nothing can end its children then: while they write, nobody else does."""
+    """A killed set-up cannot stop its children, and nothing else may write before they end."""
     python, path = make_python(tmp_path / "python"), path_with_uv(tmp_path)
     with waiting_index(project.wheels) as (index, asked, answers):
         process = project.start(python, index, path)
@@ -49,7 +49,7 @@ def test_next_one_waits_for_what_a_killed_one_left_running(
 
 @pytest.fixture
 def hears_hangups() -> Iterator[None]:
-    """Children hear of a closed terminal, though the tests may run under nohup."""
+    """Restores SIGHUP's default action, which children inherit, even under nohup."""
     before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
@@ -60,7 +60,7 @@ def hears_hangups() -> Iterator[None]:
 def test_interrupted_anywhere_it_leaves_no_process_and_goes_on(
     number: signal.Signals, project: Project, tmp_path: Path, until: Callable[..., None]
 ) -> None:
-    """Four times, at the answer of the index that a seeded draw names; then it is let through."""
+    """It is interrupted four times, at seeded random answers of the index, and then succeeds."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     draw = random.Random(number)
     for _ in range(4):

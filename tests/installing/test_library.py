@@ -1,4 +1,4 @@
-"""The library's own ranges, with old and new pips, on a day when OpenTelemetry's next release is half out."""
+"""The library's version ranges, resolved by old and new pips while an OpenTelemetry release is half out."""
 
 import json
 import os
@@ -13,11 +13,11 @@ from support.package_index import Wheel, make_wheel, pinned, serve, stand_in
 
 ROOT = Path(__file__).parents[2]
 LATE = "opentelemetry-instrumentation-sqlalchemy"
-"""The one package that is not out yet: each of the others asks for its equals of the same beta."""
+"""The one package not released yet; each of the others requires the same beta of the rest."""
 
 
 def project() -> Wheel:
-    """The library, as an empty wheel with its real requirements."""
+    """Returns the library as an empty wheel with its real requirements."""
     described = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = described["optional-dependencies"]
     metadata = [f"Requires-Dist: {each}" for each in described["dependencies"]]
@@ -29,7 +29,7 @@ def project() -> Wheel:
 
 
 def next_release(name: str, betas: str, version: str) -> Wheel:
-    """The package's next beta, or the stable release beside it, which asks for the others' next ones."""
+    """Returns the package with the next beta in its version and its requirements."""
     beta = f"{betas[:-1]}{int(betas[-1]) + 1}"
     asked = (value for key, value in distribution(name).metadata.items() if key == "Requires-Dist")
     metadata = [f"Requires-Dist: {value.replace(f'=={betas}', f'=={beta}')}" for value in asked]
@@ -38,7 +38,7 @@ def next_release(name: str, betas: str, version: str) -> Wheel:
 
 @pytest.mark.timeout(300)
 def test_a_set_of_versions_that_agree_is_found(pip: Path, tmp_path: Path) -> None:
-    """The whole set stays one beta behind, though nearly all of it is newer on the index."""
+    """All packages stay at the previous beta, though nearly all are newer on the index."""
     versions = pinned((ROOT / "requirements" / "service.txt").read_text())
     betas = versions["opentelemetry-instrumentation"]
     following = [name for name, version in versions.items() if version == betas and name != LATE]

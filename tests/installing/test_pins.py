@@ -1,7 +1,7 @@
-"""The files of pins, on the day after every package in them has a newer release.
+"""The requirements files install exactly what they pin, though every package has a newer release.
 
-`make` and the images install them with uv, and uv's own with whichever pip there is. The others are for pip
-too, all but dev.txt: to a pip of 2022 `socketio[a,b]==5` is no pin of the `socketio[a]` that something needs.
+`make` and the images install them with uv, and uv.txt with any pip. All but dev.txt must work with pip too:
+a pip of 2022 does not accept `socketio[a,b]==5` as a pin of the `socketio[a]` that a package requires.
 """
 
 import json
@@ -29,12 +29,12 @@ class Offer:
     index: str
     pins: Path
     versions: dict[str, str]
-    """What it pins, by name."""
+    """The pinned versions by name."""
 
 
 @pytest.fixture
 def offer(tmp_path: Path) -> Iterator[Callable[..., Offer]]:
-    """Offers stand-ins of what a file pins, and a newer release of each."""
+    """Makes an index with stand-ins for what a file pins, and a newer release of each."""
     with_index = []
 
     def make(name: str, change: Callable[[str], str] = lambda text: text) -> Offer:
@@ -53,7 +53,7 @@ def offer(tmp_path: Path) -> Iterator[Callable[..., Offer]]:
 
 
 def ask_pip(pip: Path, offer: Offer) -> subprocess.CompletedProcess[str]:
-    """What pip would install of these pins, as its report."""
+    """Runs pip's dry run on these pins; its report is written beside them."""
     report = offer.pins.with_suffix(".json")
     options = [
         "--require-hashes",
@@ -79,7 +79,7 @@ def ask_pip(pip: Path, offer: Offer) -> subprocess.CompletedProcess[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", FOR_PIP)
 def test_pip_installs_exactly_what_is_pinned(name: str, offer: Callable[..., Offer], pip: Path) -> None:
-    """Whichever pip it is, and though everything has a newer release."""
+    """This holds for the oldest and the newest pip."""
     offered = offer(name)
     done = ask_pip(pip, offered)
     assert done.returncode == 0, done.stderr
@@ -93,7 +93,7 @@ def test_pip_installs_exactly_what_is_pinned(name: str, offer: Callable[..., Off
 def test_pins_without_their_extras_are_not_enough_for_an_old_pip(
     offer: Callable[..., Offer], tmp_path: Path
 ) -> None:
-    """What the test above is for: it fails on `socketio==5` where something asks for `socketio[client]`."""
+    """The test above would fail on `socketio==5` where a package requires `socketio[client]`."""
     offered = offer("loadtest.txt", lambda text: re.sub(r"\[[^\]]*\]==", "==", text))
     done = ask_pip(fetch_pip(tmp_path, *OLDEST_PIP[3, 11]), offered)
     assert done.returncode != 0
@@ -101,7 +101,7 @@ def test_pins_without_their_extras_are_not_enough_for_an_old_pip(
 
 
 def sync(offered: Offer, environment: Path) -> Callable[..., str]:
-    """Installs as `make` and the images do; returns what asks uv about the result."""
+    """Installs as `make` and the images do; returns a function that runs `uv pip` on the result."""
     alone = ["--no-config", "--quiet", "--cache-dir", environment.with_name("cache")]
     into = ["--python", environment / "bin" / "python"]
     subprocess.run([find_uv_bin(), "venv", *alone, "--python", sys.executable, environment], check=True)
@@ -117,7 +117,7 @@ def sync(offered: Offer, environment: Path) -> Callable[..., str]:
 
 @pytest.mark.parametrize("name", ["dev.txt", *FOR_PIP])
 def test_uv_installs_exactly_what_is_pinned(name: str, offer: Callable[..., Offer], tmp_path: Path) -> None:
-    """Nothing newer, and nothing is missing of what the packages need."""
+    """Nothing newer is installed, and no requirement of the packages is missing."""
     offered = offer(name)
     ask = sync(offered, tmp_path / "environment")
     listed = json.loads(ask("list", "--format", "json"))
@@ -126,7 +126,7 @@ def test_uv_installs_exactly_what_is_pinned(name: str, offer: Callable[..., Offe
 
 
 def test_pins_without_one_of_them_are_found_out(offer: Callable[..., Offer], tmp_path: Path) -> None:
-    """What the last line above is for."""
+    """The test above relies on `uv pip check` to find a missing requirement."""
     offered = offer("service.txt", lambda text: re.sub(r"(?m)^annotated-types==.*\n", "", text))
     ask = sync(offered, tmp_path / "environment")
     with pytest.raises(subprocess.CalledProcessError) as caught:

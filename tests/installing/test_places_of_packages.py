@@ -1,4 +1,4 @@
-"""`python3 -m requirements.install` takes from the shell where packages come from, and nothing else."""
+"""`python3 -m requirements.install` takes only the package sources from the shell."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from support.project_to_set_up import EXPECTED, PINNED, Project, make_python
 
 
 @pytest.mark.parametrize("places", ["indexes", "folders"])
-def test_all_places_that_pip_was_told_are_asked(
+def test_all_places_that_pip_knows_are_searched(
     places: str, project: Project, wheel_of_uv: Wheel, tmp_path: Path
 ) -> None:
-    """Several further indexes, of which the first offers other versions only; or folders and no index."""
+    """All indexes are searched, though the first has only other versions; or folders, without an index."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     config = tmp_path / "pip.conf"
     if places == "folders":
@@ -41,7 +41,7 @@ def test_all_places_that_pip_was_told_are_asked(
 
 
 def test_variables_of_other_projects_change_nothing(project: Project, index: str, tmp_path: Path) -> None:
-    """Pip's and uv's settings of the shell, but for those that say where packages come from."""
+    """Pip's and uv's settings in the shell are ignored, except for the package sources."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     constraint = tmp_path / "constraint.txt"
     constraint.write_text("first==0.1\n")

@@ -1,4 +1,4 @@
-"""`python3 -m requirements.install` where a set-up failed, or what it was made from has changed."""
+"""`python3 -m requirements.install` after a failed set-up, or after its inputs have changed."""
 
 import subprocess
 import sys
@@ -10,8 +10,8 @@ from support.project_to_set_up import EXPECTED, Project, make_python, path_with_
 from uv import find_uv_bin
 
 
-def test_failure_is_told_and_the_next_one_goes_on(project: Project, index: str, tmp_path: Path) -> None:
-    """A network that is not there, then one that is."""
+def test_failure_is_reported_and_the_next_run_succeeds(project: Project, index: str, tmp_path: Path) -> None:
+    """The network is missing in the first run and there in the second."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     status, said = project.set_up(python, "http://127.0.0.1:9/simple")
     assert status == 1
@@ -23,7 +23,7 @@ def test_failure_is_told_and_the_next_one_goes_on(project: Project, index: str, 
 
 
 def test_changed_pins_are_installed_in_place(project: Project, index: str, tmp_path: Path) -> None:
-    """What is no longer pinned goes; the environment itself stays."""
+    """Packages that are no longer pinned are removed; the environment itself stays."""
     python = make_python(tmp_path / "python")
     assert project.set_up(python, index)[0] == 0
     marker = project.folder / ".venv" / "stays"
@@ -41,7 +41,7 @@ def test_changed_pins_are_installed_in_place(project: Project, index: str, tmp_p
 def test_activated_environment_that_was_cut_off_is_made_again(
     project: Project, index: str, tmp_path: Path
 ) -> None:
-    """Its own Python and uv come first on the path, and go with it."""
+    """Its own Python and uv come first on PATH, and are removed with it."""
     status, said = project.set_up(make_python(tmp_path / "python"), index)
     assert status == 0, said
     own = project.folder / ".venv" / "bin"
@@ -55,7 +55,7 @@ def test_activated_environment_that_was_cut_off_is_made_again(
 def test_pins_changed_meanwhile_are_not_taken_for_installed(
     project: Project, tmp_path: Path, until: Callable[..., None]
 ) -> None:
-    """A file of pins that an editor saves while an index is slow to answer."""
+    """Pins saved while an index is slow to answer are installed by the next run."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     pins = project.folder / "requirements" / "dev.txt"
     both = pins.read_text().splitlines(keepends=True)
@@ -83,7 +83,7 @@ def _save(file: Path, content: str) -> float:
 def test_finished_environment_whose_python_is_gone_is_made_again(
     project: Project, index: str, tmp_path: Path
 ) -> None:
-    """As after an upgrade of the system's Python."""
+    """An upgrade of the system's Python can remove it."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     assert project.set_up(python, index)[0] == 0
     own = project.folder / ".venv" / "bin" / "python"
@@ -100,7 +100,7 @@ def _version_of(python: Path) -> str:
 
 
 def test_moved_project_is_set_up_again(project: Project, index: str, tmp_path: Path) -> None:
-    """The scripts of its environment named the old folder."""
+    """The scripts of its environment name the old folder."""
     python = make_python(tmp_path / "python", pip=NEWEST_PIP)
     assert project.set_up(python, index)[0] == 0
     project.folder = project.folder.rename(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""What an experiment does is told to Prometheus while it lasts."""
+"""Experiments report to Prometheus what they are doing."""
 
 import logging
 import time
@@ -9,8 +9,8 @@ from support.metrics_receiver import receive_metrics
 from loadtest.activity import Activity
 
 
-def test_a_fault_is_told_at_once_and_ends_at_once() -> None:
-    """1 while it lasts, 0 from its end on; each by kind and name."""
+def test_a_fault_is_reported_at_once_and_ends_at_once() -> None:
+    """The metric, by kind and name, is 1 while the fault lasts and 0 afterwards."""
     with receive_metrics() as (url, receiver):
         activity = Activity(url)
         with activity.during("fault", "kill"):
@@ -24,7 +24,7 @@ def test_a_fault_is_told_at_once_and_ends_at_once() -> None:
 
 
 def test_an_error_ends_the_band_too() -> None:
-    """The block's error goes on."""
+    """The block's error propagates."""
     with receive_metrics() as (url, receiver):
         activity = Activity(url)
         with pytest.raises(ZeroDivisionError), activity.during("fault", "pause"):
@@ -37,7 +37,7 @@ def test_an_error_ends_the_band_too() -> None:
 def test_nobody_listening_is_said_once_and_stops_nothing(
     free_port: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Experiments do not depend on dashboards."""
+    """An unreachable Prometheus costs one warning; experiments do not depend on dashboards."""
     activity = Activity(f"http://127.0.0.1:{free_port}")
     started = time.monotonic()
     with caplog.at_level(logging.WARNING), activity.during("fault", "kill"):
@@ -46,4 +46,4 @@ def test_nobody_listening_is_said_once_and_stops_nothing(
     assert time.monotonic() - started < 30
     warnings = [record.getMessage() for record in caplog.records if "loadtest" in record.getMessage()]
     assert len(warnings) == 1
-    assert "does not take them" in warnings[0]
+    assert "does not accept them" in warnings[0]

@@ -1,4 +1,4 @@
-"""What the command line takes, and in which words it refuses the rest."""
+"""Which values the command line accepts, and the messages with which it rejects the others."""
 
 import argparse
 from collections.abc import Callable
@@ -30,13 +30,13 @@ from loadtest.load.shapes import Shape
     ],
 )
 def test_bad_value_is_refused_with_itself(take: Callable[[str], object], text: str) -> None:
-    """The value stands in the words."""
+    """The message contains the value."""
     with pytest.raises(argparse.ArgumentTypeError, match=text.replace("{", "[{]")):
         take(text)
 
 
 def test_good_values_are_taken() -> None:
-    """Nothing is an address too: that of nobody."""
+    """An empty address is accepted too, and means none."""
     assert positive_number("0.5") == 0.5
     assert http_url("http://127.0.0.1:9090") == "http://127.0.0.1:9090"
     assert http_url("") == trace_template("") == ""
@@ -54,13 +54,13 @@ def test_good_values_are_taken() -> None:
     ],
 )
 def test_what_no_bound_keeps_out_is_refused_too(arguments: tuple[str, str]) -> None:
-    """Before anything is started."""
+    """Infinity is rejected before anything is started."""
     refused = CliRunner().invoke(
         commands(""), [*arguments, "inf"], env={"COLUMNS": "200", "TERM": "dumb", "STOREFRONT_PORT": "1"}
     )
 
     assert refused.exit_code == 2
-    assert "inf is no number to reckon with" in refused.output
+    assert "inf is not a finite number" in refused.output
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_what_no_bound_keeps_out_is_refused_too(arguments: tuple[str, str]) -> N
 )
 @pytest.mark.parametrize("command", ["run", "ui"])
 def test_command_line_refuses_in_words(command: str, arguments: list[str], words: str) -> None:
-    """Before anything is started."""
+    """Bad values are rejected before anything is started."""
     refused = CliRunner().invoke(commands(""), [command, *arguments], env={"COLUMNS": "200", "TERM": "dumb"})
 
     assert refused.exit_code == 2
@@ -83,7 +83,7 @@ def test_command_line_refuses_in_words(command: str, arguments: list[str], words
 
 
 def test_workers_meet_on_this_machine_only() -> None:
-    """Locust's own default is every address."""
+    """Locust's own default is to bind every address."""
     command = Load(users=1, rate=1, storefront_port=8000, workers=2).command()
 
     assert command[command.index("--processes") + 1] == "2"
@@ -93,7 +93,7 @@ def test_workers_meet_on_this_machine_only() -> None:
 
 
 def test_shape_is_followed_and_absent_prometheus_warned_of_once(busy_shop: Shop, tmp_path: Path) -> None:
-    """A run in five stairs makes three fifths of the requests; nobody listening costs one line."""
+    """A run in five steps makes three fifths of the requests; a missing Prometheus costs one line."""
     arguments = ("--users", "5", "--rate", "60", "--seconds", "3", "--shape", Shape.STEP.value)
     url = f"http://127.0.0.1:{free_port()}"
     run = run_load(busy_shop, tmp_path / "step.json", *arguments, "--prometheus-url", url)

@@ -1,4 +1,4 @@
-"""A shop that hangs is charged for every request that it kept from being sent."""
+"""A hanging shop is charged for every request that it kept from being sent."""
 
 import csv
 import signal
@@ -22,7 +22,7 @@ USERS = 4
 
 @contextmanager
 def frozen(port: int) -> Iterator[None]:
-    """Stops the process that listens there, and lets it go on."""
+    """Stops the process that listens on the port, and lets it go on afterwards."""
     (process,) = (
         child
         for child in psutil.Process().children()
@@ -39,9 +39,9 @@ def frozen(port: int) -> Iterator[None]:
 def test_hang_shows_in_the_percentiles(
     busy_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four requests were under way; the forty due meanwhile count as well, in Locust's own table too.
+    """Four requests were under way; the forty due meanwhile count too, also in Locust's own table.
 
-    Compared with one another, for a busy machine makes other requests late too.
+    Latencies are compared with one another, since a busy machine makes other requests late too.
     """
     monkeypatch.setenv("LOCUST_CSV", str(tmp_path / "locust"))
     load = Load(users=USERS, rate=40, storefront_port=busy_shop.storefront_port)
@@ -57,8 +57,8 @@ def test_hang_shows_in_the_percentiles(
     answered_late = [each for each in requests if each.ended - each.started > HANG_SECONDS / 4]
     assert len(answered_late) >= USERS
     assert len(late) > 2 * len(answered_late)
-    # Nothing was left out: what could not be sent in time was sent later. Of the last seconds a busy
-    # machine may leave some to be sent when the load is over.
+    # No request was left out: those that could not be sent in time were sent later. On a busy machine some of
+    # the last seconds' requests may still be unsent at the end of the load.
     dues = [each.due for each in requests if each.due <= thawed]
     assert len(dues) == pytest.approx((thawed - min(dues)) * 40, abs=2 * USERS)
     assert result.requests == len(requests)

@@ -1,4 +1,4 @@
-"""The lab's hold on the stack: what it restarts it puts back, and what cannot be measured it refuses."""
+"""The lab restores the parts that it restarts, and refuses runs that cannot be measured."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,14 +14,14 @@ from telemetry.errors import ConfigurationError
 
 
 class NotedRuntime:
-    """Notes what is restarted, and with what."""
+    """A runtime that records which parts are restarted, and with which variables."""
 
     def __init__(self) -> None:
         self.restarted: list[tuple[str, dict[str, str]]] = []
         self.broken = ""
 
     def restart(self, part: str, variables: Mapping[str, str]) -> None:
-        """Notes it."""
+        """Records the restart."""
         self.restarted.append((part, dict(variables)))
         if part == self.broken:
             raise StackError(f"the {part} does not become well")
@@ -29,7 +29,7 @@ class NotedRuntime:
 
 @pytest.fixture
 def runtime() -> NotedRuntime:
-    """A runtime that does nothing."""
+    """A runtime that only records."""
     return NotedRuntime()
 
 
@@ -40,7 +40,7 @@ def lab(runtime: NotedRuntime) -> Lab:
 
 
 def test_every_part_is_put_back_once(lab: Lab, runtime: NotedRuntime) -> None:
-    """However often it was restarted; and nothing twice."""
+    """This holds however often a part was restarted, and a second call restarts nothing."""
     lab.restart("collector", {"COLLECTOR_QUEUE_SPANS": "100"})
     lab.restart("storefront", {"SHOP_X": "1"})
     lab.restart("storefront", {"SHOP_X": "2"})
@@ -56,7 +56,7 @@ def test_every_part_is_put_back_once(lab: Lab, runtime: NotedRuntime) -> None:
 
 
 def test_only_one_experiment_runs_on_a_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two would restart each other's services; the next one may when the first is over."""
+    """Two would restart each other's services; the next one may run when the first is over."""
     settings = load_settings().model_copy(update={"stack_run_dir": tmp_path / "run"})
     idle = SimpleNamespace(status=list, kind="native")
     monkeypatch.setattr("loadtest.lab.current_stack", lambda _: (settings, idle, ""))
@@ -69,7 +69,7 @@ def test_only_one_experiment_runs_on_a_stack(tmp_path: Path, monkeypatch: pytest
 
 
 def test_part_that_cannot_be_put_back_keeps_no_other_from_it(lab: Lab, runtime: NotedRuntime) -> None:
-    """Told at the end."""
+    """The error is raised when the others have been restored."""
     for part in ("collector", "inventory", "storefront"):
         lab.restart(part, {"SHOP_X": "1"})
     runtime.restarted.clear()
@@ -80,7 +80,7 @@ def test_part_that_cannot_be_put_back_keeps_no_other_from_it(lab: Lab, runtime: 
 
 
 def test_configuration_is_the_librarys_own_reading(lab: Lab) -> None:
-    """Of what the services are restarted with."""
+    """The library itself parses the variables that the services are restarted with."""
     config = lab.config_of_services({"OTEL_EXPORTER_OTLP_TIMEOUT": "0.5"})
     assert (config.schedule_delay_ms, config.attempt_timeout_seconds) == (50, 0.5)
     with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_TIMEOUT"):
@@ -88,7 +88,7 @@ def test_configuration_is_the_librarys_own_reading(lab: Lab) -> None:
 
 
 def test_reports_show_what_decides_a_run_and_no_secret(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Headers are left out, whole."""
+    """Headers are left out entirely."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=secret")
     shown = lab.shown_configuration({"TELEMETRY_SPOOL_MAX_BYTES": "65536"})
     assert shown["OTEL_BSP_SCHEDULE_DELAY"] == "50"
@@ -98,7 +98,7 @@ def test_reports_show_what_decides_a_run_and_no_secret(lab: Lab, monkeypatch: py
 
 
 def test_more_traces_than_jaeger_keeps_are_refused(lab: Lab) -> None:
-    """Before anything is broken, with the remedy."""
+    """The error comes before anything is broken, and says what to do."""
     lab.check_room(lab.settings.jaeger_max_traces)
     with pytest.raises(StackError, match=r"24200 traces.*`make up JAEGER_MAX_TRACES=25000`"):
         lab.check_room(24_200)

@@ -1,4 +1,4 @@
-"""Which trace an answer names, and what a failure in Locust's table links to."""
+"""Which trace a response names, and which trace a failure in Locust's table links to."""
 
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ ONE, OTHER = "1" * 32, "2" * 32
 
 
 def test_first_trace_of_a_kind_is_shown() -> None:
-    """Later ones do not lengthen the table; another request's failure is another kind."""
+    """Later ones do not lengthen the table; a failure of another request is another kind."""
     links = TraceLinks()
 
     first = links.described("GET", "/", "answered 500", ONE, template=TEMPLATE)
@@ -28,7 +28,7 @@ def test_without_trace_or_template_there_is_no_link(trace_id: str, template: str
 
 
 def test_new_run_has_links_of_its_own() -> None:
-    """Those of the run before lead to old traces."""
+    """The links of the previous run lead to old traces."""
     links = TraceLinks()
     links.described("GET", "/", "answered 500", ONE, template=TEMPLATE)
     links.note_start()
@@ -37,7 +37,7 @@ def test_new_run_has_links_of_its_own() -> None:
 
 
 def report_of_worker(trace_id: str) -> dict[str, Any]:
-    """A report as Locust's workers make it."""
+    """Returns a report in the format of Locust's workers."""
     error = f"CatchResponseError('answered 500, e.g. http://jaeger/trace/{trace_id}')"
     return {
         "errors": {f"hash of {trace_id}": {"method": "GET", "name": "/", "error": error, "occurrences": 3}}
@@ -45,7 +45,7 @@ def report_of_worker(trace_id: str) -> dict[str, Any]:
 
 
 def test_workers_share_a_row() -> None:
-    """The same failure in two workers has one link, that of who reported it first."""
+    """The same failure in two workers has one link, that of the first report."""
     links, one, other = TraceLinks(), report_of_worker(ONE), report_of_worker(OTHER)
     links.unite(one)
     links.unite(other)
@@ -63,7 +63,7 @@ def test_workers_share_a_row() -> None:
     ],
 )
 def test_plain_error_is_the_same_everywhere(error: str) -> None:
-    """With and without link, from here and from a worker."""
+    """It is so with and without a link, in this process and from a worker."""
     assert plain_error(error) == "answered 500"
 
 
@@ -77,7 +77,7 @@ def test_plain_error_is_the_same_everywhere(error: str) -> None:
     ],
 )
 def test_answer_names_its_trace(header: str, expected: tuple[str, bool]) -> None:
-    """And whether it was sampled."""
+    """The header also says whether the trace was sampled."""
     assert read_trace(SimpleNamespace(headers={"traceresponse": header})) == expected
 
 

@@ -1,4 +1,4 @@
-"""What is measured of a service: on readings whose answer is known, and on a real process."""
+"""Measurements of a service, on readings whose answer is known and on a real process."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ PERIOD = 0.1
 
 
 def batches(*, rate: float, every: float, seconds: float = 20) -> list[Reading]:
-    """Spans that end evenly and are accepted each so many seconds, all that have ended by then."""
+    """Returns readings in which spans end evenly and all are accepted every `every` seconds."""
     times = np.arange(0, seconds, PERIOD)
     return [
         reading(at, ended=round(at * rate), delivered=round(np.floor(at / every + 1e-9) * every * rate))
@@ -26,33 +26,33 @@ def batches(*, rate: float, every: float, seconds: float = 20) -> list[Reading]:
 
 @pytest.mark.parametrize("every", [0.5, 1.0, 2.0])
 def test_freshness_is_the_wait_for_the_batch(every: float) -> None:
-    """Even between none and the whole delay, and the time between two readings on top."""
+    """Waits are spread evenly from zero to the whole delay, plus up to one reading's interval."""
     p50, p95 = freshness_seconds(batches(rate=400, every=every), (50, 95))
     assert p50 == pytest.approx(every / 2, abs=PERIOD)
     assert p95 == pytest.approx(every * 0.95, abs=PERIOD)
 
 
 def test_freshness_counts_an_outage() -> None:
-    """Spans that waited for the Collector are old when it has them."""
+    """Spans that waited for the Collector are old when it accepts them."""
     moments = [(at, round(at * 100)) for at in np.arange(0, 12, PERIOD)]
     readings = [reading(at, ended=ended, delivered=ended if at >= 10 else 0) for at, ended in moments]
     assert freshness_seconds(readings, (100,))[0] == pytest.approx(10, abs=2 * PERIOD)
 
 
 def test_freshness_of_nothing_is_not_a_number() -> None:
-    """Rather than zero."""
+    """Without deliveries it is NaN rather than zero."""
     assert np.isnan(freshness_seconds([reading(0, ended=5), reading(1, ended=9)], (50,))[0])
 
 
 def test_peak_is_of_the_busiest_second() -> None:
-    """Not of the busiest instant."""
+    """A shorter burst does not count as a peak."""
     moments = np.arange(0, 10, PERIOD)
     readings = [reading(at, ended=round(100 * at + 300 * np.clip(at - 5, 0, 1))) for at in moments]
     assert peak_per_second(readings) == pytest.approx(400, rel=0.05)
 
 
 def test_gap_is_the_longest_time_unseen() -> None:
-    """And infinite where there is but one reading."""
+    """It is infinite when there is only one reading."""
     assert longest_gap_seconds([reading(0), reading(0.3), reading(1.5)]) == pytest.approx(1.2)
     assert longest_gap_seconds([reading(0)]) == float("inf")
 
@@ -62,7 +62,7 @@ LATER = Exports((0.001, 0.01, float("inf")), (50, 110, 110), 0.6, 110, 11_000, 3
 
 
 def test_exports_are_those_of_the_measured_time() -> None:
-    """What came before is taken away, bucket by bucket."""
+    """Earlier exports are subtracted, bucket by bucket."""
     found = LATER.since(EARLIER)
     assert (found.counts, found.exports, found.spans) == ((50, 100, 100), 100, 10_000)
     assert (found.seconds, found.payload_bytes) == (pytest.approx(0.55), 2_800_000)
@@ -70,7 +70,7 @@ def test_exports_are_those_of_the_measured_time() -> None:
 
 
 def test_quantiles_are_even_within_a_bucket() -> None:
-    """As `histogram_quantile` has it."""
+    """They are interpolated as by `histogram_quantile`."""
     found = LATER.since(EARLIER)
     assert found.quantile_seconds(0.25) == pytest.approx(0.0005)
     assert found.quantile_seconds(0.5) == pytest.approx(0.001)
@@ -93,7 +93,7 @@ sys.stdin.read()
 
 
 def test_cpu_is_the_measured_process_and_what_is_none_of_ours() -> None:
-    """A process that tells what it burned: seen where it is the service, and where it is a stranger."""
+    """A process that reports its CPU time is measured both as the service and as a stranger."""
 
     def started() -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -110,7 +110,7 @@ def test_cpu_is_the_measured_process_and_what_is_none_of_ours() -> None:
         burner.stdin.write("go\n")
         burner.stdin.flush()
         burned = float(burner.stdout.readline())
-        # The kernel counts in hundredths, and once more for each who asks.
+        # The kernel counts in hundredths of a second, and each reading is rounded.
         assert as_service.measured_seconds() == pytest.approx(burned, abs=0.05)
         assert as_stranger.other_cores() * (time.monotonic() - began) >= burned - 0.05
         assert as_stranger.measured_seconds() <= 0.05

@@ -1,4 +1,4 @@
-"""Each promise of an outage is judged by what was seen: kept, broken, or not measured."""
+"""Each promise of an outage is judged by the readings: kept, broken, or not measured."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,7 +27,7 @@ SPANS_PER_SECOND = 100
 
 
 def readings(*, opens: float = 15, closes: float = 38, step: float = 0.25, **last: Any) -> list[Reading]:
-    """A service whose breaker is open from one time to another, and that then sends what waited."""
+    """Returns readings of a service whose breaker opens and closes at these times, and that then drains."""
     found = []
     for tick in range(round(48 / step) + 1):
         at = tick * step
@@ -51,7 +51,7 @@ def readings(*, opens: float = 15, closes: float = 38, step: float = 0.25, **las
 
 
 def requests(*, slower: float = 1.0, failed: int = 0) -> list[RequestRecord]:
-    """Fifty a second, a little uneven; slower by a factor in the fault."""
+    """Returns fifty requests a second, a little uneven, and slower by a factor during the fault."""
     found = []
     for number in range(50 * 44):
         due = number / 50
@@ -74,7 +74,7 @@ STORED = StoredTraces(asked=2_200, missing=(), incomplete={}, spans=4_400)
 
 
 def outage(fault: str = "kill", **changes: Any) -> OutageRun:
-    """A run in which every promise was kept, but for what is changed."""
+    """Returns a run in which every promise was kept, except for the changes."""
     values: dict[str, Any] = {
         "fault": FAULTS[fault],
         "rate": 50,
@@ -96,19 +96,19 @@ def outage(fault: str = "kill", **changes: Any) -> OutageRun:
 
 
 def only_broken(run: OutageRun) -> Verdict:
-    """The one promise that was not kept."""
+    """Returns the one promise that was not kept."""
     (broken,) = [verdict for verdict in judge_outage(run) if verdict.judgement != "PASS"]
     return broken
 
 
 def service(**changes: Any) -> dict[str, list[Reading]]:
-    """The one service, changed."""
+    """Returns the readings of the one service, with these changes."""
     return {"storefront": readings(**changes)}
 
 
 @pytest.mark.parametrize("fault", ["kill", "pause", "flap"])
 def test_run_in_which_all_was_kept_is_good(fault: str) -> None:
-    """A line for each promise of the fault, all of them kept."""
+    """There is a verdict for each promise of the fault, and all are kept."""
     run = outage(fault)
     verdicts = judge_outage(run)
     assert len(verdicts) == len(run.fault.promises)
@@ -116,7 +116,7 @@ def test_run_in_which_all_was_kept_is_good(fault: str) -> None:
 
 
 def test_every_fault_promises_that_requests_do_not_notice() -> None:
-    """The table: loss is allowed where disks are full, and nowhere else."""
+    """Loss is allowed when disks are full, and in no other fault."""
     for name, fault in FAULTS.items():
         assert fault.promises >= ALWAYS
         assert (Promise.DELIVERED in fault.promises) == (name != "disk")
@@ -126,7 +126,7 @@ def test_every_fault_promises_that_requests_do_not_notice() -> None:
 
 
 def shifted(index: int, **changes: Any) -> dict[str, list[Reading]]:
-    """The service with one reading changed."""
+    """Returns the service with one reading changed."""
     found = readings()
     found[index] = found[index].model_copy(update=changes)
     return {"storefront": found}
@@ -154,8 +154,10 @@ def shifted(index: int, **changes: Any) -> dict[str, list[Reading]]:
         ({"load": LOAD.model_copy(update={"script_errors": ["KeyError"]})}, "no request failed", "KeyError"),
     ],
 )
-def test_broken_promise_is_told_with_its_figure(changes: dict[str, Any], promise: str, figure: str) -> None:
-    """Each by itself: the others are still kept."""
+def test_broken_promise_is_reported_with_its_figure(
+    changes: dict[str, Any], promise: str, figure: str
+) -> None:
+    """Each is broken alone: the others are still kept."""
     broken = only_broken(outage(**changes))
     assert broken.judgement == "FAIL"
     assert promise in broken.promise
@@ -163,7 +165,7 @@ def test_broken_promise_is_told_with_its_figure(changes: dict[str, Any], promise
 
 
 def test_spans_of_an_earlier_run_are_not_looked_for() -> None:
-    """They were left in the spool when it was cut off, and are in none of this run's traces."""
+    """An interrupted run left them in the spool, and they are in none of this run's traces."""
     run = outage(readings=service(adopted=70, delivered=4_470), delivered_before=70)
     assert is_good(judge_outage(run))
     assert only_broken(replace(run, delivered_before=69)).promise == Promise.STORED
@@ -179,7 +181,7 @@ def test_spans_of_an_earlier_run_are_not_looked_for() -> None:
 def test_what_was_not_measured_is_neither_kept_nor_broken(
     changes: dict[str, Any], promise: str, figure: str
 ) -> None:
-    """Readings too far apart, and a system that does not report memory."""
+    """Readings are too far apart, or the system does not report memory."""
     broken = only_broken(outage(**changes))
     assert broken.judgement == "INVALID"
     assert promise in broken.promise
@@ -187,7 +189,7 @@ def test_what_was_not_measured_is_neither_kept_nor_broken(
 
 
 def stalled(seconds: float) -> list[RequestRecord]:
-    """Requests that all had to wait until so long after the fault's beginning."""
+    """Returns requests that all had to wait until so many seconds after the fault began."""
     end = PHASES.fault + seconds
     return [
         replace(it, ended=end + it.latency_seconds) if PHASES.fault <= it.due < end else it
@@ -197,7 +199,7 @@ def stalled(seconds: float) -> list[RequestRecord]:
 
 @pytest.mark.parametrize("seconds", [2, 3, 6])
 def test_stall_is_a_rise(seconds: float) -> None:
-    """A service that waits for a dead Collector until its breaker opens; an interval may not show it."""
+    """A service may wait for a dead Collector until its breaker opens, which an interval may not show."""
     broken = only_broken(outage(requests=stalled(seconds)))
     assert broken.promise.startswith("p99 did not rise")
     assert f"{seconds} s in which half of the requests took" in broken.figure
@@ -218,7 +220,7 @@ def test_generator_that_cannot_keep_up_says_nothing_of_latency(changes: dict[str
 
 
 def test_breaker_that_opened_when_all_was_over_did_not_open() -> None:
-    """It is a fault that it is to notice, not the return."""
+    """It must notice the fault, not the recovery."""
     (opened,) = [
         it for it in judge_outage(outage("disk", readings=service(opens=35))) if "opened" in it.promise
     ]
@@ -226,7 +228,7 @@ def test_breaker_that_opened_when_all_was_over_did_not_open() -> None:
 
 
 def test_fault_that_is_over_before_a_breaker_must_open_proves_nothing() -> None:
-    """Neither kept nor broken, and the remedy."""
+    """The verdict is INVALID, with the remedy."""
     short = outage("pause", seconds=20, timeout_seconds=10, readings=service(opens=36))
     (opened,) = [it for it in judge_outage(short) if "opened" in it.promise]
     assert (opened.judgement, opened.figure) == (
@@ -237,7 +239,7 @@ def test_fault_that_is_over_before_a_breaker_must_open_proves_nothing() -> None:
 
 @pytest.mark.parametrize("reason", ["spool_expired", "spool_corrupt"])
 def test_lost_span_breaks_what_was_promised_of_delivery(reason: str) -> None:
-    """Though it is counted: in a fault that may lose nothing, that is not enough."""
+    """Counting it is not enough in a fault that may lose nothing."""
     lost = service(delivered=4_390, dropped={reason: 10})
     broken = only_broken(outage(readings=lost, traces=replace(STORED, spans=4_390)))
     assert broken.promise == "every span was delivered"
@@ -248,7 +250,7 @@ def test_lost_span_breaks_what_was_promised_of_delivery(reason: str) -> None:
     ("dropped", "judgement"), [({"spool_full": 10}, "PASS"), ({"spool_full": 9}, "FAIL")]
 )
 def test_full_disks_may_lose_what_is_counted(dropped: dict[str, int], judgement: str) -> None:
-    """Each span with its reason; one that is not makes the promise a broken one."""
+    """Every lost span needs a reason; a single span without one breaks the promise."""
     lost = service(delivered=4_390, dropped=dropped)
     verdicts = judge_outage(outage("disk", readings=lost, traces=replace(STORED, spans=4_390)))
     (verdict,) = [verdict for verdict in verdicts if verdict.promise == Promise.COUNTED]
@@ -256,7 +258,7 @@ def test_full_disks_may_lose_what_is_counted(dropped: dict[str, int], judgement:
 
 
 def test_fault_that_lost_nothing_proves_nothing_of_counting() -> None:
-    """Where loss was to be provoked."""
+    """The fault should have provoked a loss."""
     verdicts = judge_outage(outage("disk"))
     (counted,) = [verdict for verdict in verdicts if verdict.promise == Promise.COUNTED]
     assert counted.judgement == "FAIL"
@@ -269,7 +271,7 @@ def test_slow_link_must_not_open_the_breaker() -> None:
 
 
 def test_too_short_a_fault_says_nothing_of_latency() -> None:
-    """Neither kept nor broken, and the remedy."""
+    """The verdict is INVALID, with the remedy."""
     short = outage(phases=replace(PHASES, before=12))
     broken = only_broken(short)
     assert (broken.judgement, broken.promise) == ("INVALID", Promise.LATENCY)
@@ -287,7 +289,7 @@ def test_noise_is_no_rise() -> None:
 
 
 def test_times_are_counted_from_the_fault_and_from_its_end() -> None:
-    """As a reader of the report takes them."""
+    """Opening is counted from its start; closing and draining from its end."""
     run = outage()
     assert opening_seconds(run) == {"storefront": 1.0}
     assert closing_seconds(run) == {"storefront": 4.0}
@@ -295,14 +297,14 @@ def test_times_are_counted_from_the_fault_and_from_its_end() -> None:
 
 
 def test_breaker_that_opens_again_is_not_closed_yet() -> None:
-    """The last time counts."""
+    """The last time that it closes counts."""
     found = readings()
     found[170] = found[170].model_copy(update={"breaker": "half_open"})
     assert closing_seconds(outage(readings={"storefront": found})) == {"storefront": 8.75}
 
 
 def test_report_stands_alone_and_can_be_read_back(tmp_path: Path) -> None:
-    """A page without a network, a picture, and figures for programs; text of others is escaped."""
+    """The page needs no network, has a picture and escapes foreign text; programs can read the figures."""
     run = outage(configuration={"TELEMETRY_X": "<script>alert(1)</script>"})
     page = write_report(run, judge_outage(run), tmp_path).read_text()
     assert "<svg" in page
@@ -315,13 +317,13 @@ def test_report_stands_alone_and_can_be_read_back(tmp_path: Path) -> None:
 
 
 class NotedRuntime:
-    """Notes what is done to it."""
+    """A runtime that records the calls of its methods."""
 
     def __init__(self) -> None:
         self.done: list[str] = []
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        """Each of its methods notes its call."""
+        """Returns a method that records its call."""
         return lambda part: self.done.append(f"{name} {part}")
 
 
@@ -335,7 +337,7 @@ class NotedRuntime:
     ],
 )
 def test_fault_is_mended_whatever_happens_meanwhile(fault: str, done: list[str]) -> None:
-    """Ctrl-C in the middle of it included."""
+    """Even Ctrl-C in the middle of it does not prevent that."""
     runtime = NotedRuntime()
 
     def interrupted(_: float) -> None:
@@ -348,7 +350,7 @@ def test_fault_is_mended_whatever_happens_meanwhile(fault: str, done: list[str])
 
 @pytest.mark.parametrize(("fault", "mending"), [("kill", "start"), ("pause", "resume")])
 def test_fault_that_was_interrupted_while_it_began_is_mended(fault: str, mending: str) -> None:
-    """The signal is sent, and not yet waited for."""
+    """The interruption comes when the signal is sent but its effect not yet awaited."""
     done = []
 
     class Interrupted(NotedRuntime):
@@ -366,7 +368,7 @@ def test_fault_that_was_interrupted_while_it_began_is_mended(fault: str, mending
 
 
 def test_slow_link_that_does_not_open_leaves_nothing_behind(tmp_path: Path) -> None:
-    """Toxiproxy was started before it refused the way."""
+    """Toxiproxy had been started before the link was refused."""
     done = []
 
     class Refusing:

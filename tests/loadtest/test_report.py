@@ -1,4 +1,4 @@
-"""What people and programs read of a load run."""
+"""The report of a load run, for people and for programs."""
 
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -50,8 +50,8 @@ def printed(result: LoadResult) -> str:
     return text.getvalue()
 
 
-def test_summary_tells_rate_and_times() -> None:
-    """What was asked for stands beside what was achieved."""
+def test_summary_shows_rate_and_times() -> None:
+    """The intended rate is shown beside the achieved one."""
     summary = printed(GOOD)
 
     assert "49.6/s achieved, 50/s intended" in summary
@@ -59,18 +59,18 @@ def test_summary_tells_rate_and_times() -> None:
 
 
 def test_expected_errors_are_listed_apart() -> None:
-    """Provoked answers of the domain are no failures."""
+    """Errors that were provoked on purpose are not failures."""
     assert "expected: POST /orders (sold out): 409" in printed(GOOD)
     assert "Unexpected failures" not in printed(GOOD)
 
 
 def test_failures_link_to_their_trace() -> None:
-    """The address is on one line, whole, so that it can be clicked."""
+    """The address is unbroken on one line, so that it can be clicked."""
     assert f"{JAEGER}/api/v3/traces/{TRACE_ID}\n" in printed(BAD)
 
 
-def test_dead_workers_are_told() -> None:
-    """Whoever reads the numbers must know that some are missing."""
+def test_dead_workers_are_reported() -> None:
+    """Readers of the numbers must know that some are missing."""
     assert "1 of 2 workers died" in printed(GOOD.model_copy(update={"workers": 2, "lost_workers": 1}))
     assert "died" not in printed(GOOD)
 
@@ -86,11 +86,11 @@ def test_failure_without_answer_says_so() -> None:
     ids=str,
 )
 def test_only_a_flawless_run_is_good(update: dict[str, object]) -> None:
-    """Failures, no requests at all, or a broken script: none of these proves that the shop works."""
+    """A run with failures, script errors or lost workers, or without requests, is not good."""
     assert GOOD.is_good
     assert not GOOD.model_copy(update=update).is_good
 
 
 def test_result_survives_its_file() -> None:
-    """What programs read is what was measured."""
+    """Programs read exactly the measured result."""
     assert LoadResult.model_validate_json(BAD.model_dump_json()) == BAD

@@ -1,4 +1,4 @@
-"""A line for each request, written by one process and followed by another."""
+"""The file with a line per request, written by one process and followed by another."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ RECORD = RequestRecord(
 
 
 def write(path: Path, *records: RequestRecord) -> None:
-    """Writes a whole file."""
+    """Writes a complete file."""
     file = RequestsFile(path)
     for record in records:
         file.add(record)
@@ -36,7 +36,7 @@ def write(path: Path, *records: RequestRecord) -> None:
 
 
 def test_record_survives_its_line(tmp_path: Path) -> None:
-    """To the microsecond, with commas and quotes; latency counts from when it was due."""
+    """Times keep their microseconds, and texts their commas and quotes; latency counts from the due time."""
     write(tmp_path / "requests.csv", RECORD)
 
     (found,) = read_requests([tmp_path / "requests.csv"])
@@ -47,7 +47,7 @@ def test_record_survives_its_line(tmp_path: Path) -> None:
 
 
 def test_file_begins_with_a_header(tmp_path: Path) -> None:
-    """For who opens it with other tools."""
+    """Other tools can open the file."""
     write(tmp_path / "requests.csv")
 
     header = "due,started,ended,method,name,status,error,trace_id,is_sampled\n"
@@ -55,14 +55,14 @@ def test_file_begins_with_a_header(tmp_path: Path) -> None:
 
 
 def test_error_of_several_lines_is_one_line(tmp_path: Path) -> None:
-    """Or a line break would no longer end a record."""
+    """Otherwise a line break would no longer end a record."""
     write(tmp_path / "requests.csv", replace(RECORD, error="first\nsecond\r\nthird"))
 
     assert read_requests([tmp_path / "requests.csv"])[0].error == "first second third"
 
 
 def test_follower_waits_for_the_rest_of_a_torn_line(tmp_path: Path) -> None:
-    """Wherever the writer's buffer ended, each record comes once and whole."""
+    """Each record is read once and whole, wherever the writer's buffer ended."""
     write(tmp_path / "whole.csv", RECORD, replace(RECORD, status=200), replace(RECORD, status=201))
     data = (tmp_path / "whole.csv").read_bytes()
     torn = tmp_path / "torn.csv"
@@ -81,7 +81,7 @@ def test_follower_waits_for_the_rest_of_a_torn_line(tmp_path: Path) -> None:
 
 
 def test_workers_files_are_found(tmp_path: Path) -> None:
-    """In the order of when requests were due, not of files; what only looks alike is left out."""
+    """Records are in the order of their due times; files with similar names are ignored."""
     path = tmp_path / "requests.csv"
     write(path_of_worker(path, 1), replace(RECORD, due=3.0), replace(RECORD, due=1.0))
     write(path_of_worker(path, 2), replace(RECORD, due=2.0))
@@ -92,7 +92,7 @@ def test_workers_files_are_found(tmp_path: Path) -> None:
 
 
 def test_file_of_one_process_is_found(tmp_path: Path) -> None:
-    """And nothing, while there is none."""
+    """The list is empty as long as there is no file."""
     path = tmp_path / "requests.csv"
     assert written_paths(path) == []
     write(path)

@@ -1,4 +1,4 @@
-"""The real Locust in the real shop."""
+"""The real Locust against the real shop."""
 
 import signal
 import sys
@@ -17,14 +17,14 @@ from loadtest.load.report import LoadResult
 
 @pytest.fixture(scope="module")
 def calm_run(busy_shop: Shop) -> tuple[int, LoadResult]:
-    """Exit status and result of four seconds of shopping in a shop that works."""
+    """Exit status and result of four seconds of load on a working shop."""
     file = busy_shop.folder / "calm.json"
     calm = run_load(busy_shop, file, "--users", "10", "--rate", "40", "--seconds", "4")
     return calm.exit_status, calm.result
 
 
 def test_calm_run_is_good(calm_run: tuple[int, LoadResult]) -> None:
-    """No request got an answer it was not meant to get."""
+    """No request got an unexpected response."""
     exit_status, result = calm_run
 
     assert result.failures_by_name == []
@@ -40,7 +40,7 @@ def test_rate_is_honoured(calm_run: tuple[int, LoadResult]) -> None:
 
 
 def test_shoppers_get_things_wrong_on_purpose(calm_run: tuple[int, LoadResult]) -> None:
-    """Answers of the domain are counted as expected, not as failures."""
+    """Provoked errors are counted as expected, not as failures."""
     _, result = calm_run
 
     assert set(result.expected_errors) <= {
@@ -52,7 +52,7 @@ def test_shoppers_get_things_wrong_on_purpose(calm_run: tuple[int, LoadResult]) 
 
 
 def test_load_begins_no_trace_itself(busy_shop: Shop, calm_run: tuple[int, LoadResult]) -> None:
-    """The storefront's server spans are roots, and nobody but the shop sends spans."""
+    """The storefront's server spans are roots, and only the shop sends spans."""
     _, result = calm_run
 
     def server_spans() -> list[Span]:
@@ -68,13 +68,13 @@ def test_load_begins_no_trace_itself(busy_shop: Shop, calm_run: tuple[int, LoadR
 
 
 def test_interrupted_run_sums_up_what_it_did(busy_shop: Shop, tmp_path: Path) -> None:
-    """Ctrl-C ends Locust as well, and the numbers so far are told."""
+    """Ctrl-C ends Locust too, and the numbers so far are reported."""
     file = tmp_path / "interrupted.json"
     arguments = ("--users", "2", "--rate", "20", "--seconds", "300", "--json", str(file))
     with load(*arguments, port=busy_shop.storefront_port) as process:
         (locust,) = wait_for("Locust", psutil.Process(process.pid).children)
         sent = len(busy_shop.receiver.spans)
-        # More than can still be on its way from the tests before.
+        # More than can still be on their way from earlier tests.
         wait_for("shopping", lambda: len(busy_shop.receiver.spans) > sent + 100)
 
         process.send_signal(signal.SIGINT)
@@ -86,8 +86,8 @@ def test_interrupted_run_sums_up_what_it_did(busy_shop: Shop, tmp_path: Path) ->
     assert not locust.is_running()
 
 
-def test_no_storefront_is_told_at_once() -> None:
-    """Instead of a thousand refused connections, the reason and the remedy."""
+def test_missing_storefront_is_reported_at_once() -> None:
+    """The reason and the remedy are printed instead of a thousand refused connections."""
     with load("--seconds", "1", port=free_port()) as process:
         output, _ = process.communicate(timeout=20)
 
@@ -96,7 +96,7 @@ def test_no_storefront_is_told_at_once() -> None:
 
 
 def test_page_is_for_this_machine_only(tmp_path: Path) -> None:
-    """Locust's own page listens on loopback."""
+    """Locust's web page listens on loopback only."""
     port = free_port()
     with run_process(
         ["-m", "loadtest", "ui", "--locust-port", str(port)], tmp_path / "ui.log", PYTHONUNBUFFERED="1"

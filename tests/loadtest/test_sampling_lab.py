@@ -1,4 +1,4 @@
-"""What a sampling run is judged by, on traces made up so that the answer is known."""
+"""The judging of a sampling run, on synthetic traces whose answer is known."""
 
 import itertools
 import random
@@ -32,7 +32,7 @@ COUNT = 1_000
 
 
 def request(number: int, ids: random.Random, ratio: float = 1.0, **changes: Any) -> RequestRecord:
-    """A request whose trace is kept by its id."""
+    """Returns a request whose trace is kept by its id."""
     trace_id = ids.getrandbits(128)
     values: dict[str, Any] = {
         "due": number / 100,
@@ -49,12 +49,12 @@ def request(number: int, ids: random.Random, ratio: float = 1.0, **changes: Any)
 
 
 def whole(count: int) -> StoredTraces:
-    """As many traces, all there."""
+    """Returns this many stored traces, all complete."""
     return StoredTraces(asked=count, missing=(), incomplete={}, spans=5 * count)
 
 
 def head(ratio: float, **changes: Any) -> HeadRun:
-    """A run of one ratio in which every promise was kept, but for what is changed."""
+    """Returns a run of one ratio in which every promise was kept, except for the changes."""
     ids = random.Random(11)
     requests = [request(number, ids, ratio) for number in range(COUNT)]
     kept = sum(it.is_sampled for it in requests)
@@ -72,7 +72,7 @@ def head(ratio: float, **changes: Any) -> HeadRun:
 
 
 def limited(kept: set[int]) -> RateRun:
-    """A hundred requests a second for ten seconds, of which some were kept."""
+    """Returns a run of a hundred requests a second for ten seconds, of which these were kept."""
     ids = random.Random(12)
     requests = [request(number, ids, is_sampled=number in kept) for number in range(COUNT)]
     return RateRun(5, requests, whole(len(kept)))
@@ -82,7 +82,7 @@ ALLOWED = {*range(5), *range(5, COUNT, 20)}
 
 
 def tail(**changes: Any) -> TailRun:
-    """Errors and ordinary requests, of which a tenth was kept."""
+    """Returns a run with errors and ordinary requests, of which a tenth was kept."""
     ids = random.Random(13)
     requests = [
         request(number, ids, **({"status": 500, "error": "answered 500"} if number % 10 == 0 else {}))
@@ -102,7 +102,7 @@ def tail(**changes: Any) -> TailRun:
 
 
 def sampling(**changes: Any) -> SamplingRun:
-    """A run in which every promise was kept, but for what is changed."""
+    """Returns a run in which every promise was kept, except for the changes."""
     values: dict[str, Any] = {
         "runtime": "native",
         "rate": 100,
@@ -117,20 +117,20 @@ def sampling(**changes: Any) -> SamplingRun:
 
 
 def only_broken(run: SamplingRun) -> Verdict:
-    """The one promise that was not kept."""
+    """Returns the one promise that was not kept."""
     (broken,) = [verdict for verdict in judge_sampling(run) if verdict.judgement != "PASS"]
     return broken
 
 
 def test_run_in_which_all_was_kept_is_good() -> None:
-    """A line for each promise."""
+    """There is a verdict for each promise."""
     verdicts = judge_sampling(sampling())
     assert is_good(verdicts), verdicts
     assert len(verdicts) == 6 * 2 + 1 + 3 + 1 + 3
 
 
 def flipped(run: HeadRun, count: int) -> HeadRun:
-    """The run with so many decisions turned round, as many each way."""
+    """Returns the run with this many decisions inverted in each direction."""
     kept = [it for it in run.requests if it.is_sampled][:count]
     dropped = [it for it in run.requests if not it.is_sampled][:count]
     changed = {it.trace_id for it in (*kept, *dropped)}
@@ -143,7 +143,7 @@ def flipped(run: HeadRun, count: int) -> HeadRun:
 
 
 def too_many(run: HeadRun) -> HeadRun:
-    """The run in which twice as many were kept, and counted so."""
+    """Returns the run with twice as many traces kept, and counted accordingly."""
     more = head(0.2)
     kept = sum(it.is_sampled for it in more.requests)
     return replace(
@@ -196,8 +196,10 @@ def too_many(run: HeadRun) -> HeadRun:
         ),
     ],
 )
-def test_broken_promise_is_told_with_its_figure(changes: dict[str, Any], promise: str, figure: str) -> None:
-    """Each by itself: the others are still kept."""
+def test_broken_promise_is_reported_with_its_figure(
+    changes: dict[str, Any], promise: str, figure: str
+) -> None:
+    """Each is broken alone: the others are still kept."""
     broken = only_broken(sampling(**changes))
     assert broken.judgement == "FAIL"
     assert promise in broken.promise
@@ -205,7 +207,7 @@ def test_broken_promise_is_told_with_its_figure(changes: dict[str, Any], promise
 
 
 def test_share_that_is_not_the_ratio_is_found() -> None:
-    """Twice too many: the share is off, and so is what span metrics make of it."""
+    """Twice the share breaks the promise of the ratio and that of the span metrics."""
     broken = [
         it.promise for it in judge_sampling(sampling(heads=[too_many(head(0.1))])) if it.judgement != "PASS"
     ]
@@ -215,14 +217,14 @@ def test_share_that_is_not_the_ratio_is_found() -> None:
 
 @pytest.mark.parametrize("changes", [{"heads": [head(0.5, refused=7)]}, {"tail": tail(refused=7)}])
 def test_counts_are_not_judged_where_the_collector_refused(changes: dict[str, Any]) -> None:
-    """What is sent again is counted again: neither kept nor broken."""
+    """Refused spans are sent and counted again, so the verdict is INVALID."""
     broken = only_broken(sampling(**changes))
     assert broken.judgement == "INVALID"
     assert "refused 7 spans" in broken.figure
 
 
 def test_ids_that_are_not_random_are_found() -> None:
-    """A share of them all the same in their last bits."""
+    """An eighth of them have the same last bits."""
     run = head(1.0)
     skewed = [
         replace(it, trace_id=it.trace_id[:18] + "f" * 14) if number % 8 == 0 else it
@@ -236,14 +238,14 @@ def test_ids_that_are_not_random_are_found() -> None:
     per_second=st.floats(0.1, 10),
 )
 def test_excess_is_that_of_the_worst_span_of_time(times: list[float], per_second: float) -> None:
-    """As counted the slow way, over every pair."""
+    """It equals the worst over every pair of times."""
     pairs = itertools.combinations_with_replacement(range(len(times)), 2)
     slow = max(last - first + 1 - per_second * (times[last] - times[first]) for first, last in pairs)
     assert excess_over_limit(times, per_second) == pytest.approx(slow - max(1, per_second), abs=1e-6)
 
 
 def test_traces_must_hold_the_services_that_answered() -> None:
-    """An order that the inventory had a word in, and nothing that was not sampled."""
+    """An order that reached the inventory needs both services; unsampled requests need no trace."""
     ids = random.Random(14)
     order = request(0, ids, method="POST", name="/orders", status=201)
     sold_out = request(1, ids, method="POST", name="/orders (sold out)", status=409)
@@ -263,7 +265,7 @@ def test_traces_must_hold_the_services_that_answered() -> None:
 def test_stack_is_put_back_though_the_storefront_is_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ctrl-C while it was restarted: who asks it to forget its faults first, puts nothing back."""
+    """Ctrl-C may interrupt its restart, so the parts are restored before its faults are reset."""
     restarted = []
 
     def restart(_: IdleRuntime, part: str, variables: Mapping[str, str]) -> None:
@@ -279,16 +281,16 @@ def test_stack_is_put_back_though_the_storefront_is_down(
 
 
 class IdleRuntime:
-    """Does nothing."""
+    """A runtime that does nothing."""
 
     kind = "native"
 
     def restart(self, part: str, variables: Mapping[str, str]) -> None:
-        """As if it had."""
+        """Does nothing."""
 
 
 def sampling_lab(folder: Path, **changes: Any) -> SamplingLab:
-    """The lab over a stack that is not there."""
+    """Returns a lab for a stack that is not there."""
     values: dict[str, Any] = {"rate": 100, "seconds": 10, "ratios": [1.0], "storefront_port": 1}
     values |= changes
     settings = load_settings().with_variables({"STOREFRONT_PORT": f"{values.pop('storefront_port')}"})
@@ -304,7 +306,7 @@ def sampling_lab(folder: Path, **changes: Any) -> SamplingLab:
     ],
 )
 def test_load_that_proves_nothing_is_refused(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
-    """Before anything is restarted: a sampler that works would be told to be broken."""
+    """This comes before any restart: a working sampler would be reported as broken."""
     with pytest.raises(StackError, match=words):
         sampling_lab(tmp_path, **changes).run()
 
@@ -312,7 +314,7 @@ def test_load_that_proves_nothing_is_refused(changes: dict[str, Any], words: str
 def test_excluded_paths_that_are_traced_are_found(
     counted_requests: tuple[int, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However soon they are counted; and where nothing is counted, nothing is said."""
+    """They are found however soon they are counted; without any count the run fails."""
     port, seen = counted_requests
     is_counted = True
 
@@ -324,19 +326,19 @@ def test_excluded_paths_that_are_traced_are_found(
     monkeypatch.setattr(experiment, "_METRICS_SECONDS", 1)
     assert sampling_lab(tmp_path, storefront_port=port)._excluded() == 60
     is_counted = False
-    with pytest.raises(StackError, match="count no request"):
+    with pytest.raises(StackError, match="counted no requests"):
         sampling_lab(tmp_path, storefront_port=port)._excluded()
 
 
 def test_requests_of_before_are_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The Collector and Prometheus tell some seconds late: what a restart flushed comes after it."""
-    told = iter([100.0])  # then more: however late the second look comes, it finds a change
-    monkeypatch.setattr(SamplingLab, "_calls", lambda _: ServerCalls({"GET /": next(told, 170.0)}, {}))
+    """Span metrics lag by some seconds, so spans flushed by a restart are counted after it."""
+    totals = iter([100.0])  # then 170: however late the second look is, it finds a change
+    monkeypatch.setattr(SamplingLab, "_calls", lambda _: ServerCalls({"GET /": next(totals, 170.0)}, {}))
     monkeypatch.setattr(experiment, "_STEADY_SECONDS", 0.6)
     assert sampling_lab(tmp_path)._settled_calls().total == {"GET /": 170}
 
 
-def test_storefront_that_others_use_too_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_storefront_that_others_use_too_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their requests would be counted as the lab's own."""
     more = itertools.count(1.0)
     monkeypatch.setattr(SamplingLab, "_calls", lambda _: ServerCalls({"GET /": next(more)}, {}))
@@ -347,7 +349,7 @@ def test_storefront_that_others_use_too_is_told(tmp_path: Path, monkeypatch: pyt
 
 @pytest.fixture
 def counted_requests() -> Iterator[tuple[int, list[str]]]:
-    """A server's port, and the paths that it was asked for."""
+    """A server's port, and the paths of the requests to it."""
     seen: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -370,7 +372,7 @@ def counted_requests() -> Iterator[tuple[int, list[str]]]:
 def test_sampler_is_asked_for_exactly_the_ratio_that_it_is_judged_by(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All its digits: the threshold is compared to the last."""
+    """It gets all digits, since thresholds are compared exactly."""
     asked: list[str] = []
 
     def restart(_: SamplingLab, variables: Mapping[str, str]) -> None:
@@ -384,14 +386,14 @@ def test_sampler_is_asked_for_exactly_the_ratio_that_it_is_judged_by(
 
 
 def test_ratio_that_keeps_all_says_nothing_of_what_was_not_kept() -> None:
-    """A line that could not fail; and of a lower one, those that were not kept are asked for."""
+    """That verdict could not fail; for a lower ratio, some unsampled traces must have been looked up."""
     promises = [it.promise for it in judge_sampling(sampling(heads=[head(1.0)]))]
     assert not any("not kept" in promise for promise in promises)
     assert only_broken(sampling(heads=[head(0.5, strays_asked=0)])).figure == "0 of 0 in Jaeger"
 
 
 def test_report_stands_alone_and_can_be_read_back(tmp_path: Path) -> None:
-    """A page without a network, a picture, and figures for programs."""
+    """The page needs no network and has a picture; programs can read the figures."""
     run = sampling()
     page = write_report(run, judge_sampling(run), tmp_path).read_text()
     assert "<svg" in page

@@ -6,12 +6,12 @@ from loadtest.load.schedule import Schedule
 
 
 def every_half_second(due: float) -> float:
-    """Two requests a second."""
+    """Returns the next due time at two requests a second."""
     return due + 0.5
 
 
-def test_who_is_in_time_waits() -> None:
-    """For what is left of the interval."""
+def test_shopper_who_is_in_time_waits() -> None:
+    """It waits for the rest of the interval."""
     schedule = Schedule(100.0)
 
     assert schedule.advance(every_half_second, now=100.2) == pytest.approx(0.3)
@@ -19,7 +19,7 @@ def test_who_is_in_time_waits() -> None:
 
 
 def test_schedule_never_skips() -> None:
-    """After a hang of two seconds four requests start at once, each counted from when it was due."""
+    """After a hang of two seconds four requests start at once, each counted from its due time."""
     schedule = Schedule(100.0)
     waits, dues = [], []
     for _ in range(6):

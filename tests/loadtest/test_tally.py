@@ -1,4 +1,4 @@
-"""What several processes counted adds up to what one would have counted."""
+"""The counts of several processes add up to those of a single one."""
 
 import random
 from datetime import UTC, datetime, timedelta
@@ -12,13 +12,13 @@ NOON = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 def failure(minute: int) -> FailedRequest:
-    """One at a minute past noon."""
+    """Returns a failure at this minute past noon."""
     at = NOON + timedelta(minutes=minute)
     return FailedRequest(at=at, method="GET", name="/", error=f"{minute}", trace_id=None)
 
 
 def test_histograms_add_up() -> None:
-    """Percentiles of the sum are those of all values together, over several reports of each worker."""
+    """Percentiles of the sum are those of all values, over several reports of each worker."""
     whole, leader, workers = Tally(), Tally(), [Tally(), Tally()]
     for index in range(1_000):
         latency, ended = random.lognormvariate(-4, 1), whole.started + index / 100
@@ -36,15 +36,15 @@ def test_histograms_add_up() -> None:
 
 
 def test_three_significant_digits_are_kept() -> None:
-    """Locust itself would say 1,200 ms."""
+    """Locust alone would round to 1,200 ms."""
     tally = Tally()
     tally.note_times(latency_seconds=1.2345, delay_seconds=0, ended=0)
 
     assert tally.percentile_ms(99) == pytest.approx(1234.5, rel=1e-3)
 
 
-def test_first_failures_of_all_are_told() -> None:
-    """The earliest ones, whoever reported first."""
+def test_first_failures_of_all_are_reported() -> None:
+    """They are the earliest, regardless of which worker reported first."""
     leader, late, early = Tally(), Tally(), Tally()
     for minute in range(NAMED_FAILURES + 5):
         late.note_failure(failure(minute + 30))
@@ -56,7 +56,7 @@ def test_first_failures_of_all_are_told() -> None:
 
 
 def test_expected_errors_add_up() -> None:
-    """And each is reported once."""
+    """Each is reported once."""
     leader, worker = Tally(), Tally()
     worker.expected_errors["GET /: 404"] += 2
     leader.add("worker", worker.take())
@@ -67,7 +67,7 @@ def test_expected_errors_add_up() -> None:
 
 
 def test_busiest_process_counts() -> None:
-    """One process that is saturated spoils the run, however idle the others are."""
+    """One saturated process spoils the run, however idle the others are."""
     leader = Tally()
     empty = {**Tally().take(), "ended": 0}
     leader.add("a", {**empty, "cpu_share": 0.2})

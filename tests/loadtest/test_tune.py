@@ -1,4 +1,4 @@
-"""Gates, resumption and recommendation of a sweep, on runs made up so that the answer is known."""
+"""Gates, resumption and recommendation of a sweep, on synthetic runs whose answer is known."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +31,7 @@ LINE = Line(fixed=2.0, each=0.01, residuals=(), r_squared=1.0)
 
 
 def plan(*cells: Cell, repeats: int = 3, seed: int = 1) -> Plan:
-    """A sweep of these cells, in which the first is what is used now."""
+    """Returns a sweep of these cells; the first is the current configuration."""
     return Plan(
         cells=cells,
         default=cells[0],
@@ -46,7 +46,7 @@ def plan(*cells: Cell, repeats: int = 3, seed: int = 1) -> Plan:
 
 
 def run(cell: Cell, repeat: int, *, cpu: float, p95: float, **changes: Any) -> CellRun:
-    """A valid run with these figures."""
+    """Returns a valid run with these figures."""
     batch = min(cell.batch, 400 * cell.delay_ms / 1000)
     figures: dict[str, Any] = {
         "cell": cell,
@@ -75,7 +75,7 @@ def run(cell: Cell, repeat: int, *, cpu: float, p95: float, **changes: Any) -> C
 
 
 def runs(cell: Cell, *, cpu: float, p95: float, **changes: Any) -> list[CellRun]:
-    """Three runs with a little noise."""
+    """Returns three runs with a little noise."""
     return [
         run(cell, repeat, cpu=cpu * noise, p95=p95 * noise, **changes)
         for repeat, noise in enumerate((0.99, 1.0, 1.01))
@@ -83,12 +83,12 @@ def runs(cell: Cell, *, cpu: float, p95: float, **changes: Any) -> list[CellRun]
 
 
 def analysed(made: list[CellRun], *cells: Cell) -> Tuning:
-    """What a sweep of these runs amounts to."""
+    """Returns the analysis of a sweep with these runs."""
     return analyse(plan(*cells), made, detection_seconds=4, least_queue=2_048)
 
 
 def test_fresher_cell_at_the_same_cost_is_recommended() -> None:
-    """With what it gains, and the settings that make it."""
+    """The recommendation has the gain and the settings."""
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *runs(QUICK, cpu=910, p95=0.25)], NOW, QUICK)
     best = tuning.recommendation
     assert best is not None
@@ -104,7 +104,7 @@ def test_fresher_cell_at_the_same_cost_is_recommended() -> None:
 
 
 def test_fresher_cell_that_costs_too_much_is_not() -> None:
-    """Freshness is not bought at any price: the default stays, in words."""
+    """The default stays, and the reason says so."""
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *runs(SMALL, cpu=1_100, p95=0.1)], NOW, SMALL)
     best = tuning.recommendation
     assert best is not None
@@ -113,7 +113,7 @@ def test_fresher_cell_that_costs_too_much_is_not() -> None:
 
 
 def test_cheaper_cell_is_recommended_where_none_is_fresher() -> None:
-    """If it is hardly staler."""
+    """It may be only slightly staler."""
     large = Cell(batch=2_048, delay_ms=1000, compression="none")
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *runs(large, cpu=800, p95=1.02)], NOW, large)
     assert tuning.recommendation is not None
@@ -129,7 +129,7 @@ def test_difference_within_noise_changes_nothing() -> None:
 
 
 def test_of_many_cells_that_are_no_better_none_is_recommended() -> None:
-    """Eighteen, three runs each: the best of them by chance is no better."""
+    """Of eighteen with three runs each, the best by chance is seldom called better."""
     noise = np.random.default_rng(3)
     cells = [NOW, *(NOW.model_copy(update={"batch": 600 + number}) for number in range(18))]
     called_better = 0
@@ -146,7 +146,7 @@ def test_of_many_cells_that_are_no_better_none_is_recommended() -> None:
 
 
 def test_one_run_of_each_proves_nothing() -> None:
-    """Nor does one pair of runs in the same repeat: there is no telling noise."""
+    """Nor does one pair of runs in the same repeat, since noise cannot be estimated."""
     once = [run(NOW, 0, cpu=900, p95=1.0), run(QUICK, 0, cpu=800, p95=0.2)]
     best = analysed(once, NOW, QUICK).recommendation
     assert best is not None
@@ -157,7 +157,7 @@ def test_one_run_of_each_proves_nothing() -> None:
 
 
 def test_invalid_cell_pushes_none_off_the_front() -> None:
-    """Its one valid run is no measurement."""
+    """A single valid run is not a measurement."""
     bad = runs(QUICK, cpu=100, p95=0.01)
     bad[1:] = [each.model_copy(update={"invalid_because": ("the breaker opened",)}) for each in bad[1:]]
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *bad], NOW, QUICK)
@@ -165,7 +165,7 @@ def test_invalid_cell_pushes_none_off_the_front() -> None:
 
 
 def test_invalid_cell_is_never_recommended() -> None:
-    """However good its figures look, and it is told why."""
+    """Its figures do not matter, and its verdict has the reason."""
     bad = runs(QUICK, cpu=100, p95=0.01, invalid_because=("the generator is saturated: 99% of a core",))
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *bad], NOW, QUICK)
     assert tuning.recommendation is not None
@@ -175,7 +175,7 @@ def test_invalid_cell_is_never_recommended() -> None:
 
 
 def test_one_bad_run_does_not_spoil_a_cell() -> None:
-    """The valid ones are used, and counted."""
+    """The valid runs are used, and counted."""
     made = runs(QUICK, cpu=900, p95=0.25)
     made[0] = made[0].model_copy(update={"invalid_because": ("other processes used 1.00 cores",)})
     tuning = analysed([*runs(NOW, cpu=900, p95=1.0), *made], NOW, QUICK)
@@ -184,7 +184,7 @@ def test_one_bad_run_does_not_spoil_a_cell() -> None:
 
 
 def test_without_a_valid_default_nothing_is_recommended() -> None:
-    """There is nothing to be better than."""
+    """There is nothing to compare with."""
     bad = runs(NOW, cpu=900, p95=1.0, invalid_because=("the breaker opened",))
     tuning = analysed([*bad, *runs(QUICK, cpu=900, p95=0.25)], NOW, QUICK)
     assert tuning.recommendation is None
@@ -193,7 +193,7 @@ def test_without_a_valid_default_nothing_is_recommended() -> None:
 
 
 def test_cost_of_an_export_is_fitted_to_all_valid_runs() -> None:
-    """And the knee follows from it."""
+    """The knee follows from the fit."""
     made = [*runs(NOW, cpu=900, p95=1.0), *runs(QUICK, cpu=910, p95=0.25), *runs(SMALL, cpu=950, p95=0.2)]
     tuning = analysed(made, NOW, QUICK, SMALL)
     assert tuning.fixed_ms == pytest.approx(LINE.fixed)
@@ -207,7 +207,7 @@ def test_cost_of_an_export_is_fitted_to_all_valid_runs() -> None:
 
 
 def test_front_leaves_out_what_is_beaten() -> None:
-    """In cost and freshness."""
+    """Cells are compared in cost and freshness."""
     worse = Cell(batch=64, delay_ms=1000, compression="gzip")
     made = [*runs(NOW, cpu=900, p95=1.0), *runs(QUICK, cpu=910, p95=0.25), *runs(worse, cpu=950, p95=1.0)]
     tuning = analysed(made, NOW, QUICK, worse)
@@ -215,7 +215,7 @@ def test_front_leaves_out_what_is_beaten() -> None:
 
 
 def test_report_stands_alone_and_names_the_recommendation(tmp_path: Path) -> None:
-    """One page without a network, a picture, and a file of settings that says why."""
+    """The page needs no network and has a picture; the settings file gives the reason."""
     made = [*runs(NOW, cpu=900, p95=1.0), *runs(QUICK, cpu=910, p95=0.25)]
     tuning = analysed(made, NOW, QUICK)
     page = write_report(plan(NOW, QUICK), made, tuning, tmp_path).read_text()
@@ -241,7 +241,7 @@ def test_sweep_without_a_valid_run_has_a_report_too(tmp_path: Path) -> None:
 
 
 def test_every_cell_is_run_in_every_repeat_in_random_order() -> None:
-    """Each repeat is all of them, so that a drift falls on all alike."""
+    """Each repeat has all cells, so that drift affects all alike."""
     sweep = plan(NOW, QUICK, SMALL)
     order = sweep.order
     assert sorted(order, key=str) == sorted(((cell, it) for cell in sweep.cells for it in range(3)), key=str)
@@ -251,14 +251,14 @@ def test_every_cell_is_run_in_every_repeat_in_random_order() -> None:
 
 
 def test_default_is_in_every_grid_once() -> None:
-    """It is what others are compared with."""
+    """The others are compared with it."""
     grid = plan_grid(batches=(32, 512), delays_ms=(200,), compressions=("none",), default=NOW)
     assert grid == (SMALL, QUICK, NOW)
     assert plan_grid(batches=(512,), delays_ms=(1000,), compressions=("none",), default=NOW) == (NOW,)
 
 
 def test_sweep_that_was_cut_off_goes_on(tmp_path: Path) -> None:
-    """In the order that it began with; a torn line is measured again; a finished one is left alone."""
+    """It keeps its order and measures a torn line again; a finished sweep is not resumed."""
     folder = tmp_path / "tune-1"
     folder.mkdir()
     begun = Journal.begin(folder, plan(NOW, QUICK, seed=5))
@@ -278,7 +278,7 @@ def test_sweep_that_was_cut_off_goes_on(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("changes", [{"code": "b"}, {"configuration": {"OTEL_TRACES_SAMPLER_ARG": "0.1"}}])
 def test_sweep_of_other_code_or_settings_is_not_gone_on_with(changes: dict[str, Any], tmp_path: Path) -> None:
-    """Its cells would be compared with those of these."""
+    """Its cells are not comparable with the new ones."""
     folder = tmp_path / "tune-1"
     folder.mkdir()
     begun = plan(NOW, QUICK).model_copy(update={"code": "a"})
@@ -291,7 +291,7 @@ def test_sweep_of_other_code_or_settings_is_not_gone_on_with(changes: dict[str, 
     ("file", "text"), [("plan.json", ""), ("plan.json", '{"cells": []}'), ("runs.jsonl", "\x00\x00\n")]
 )
 def test_damaged_sweep_is_not_gone_on_with(file: str, text: str, tmp_path: Path) -> None:
-    """Nor does it keep a new one, or an older one, from it."""
+    """An older intact sweep is resumed instead."""
     for name in ("tune-1", "tune-2"):
         (tmp_path / name).mkdir()
         Journal.begin(tmp_path / name, plan(NOW, QUICK))
@@ -303,19 +303,19 @@ def test_damaged_sweep_is_not_gone_on_with(file: str, text: str, tmp_path: Path)
 
 @given(st.lists(st.integers(1, 10_000), max_size=5))
 def test_lists_of_numbers_are_read(values: list[int]) -> None:
-    """As they stand on a command line."""
+    """They are written as on a command line."""
     assert numbers("BATCHES", ", ".join(map(str, values))) == tuple(values)
 
 
 @pytest.mark.parametrize("text", ["64,many", "0", "-1", "inf", "nan"])
 def test_what_is_no_size_is_refused_by_name(text: str) -> None:
-    """With the value and the remedy."""
+    """The message has the value and the remedy."""
     with pytest.raises(typer.BadParameter, match=f"BATCHES='{text}': it is a list of numbers above 0"):
         numbers("BATCHES", text)
 
 
 def test_part_of_a_span_is_no_batch() -> None:
-    """Nor is it rounded to another size, or to none."""
+    """It is not rounded to a whole number either."""
     assert whole_numbers("BATCHES", "64,512") == (64, 512)
     with pytest.raises(typer.BadParameter, match=r"BATCHES='64,0.5': it is a list of whole numbers"):
         whole_numbers("BATCHES", "64,0.5")
@@ -324,7 +324,7 @@ def test_part_of_a_span_is_no_batch() -> None:
 def test_batch_that_no_queue_holds_is_refused_before_the_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A service would end as soon as it was started, in the middle of it."""
+    """Otherwise a service would fail to start in the middle of it."""
     runtime = SimpleNamespace(kind="native")
     monkeypatch.setattr(command, "end_on_signals", lambda: None)
     monkeypatch.setattr(Lab, "open", lambda _: Lab(load_settings(), runtime))
@@ -336,14 +336,14 @@ def test_batch_that_no_queue_holds_is_refused_before_the_sweep(
 
 
 def test_unknown_compression_is_refused_by_name() -> None:
-    """With the known ones."""
+    """The message lists the known ones."""
     assert words("COMPRESSIONS", "none, gzip", ("none", "gzip")) == ("none", "gzip")
     with pytest.raises(typer.BadParameter, match="'zstd' is none of none, gzip"):
         words("COMPRESSIONS", "none,zstd", ("none", "gzip"))
 
 
 LOAD = load_result(requests=640, seconds=8)
-WELL = [
+GOOD = [
     reading(0),
     reading(8, ended=3_000, delivered=2_900),
     reading(9, ended=3_000, delivered=3_000),
@@ -366,17 +366,17 @@ SATURATED = LOAD.model_copy(update={"generator_cpu_share": 0.97})
         ({"other_cpu_cores": 0.75}, "other processes used 0.75 cores"),
         ({"readings": []}, "the service did not say"),
         (
-            {"readings": [*WELL, LEAKY]},
+            {"readings": [*GOOD, LEAKY]},
             "did not add up in 1",
         ),
-        ({"readings": WELL[:2]}, "100 spans were not sent"),
-        ({"readings": [reading(0), reading(1, breaker="open"), *WELL[1:]]}, "the breaker opened"),
-        ({"readings": [WELL[0], reading(9, ended=50, delivered=50)]}, "only 50 spans ended"),
+        ({"readings": GOOD[:2]}, "100 spans were not sent"),
+        ({"readings": [reading(0), reading(1, breaker="open"), *GOOD[1:]]}, "the breaker opened"),
+        ({"readings": [GOOD[0], reading(9, ended=50, delivered=50)]}, "only 50 spans ended"),
     ],
 )
 def test_gates_let_pass_only_what_measures(changes: dict[str, Any], reason: str | None) -> None:
-    """Each gate by itself, with its figure."""
-    usual: dict[str, Any] = {"load": LOAD, "achieved_share": 1.0, "readings": WELL, "other_cpu_cores": 0.1}
+    """Each gate rejects on its own, with its figure."""
+    usual: dict[str, Any] = {"load": LOAD, "achieved_share": 1.0, "readings": GOOD, "other_cpu_cores": 0.1}
     found = reasons_against(**{**usual, **changes})
     assert len(found) == (reason is not None)
     assert reason is None or reason in found[0]

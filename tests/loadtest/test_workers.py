@@ -1,4 +1,4 @@
-"""Several processes shop as one."""
+"""Several processes put load on the shop as one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from loadtest.load.requests_file import RequestRecord, RequestsFollower
 
 @dataclass(frozen=True)
 class SharedLoad:
-    """A run of two workers, and what each way to follow it told."""
+    """A run of two workers, and what each way to follow it reported."""
 
     result: LoadResult
     by_worker: list[list[RequestRecord]]
@@ -25,13 +25,13 @@ class SharedLoad:
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """Of both workers."""
+        """The requests of both workers."""
         return [each for requests in self.by_worker for each in requests]
 
 
 @pytest.fixture(scope="module")
 def shared_load(busy_shop: Shop) -> SharedLoad:
-    """Three seconds of it."""
+    """Three seconds of load by two workers."""
     folder = busy_shop.folder / "shared"
     folder.mkdir()
     with receive_metrics() as (url, metrics):
@@ -45,28 +45,28 @@ def shared_load(busy_shop: Shop) -> SharedLoad:
 
 
 def test_rate_is_shared(shared_load: SharedLoad) -> None:
-    """Both together make what one would have made, from their first request on."""
+    """Both together make the requests that one would have made, from their first request on."""
     result = shared_load.result
 
     assert result.is_good
     assert (result.workers, result.lost_workers) == (2, 0)
-    # Reckoned by when requests were due, while both were at work: a busy machine starts one of them late.
+    # Counted by due times while both were at work, since a busy machine starts one of them late.
     due = [sorted(each.due for each in requests) for requests in shared_load.by_worker]
     begin, end = max(each[0] for each in due), min(each[-1] for each in due)
     for first, last in ((begin, end), (begin, begin + 1)):
         count = sum(first <= moment < last for each in due for moment in each)
-        # One more or less of each shopper, as its turn falls.
+        # Each shopper may make one more or one less.
         assert count == pytest.approx(60 * (last - first), abs=10)
 
 
 def test_every_request_is_counted(shared_load: SharedLoad) -> None:
-    """Also those after a worker's last regular report; each worker writes its own file."""
+    """This includes those after a worker's last regular report; each worker writes its own file."""
     assert shared_load.files == ["requests-1.csv", "requests-2.csv"]
     assert len(shared_load.requests) == shared_load.result.requests
 
 
 def test_percentiles_are_those_of_all_requests(shared_load: SharedLoad) -> None:
-    """Histograms are added up, not averaged, and keep three significant digits."""
+    """Histograms are summed, not averaged, and keep three significant digits."""
     latencies = sorted(each.latency_seconds * 1000 for each in shared_load.requests)
     result = shared_load.result
 
@@ -79,14 +79,14 @@ def test_percentiles_are_those_of_all_requests(shared_load: SharedLoad) -> None:
 
 
 def test_expected_errors_add_up(shared_load: SharedLoad) -> None:
-    """What was provoked in either worker is told."""
+    """Errors provoked in either worker are reported."""
     provoked = sum(each.status >= 400 for each in shared_load.requests)
 
     assert sum(shared_load.result.expected_errors.values()) == provoked > 0
 
 
-def test_prometheus_is_told_every_request_once(shared_load: SharedLoad) -> None:
-    """Each worker pushes its own; and with the last push, all of them."""
+def test_every_request_is_pushed_to_prometheus_once(shared_load: SharedLoad) -> None:
+    """Each worker pushes its own requests, and all of them by its last push."""
     metrics, requests = shared_load.metrics, shared_load.result.requests
 
     assert metrics.paths == {"/api/v1/otlp/v1/metrics"}
@@ -102,8 +102,8 @@ def test_prometheus_is_told_every_request_once(shared_load: SharedLoad) -> None:
     assert (bounds[0], bounds[-1]) == (0.001, 10)
 
 
-def test_prometheus_is_told_the_crowd_by_one(shared_load: SharedLoad) -> None:
-    """So that nothing counts twice; and after the run there is nobody any more."""
+def test_one_process_pushes_the_crowd_to_prometheus(shared_load: SharedLoad) -> None:
+    """Nothing counts twice, and after the run the numbers are zero."""
     metrics = shared_load.metrics
 
     for instrument, value in (("locust.users", 10), ("locust.intended_rate", 60)):
@@ -112,8 +112,8 @@ def test_prometheus_is_told_the_crowd_by_one(shared_load: SharedLoad) -> None:
         assert metrics.history[instrument][-1] == 0
 
 
-def test_dead_worker_is_told(busy_shop: Shop, tmp_path: Path) -> None:
-    """What it had not reported is not counted, and such a run proves nothing."""
+def test_dead_worker_is_reported(busy_shop: Shop, tmp_path: Path) -> None:
+    """Its unreported requests are not counted, and the run is not good."""
     load = Load(users=4, rate=20, storefront_port=busy_shop.storefront_port, workers=2)
     with watched_load(load, seconds=2, folder=tmp_path) as watched:
         wait_for("both to shop", lambda: len(watched.files) == 2 and len(watched.requests) > 5)

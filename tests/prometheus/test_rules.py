@@ -1,4 +1,4 @@
-"""Prometheus's rules: named after what exists, with a runbook each, and judged by promtool."""
+"""Prometheus's rules use metrics that exist, have a runbook each, and pass promtool's tests."""
 
 import json
 import re
@@ -38,13 +38,13 @@ def promtool() -> Path:
 
 
 def file_testing(alert: str) -> Path:
-    """The file that tests an alert."""
+    """Returns the file that tests an alert."""
     (file,) = [each for each in TESTS if f"alertname: {alert}," in each.read_text()]
     return file
 
 
 def run_tests(promtool: Path, file: Path) -> subprocess.CompletedProcess[str]:
-    """`promtool test rules`."""
+    """Runs `promtool test rules`."""
     return subprocess.run(
         [promtool, "test", "rules", file], capture_output=True, text=True, check=False, timeout=60
     )
@@ -52,7 +52,7 @@ def run_tests(promtool: Path, file: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.get("record") or rule["alert"])
 def test_rule_is_over_metrics_that_exist(rule: dict[str, Any]) -> None:
-    """The library's, the Collector's own, or recorded ones."""
+    """They are the library's, the Collector's own, or recorded ones."""
     without_labels = re.sub(r"(by|on|ignoring|scalar) \([^)]*\)|\{[^}]*\}|\[[^]]*\]", "", rule["expr"])
     metrics = set(re.findall(r"[a-z][a-z0-9]*[_:][a-z0-9_:]+", without_labels))
     for metric in metrics - RECORDED - {"label_replace"}:
@@ -63,7 +63,7 @@ def test_rule_is_over_metrics_that_exist(rule: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS)
 def test_alert_says_how_grave_it_is_and_what_to_do(alert: str) -> None:
-    """The runbook's address is a heading of the document."""
+    """The runbook's URL points to a heading of the document."""
     rule = ALERTS[alert]
     assert rule["labels"]["severity"] in {"critical", "warning"}
     assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
@@ -74,13 +74,13 @@ def test_alert_says_how_grave_it_is_and_what_to_do(alert: str) -> None:
 
 
 def test_every_runbook_is_of_an_alert() -> None:
-    """None is left of an alert that is gone."""
+    """No runbook is left for an alert that is gone."""
     headings = re.findall(r"^### (\w+)$", (ROOT / "docs/operations.md").read_text(), flags=re.MULTILINE)
     assert set(headings) <= ALERTS.keys()
 
 
 def test_runbooks_name_dashboards_rows_and_panels_that_exist() -> None:
-    """As Grafana and the console show them."""
+    """The names are those that Grafana and the console show."""
     dashboards = [json.loads(file.read_text()) for file in (ROOT / "grafana/dashboards").iterdir()]
     titles = {"dashboard": {each["title"] for each in dashboards}, "row": set(), "panel": set()}
     for each in dashboards:
@@ -104,7 +104,7 @@ def test_runbooks_name_every_outcome_of_a_lost_span() -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("file", TESTS, ids=lambda file: file.stem)
 def test_alerts_fire_stay_silent_and_resolve(file: Path, promtool: Path) -> None:
-    """As `prometheus/tests` say, second by second."""
+    """`prometheus/tests` says when, second by second."""
     judged = run_tests(promtool, file)
     assert judged.returncode == 0, judged.stdout + judged.stderr
 
@@ -116,7 +116,7 @@ def test_alerts_fire_stay_silent_and_resolve(file: Path, promtool: Path) -> None
 def test_alert_that_never_or_always_fires_is_found(
     alert: str, expression: str, promtool: Path, tmp_path: Path
 ) -> None:
-    """Each alert is seen firing, and seen silent."""
+    """The tests see each alert both firing and silent."""
     shutil.copytree(FOLDER / "rules", tmp_path / "rules")
     file = tmp_path / "rules" / "alerts.yaml"
     rules = yaml.safe_load(file.read_text())

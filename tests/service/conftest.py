@@ -1,4 +1,4 @@
-"""The shop that the tests of the services share."""
+"""The shop that the services' tests share."""
 
 from collections.abc import Iterator
 
@@ -8,6 +8,6 @@ from support.service_processes import Shop, run_shop
 
 @pytest.fixture(scope="session")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """Both services as processes of their own: imported here they would set telemetry up for all tests."""
+    """Both services as separate processes: importing them here would set up telemetry for all tests."""
     with run_shop(tmp_path_factory.mktemp("shop")) as shop:
         yield shop

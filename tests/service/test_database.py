@@ -34,7 +34,7 @@ for line in sys.stdin:
 
 
 def test_database_is_seeded_once(tmp_path: Path) -> None:
-    """A file that is there is opened as it is."""
+    """An existing file is opened as it is."""
     path = tmp_path / "shop" / "storefront.sqlite3"
     open_database(path, StorefrontTable.metadata, seed_products).dispose()
 
@@ -46,7 +46,7 @@ def test_database_is_seeded_once(tmp_path: Path) -> None:
 
 
 def test_two_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
-    """Whichever comes first, both see the whole catalogue, thirty times over."""
+    """Both see the whole catalogue in each of thirty attempts."""
     workers = [
         subprocess.Popen(
             [sys.executable, "-c", OPEN_EACH_LINE],
@@ -73,7 +73,7 @@ def test_two_processes_may_open_a_new_database_at_once(tmp_path: Path) -> None:
 
 
 def test_a_database_made_meanwhile_is_kept(tmp_path: Path) -> None:
-    """The slower of two starting workers must not replace what the faster one already sells from."""
+    """The slower of two starting workers must not replace the database that the faster one already uses."""
     path = tmp_path / "storefront.sqlite3"
 
     def seed_slowly(session: Session) -> None:
@@ -122,7 +122,7 @@ def test_check_passes_on_a_good_database(tmp_path: Path) -> None:
 
 
 def test_check_raises_on_a_file_that_is_no_database(tmp_path: Path) -> None:
-    """Health tells of a database that cannot be read."""
+    """Health reports a database that cannot be read."""
     path = tmp_path / "storefront.sqlite3"
     path.write_bytes(b"not a database" * 100)
     engine = open_database(path, StorefrontTable.metadata, seed_products)

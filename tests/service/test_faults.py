@@ -35,7 +35,7 @@ def test_latency_is_added(tmp_path: Path) -> None:
 
 
 def test_plan_reaches_the_other_workers(tmp_path: Path) -> None:
-    """What one worker was told, all of them do."""
+    """A plan given to one worker holds for all of them."""
     plan = FaultPlan(error_rate=0.5, latency_ms=10)
     Faults(tmp_path / "shop" / "faults.json").write(plan)
 

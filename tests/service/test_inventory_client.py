@@ -1,4 +1,4 @@
-"""How the storefront asks the inventory."""
+"""The storefront's client of the inventory."""
 
 import socket
 
@@ -10,19 +10,19 @@ from service.inventory_client import InventoryClient, InventoryUnavailableError
 
 
 def test_reserves_what_is_there(shop: Shop) -> None:
-    """True: the pieces are reserved."""
+    """`reserve` returns True when the pieces are reserved."""
     with InventoryClient(str(shop.inventory.base_url), timeout_seconds=5) as inventory:
         assert inventory.reserve(1, 1) is True
 
 
 def test_out_of_stock_is_an_answer(shop: Shop) -> None:
-    """False: nothing is raised for a sold-out product."""
+    """`reserve` returns False for a sold-out product instead of raising."""
     with InventoryClient(str(shop.inventory.base_url), timeout_seconds=5) as inventory:
         assert inventory.reserve(12, 1) is False
 
 
 def test_other_answers_mean_unavailable(shop: Shop) -> None:
-    """A product that only the storefront knows is the inventory's trouble, not the shopper's."""
+    """A product that only the storefront knows is the inventory's fault, not the shopper's."""
     with (
         InventoryClient(str(shop.inventory.base_url), timeout_seconds=5) as inventory,
         pytest.raises(InventoryUnavailableError, match="answered 404"),
@@ -31,7 +31,7 @@ def test_other_answers_mean_unavailable(shop: Shop) -> None:
 
 
 def test_refused_connection_means_unavailable() -> None:
-    """Nobody there."""
+    """Nothing listens on the port."""
     with (
         InventoryClient(f"http://127.0.0.1:{free_port()}", timeout_seconds=5) as inventory,
         pytest.raises(InventoryUnavailableError, match="ConnectError"),
@@ -40,7 +40,7 @@ def test_refused_connection_means_unavailable() -> None:
 
 
 def test_silence_means_unavailable() -> None:
-    """Somebody there who never answers."""
+    """The server listens but never answers."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with (

@@ -14,7 +14,7 @@ from service.database import open_database
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Engine]:
-    """A storefront as it opens."""
+    """A newly opened storefront database."""
     engine = open_database(
         tmp_path / "storefront.sqlite3", orders.StorefrontTable.metadata, orders.seed_products
     )
@@ -51,7 +51,7 @@ def test_stored_order_is_found_again(database: Engine) -> None:
 
 
 def test_old_orders_are_dropped(database: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the newest stay, so the file has a bound."""
+    """Only the newest are kept, so that the file is bounded."""
     monkeypatch.setattr(orders, "PRUNE_EVERY", 10)
     mug = find_product(database, 6)
 

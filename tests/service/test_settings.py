@@ -32,7 +32,7 @@ def test_defaults_need_no_environment() -> None:
 def test_only_development_has_faults(
     monkeypatch: pytest.MonkeyPatch, environment: str, *, is_development: bool
 ) -> None:
-    """Anything but the very word, nothing included, is safe."""
+    """Any other value, even an empty one, is safe."""
     monkeypatch.setenv("ENVIRONMENT", environment)
 
     assert ShopSettings().is_development is is_development

@@ -48,7 +48,7 @@ def faults(shop: Shop) -> Iterator[httpx.Client]:
 
 
 def trace_of(shop: Shop, answer: httpx.Response, *services: str) -> list[ReceivedSpan]:
-    """Waits for the services' server spans and every span's parent: batches overtake; returns the trace."""
+    """Waits for the services' server spans and every parent, since batches overtake; returns the trace."""
     trace_id = answer.headers["traceresponse"].split("-")[1]
 
     def look() -> list[ReceivedSpan] | None:
@@ -123,7 +123,7 @@ def test_order_takes_stock_and_can_be_looked_at(shop: Shop) -> None:
 
 
 def test_orders_are_counted_by_outcome(shop: Shop) -> None:
-    """The shop's own metric stands on the library's page."""
+    """The shop's own metric is on the library's page."""
     before = order_outcomes(shop)
 
     for product_id in (1, 12, 12, 999):
@@ -170,7 +170,7 @@ def test_both_databases_are_in_the_trace(shop: Shop) -> None:
 
 
 def test_out_of_stock_is_no_error_of_the_checkout(shop: Shop) -> None:
-    """An outcome of the domain marks neither the manual span nor a server span."""
+    """An expected outcome marks neither the manual span nor a server span as an error."""
     trace = trace_of(shop, shop.storefront.post("/orders", json={"product_id": 12}), *BOTH)
 
     failed = {it.span.name for it in trace if it.span.status.code == Status.STATUS_CODE_ERROR}
@@ -180,7 +180,7 @@ def test_out_of_stock_is_no_error_of_the_checkout(shop: Shop) -> None:
 
 
 def test_only_requests_and_first_start_begin_traces(shop: Shop) -> None:
-    """Polling health and metrics leaves nothing behind, nor does a single statement stand alone."""
+    """Polling health and metrics makes no trace, nor is a single statement a trace of its own."""
     for path in ("/healthz", "/health/telemetry", "/metrics"):
         shop.storefront.get(path).raise_for_status()
     trace_of(shop, shop.storefront.get("/products"), "storefront")
@@ -203,7 +203,7 @@ def test_faults_strike_the_shop_only(shop: Shop, faults: httpx.Client) -> None:
 
 
 def test_injected_fault_is_recorded_on_its_trace(shop: Shop, faults: httpx.Client) -> None:
-    """The trace of a struck request tells what struck it."""
+    """The server span of an affected request records the exception."""
     faults.put("/faults", json={"error_rate": 1}).raise_for_status()
 
     trace = trace_of(shop, faults.get("/products"), "storefront")
@@ -223,7 +223,7 @@ def test_inventory_faults_reach_the_shopper_as_503(shop: Shop) -> None:
 
 
 def test_no_inventory_means_503(lonely_storefront: httpx.Client) -> None:
-    """Orders wait for better times; browsing goes on."""
+    """Orders can be retried later; browsing still works."""
     answer = lonely_storefront.post("/orders", json={"product_id": 1})
 
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -237,7 +237,7 @@ def test_production_has_no_faults(lonely_storefront: httpx.Client, method: str) 
 
 
 def test_malformed_setting_stops_the_start(tmp_path: Path) -> None:
-    """The last words of a service that cannot start name the variable."""
+    """The error output of a service that cannot start names the variable."""
     failed = subprocess.run(
         [sys.executable, "-m", "uvicorn", "service.storefront:app", "--port", str(free_port())],
         env=clean_environment(INVENTORY_URL="inventory:8001", SHOP_DATABASE_DIR=str(tmp_path)),

@@ -17,7 +17,7 @@ from service.stock import InventoryTable, Reservation, Stock, find_stock, reserv
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Engine]:
-    """A warehouse as it opens."""
+    """A newly opened inventory database."""
     engine = open_database(tmp_path / "inventory.sqlite3", InventoryTable.metadata, seed_stock)
     yield engine
     engine.dispose()
@@ -51,23 +51,23 @@ def test_too_few_pieces_are_left_alone(database: Engine) -> None:
 
 
 def test_one_product_is_always_sold_out(database: Engine) -> None:
-    """The catalogue has a product to see 409 with."""
+    """The catalogue has a product for trying out 409."""
     assert reserve(database, 12, 1) is Reservation.OUT_OF_STOCK
 
 
-def test_unknown_product_is_told_apart(database: Engine) -> None:
-    """Nothing left is not the same as never sold."""
+def test_unknown_product_is_distinct(database: Engine) -> None:
+    """Sold out is not the same as never sold."""
     assert reserve(database, 999, 1) is Reservation.UNKNOWN_PRODUCT
     assert find_stock(database, 999) is None
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(pieces=st.integers(0, 30), wishes=st.lists(st.integers(1, 10), max_size=12))
-def test_reserved_and_left_add_up(database: Engine, pieces: int, wishes: list[int]) -> None:
-    """Whatever is asked for in whatever order, no piece is lost, and none is refused that was there."""
+@given(pieces=st.integers(0, 30), quantities=st.lists(st.integers(1, 10), max_size=12))
+def test_reserved_and_left_add_up(database: Engine, pieces: int, quantities: list[int]) -> None:
+    """No sequence of reservations loses a piece or is refused an available one."""
     fill(database, 1, pieces)
     remaining = pieces
-    for quantity in wishes:
+    for quantity in quantities:
         is_reserved = reserve(database, 1, quantity) is Reservation.RESERVED
         assert is_reserved == (quantity <= remaining)
         remaining -= quantity if is_reserved else 0
@@ -75,7 +75,7 @@ def test_reserved_and_left_add_up(database: Engine, pieces: int, wishes: list[in
 
 
 def test_many_at_once_never_oversell(database: Engine) -> None:
-    """Of eight threads wanting twenty each, fifty wishes come true when there are fifty pieces."""
+    """Of eight threads with twenty reservations each, fifty succeed when there are fifty pieces."""
     fill(database, 1, 50)
 
     def shop(_: int) -> int:

@@ -1,4 +1,4 @@
-"""Tuning on demand: a wish reaches every worker, and ends with its service."""
+"""Tuning on demand: an override reaches every worker, and ends with its service."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ DEVELOPMENT = {"ENVIRONMENT": "development", "OTEL_TRACES_EXPORTER": "none"}
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    """An inventory in development with two workers, whose metrics are told apart."""
+    """An inventory in development with two workers, whose metrics are labelled by worker."""
     folder = tmp_path_factory.mktemp("tuning")
     (folder / "sockets").mkdir()
     with run_service(
@@ -33,7 +33,7 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Clie
 
 
 def of_workers(client: httpx.Client, metric: str) -> dict[str, float]:
-    """A metric's value in each worker."""
+    """Returns a metric's value in each worker."""
     return {
         sample.labels[names.WORKER]: sample.value
         for family in text_string_to_metric_families(client.get("/metrics").text)
@@ -42,8 +42,8 @@ def of_workers(client: httpx.Client, metric: str) -> dict[str, float]:
     }
 
 
-def test_a_wish_reaches_every_worker(two_workers: httpx.Client) -> None:
-    """Whichever worker was asked; what is absent stays."""
+def test_an_override_reaches_every_worker(two_workers: httpx.Client) -> None:
+    """Any worker may receive it; absent fields stay as they are."""
     before = two_workers.get("/tuning").json()
     answer = two_workers.put("/tuning", json={"batch_size": 77})
     assert answer.json() == {**before, "batch_size": 77}
@@ -55,12 +55,16 @@ def test_a_wish_reaches_every_worker(two_workers: httpx.Client) -> None:
     assert two_workers.get("/tuning").json() == {"batch_size": 77, "delay_ms": 250, "sampling_ratio": 0.25}
 
 
-def test_wishes_at_once_are_all_kept(two_workers: httpx.Client) -> None:
-    """Each of one field, in whichever worker."""
+def test_concurrent_overrides_are_all_kept(two_workers: httpx.Client) -> None:
+    """Each sets one field, and any worker may receive it."""
     for batch_size in range(100, 110):
-        wishes = [{"batch_size": batch_size}, {"sampling_ratio": batch_size / 1000}, {"delay_ms": batch_size}]
-        with ThreadPoolExecutor(len(wishes)) as threads:
-            answers = list(threads.map(lambda wish: two_workers.put("/tuning", json=wish), wishes))
+        overrides = [
+            {"batch_size": batch_size},
+            {"sampling_ratio": batch_size / 1000},
+            {"delay_ms": batch_size},
+        ]
+        with ThreadPoolExecutor(len(overrides)) as threads:
+            answers = list(threads.map(lambda override: two_workers.put("/tuning", json=override), overrides))
         assert [answer.status_code for answer in answers] == [200, 200, 200]
         for metric, value in (
             (names.BATCH_SIZE_LIMIT, batch_size),
@@ -70,12 +74,12 @@ def test_wishes_at_once_are_all_kept(two_workers: httpx.Client) -> None:
                 f"{metric} {value} in both workers",
                 lambda metric=metric, value=value: [*of_workers(two_workers, metric).values()] == [value] * 2,
             )
-        # Of whichever worker answers: it follows a moment later too.
+        # Any worker may answer, and it follows a moment later too.
         wait_for("the delay", lambda: two_workers.get("/tuning").json()["delay_ms"] == batch_size)  # noqa: B023
 
 
 @pytest.mark.parametrize(
-    ("wish", "word"),
+    ("override", "word"),
     [
         ({"batch_size": 0}, "batch_size"),
         ({"batch_size": 10**9}, "batch_size"),
@@ -84,19 +88,19 @@ def test_wishes_at_once_are_all_kept(two_workers: httpx.Client) -> None:
         ({"batchsize": 5}, "batchsize"),
     ],
 )
-def test_impossible_wish_is_refused_and_changes_nothing(
-    wish: dict[str, float], word: str, two_workers: httpx.Client
+def test_impossible_override_is_refused_and_changes_nothing(
+    override: dict[str, float], word: str, two_workers: httpx.Client
 ) -> None:
-    """The answer names what is wrong."""
+    """The response names the bad field."""
     before = two_workers.get("/tuning").json()
-    answer = two_workers.put("/tuning", json=wish)
+    answer = two_workers.put("/tuning", json=override)
     assert answer.status_code == httpx.codes.UNPROCESSABLE_ENTITY
     assert word in answer.text
     assert two_workers.get("/tuning").json() == before
 
 
-def test_a_wish_ends_with_its_service(tmp_path: Path) -> None:
-    """A restart brings the configuration back, though the service was killed."""
+def test_an_override_ends_with_its_service(tmp_path: Path) -> None:
+    """A restart restores the configuration, even after the service was killed."""
     for _ in range(2):
         with run_service("inventory", tmp_path / "shop", port=free_port(), **DEVELOPMENT) as client:
             wait_until_alive(client)
@@ -107,7 +111,7 @@ def test_a_wish_ends_with_its_service(tmp_path: Path) -> None:
 
 
 def test_production_has_no_such_route(tmp_path: Path) -> None:
-    """Neither to read nor to write."""
+    """Tuning can be neither read nor written."""
     with run_service(
         "inventory",
         tmp_path / "shop",

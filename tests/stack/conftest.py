@@ -42,7 +42,7 @@ for address in addresses:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> StackSettings:
-    """The stack's settings, every port free and the run folder of the test's own."""
+    """The stack's settings, with free ports and a run folder of the test's own."""
     return load_settings(stack_run_dir=tmp_path / "run", **free_ports())
 
 
@@ -64,7 +64,7 @@ def runtime(
     settings: StackSettings, programs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[NativeRuntime]:
     """A native runtime on free ports, removed at the end."""
-    # Nobody takes the services' spans here, and there is no need to wait for that.
+    # Nothing receives the services' spans here, and there is no need to wait for that.
     monkeypatch.setenv("TELEMETRY_SHUTDOWN_SECONDS", "0.2")
     made = NativeRuntime(settings, Console(quiet=True), lambda *_: Programs(programs))
     yield made
@@ -73,7 +73,7 @@ def runtime(
 
 @pytest.fixture
 def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
-    """A publisher of everything, an empty cache, and no Go: what cannot be downloaded cannot be had."""
+    """A publisher of all archives, with an empty cache and downloads as the only way."""
     made = Publisher()
     made.record(tmp_path / "records")
     monkeypatch.setattr(releases, "RECORDS", tmp_path / "records")

@@ -1,4 +1,4 @@
-"""The canary says what is missing, against real HTTP servers that answer wrongly."""
+"""The canary reports what is missing, against real HTTP servers that answer wrongly."""
 
 import json
 import threading
@@ -18,7 +18,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 @pytest.fixture
 def answering() -> Iterator[Callable[[Answer], StackSettings]]:
-    """Settings whose services are one server that gives one answer to everything."""
+    """Settings whose services give the same answer to every request."""
     servers: list[ThreadingHTTPServer] = []
 
     def start(answer: Answer) -> StackSettings:
@@ -53,7 +53,7 @@ def answering() -> Iterator[Callable[[Answer], StackSettings]]:
 
 
 def traced(flags: str) -> Answer:
-    """A created order of a trace with these flags."""
+    """Returns the answer to a created order whose trace has these flags."""
     return 201, {"traceresponse": f"00-{'a' * 32}-{'b' * 16}-{flags}"}, b"{}"
 
 
@@ -71,14 +71,16 @@ def test_sampled_order_gives_its_trace_id(flags: str, answering: Callable[[Answe
         ((201, {}, b"{}"), "TELEMETRY_TRACE_RESPONSE"),
     ],
 )
-def test_bad_order_is_told(answer: Answer, words: str, answering: Callable[[Answer], StackSettings]) -> None:
-    """Unsampled, refused, or without the header: each has its own message."""
+def test_bad_order_is_reported(
+    answer: Answer, words: str, answering: Callable[[Answer], StackSettings]
+) -> None:
+    """Unsampled, refused and without the header: each has its own message."""
     with pytest.raises(StackError, match=words):
         order_one(answering(answer))
 
 
-def test_storefront_that_is_not_there_is_told(free_port: int) -> None:
-    """The address is in the message."""
+def test_missing_storefront_is_reported(free_port: int) -> None:
+    """The message has the address."""
     with pytest.raises(StackError, match=f"no answer from http://127.0.0.1:{free_port}/orders"):
         order_one(load_settings(storefront_port=free_port))
 
@@ -109,7 +111,7 @@ def test_waiting_ends_with_what_was_missing() -> None:
 
 
 def test_answer_other_than_200_is_not_yet(answering: Callable[[Answer], StackSettings]) -> None:
-    """The body helps to see why."""
+    """The message has the body."""
     settings = answering((503, {}, b"starting"))
     with pytest.raises(NotYetError, match="answers 503: starting"):
         get(f"http://127.0.0.1:{settings.storefront_port}/")

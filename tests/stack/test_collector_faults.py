@@ -1,4 +1,4 @@
-"""The faults that the real Collector can show: killed, frozen, restarted; the others are in tests/export."""
+"""The faults that a real Collector can show: killed, frozen, restarted. The others are in tests/export."""
 
 import logging
 import time
@@ -20,12 +20,12 @@ from telemetry.export.pipeline import ExportPipeline
 pytestmark = pytest.mark.timeout(3600)
 
 LONGEST_OPEN_SECONDS = 70
-"""The longest that a breaker waits for its next probe, and some time for the probe."""
+"""The longest wait of a breaker for its next probe, plus some time for the probe."""
 
 
 @pytest.fixture(autouse=True)
-def collector_is_well_afterwards(stack: Stack) -> Iterator[None]:
-    """Whatever a test did to it."""
+def collector_is_up_afterwards(stack: Stack) -> Iterator[None]:
+    """Restores the Collector, whatever a test did to it."""
     yield
     stack.runtime.resume("collector")
     stack.runtime.start("collector")
@@ -52,7 +52,7 @@ class Direct:
         self._provider.add_span_processor(self.pipeline)
 
     def end_spans(self, count: int) -> list[str]:
-        """Ends spans, each a trace; returns their ids."""
+        """Ends spans, each in a trace of its own; returns the trace ids."""
         tracer, ids = self._provider.get_tracer("test"), []
         for _ in range(count):
             span = tracer.start_span("direct")
@@ -62,7 +62,7 @@ class Direct:
 
     @property
     def ledger(self) -> Any:
-        """A reading, which must add up."""
+        """A reading of the ledger, which must be balanced."""
         reading = self.pipeline.ledger.read()
         assert reading.is_balanced, reading
         return reading
@@ -101,9 +101,9 @@ def order_in_an_outage(stack: Stack) -> list[str]:
 
 
 def assert_everything_arrives(stack: Stack, traces: list[str]) -> None:
-    """Every trace of the outage is in Jaeger, whole, and nothing waits any more."""
+    """Checks that every trace of the outage is whole in Jaeger and nothing waits any more."""
     for trace_id in traces:
-        # The inventory was not restarted: its breaker may wait for as long as it ever does.
+        # The inventory was not restarted, so its breaker may be in its longest wait.
         stack.wait_for_trace(trace_id, seconds=LONGEST_OPEN_SECONDS)
     stack.wait("an empty spool", lambda: stack.health()["ledger"]["spooled"] == 0, seconds=30)
     assert not stack.health()["ledger"]["dropped"]
@@ -119,7 +119,7 @@ def test_row_01_killed_collector_costs_no_span(stack: Stack) -> None:
 
 
 def test_row_03_frozen_collector_costs_no_span_and_no_time(stack: Stack) -> None:
-    """It accepts and never answers: each attempt has its deadline, and requests do not notice."""
+    """It accepts and never answers: each attempt has its deadline, and requests are not delayed."""
     stack.runtime.pause("collector")
     traces = order_in_an_outage(stack)
     assert "DEADLINE_EXCEEDED" in stack.health()["exporter"]["last_error"]
@@ -129,7 +129,7 @@ def test_row_03_frozen_collector_costs_no_span_and_no_time(stack: Stack) -> None
 
 
 def test_row_23_restarted_collector_is_found_at_once(stack: Stack, direct: Callable[..., Direct]) -> None:
-    """On a connection that was warm before: no wait for gRPC's own reconnecting."""
+    """A connection used before the restart does not wait for gRPC's own reconnection."""
     sender = direct()
     before = sender.end_spans(5)
     assert sender.pipeline.force_flush(5_000) is True
@@ -146,7 +146,7 @@ def test_row_23_restarted_collector_is_found_at_once(stack: Stack, direct: Calla
 def test_row_25_overflow_drops_counted_and_blocks_nobody(
     stack: Stack, direct: Callable[..., Direct], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A frozen Collector and more spans than memory holds: bounded, told once, and what was kept arrives."""
+    """Memory stays bounded, each warning is logged once, and the kept spans arrive."""
     caplog.set_level(logging.WARNING)
     sender = direct(buffer_max_bytes=2**16, max_queue_size=512, max_export_batch_size=128)
     stack.runtime.pause("collector")
@@ -161,8 +161,10 @@ def test_row_25_overflow_drops_counted_and_blocks_nobody(
     dropped = sender.ledger.dropped
     assert set(dropped) <= {DropReason.QUEUE_FULL, DropReason.BUFFER_FULL}
     assert sum(dropped.values()) > 10_000
-    told = [record.getMessage() for record in caplog.records if record.name.startswith("telemetry.export")]
-    assert len(told) == len({line.split(":")[0] for line in told}) <= 2, told
+    messages = [
+        record.getMessage() for record in caplog.records if record.name.startswith("telemetry.export")
+    ]
+    assert len(messages) == len({line.split(":")[0] for line in messages}) <= 2, messages
     stack.runtime.resume("collector")
     stack.wait("the rest delivered", lambda: sender.ledger.in_memory == 0, seconds=20)
     assert sender.ledger.delivered == 20_000 - sum(sender.ledger.dropped.values())
@@ -173,7 +175,7 @@ def test_row_25_overflow_drops_counted_and_blocks_nobody(
 def test_row_26_shutdown_and_flush_are_bounded_and_honest(
     is_spooled: bool, stack: Stack, direct: Callable[..., Direct], tmp_path: Path
 ) -> None:
-    """Both say False; without a spool the spans are counted as lost, with one the next process sends them."""
+    """Both return False; without a spool the spans count as lost, with one the next process sends them."""
     settings = {"spool_dir": tmp_path / "spool"} if is_spooled else {}
     sender = direct(schedule_delay_ms=60_000, max_queue_size=2_048, **settings)
     stack.runtime.pause("collector")
@@ -197,10 +199,10 @@ def test_row_26_shutdown_and_flush_are_bounded_and_honest(
 
 
 def test_spool_of_a_killed_service_is_sent_by_the_next_one(stack: Stack) -> None:
-    """The storefront dies in an outage of its Collector: its spans outlive it."""
+    """Spooled spans outlive a storefront that is killed during an outage of its Collector."""
     stack.runtime.kill("collector")
     traces = order_in_an_outage(stack)
-    # What is still in memory dies with the process; on disk is what was there when the breaker had opened.
+    # Spans that are still in memory are lost with the process; those on disk are not.
     stack.wait("memory to be empty", lambda: stack.health()["ledger"]["in_memory"] == 0, seconds=10)
     stack.runtime.kill("storefront")
     stack.runtime.start("collector")
@@ -214,5 +216,5 @@ def test_spool_of_a_killed_service_is_sent_by_the_next_one(stack: Stack) -> None
 
     stack.wait("adopted spans", is_adopted, seconds=30)
     for trace_id in traces:
-        # The inventory was not restarted: its breaker may wait for as long as it ever does.
+        # The inventory was not restarted, so its breaker may be in its longest wait.
         stack.wait_for_trace(trace_id, seconds=LONGEST_OPEN_SECONDS)

@@ -1,4 +1,4 @@
-"""`python -m stack` and the Makefile, as a user calls them: words and exit status."""
+"""`python -m stack` and the Makefile, as a user calls them: output and exit status."""
 
 import io
 import os
@@ -46,7 +46,7 @@ def test_status_of_nothing_shows_every_part_stopped_and_fails(settings: StackSet
 
 
 def test_down_is_harmless_when_nothing_is_up(settings: StackSettings) -> None:
-    """Twice as well."""
+    """It may even be called twice."""
     assert stack("down", settings=settings).returncode == 0
     assert stack("down", settings=settings).returncode == 0
 
@@ -66,10 +66,10 @@ def test_down_is_harmless_when_nothing_is_up(settings: StackSettings) -> None:
         (("logs", "console"), "has no log yet"),
     ],
 )
-def test_failure_is_told_in_words_without_a_stack_trace(
+def test_failure_is_reported_without_a_stack_trace(
     arguments: tuple[str, ...], words: str, settings: StackSettings
 ) -> None:
-    """What is wrong and what to do, exit status 1."""
+    """The message has the problem and the remedy, and the exit status is 1."""
     done = stack(*arguments, settings=settings)
     assert done.returncode == 1
     run = {"run": settings.stack_run_dir, "project": os.environ["COMPOSE_PROJECT_NAME"]}
@@ -77,8 +77,8 @@ def test_failure_is_told_in_words_without_a_stack_trace(
     assert "Traceback" not in done.stdout + done.stderr
 
 
-def test_taken_port_of_the_console_is_told_before_anything_is_started(settings: StackSettings) -> None:
-    """With the variable that moves it."""
+def test_taken_port_of_the_console_is_reported_before_anything_is_started(settings: StackSettings) -> None:
+    """The message names the variable that moves it."""
     with socket.create_server(("127.0.0.1", settings.console_port)):
         done = stack("up", settings=settings, RUNTIME="native")
     assert done.returncode == 1
@@ -88,8 +88,8 @@ def test_taken_port_of_the_console_is_told_before_anything_is_started(settings: 
     assert not settings.stack_run_dir.exists()
 
 
-def test_bad_port_is_told(settings: StackSettings) -> None:
-    """The variable and its value, before anything is started."""
+def test_bad_port_is_reported(settings: StackSettings) -> None:
+    """The message has the variable and its value, before anything is started."""
     done = stack("up", settings=settings, STOREFRONT_PORT="web", RUNTIME="native")
     assert done.returncode == 1
     assert "STOREFRONT_PORT='web'" in done.stdout
@@ -110,7 +110,7 @@ def test_bad_port_is_told(settings: StackSettings) -> None:
 def test_malformed_variable_stops_no_way_to_look_or_to_stop(
     command: str, variable: str, value: str, settings: StackSettings
 ) -> None:
-    """It is named, with its value, and passed over."""
+    """It is named with its value, and ignored."""
     others = {"STOREFRONT_PORT": "8000"} if variable == "JAEGER_PORT" else {}  # two of the same
     part = ("collector",) if command == "logs" else ()
     done = stack(command, *part, settings=settings, **others, **{variable: value})
@@ -137,7 +137,7 @@ exit 0
 
 @pytest.fixture
 def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A docker that notes what it is asked to do, and has nothing; with OTHERS set, another checkout's."""
+    """A docker that logs its calls and has no containers or, with OTHERS set, another checkout's."""
     calls, program = tmp_path / "calls", tmp_path / "bin" / "docker"
     program.parent.mkdir()
     program.write_text(DOCKER.format(calls=calls))
@@ -148,7 +148,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("command", ["down", "clean", "status"])
 def test_no_test_speaks_to_the_users_own_project(command: str, docker: Path, settings: StackSettings) -> None:
-    """A stack that runs while its checkout is tested goes on."""
+    """A stack that runs while its checkout is tested is left alone."""
     stack(command, settings=settings)
     calls = docker.read_text()
     assert f"project={os.environ['COMPOSE_PROJECT_NAME']}" in calls
@@ -158,7 +158,7 @@ def test_no_test_speaks_to_the_users_own_project(command: str, docker: Path, set
 def test_same_name_in_another_checkout_hides_nothing_of_this_one(
     docker: Path, settings: StackSettings
 ) -> None:
-    """Its containers are let be, and this one's own run is cleaned."""
+    """Its containers are left alone, and this checkout's own run is cleaned."""
     settings.stack_run_dir.mkdir()
     (settings.stack_run_dir / "stack-run").touch()
     status = stack("status", settings=settings, OTHERS="1")
@@ -175,7 +175,7 @@ def test_same_name_in_another_checkout_hides_nothing_of_this_one(
 def test_no_other_stack_is_stopped_where_the_meant_one_is_malformed(
     command: str, value: str, settings: StackSettings
 ) -> None:
-    """It says what is wrong instead."""
+    """The command fails and says what is wrong."""
     done = stack(command, settings=settings, PORT_OFFSET=value)
     assert done.returncode == 1
     assert f"PORT_OFFSET='{value}'" in done.stdout
@@ -196,7 +196,7 @@ def test_no_other_stack_is_stopped_where_the_meant_one_is_malformed(
 def test_malformed_line_of_the_env_file_is_passed_over_too(
     line: str, field: str, expected: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The search for something better ends, with the same run folder as ever."""
+    """The search for valid settings ends, and the run folder is the usual one."""
     file = tmp_path / "env"
     file.write_text(ENV_FILE.read_text() + line + "\n")
     monkeypatch.setitem(StackSettings.model_config, "env_file", file)
@@ -210,7 +210,7 @@ def test_malformed_line_of_the_env_file_is_passed_over_too(
 
 
 def test_make_lists_its_targets_and_asks_for_the_part(settings: StackSettings) -> None:
-    """`make` alone is the help; a command that needs a part says so."""
+    """`make` alone prints the help; a command that needs a part says so."""
     listed = call("make", settings=settings)
     assert listed.returncode == 0
     for target in ("up", "test", "test-stack", "load", "load-ui", "kill", "start", "logs", "status", "down"):

@@ -1,4 +1,4 @@
-"""compose.yaml as it is written: what it promises, without an engine."""
+"""What compose.yaml promises, checked without an engine."""
 
 import re
 from typing import Any
@@ -24,11 +24,11 @@ SET_BY_THE_FILE = {
 NOT_OF_THE_STACK = re.compile(
     "OTEL_SERVICE_NAME|OTEL_EXPORTER_OTLP_(TRACES|METRICS)_.*|OTEL_EXPORTER_OTLP_(PROTOCOL|INSECURE|CERTIFICATE|CLIENT_.*)"
 )
-"""Where spans go is the file's to say; certificates are files, and none of them is in the container."""
+"""The file itself says where spans go; certificates are files, which the container does not have."""
 
 
 def test_services_get_every_variable_of_the_library() -> None:
-    """A setting that the library gains must be named here, or it would do nothing in containers."""
+    """A new setting of the library must be named there, or it would do nothing in containers."""
     for name in ("storefront", "inventory"):
         passed = set(SERVICES[name]["environment"])
         assert {each for each in TelemetryConfig.variables() if not NOT_OF_THE_STACK.fullmatch(each)} <= (
@@ -38,7 +38,7 @@ def test_services_get_every_variable_of_the_library() -> None:
 
 
 def test_what_the_file_does_not_set_comes_from_the_shell() -> None:
-    """No value of its own where .env or the user has one."""
+    """The file has no value of its own where `.env` or the user has one."""
     for name in ("storefront", "inventory"):
         valued = {key for key, value in SERVICES[name]["environment"].items() if value is not None}
         assert valued - {"INVENTORY_URL", "SHOP_DATABASE_DIR"} <= SET_BY_THE_FILE
@@ -54,7 +54,7 @@ def test_every_variable_of_the_file_is_in_dotenv() -> None:
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_container_has_no_more_rights_than_it_needs(name: str) -> None:
-    """Read-only, no capabilities, no way to more, limited in memory, processors and processes."""
+    """It is read-only, has no capabilities or new privileges, and limited memory, CPUs and processes."""
     service = SERVICES[name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -71,19 +71,19 @@ def test_container_has_no_more_rights_than_it_needs(name: str) -> None:
 
 @pytest.mark.parametrize("name", LASTING)
 def test_ports_are_published_on_loopback_only(name: str) -> None:
-    """Each by a variable that moves it."""
+    """Each has a variable that moves it."""
     for port in SERVICES[name].get("ports", []):
         assert re.fullmatch(r"127\.0\.0\.1:\$\{\w+_PORT\}:\d+", port), port
 
 
 @pytest.mark.parametrize("name", LASTING)
-def test_container_says_whether_it_is_well(name: str) -> None:
-    """All but those whose image has nothing to ask with, and Locust's workers, who have no port."""
+def test_container_has_a_health_check(name: str) -> None:
+    """Exceptions are images without a program to ask with, and Locust's workers, which have no port."""
     assert ("healthcheck" in SERVICES[name]) == (name not in {"collector", "toxiproxy", "locust-worker"})
 
 
 def test_limits_of_the_whole_stack() -> None:
-    """Load left out: at most 1.2 GiB, enforced."""
+    """Without the load, the memory limits add up to at most 1.2 GiB."""
     values = dotenv_values(ENV_FILE)
     size = TypeAdapter(ByteSize)
     total = 0
@@ -98,7 +98,7 @@ def test_limits_of_the_whole_stack() -> None:
 
 @pytest.mark.parametrize("part", ["COLLECTOR", "JAEGER"])
 def test_program_restrains_itself_before_its_container_is_full(part: str) -> None:
-    """An eighth at least is left for what Go's heap does not count."""
+    """At least an eighth is left for memory outside Go's heap."""
     values = dotenv_values(ENV_FILE)
     limit = int((values[f"{part}_MEMORY"] or "").removesuffix("m"))
     assert int(values[f"{part}_MEMORY_LIMIT_MIB"] or "") <= 7 / 8 * limit
@@ -117,7 +117,7 @@ def test_configuration_is_mounted_read_only_and_exists() -> None:
 
 
 def test_images_are_pinned_in_dotenv() -> None:
-    """No version stands in the file itself, and none is `latest`."""
+    """The file itself has no version, and none is `latest`."""
     for name in LASTING:
         image = SERVICES[name]["image"]
         if "build" in SERVICES[name]:

@@ -1,4 +1,4 @@
-"""The compose runtime where containers cannot be had, and the choice between the runtimes."""
+"""The compose runtime where containers are not available, and the choice between the runtimes."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def no_docker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A docker command, but nobody at its socket."""
+    """A docker command without an engine behind its socket."""
     folder = tmp_path / "bin"
     folder.mkdir()
     docker = folder / "docker"
@@ -33,7 +33,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_docker")
 def test_no_docker_is_an_obstacle_with_its_name(settings: StackSettings) -> None:
-    """Neither an error nor silence."""
+    """Only `up` raises an error, which names the obstacle and the alternative."""
     compose = ComposeRuntime(settings, Console(quiet=True))
     assert compose.obstacle() == "docker is not installed"
     assert not compose.is_up()
@@ -49,17 +49,17 @@ def test_no_engine_is_an_obstacle(settings: StackSettings) -> None:
 
 
 @pytest.mark.usefixtures("no_docker")
-def test_native_is_chosen_where_containers_cannot_be_had_and_the_reason_is_told(
+def test_native_is_chosen_where_containers_cannot_be_had_and_the_reason_is_given(
     settings: StackSettings, runtime: NativeRuntime
 ) -> None:
-    """What was chosen, and why not the other."""
+    """The reason says why compose was not chosen."""
     runtimes = (ComposeRuntime(settings, Console(quiet=True)), runtime)
     chosen, reason = choose_runtime(settings, runtimes, to_start=True)
     assert (chosen, reason) == (runtime, "no compose: docker is not installed")
 
 
 class Kind:
-    """A runtime as the choice sees it."""
+    """A runtime reduced to what the choice looks at."""
 
     def __init__(self, kind: str, *, is_up: bool = False, obstacle: str | None = None) -> None:
         self.kind = kind
@@ -67,11 +67,11 @@ class Kind:
         self._obstacle = obstacle
 
     def is_up(self) -> bool:
-        """Whether it is up."""
+        """Returns whether it is up."""
         return self._is_up
 
     def obstacle(self) -> str | None:
-        """Why it cannot be used."""
+        """Returns why it cannot be used."""
         return self._obstacle
 
 
@@ -91,7 +91,7 @@ class Kind:
 def test_choice(
     asked: str, compose: Kind, native: Kind, to_start: bool, expected: str, settings: StackSettings
 ) -> None:
-    """What is asked for, else what is up, else containers where they can be had."""
+    """It is the requested runtime, else the one that is up, else compose where available."""
     wanted = settings.model_copy(update={"runtime": asked})
     chosen, reason = choose_runtime(wanted, (compose, native), to_start=to_start)  # type: ignore[arg-type]
     assert chosen.kind == expected
@@ -99,7 +99,7 @@ def test_choice(
 
 
 def test_second_runtime_is_refused_while_the_first_is_up(settings: StackSettings) -> None:
-    """Both want the same ports."""
+    """Both need the same ports."""
     wanted = settings.model_copy(update={"runtime": "compose"})
     runtimes = (Kind("compose"), Kind("native", is_up=True))
     with pytest.raises(StackError, match="make down RUNTIME=native"):

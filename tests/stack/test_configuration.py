@@ -1,4 +1,4 @@
-"""The configuration files: what they promise, and each judged by its own program."""
+"""The promises of the configuration files, each of which is also checked by its own program."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def built() -> dict[str, Path]:
 
 
 def environment_of(name: str, settings: StackSettings) -> dict[str, str]:
-    """What the native runtime sets for a part."""
+    """Returns the variables that the native runtime sets for a part."""
     names = ("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server", "grafana")
     fake = Programs(dict.fromkeys(names, Path("/opt/bin/program")))
     (command,) = [each for each in commands_of(settings, fake, settings.stack_run_dir) if each.name == name]
@@ -71,7 +71,7 @@ def test_native_runtime_binds_every_address_to_loopback(
 @example("100 %(here)s")
 @example('it\'s "quoted" \\')
 def test_supervisord_gives_a_part_every_value_as_it_is(value: str) -> None:
-    """Comments, quotation marks and percent signs of its own configuration in it."""
+    """Comment, quotation and percent characters of its own configuration are preserved."""
     section = render_part(Command("part", ("program", value), {"NAME": value}), Path("/run"))
     parser = UnhosedConfigParser()
     parser.read_string(section)
@@ -83,7 +83,7 @@ def test_supervisord_gives_a_part_every_value_as_it_is(value: str) -> None:
 
 
 def test_line_break_in_a_variable_is_refused_by_name() -> None:
-    """The configuration has one line for it; its value may be a secret."""
+    """The configuration has one line for it; the value may be a secret and is not shown."""
     with pytest.raises(StackError, match=r"^TOKEN has a line break in it") as caught:
         render_part(Command("part", ("program",), {"TOKEN": "secret\nline"}), Path("/run"))
     assert "secret" not in str(caught.value)
@@ -109,7 +109,7 @@ def test_default_pipeline_keeps_every_trace() -> None:
 
 
 def test_queue_toward_jaeger_is_durable_and_patient() -> None:
-    """On disk, and never given up: the two settings without which an outage loses acknowledged spans."""
+    """It is on disk and retries for ever; without either, an outage loses acknowledged spans."""
     exporter = yaml.safe_load((ROOT / YAML_FILES[0]).read_text())["exporters"]["otlp_http/jaeger"]
     assert exporter["sending_queue"]["storage"] == "file_storage"
     assert exporter["retry_on_failure"]["max_elapsed_time"] == 0
@@ -139,7 +139,7 @@ def run_program(command: list[str], environment: dict[str, str]) -> subprocess.C
 def test_program_accepts_its_file_and_refuses_a_broken_one(
     part: str, program: str, file: str, built: dict[str, Path], settings: StackSettings, tmp_path: Path
 ) -> None:
-    """`validate` is the program's own word, and it can fail."""
+    """The program's own `validate` decides, and it can fail."""
     environment = environment_of(part, settings)
     good = run_program([str(built[program]), "validate", "--config", str(ROOT / file)], environment)
     assert good.returncode == 0, good.stderr

@@ -17,7 +17,7 @@ from stack.settings import StackSettings
 def control(
     settings: StackSettings, runtime: NativeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Control]:
-    """Of a stack that is not up; bursts are short, and go to its storefront."""
+    """The controls of a stack that is not up, with short bursts to its storefront."""
     monkeypatch.setenv("STOREFRONT_PORT", str(settings.storefront_port))
     monkeypatch.setenv("PROMETHEUS_PORT", str(settings.prometheus_port))
     monkeypatch.setattr(control_module, "BURST_SECONDS", 2)
@@ -28,7 +28,7 @@ def control(
 
 @pytest.mark.timeout(180)
 def test_parts_are_ended_frozen_and_started(control: Control, runtime: NativeRuntime) -> None:
-    """As `make` does it; starting what is frozen lets it go on."""
+    """The buttons act as `make` does; starting a frozen part resumes it."""
 
     async def press() -> list[PartState]:
         states = []
@@ -47,7 +47,7 @@ def test_parts_are_ended_frozen_and_started(control: Control, runtime: NativeRun
 
 
 def test_what_cannot_be_done_is_said(control: Control) -> None:
-    """In the runtime's words."""
+    """The error says why."""
     with pytest.raises(ControlError, match="the stack is not up"):
         asyncio.run(control.kill("collector"))
     with pytest.raises(ControlError, match="the storefront does not answer"):
@@ -55,7 +55,7 @@ def test_what_cannot_be_done_is_said(control: Control) -> None:
 
 
 def test_a_burst_without_a_shop_says_why_it_failed(control: Control, settings: StackSettings) -> None:
-    """Nobody sees its terminal."""
+    """The error has its output, since nobody sees its terminal."""
     with pytest.raises(ControlError, match=f"No storefront at http://127.0.0.1:{settings.storefront_port}"):
         asyncio.run(control.burst())
     assert not control.has_burst
@@ -69,7 +69,7 @@ def test_bursts_come_one_at_a_time_fail_aloud_and_can_be_ended(
     monkeypatch: pytest.MonkeyPatch,
     until: Callable[[str, Callable[[], object]], None],
 ) -> None:
-    """The second press ends it, and that is no failure."""
+    """Ending a burst is not a failure."""
 
     async def ended() -> None:
         burst = asyncio.create_task(control.burst())
@@ -93,10 +93,10 @@ def test_bursts_come_one_at_a_time_fail_aloud_and_can_be_ended(
 
 
 @pytest.mark.timeout(180)
-def test_sliders_reach_both_services_and_tell_a_refusal(
+def test_sliders_reach_both_services_and_report_a_refusal(
     control: Control, runtime: NativeRuntime, settings: StackSettings
 ) -> None:
-    """What is in effect is what the services say."""
+    """The values shown are those that the services report."""
     runtime.up()
     asyncio.run(control.tune(batch_size=64))
     for port in (settings.storefront_port, settings.inventory_port):
@@ -116,7 +116,7 @@ def test_of_several_overrides_at_once_the_last_one_stays(
     settings: StackSettings,
     until: Callable[[str, Callable[[], object]], None],
 ) -> None:
-    """A browser under load tells twice where a slider was let go, on its way and at the end."""
+    """A browser under load may send a slider's value twice, on its way and at the end."""
 
     def sizes() -> set[int]:
         ports = (settings.storefront_port, settings.inventory_port)
@@ -138,7 +138,7 @@ def test_of_several_overrides_at_once_the_last_one_stays(
 def test_sliders_are_absent_in_production(
     control: Control, runtime: NativeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where the services have no such route."""
+    """The services have no such route there."""
     monkeypatch.setenv("ENVIRONMENT", "production")
     runtime.up()
     assert asyncio.run(control.tuning()) is None

@@ -30,26 +30,26 @@ MEMORY_AT_REST_BYTES = 1.2 * 2**30
 
 
 def container_of(stack: Stack, part: str) -> Mapping[str, Any]:
-    """What the engine says of a running container."""
+    """Returns the engine's description of a running container."""
     return Engine(stack.settings).containers()[part]
 
 
 def promises_of(stack: Stack, part: str) -> Mapping[str, Any]:
-    """What compose.yaml says, with its variables filled in."""
+    """Returns a service of compose.yaml, with its variables filled in."""
     configuration = json.loads(Engine(stack.settings).compose("config", "--format", "json"))
     promises: Mapping[str, Any] = configuration["services"][part]
     return promises
 
 
 def kernel_status(container: Mapping[str, Any]) -> Mapping[str, str]:
-    """The kernel's own word on the container's first process."""
+    """Returns the kernel's status of the container's first process."""
     lines = Path(f"/proc/{container['State']['Pid']}/status").read_text().splitlines()
     return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
 
 
 @pytest.mark.parametrize("part", PARTS)
 def test_process_is_unprivileged(part: str, stack: Stack) -> None:
-    """Not root, no capability left nor to be had, no way to more rights."""
+    """It is not root, has no capabilities, and cannot gain any."""
     status = kernel_status(container_of(stack, part))
     assert min(int(uid) for uid in status["Uid"].split()) >= UNPRIVILEGED
     assert {int(status[name], 16) for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {0}
@@ -88,7 +88,7 @@ def test_limits_are_enforced(part: str, stack: Stack) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_ports_are_bound_to_loopback_only(part: str, stack: Stack) -> None:
-    """Every published port, and all that the settings name."""
+    """The published ports are exactly those of the settings."""
     bindings = container_of(stack, part)["NetworkSettings"]["Ports"].values()
     published = [each for binding in bindings if binding for each in binding]
     assert {each["HostIp"] for each in published} == {"127.0.0.1"}
@@ -97,7 +97,7 @@ def test_ports_are_bound_to_loopback_only(part: str, stack: Stack) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_health_check_of_the_image_passes(part: str, stack: Stack) -> None:
-    """By the engine's own word; the Collector's image has nothing to ask with."""
+    """The engine reports it; the Collector's image has no program to ask with."""
 
     def health() -> str | None:
         status: str | None = container_of(stack, part)["State"].get("Health", {}).get("Status")
@@ -111,13 +111,13 @@ def test_health_check_of_the_image_passes(part: str, stack: Stack) -> None:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_crash_is_mended_but_what_is_killed_stays_dead(part: str, stack: Stack) -> None:
-    """The restart policy; Docker counts `make kill` as a stop."""
+    """The restart policy does both, since Docker counts `make kill` as a stop."""
     container = container_of(stack, part)
     assert container["HostConfig"]["RestartPolicy"]["Name"] == "unless-stopped"
 
 
 def test_process_that_crashes_is_started_again(stack: Stack) -> None:
-    """Without anybody's help; seen from the engine as another process."""
+    """The engine starts another process without any help."""
     before = container_of(stack, "inventory")["State"]["Pid"]
     os.kill(before, 9)
     stack.wait(
@@ -129,7 +129,7 @@ def test_process_that_crashes_is_started_again(stack: Stack) -> None:
 
 
 def all_up(stack: Stack) -> bool:
-    """Whether every part is well."""
+    """Returns whether every part is up."""
     return all(each.state is PartState.UP for each in stack.runtime.status())
 
 
@@ -163,7 +163,7 @@ def test_kill_pause_resume_start_and_logs(stack: Stack) -> None:
 
 
 def test_whole_stack_at_rest_stays_within_its_size(stack: Stack) -> None:
-    """Each part within its limit, all together, Grafana's whole limit included, within what README states."""
+    """All parts together, with Grafana's whole limit, stay within the size that README states."""
     used = {each.part.name: each.memory_bytes or 0 for each in stack.runtime.status()}
     assert all(used.values())
     grafana = TypeAdapter(ByteSize).validate_python("320MiB")
@@ -205,7 +205,7 @@ def test_locust_puts_its_rate_on_the_shop_with_two_workers(stack: Stack) -> None
     assert httpx.post(f"{locust}/swarm", data=swarm, trust_env=False).json()["success"]
     try:
         stack.wait("20 users", lambda: statistics()["user_count"] == 20, seconds=20)
-        # Over 10 s that Locust itself averages.
+        # Locust itself averages over 10 s.
         stack.wait("30 requests/s", lambda: 27 < statistics()["total_rps"] < 33, seconds=30)
         assert statistics()["fail_ratio"] == 0
     finally:
@@ -213,7 +213,7 @@ def test_locust_puts_its_rate_on_the_shop_with_two_workers(stack: Stack) -> None
 
 
 def test_clean_removes_volumes_and_images_and_says_so(stack: Stack) -> None:
-    """Everything of the project, and of nobody else."""
+    """Everything of the project is removed, and nothing else."""
     engine = Engine(stack.settings)
     volumes, images = engine.volumes(), engine.built_images()
     assert stack.settings.compose_project_name + "-loadtest" in images
@@ -235,7 +235,7 @@ def test_data_outlives_down_and_not_clean(stack: Stack) -> None:
 
 
 def test_stand_in_is_refused_by_up(stack: Stack, tmp_path: Path) -> None:
-    """What `make test-compose` leaves behind when it is cut off is no stack for users."""
+    """An interrupted `make test-compose` leaves images behind that are no stack for users."""
     (tmp_path / "Dockerfile").write_text(f"FROM scratch\nLABEL {STAND_IN_LABEL}=true\n")
     engine = Engine(stack.settings)
     engine.docker("build", "--quiet", "--tag", "prom/prometheus:v0.0.0", str(tmp_path))
@@ -267,7 +267,7 @@ def test_containers_of_another_checkout_are_left_alone(
 
 
 def test_image_that_cannot_be_had_is_named_with_the_native_way(stack: Stack) -> None:
-    """Before anything is started."""
+    """The obstacle is found before anything is started."""
     values = {**stack.settings.model_dump(), "prometheus_version": "0.0.1", "compose_project_name": "other"}
     runtime = ComposeRuntime(
         load_settings(**values), Console(quiet=True), without=("grafana",), accepts_stand_ins=True
@@ -278,7 +278,7 @@ def test_image_that_cannot_be_had_is_named_with_the_native_way(stack: Stack) -> 
 def test_edited_file_restarts_the_part_that_reads_it(
     stack: Stack, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says why; every other part goes on."""
+    """The reason is printed, and every other part goes on."""
     stack.runtime.up()  # others may have built the image
     before = {part: container_of(stack, part)["Id"] for part in PARTS}
     edited = {**file_variables(), "PROMETHEUS_FILES": written({"prometheus/rules": "another"})}
@@ -292,7 +292,7 @@ def test_edited_file_restarts_the_part_that_reads_it(
 
 
 def test_up_that_is_undone_leaves_what_ran_before(stack: Stack) -> None:
-    """What it started is dead again, and what ran goes on in the same container."""
+    """Parts that it started are dead again, and the others go on in the same containers."""
     stack.runtime.kill("prometheus")
     before = Engine(stack.settings).containers()
     undo = stack.runtime.as_it_is()
@@ -307,7 +307,7 @@ def test_up_that_is_undone_leaves_what_ran_before(stack: Stack) -> None:
 
 
 def test_first_up_that_is_undone_leaves_nothing(stack: Stack) -> None:
-    """No container, and no network; the data of an earlier run stays."""
+    """Containers and networks are removed; the data of an earlier run stays."""
     stack.runtime.down()
     volumes = Engine(stack.settings).volumes()
     undo = stack.runtime.as_it_is()
@@ -318,10 +318,10 @@ def test_first_up_that_is_undone_leaves_nothing(stack: Stack) -> None:
     stack.runtime.up()
 
 
-def test_part_that_does_not_become_well_is_told_with_its_words(
+def test_part_that_does_not_become_healthy_is_reported_with_its_output(
     stack: Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A failing start says which part failed, what it said, and names the native way."""
+    """The error names the failed part, quotes its output and suggests the native runtime."""
     monkeypatch.setenv("SHOP_INVENTORY_TIMEOUT_SECONDS", "never")
     with pytest.raises(StackError) as caught:
         stack.runtime_of(stack.settings).up()

@@ -1,8 +1,8 @@
-"""What is seen of an outage: alerts fire and resolve, and every panel has something to show.
+"""During an outage alerts fire and resolve, and every panel has something to show.
 
-One run for all tests: load with some failing requests, the Collector killed until the alerts fire, started
-again, then run with tail sampling for a while. Natively only: programs, rules and the labels of what is
-scraped are the same in containers, and tests/stack/test_stack.py asks both for them.
+All tests share one run: load with some failing requests, the Collector killed until the alerts fire, started
+again, then run with tail sampling for a while. It is native only: programs, rules and scraped labels are the
+same in containers, and tests/stack/test_stack.py checks them in both runtimes.
 """
 
 import json
@@ -43,17 +43,17 @@ MAY_BE_EMPTY = {
 
 @dataclass(frozen=True)
 class Observed:
-    """The run."""
+    """The alerts and times of the run."""
 
     started: float
     ended: float
     fired: set[tuple[str, str]]
     left: set[tuple[str, str]]
-    """Alerts of `ALERTS` that fired still when the time was over."""
+    """Alerts of `ALERTS` that were still firing when the time was over."""
 
 
 def firing(stack: Stack) -> set[tuple[str, str]]:
-    """Alerts that fire, each with the job it is about."""
+    """Returns the firing alerts, each with its job."""
     answer = httpx.get(
         f"{prometheus_at(stack.settings.prometheus_port)}/api/v1/alerts", trust_env=False
     ).json()
@@ -93,7 +93,7 @@ def observed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Observed
 
 
 def wait_for_alerts(stack: Stack, seconds: float, *, until: Any) -> set[tuple[str, str]]:
-    """Those that fire when it is so, or when the time is over."""
+    """Waits until the condition holds or the time is over; returns the alerts that fire then."""
     deadline = time.monotonic() + seconds
     now = firing(stack)
     while not until(now) and time.monotonic() < deadline:
@@ -103,12 +103,12 @@ def wait_for_alerts(stack: Stack, seconds: float, *, until: Any) -> set[tuple[st
 
 
 def test_alerts_of_an_outage_fire(observed: Observed) -> None:
-    """Breaker open, telemetry silent, Collector down: of each service, on the real programs."""
+    """The breaker is open and telemetry silent in each service, and the Collector is down."""
     assert observed.fired >= ALERTS
 
 
 def test_alerts_of_an_outage_resolve(observed: Observed) -> None:
-    """Once the Collector is back, nothing of it is left."""
+    """Once the Collector is back, none of them fires any more."""
     assert not observed.left
 
 
@@ -118,7 +118,7 @@ def test_nothing_was_lost_or_unaccounted_for_on_the_way(observed: Observed) -> N
 
 
 def dashboards() -> Iterator[Any]:
-    """Each target of each panel of each dashboard."""
+    """Yields each target of each panel of each dashboard."""
     for file in sorted((ROOT / "grafana/dashboards").glob("*.json")):
         dashboard = json.loads(file.read_text())
         for panel in dashboard["panels"]:
@@ -131,7 +131,7 @@ def dashboards() -> Iterator[Any]:
 def test_panel_has_something_to_show(
     uid: str, panel: dict[str, Any], target: dict[str, Any], stack: Stack, observed: Observed
 ) -> None:
-    """Its query is answered, by series that have the labels of its legend, and none for each worker."""
+    """Its query returns series with the labels of its legend, and none per worker or instance."""
     series = ask(stack, target, observed, job="storefront" if uid == "service" else "storefront|inventory")
     numbers = [each for each in series if not all(math.isnan(value) for value in values_of(each))]
     if (uid, panel["title"], target["refId"]) in MAY_BE_EMPTY:
@@ -143,7 +143,7 @@ def test_panel_has_something_to_show(
 
 
 def test_annotations_show_the_fault(stack: Stack, observed: Observed) -> None:
-    """The band of the fault, while it lasted."""
+    """The fault's band is as long as the fault."""
     dashboard = json.loads((ROOT / "grafana/dashboards/load.json").read_text())
     (annotation,) = dashboard["annotations"]["list"]
     (series,) = ask(stack, annotation, observed, job="")
@@ -152,7 +152,7 @@ def test_annotations_show_the_fault(stack: Stack, observed: Observed) -> None:
 
 
 def ask(stack: Stack, target: dict[str, Any], observed: Observed, *, job: str) -> list[dict[str, Any]]:
-    """The series that Grafana would get."""
+    """Returns the series that Grafana would get."""
     expression = target["expr"]
     seconds = math.ceil(observed.ended - observed.started)
     for name, value in {
@@ -177,6 +177,6 @@ def ask(stack: Stack, target: dict[str, Any], observed: Observed, *, job: str) -
 
 
 def values_of(series: dict[str, Any]) -> list[float]:
-    """The numbers of a series, of whichever query."""
+    """Returns the numbers of a series, from an instant or a range query."""
     points = series["values"] if "values" in series else [series["value"]]
     return [float(value) for _, value in points]

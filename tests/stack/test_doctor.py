@@ -1,4 +1,4 @@
-"""The doctor: what it finds on a stack that is down, up, and broken part by part."""
+"""The doctor's findings on a stack that is down, up, and broken part by part."""
 
 import io
 import re
@@ -23,13 +23,15 @@ from stack.settings import StackSettings
 
 
 def of(findings: Sequence[Finding], subject: str) -> Finding:
-    """The one about it."""
+    """Returns the one finding about a subject."""
     (found,) = [finding for finding in findings if finding.subject == subject]
     return found
 
 
-def test_stack_that_is_down_is_told_with_its_remedy(settings: StackSettings, runtime: NativeRuntime) -> None:
-    """And whether its ports are free."""
+def test_stack_that_is_down_is_reported_with_its_remedy(
+    settings: StackSettings, runtime: NativeRuntime
+) -> None:
+    """The findings also say whether its ports are free."""
     findings = examine(settings, runtime, "nothing is up")
     assert of(findings, "runtime") == Finding(
         "runtime", Severity.ERROR, "the stack is down (native: nothing is up)", "make up"
@@ -37,10 +39,10 @@ def test_stack_that_is_down_is_told_with_its_remedy(settings: StackSettings, run
     assert of(findings, "ports").severity is Severity.OK
 
 
-def test_port_that_is_taken_is_told_with_its_holder_and_its_variable(
+def test_port_that_is_taken_is_reported_with_its_holder_and_its_variable(
     settings: StackSettings, runtime: NativeRuntime
 ) -> None:
-    """Before anybody tries to start."""
+    """This is found before anybody tries to start."""
     with socket.create_server(("127.0.0.1", settings.jaeger_port)):
         found = of(examine(settings, runtime, "nothing is up"), "ports")
     assert found.severity is Severity.ERROR
@@ -49,7 +51,7 @@ def test_port_that_is_taken_is_told_with_its_holder_and_its_variable(
 
 
 def test_console_is_a_part_too(settings: StackSettings, runtime: NativeRuntime) -> None:
-    """Dead beside a stack that is up, and its port, taken, where all is down."""
+    """It is found dead beside a stack that is up, and its port taken where all is down."""
     page = ConsolePage(settings, "native", Console(quiet=True))
     with socket.create_server(("127.0.0.1", settings.console_port)):
         found = of(examine(settings, runtime, "nothing is up", page), "ports")
@@ -63,7 +65,7 @@ def test_console_is_a_part_too(settings: StackSettings, runtime: NativeRuntime) 
 
 @pytest.mark.timeout(180)
 def test_parts_that_are_dead_frozen_or_no_prometheus(settings: StackSettings, runtime: NativeRuntime) -> None:
-    """Each with what brings it back; a stand-in for Prometheus is found out."""
+    """Each has its remedy, and a stand-in for Prometheus is recognised."""
     runtime.up()
     runtime.kill("collector")
     runtime.pause("inventory")
@@ -83,7 +85,7 @@ def test_parts_that_are_dead_frozen_or_no_prometheus(settings: StackSettings, ru
 
 @pytest.mark.parametrize("answer", ["", "null", "[]", "{}", '{"data": []}', '{"data": {}}'])
 def test_answers_that_nobody_expects_are_findings_too(answer: str, settings: StackSettings) -> None:
-    """Of a stranger on the ports of storefront, inventory and Prometheus: no traceback."""
+    """Strangers on the ports of the services and of Prometheus cause no traceback."""
 
     class Stranger(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -107,8 +109,8 @@ def test_answers_that_nobody_expects_are_findings_too(answer: str, settings: Sta
         assert (found.severity, "not a health report" in found.what) == (Severity.ERROR, True)
 
 
-def test_remedies_stand_under_what_is_not_well() -> None:
-    """As `make doctor` prints them; brackets of an error are no markup."""
+def test_remedies_stand_under_errors() -> None:
+    """`make doctor` prints them so, and does not take an error's brackets for markup."""
     console = Console(width=40, record=True, file=io.StringIO())
     print_findings(
         console,
@@ -125,8 +127,8 @@ def test_remedies_stand_under_what_is_not_well() -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_running_stack_is_well_and_says_its_versions(stack: Stack) -> None:
-    """The programs' own words."""
+def test_running_stack_has_no_errors_and_says_its_versions(stack: Stack) -> None:
+    """The programs themselves report their versions."""
     findings = examine(stack.settings, stack.runtime, "it is up")
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     assert not errors
@@ -138,8 +140,8 @@ def test_running_stack_is_well_and_says_its_versions(stack: Stack) -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_breaker_that_is_open_is_told_with_the_reason(stack: Stack) -> None:
-    """And where the runbook is."""
+def test_breaker_that_is_open_is_reported_with_the_reason(stack: Stack) -> None:
+    """The remedy is the runbook."""
     stack.runtime.kill("collector")
     try:
 

@@ -1,4 +1,4 @@
-"""`up` cut off at any moment: what it started is stopped again, and the next one works."""
+"""`up`, interrupted at any moment, stops what it started, and the next one works."""
 
 import json
 import os
@@ -70,14 +70,14 @@ def begin_up(settings: StackSettings, programs: dict[str, Path]) -> Callable[[],
 
 
 def let_go(process: "subprocess.Popen[str]", *, to_the_end: bool = False) -> None:
-    """Lets it do what it was begun for; unless it is let go to the end, it does not end by itself."""
+    """Lets the process run `up`, after which it waits to be interrupted unless it may run to the end."""
     assert process.stdin
     process.stdin.write("\n\n" if to_the_end else "\n")
     process.stdin.flush()
 
 
 def processes_of(settings: StackSettings) -> list[psutil.Process]:
-    """Everything that carries the run's mark."""
+    """Returns all processes that carry the run's mark."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -95,7 +95,7 @@ def test_interrupted_first_start_leaves_nothing(
     settings: StackSettings,
     runtime: NativeRuntime,
 ) -> None:
-    """Four times, after a seeded while each; then it is let be. An empty folder stays, and stays empty."""
+    """Interrupted four times at seeded random moments, it then succeeds; an empty folder stays empty."""
     draw = random.Random(int(number))
     for existed in (False, True, False, True):
         if existed:
@@ -123,7 +123,7 @@ def test_interrupted_second_start_leaves_the_first_as_it_was(
     monkeypatch: pytest.MonkeyPatch,
     until: Callable[..., None],
 ) -> None:
-    """What ran goes on, what was dead is dead again, and Prometheus asks at the ports where it was."""
+    """Running parts go on, the dead one is dead again, and Prometheus's targets are as before."""
     runtime.up()
     (targets,) = settings.stack_run_dir.rglob("targets/native.json")
     asked = targets.read_text() + "\n"
@@ -153,7 +153,7 @@ def test_interrupted_second_start_leaves_the_first_as_it_was(
 def test_two_cold_starts_at_once_make_one_stack(
     begin_up: Callable[[], "subprocess.Popen[str]"], runtime: NativeRuntime
 ) -> None:
-    """The second waits, says so, and finds the first one's."""
+    """The second waits, says so, and finds the stack of the first."""
     both = [begin_up() for _ in range(2)]
     for each in both:
         let_go(each, to_the_end=True)

@@ -1,4 +1,4 @@
-"""A signal at any moment of a child's start: no child is left that nobody knows."""
+"""A signal at any moment of a child's start leaves no unknown child behind."""
 
 import signal
 import subprocess
@@ -57,7 +57,7 @@ runpy.run_module("stack", run_name="__main__")
 
 
 def test_interruption_while_commands_load_says_nothing() -> None:
-    """It ends as any program does that Ctrl-C ends, without a traceback."""
+    """It ends like any program interrupted by Ctrl-C, without a traceback."""
     done = subprocess.run(
         [sys.executable, "-c", WHILE_IT_LOADS], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -66,7 +66,7 @@ def test_interruption_while_commands_load_says_nothing() -> None:
 
 @pytest.mark.parametrize("way", ["child", "build"])
 def test_interrupted_start_of_a_child_leaves_none(way: str, tmp_path: object) -> None:
-    """Sixty times, after a seeded while each, in a process of its own."""
+    """It is interrupted sixty times at seeded random moments, in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", ROUNDS, way, f"{tmp_path}/log"],
         cwd=ROOT,

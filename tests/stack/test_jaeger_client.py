@@ -1,4 +1,4 @@
-"""Jaeger's answers: traces as they are shown, and answers that are none."""
+"""Jaeger's answers: traces as they are shown, and malformed answers."""
 
 import asyncio
 import json
@@ -15,7 +15,7 @@ from stack.backends.traces import traces_of
 
 
 def span(span_id: str, parent: str = "", **changes: Any) -> dict[str, Any]:
-    """A span of Jaeger's JSON."""
+    """Returns a span in Jaeger's JSON."""
     return {
         "traceId": "t1",
         "spanId": span_id,
@@ -29,7 +29,7 @@ def span(span_id: str, parent: str = "", **changes: Any) -> dict[str, Any]:
 
 
 def answer(*spans: dict[str, Any], service: str = "shop") -> dict[str, Any]:
-    """An answer with one service's spans."""
+    """Returns an answer with one service's spans."""
     name = {"key": "service.name", "value": {"stringValue": service}}
     return {
         "result": {"resourceSpans": [{"resource": {"attributes": [name]}, "scopeSpans": [{"spans": spans}]}]}
@@ -37,13 +37,13 @@ def answer(*spans: dict[str, Any], service: str = "shop") -> dict[str, Any]:
 
 
 def shape(found: dict[str, Any]) -> list[tuple[str, int]]:
-    """Names and depths of the one trace."""
+    """Returns names and depths of the one trace."""
     (trace,) = traces_of(found)
     return [(each.name, depth) for each, depth in trace.spans]
 
 
 def test_parents_come_before_their_children_and_siblings_by_their_start() -> None:
-    """However they lie in the answer."""
+    """Their order in the answer does not matter."""
     late = {"startTimeUnixNano": "2000000000", "endTimeUnixNano": "2000000001"}
     found = answer(span("c", "a", **late), span("d", "b"), span("b", "a"), span("a"))
     assert shape(found) == [("a", 0), ("b", 1), ("d", 2), ("c", 1)]
@@ -60,18 +60,18 @@ def test_parents_come_before_their_children_and_siblings_by_their_start() -> Non
 def test_orphans_and_circles_are_shown_too(
     spans: list[dict[str, Any]], expected: list[tuple[str, int]]
 ) -> None:
-    """A trace of which something is missing is still worth reading."""
+    """An incomplete trace is still worth reading."""
     assert shape(answer(*spans)) == expected
 
 
 def test_a_trace_deeper_than_pythons_stack_is_shown() -> None:
-    """No recursion."""
+    """There is no recursion."""
     spans = [span("s0"), *(span(f"s{n}", f"s{n - 1}") for n in range(1, 3000))]
     assert shape(answer(*spans))[-1] == ("s2999", 2999)
 
 
 def test_attributes_events_and_errors_are_words() -> None:
-    """Of every kind that OTLP has; a status by number or by name."""
+    """Every type that OTLP has is shown, and a status by number or by name."""
     attributes = [
         {"key": "text", "value": {"stringValue": "<b>"}},
         {"key": "number", "value": {"intValue": "7"}},
@@ -118,7 +118,7 @@ def test_attributes_events_and_errors_are_words() -> None:
     ids=str,
 )
 def test_an_odd_span_costs_no_other(changes: dict[str, Any]) -> None:
-    """Jaeger takes them, and leaves out of its JSON what is 0 or empty."""
+    """Jaeger accepts such spans, and omits zero and empty values from its JSON."""
     odd = {key: value for key, value in span("b", "a", **changes).items() if value is not None}
     (trace,) = traces_of(answer(span("a"), odd))
     assert {each.span_id for each, _ in trace.spans} == {"a", "b"}
@@ -126,16 +126,16 @@ def test_an_odd_span_costs_no_other(changes: dict[str, Any]) -> None:
 
 @pytest.fixture
 def odd_jaeger() -> Iterator[tuple[AsyncJaeger, dict[str, Any]]]:
-    """A server that answers as it is told."""
-    told: dict[str, Any] = {}
+    """A server that gives the answer in a dict, and notes the requested path there."""
+    exchange: dict[str, Any] = {}
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            told["path"] = self.path
-            self.send_response(told["status"])
-            self.send_header("Content-Type", told["type"])
+            exchange["path"] = self.path
+            self.send_response(exchange["status"])
+            self.send_header("Content-Type", exchange["type"])
             self.end_headers()
-            self.wfile.write(told["body"].encode())
+            self.wfile.write(exchange["body"].encode())
 
         def log_message(self, *_: object) -> None:
             """Keeps the tests' output clean."""
@@ -143,7 +143,7 @@ def odd_jaeger() -> Iterator[tuple[AsyncJaeger, dict[str, Any]]]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
-        yield AsyncJaeger(server.server_port), told
+        yield AsyncJaeger(server.server_port), exchange
         server.shutdown()
         thread.join()
 
@@ -158,12 +158,12 @@ def odd_jaeger() -> Iterator[tuple[AsyncJaeger, dict[str, Any]]]:
         (500, "text/plain", json.dumps({"error": "oops"}), "answers 500: oops"),
     ],
 )
-def test_an_odd_answer_is_told_in_words(
+def test_an_odd_answer_is_reported_in_words(
     status: int, kind: str, body: str, words: str, odd_jaeger: tuple[AsyncJaeger, dict[str, Any]]
 ) -> None:
-    """The page shows them, and no stack trace."""
-    jaeger, told = odd_jaeger
-    told.update(status=status, type=kind, body=body)
+    """The page shows the message and no stack trace."""
+    jaeger, exchange = odd_jaeger
+    exchange.update(status=status, type=kind, body=body)
     with pytest.raises(JaegerError, match=words):
         asyncio.run(jaeger.trace("abc"))
 
@@ -172,19 +172,19 @@ def test_an_odd_answer_is_told_in_words(
 def test_what_is_no_id_is_asked_for_all_the_same(
     trace_id: str, odd_jaeger: tuple[AsyncJaeger, dict[str, Any]]
 ) -> None:
-    """Somebody typed it; it is not part of the address that is asked."""
-    jaeger, told = odd_jaeger
-    told.update(status=404, type="text/plain", body="{}")
+    """Somebody may type it; it is quoted and cannot change the requested address."""
+    jaeger, exchange = odd_jaeger
+    exchange.update(status=404, type="text/plain", body="{}")
     assert asyncio.run(jaeger.trace(trace_id)) is None
-    assert told["path"] == f"/api/v3/traces/{quote(trace_id, safe='')}"
+    assert exchange["path"] == f"/api/v3/traces/{quote(trace_id, safe='')}"
 
 
-def test_an_unknown_trace_is_none_and_a_dead_jaeger_is_told(
+def test_an_unknown_trace_is_none_and_a_dead_jaeger_is_reported(
     odd_jaeger: tuple[AsyncJaeger, dict[str, Any]], free_port: int
 ) -> None:
-    """404 is an answer; no answer is not."""
-    jaeger, told = odd_jaeger
-    told.update(status=404, type="text/plain", body="{}")
+    """A 404 is an answer; a refused connection is an error."""
+    jaeger, exchange = odd_jaeger
+    exchange.update(status=404, type="text/plain", body="{}")
     assert asyncio.run(jaeger.trace("abc")) is None
     with pytest.raises(JaegerError, match="Jaeger does not answer"):
         asyncio.run(AsyncJaeger(free_port).services())

@@ -1,7 +1,7 @@
-"""The load lab on the real programs, each run in its quick form; and defects planted, which it must find.
+"""The load lab on the real programs, in short runs, and planted defects that it must find.
 
-Natively all of it; in containers one whole outage, for the lab does nothing with a container but what
-test_restart.py and test_containers.py do: end, freeze, start, and restart it with variables.
+All of it runs natively; in containers one whole outage is enough, since the lab does nothing to a container
+but what test_restart.py and test_containers.py do: kill, freeze, start, and restart it with variables.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ from loadtest.verdict import Verdict
 pytestmark = pytest.mark.timeout(900)
 
 SOON = {"TELEMETRY_BREAKER_OPEN_MAX_SECONDS": "8"}
-"""So that a recovery takes seconds."""
+"""With this, a recovery takes seconds."""
 NEVER_OPENS = {
     "TELEMETRY_BREAKER_FAILURE_THRESHOLD": "1000000",
     "TELEMETRY_BREAKER_MINIMUM_CALLS": "1000000",
@@ -37,14 +37,14 @@ FORGETS = {"TELEMETRY_SPOOL_MAX_AGE_SECONDS": "2"}
 
 
 def outage(stack: Stack, folder: Path, fault: str, variables: Mapping[str, str]) -> OutageRun:
-    """A short outage at a low rate."""
+    """Runs a short outage at a low rate."""
     lab = Lab(stack.settings, stack.runtime, {**SOON, **variables})
     console = Console(quiet=True)
     return Outage(lab, FAULTS[fault], rate=30, users=15, seconds=8, folder=folder, console=console).run()
 
 
 def judged(run: OutageRun) -> dict[Promise, Verdict]:
-    """Each promise's verdict."""
+    """Returns each promise's verdict."""
     promises = [promise for promise in Promise if promise in run.fault.promises]
     return dict(zip(promises, judge_outage(run), strict=True))
 
@@ -57,9 +57,9 @@ FAULT_BY_RUNTIME = [
 
 @pytest.mark.parametrize(("stack", "fault"), FAULT_BY_RUNTIME, indirect=["stack"])
 def test_what_is_promised_of_an_outage_is_kept(fault: str, stack: Stack, tmp_path: Path) -> None:
-    """In every fault. Of what a busy machine spoils, only what it cannot spoil is asked.
+    """Every fault keeps its promises, except for those that a busy machine can spoil.
 
-    Nothing of latency; of the ledger that it added up, however far apart the readings were.
+    Latency is not checked; the ledger must add up, however far apart the readings were.
     """
     run = outage(stack, tmp_path, fault, {})
     verdicts = judged(run)
@@ -75,14 +75,14 @@ def test_what_is_promised_of_an_outage_is_kept(fault: str, stack: Stack, tmp_pat
 
 @pytest.fixture
 def short_phases(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Little load before the fault and after it, where latencies are not compared."""
+    """Shortens the load before and after the fault, for tests that do not compare latencies."""
     monkeypatch.setattr(experiment, "SHORTEST_PHASE_SECONDS", SHORT_SECONDS)
 
 
 @NATIVELY
 @pytest.mark.usefixtures("short_phases")
 def test_breaker_that_never_opens_is_found(stack: Stack, tmp_path: Path) -> None:
-    """Planted by configuration: the one promise that it breaks is told as broken."""
+    """The defect is planted by configuration, and its promise is reported as broken."""
     verdicts = judged(outage(stack, tmp_path, "kill", NEVER_OPENS))
     assert verdicts[Promise.OPENED].judgement == "FAIL"
     assert "never" in verdicts[Promise.OPENED].figure
@@ -92,7 +92,7 @@ def test_breaker_that_never_opens_is_found(stack: Stack, tmp_path: Path) -> None
 @NATIVELY
 @pytest.mark.usefixtures("short_phases")
 def test_spool_that_loses_records_is_found(stack: Stack, tmp_path: Path) -> None:
-    """Planted by configuration: it gives up what is two seconds old."""
+    """The defect is planted by configuration: records expire after two seconds."""
     run = outage(stack, tmp_path, "kill", FORGETS)
     verdicts = judged(run)
     assert verdicts[Promise.DELIVERED].judgement == "FAIL"
@@ -103,7 +103,7 @@ def test_spool_that_loses_records_is_found(stack: Stack, tmp_path: Path) -> None
 
 
 def sweep(stack: Stack, folder: Path, *cells: Cell, rate: float, users: int) -> list[CellRun]:
-    """Each cell once, for a few seconds."""
+    """Runs each cell once, for a few seconds."""
     plan = Plan(
         cells=cells,
         default=cells[0],
@@ -124,7 +124,7 @@ def sweep(stack: Stack, folder: Path, *cells: Cell, rate: float, users: int) -> 
 
 @NATIVELY
 def test_cells_are_measured(stack: Stack, tmp_path: Path) -> None:
-    """A longer delay makes larger batches that arrive later; the ledger is whole in both."""
+    """A longer delay makes larger batches that arrive later; the ledger adds up in both."""
     quick = Cell(batch=512, delay_ms=100, compression="gzip")
     slow = Cell(batch=512, delay_ms=1500, compression="none")
     runs = {run.cell: run for run in sweep(stack, tmp_path, quick, slow, rate=60, users=20)}
@@ -141,7 +141,7 @@ def test_cells_are_measured(stack: Stack, tmp_path: Path) -> None:
 
 @NATIVELY
 def test_generator_that_is_too_slow_makes_its_cell_invalid(stack: Stack, tmp_path: Path) -> None:
-    """Planted: two shoppers are to make thousands of requests a second."""
+    """Two shoppers cannot make thousands of requests a second."""
     cell = Cell(batch=512, delay_ms=1000, compression="none")
     (run,) = sweep(stack, tmp_path, cell, rate=5_000, users=2)
     assert not run.is_valid
@@ -150,7 +150,7 @@ def test_generator_that_is_too_slow_makes_its_cell_invalid(stack: Stack, tmp_pat
 
 @NATIVELY
 def test_what_is_promised_of_sampling_is_kept(stack: Stack, tmp_path: Path) -> None:
-    """Head, rate-limited and tail, read back from Jaeger and Prometheus."""
+    """Head, rate-limited and tail sampling are read back from Jaeger and Prometheus."""
     lab = SamplingLab(
         Lab(stack.settings, stack.runtime),
         rate=60,

@@ -26,19 +26,19 @@ COLLECTOR_FILE = "collector/config.yaml"
 
 
 def states(runtime: NativeRuntime) -> dict[str, str]:
-    """Each part's state."""
+    """Returns each part's state."""
     return {status.part.name: str(status.state) for status in runtime.status()}
 
 
 def pid_of(runtime: NativeRuntime, name: str) -> int:
-    """A part's process."""
+    """Returns the id of a part's process."""
     (pid,) = [status.pid for status in runtime.status() if status.part.name == name]
     assert pid is not None
     return pid
 
 
 def supervisord_of(runtime: NativeRuntime) -> psutil.Process:
-    """The daemon that runs the parts."""
+    """Returns the daemon that runs the parts."""
     parent = psutil.Process(pid_of(runtime, "jaeger")).parent()
     assert parent is not None
     return parent
@@ -92,7 +92,7 @@ def test_life_of_a_run(
 def test_parts_speak_to_one_another_past_any_proxy(
     runtime: NativeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """GRPC would take the shell's for this machine's own addresses too; what else is said stays."""
+    """Otherwise gRPC would use the shell's proxy for local addresses too; other no_proxy entries stay."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "internal.example")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -108,7 +108,7 @@ def test_parts_speak_to_one_another_past_any_proxy(
 def test_frozen_supervisord_is_ended_all_the_same(
     runtime: NativeRuntime, until: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It takes the connection and never answers."""
+    """It accepts the connection and never answers."""
     monkeypatch.setattr(rpc, "_ANSWER_SECONDS", 1.0)
     runtime.up()
     supervisord, part = supervisord_of(runtime), pid_of(runtime, "storefront")
@@ -119,7 +119,7 @@ def test_frozen_supervisord_is_ended_all_the_same(
 
 
 def test_clean_removes_what_down_leaves_and_says_so(runtime: NativeRuntime, settings: StackSettings) -> None:
-    """The data is gone, and nothing is said of what was not there."""
+    """The data is gone, and a second `clean` reports nothing."""
     runtime.up()
     assert f"folder {settings.stack_run_dir}" in runtime.clean()
     assert not settings.stack_run_dir.exists()
@@ -136,7 +136,7 @@ def test_killed_part_stays_dead_until_the_next_up(runtime: NativeRuntime) -> Non
 
 
 def test_killed_supervisord_leaves_nothing_in_the_way(runtime: NativeRuntime, until: Any) -> None:
-    """Its orphans are known as ours, ended, and started anew; a stale socket is no obstacle."""
+    """Its orphans are recognised, stopped and started again; a stale socket is no obstacle."""
     runtime.up()
     orphan = pid_of(runtime, "storefront")
     supervisord = supervisord_of(runtime)
@@ -151,7 +151,7 @@ def test_killed_supervisord_leaves_nothing_in_the_way(runtime: NativeRuntime, un
 def test_taken_port_is_named_with_its_variable_and_nothing_is_started(
     runtime: NativeRuntime, settings: StackSettings
 ) -> None:
-    """One message for every port that is taken, and no process of ours."""
+    """One message lists every taken port, and no process is started."""
     with socket.create_server(("127.0.0.1", settings.jaeger_port)), pytest.raises(StackError) as caught:
         runtime.up(lambda: pytest.fail("nothing is to be changed"))
     message = str(caught.value)
@@ -165,7 +165,7 @@ def test_taken_port_is_named_with_its_variable_and_nothing_is_started(
 def test_folder_that_is_no_run_is_neither_used_nor_removed(
     runtime: NativeRuntime, settings: StackSettings
 ) -> None:
-    """STACK_RUN_DIR pointing at something precious costs nothing."""
+    """A STACK_RUN_DIR that points to something precious does no harm."""
     settings.stack_run_dir.mkdir()
     precious = settings.stack_run_dir / "precious.txt"
     precious.touch()
@@ -176,10 +176,10 @@ def test_folder_that_is_no_run_is_neither_used_nor_removed(
     precious.unlink()
 
 
-def test_part_that_ends_at_once_is_told_with_its_last_lines(
+def test_part_that_ends_at_once_is_reported_with_its_last_lines(
     runtime: NativeRuntime, programs: dict[str, Path]
 ) -> None:
-    """The failing part's own words are in the message."""
+    """The message has the failing part's own output."""
     programs["jaeger"].write_text("#!/bin/sh\necho no such storage >&2\nexit 3\n")
     with pytest.raises(StackError, match="jaeger") as caught:
         runtime.up()
@@ -192,7 +192,7 @@ def test_changed_settings_restart_the_parts_that_read_them(
     programs: dict[str, Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A variable that the services read takes effect with the next `up`; what does not read it goes on."""
+    """A variable of the services takes effect with the next `up`; other parts go on."""
     runtime.up()
     before = pid_of(runtime, "storefront")
     others = {name: pid_of(runtime, name) for name in ("jaeger", "collector", "prometheus")}
@@ -223,7 +223,7 @@ def test_changed_settings_restart_the_parts_that_read_them(
 def test_one_part_restarts_with_variables_of_its_own(
     runtime: NativeRuntime, settings: StackSettings, programs: dict[str, Path]
 ) -> None:
-    """The others go on; another restart leaves what the first one changed; `up` takes all of it back."""
+    """The others go on, another restart keeps the changes of the first, and `up` reverts them all."""
 
     def environment(name: str) -> dict[str, str]:
         return psutil.Process(pid_of(runtime, name)).environ()
@@ -258,7 +258,7 @@ def test_one_part_restarts_with_variables_of_its_own(
 
 
 def test_slow_link_runs_only_while_it_is_asked_for(runtime: NativeRuntime) -> None:
-    """`up` does not start it, and nobody misses it."""
+    """`up` does not start it, and its absence is no error."""
     with pytest.raises(StackError, match="the stack is not up"):
         runtime.restart("collector", {})
     runtime.up()
@@ -266,8 +266,8 @@ def test_slow_link_runs_only_while_it_is_asked_for(runtime: NativeRuntime) -> No
     assert not runtime.kill("toxiproxy")
 
 
-def test_part_that_ends_at_once_is_told_with_its_own_last_words(runtime: NativeRuntime) -> None:
-    """Not with those of the run before, which stand in the same log."""
+def test_restarted_part_that_ends_at_once_is_reported_with_its_own_lines(runtime: NativeRuntime) -> None:
+    """Lines of the previous run in the same log are left out."""
     runtime.up()
     (before,) = runtime.logs("collector", lines=1, follow=False)
     assert "listening on" in before
@@ -304,7 +304,7 @@ def test_edited_file_restarts_the_part_that_reads_it(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """And says why; every other part goes on."""
+    """The reason is printed, and every other part goes on."""
     runtime.up()
     before = {name: pid_of(runtime, name) for name in runtime.endpoints}
 
@@ -320,7 +320,7 @@ def test_edited_file_restarts_the_part_that_reads_it(
 
 @pytest.mark.parametrize("call", ["kill", "pause", "resume", "start"])
 def test_unknown_part_is_refused_with_the_known_ones(call: str, runtime: NativeRuntime) -> None:
-    """A typing error costs nothing."""
+    """A typing error does no harm."""
     with pytest.raises(
         StackError, match="no part 'colector'; PART is one of storefront, inventory, collector"
     ):
@@ -328,7 +328,7 @@ def test_unknown_part_is_refused_with_the_known_ones(call: str, runtime: NativeR
 
 
 def test_restart_of_a_part_looks_for_no_program(runtime: NativeRuntime, settings: StackSettings) -> None:
-    """It runs the run's own again: a lab must neither wait for a network nor meet another program."""
+    """It reuses the run's programs: a lab must not wait for a network or get another program."""
 
     def search(*_: object) -> Programs:
         pytest.fail("programs were looked for")
@@ -343,7 +343,7 @@ def test_restart_of_a_part_looks_for_no_program(runtime: NativeRuntime, settings
 def test_grafana_is_a_part_where_there_is_one(
     settings: StackSettings, programs: dict[str, Path], until: Callable[..., None]
 ) -> None:
-    """As the others are, in every command; gone at the next `up`, it is told as missing and stopped."""
+    """Every command treats it like the others; missing at the next `up`, it is stopped and reported."""
     complete = Programs(programs, frozenset({"jaeger", "prometheus"}))
     lacking = MissingPart("grafana", "no network")
     without = Programs({name: programs[name] for name in programs if name != "grafana"}, missing=(lacking,))

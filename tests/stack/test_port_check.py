@@ -1,4 +1,4 @@
-"""Ports that are taken, and by whom."""
+"""The check for ports that are taken, and by which process."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ from stack.port_check import check_ports
 
 
 def test_own_ports_are_known_where_only_root_sees_everybodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on macOS: a second `up` is not stopped by the first one's parts, and a stranger's is still told."""
+    """As on macOS, a second `up` accepts the ports of the first, and a stranger's is still reported."""
 
     def refuse(*_: object) -> None:
         raise psutil.AccessDenied

@@ -74,7 +74,7 @@ def quiet() -> Console:
 
 
 def build_calls(noted: Path) -> list[str]:
-    """The builds that were asked for."""
+    """Returns the builds that were requested."""
     return noted.read_text().splitlines()
 
 
@@ -89,13 +89,13 @@ def test_builds_once_and_finds_afterwards(calls: Path, quiet: Console) -> None:
 
 
 def test_entry_that_lacks_a_program_is_built_again(calls: Path, quiet: Console) -> None:
-    """An emptied cache is no reason to fail later."""
+    """An incomplete cache must not cause failures later."""
     ensure_programs(load_settings(), quiet).paths["promtool"].unlink()
     assert ensure_programs(load_settings(), quiet).paths["promtool"].exists()
     assert len(build_calls(calls)) == 5
 
 
-def test_failed_build_tells_why_and_leaves_nothing_behind(
+def test_failed_build_says_why_and_leaves_nothing_behind(
     calls: Path, quiet: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The compiler's last lines are in the message, and the next try builds again."""
@@ -121,7 +121,7 @@ def test_interrupted_build_is_cleared_away_and_done_again(calls: Path, quiet: Co
 def test_interrupted_command_leaves_no_compiler_and_nothing_half_made(
     number: signal.Signals, calls: Path, quiet: Console, until: Callable[..., None]
 ) -> None:
-    """Three times, then it is let be."""
+    """It is interrupted three times, and then succeeds."""
     compilers = calls.with_name("compilers")
     for _ in range(3):
         compilers.unlink(missing_ok=True)
@@ -148,7 +148,7 @@ def test_interrupted_command_leaves_no_compiler_and_nothing_half_made(
 def test_interrupted_make_leaves_no_process(
     number: signal.Signals, calls: Path, settings: StackSettings, until: Callable[..., None]
 ) -> None:
-    """SIGTERM is make's alone, as of a process manager; Ctrl-C is the whole group's, as in a terminal."""
+    """SIGTERM goes to make alone, as from a process manager; Ctrl-C to the group, as in a terminal."""
     ports = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
     run = {"RUNTIME": "native", "STACK_RUN_DIR": str(settings.stack_run_dir), "STAND_IN_GO_COMPILES": "1"}
     make = ["make", "up"]
@@ -196,7 +196,7 @@ def test_second_build_waits_for_the_first_and_builds_nothing(calls: Path, quiet:
 
 
 def test_old_go_on_path_is_not_taken(calls: Path, quiet: Console, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go 1.25 cannot build the modules: the wheel's Go is used, here one that is already in the cache."""
+    """Go 1.25 cannot build the modules, so the wheel's Go is used instead."""
     monkeypatch.setenv("STAND_IN_GO_VERSION", "go1.25.9")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(go_build, "_GO_REQUIREMENTS", ROOT / "requirements" / "no-such-file.txt")

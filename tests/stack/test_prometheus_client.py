@@ -1,4 +1,4 @@
-"""Prometheus's answers, and answers that are none."""
+"""Prometheus's answers, and malformed answers."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from stack.health import NotYetError
 
 
 class Answering(ThreadingHTTPServer):
-    """Answers each request with the same."""
+    """A server that gives the same answer to every request."""
 
     def __init__(self) -> None:
         self.status = 200
@@ -27,14 +27,14 @@ class Answering(ThreadingHTTPServer):
                 self.wfile.write(server.text.encode())
 
             def log_message(self, *_: object) -> None:
-                """Nobody reads it."""
+                """Keeps the tests' output clean."""
 
         super().__init__(("127.0.0.1", 0), Handler)
 
 
 @pytest.fixture
 def server() -> Iterator[Answering]:
-    """Ended afterwards."""
+    """A running server, stopped afterwards."""
     with Answering() as made:
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
@@ -44,12 +44,12 @@ def server() -> Iterator[Answering]:
 
 
 def ask_for_exemplars(server: Answering) -> list[Exemplar]:
-    """Of any query."""
+    """Returns the exemplars of any query."""
     return asyncio.run(AsyncPrometheus(server.server_port).exemplars("x", start=1000, end=1300))
 
 
 def test_exemplars_of_every_series_are_read(server: Answering) -> None:
-    """One that names no trace is left out."""
+    """An exemplar that names no trace is left out."""
 
     def exemplar(at: float, value: float, **labels: str) -> dict[str, object]:
         return {"timestamp": at, "value": str(value), "labels": labels}
@@ -62,7 +62,7 @@ def test_exemplars_of_every_series_are_read(server: Answering) -> None:
 
 
 def test_both_clients_read_a_vector_alike(server: Answering) -> None:
-    """From a thread and from an event loop."""
+    """One is for threads, the other for an event loop."""
     vector = [{"metric": {"job": "shop"}, "value": [1000.5, "7"]}]
     server.text = json.dumps({"status": "success", "data": {"resultType": "vector", "result": vector}})
     expected = [Series({"job": "shop"}, ((1000.5, 7.0),))]
@@ -70,8 +70,8 @@ def test_both_clients_read_a_vector_alike(server: Answering) -> None:
     assert asyncio.run(AsyncPrometheus(server.server_port).instant("x", at=1300)) == expected
 
 
-def test_a_stranger_on_prometheuss_port_is_told_to_commands(server: Answering) -> None:
-    """With the address that was asked."""
+def test_a_stranger_on_prometheuss_port_is_reported_to_commands(server: Answering) -> None:
+    """The error has the requested address."""
     server.text = "<html>"
     with pytest.raises(NotYetError, match=r"/api/v1/alerts is no API of a Prometheus"):
         Prometheus(server.server_port).alerts()
@@ -85,14 +85,14 @@ def test_a_stranger_on_prometheuss_port_is_told_to_commands(server: Answering) -
         (200, "[]", "answers 200 with no answer of its API"),
     ],
 )
-def test_what_is_no_answer_is_told(status: int, text: str, words: str, server: Answering) -> None:
-    """For the reader of the page."""
+def test_malformed_answer_is_reported(status: int, text: str, words: str, server: Answering) -> None:
+    """The message is for the reader of the page."""
     server.status, server.text = status, text
     with pytest.raises(PrometheusError, match=words):
         ask_for_exemplars(server)
 
 
-def test_a_prometheus_that_is_down_is_told(free_port: int) -> None:
-    """By name."""
+def test_a_prometheus_that_is_down_is_reported(free_port: int) -> None:
+    """The message says that Prometheus does not answer."""
     with pytest.raises(PrometheusError, match="does not answer"):
         asyncio.run(AsyncPrometheus(free_port).instant("x", at=1300))

@@ -1,4 +1,4 @@
-"""What a run was started with, and which run a command without variables speaks to."""
+"""Records of how runs were started, and the run that a command without variables means."""
 
 import io
 import os
@@ -28,7 +28,7 @@ MOVED = {"PORT_OFFSET": "1000", "TAIL_SAMPLING_PERCENTAGE": "10"}
 
 @pytest.fixture(autouse=True)
 def kept_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where the records of these tests are, and a shell that says nothing of the stack."""
+    """The folder of these tests' records, and a shell without the stack's variables."""
     before = dict(os.environ)
     for name in StackSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
@@ -39,7 +39,7 @@ def kept_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def start(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
-    """As `make up` with these variables keeps it."""
+    """Records a run as `make up` with these variables does."""
     with monkeypatch.context() as shell:
         for name, value in variables.items():
             shell.setenv(name, value)
@@ -47,7 +47,7 @@ def start(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
 
 
 def settings_of_a_later_shell(monkeypatch: pytest.MonkeyPatch, **variables: str) -> tuple[StackSettings, str]:
-    """What a command finds in a shell with these variables, and what it said."""
+    """Returns the settings and the output of a command in a shell with these variables."""
     said = io.StringIO()
     with monkeypatch.context() as shell:
         environment: dict[str, str] = {**records.os.environ, **variables}
@@ -61,7 +61,7 @@ def settings_of_a_later_shell(monkeypatch: pytest.MonkeyPatch, **variables: str)
 
 
 def test_later_shell_speaks_to_the_run(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
-    """With its ports and workers; the line that says so has no secrets, and nobody else reads the file."""
+    """It uses the run's ports and workers; the line that says so has no secrets, and the file is private."""
     start(monkeypatch, USUAL)
     settings, said = settings_of_a_later_shell(monkeypatch)
     assert (settings.web_concurrency, settings.storefront_port) == (2, 9100)
@@ -72,7 +72,7 @@ def test_later_shell_speaks_to_the_run(monkeypatch: pytest.MonkeyPatch, kept_in:
 
 
 def test_variable_of_the_shell_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said on purpose."""
+    """It was set on purpose."""
     start(monkeypatch, USUAL)
     settings, said = settings_of_a_later_shell(monkeypatch, WEB_CONCURRENCY="4")
     assert (settings.web_concurrency, settings.storefront_port) == (4, 9100)
@@ -80,10 +80,10 @@ def test_variable_of_the_shell_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("recorded", [{}, {"STOREFRONT_PORT": "9100"}])
-def test_shell_that_looks_elsewhere_is_told_where_the_run_is(
+def test_shell_that_looks_elsewhere_is_shown_where_the_run_is(
     recorded: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where nothing but `.env` said it."""
+    """This holds even where only `.env` set the port."""
     start(monkeypatch, recorded)
     settings, said = settings_of_a_later_shell(monkeypatch, STOREFRONT_PORT="8999")
     assert settings.storefront_port == 8999
@@ -91,8 +91,8 @@ def test_shell_that_looks_elsewhere_is_told_where_the_run_is(
     assert f"this shell says otherwise, but the run was started with STOREFRONT_PORT={port}\n" in said
 
 
-def test_several_runs_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a word the usual one is meant; the other by what moved it."""
+def test_several_runs_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without variables the usual one is meant; the other one by the variable that moved it."""
     start(monkeypatch, USUAL)
     start(monkeypatch, MOVED)
     assert settings_of_a_later_shell(monkeypatch)[0].storefront_port == 9100
@@ -103,7 +103,7 @@ def test_several_runs_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_several_moved_runs_want_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """None of them is more usual than the other, though the project's name fits both."""
+    """Neither is the usual one, though the project's name fits both."""
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "mine")
     start(monkeypatch, MOVED)
     start(monkeypatch, {"PORT_OFFSET": "2000"})
@@ -116,7 +116,7 @@ def test_several_moved_runs_want_a_name(monkeypatch: pytest.MonkeyPatch) -> None
 def test_run_is_found_however_its_folder_or_project_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What it was started with says one thing, the shell another, and both mean the same."""
+    """The record and the shell may name the same run differently."""
     start(monkeypatch, USUAL)
     usual = str(load_settings().stack_run_dir)
     assert settings_of_a_later_shell(monkeypatch, STACK_RUN_DIR=usual)[0].storefront_port == 9100
@@ -132,7 +132,7 @@ def test_run_is_found_however_its_folder_or_project_is_named(
 
 
 def test_recorded_value_holds_where_the_shell_says_a_malformed_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not that of `.env`, where the run is not."""
+    """The values of `.env` are not used, since the run is elsewhere."""
     start(monkeypatch, {**USUAL, "PORT_OFFSET": "1000"})
     for name, value in {"STOREFRONT_PORT": "web", "INVENTORY_PORT": "x", "PORT_OFFSET": "1000"}.items():
         monkeypatch.setenv(name, value)
@@ -160,8 +160,8 @@ def test_run_of_a_moved_folder_is_the_same_run(
     assert len(list(kept_in.iterdir())) == 1
 
 
-def test_commands_that_are_told_name_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Followed as they stand, they act on the run that they were told of."""
+def test_suggested_commands_name_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied as they are, they act on the run that the message is about."""
     words = "the collector is dead; `make start PART=collector` brings it back, `make up` too"
     assert naming_the_run(words) == words
     monkeypatch.setenv("PORT_OFFSET", "2000")
@@ -183,7 +183,7 @@ def test_limits_of_containers_are_kept_too(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_environment_of_a_run_is_that_of_its_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of this shell's own stack comes into it, and it has its own back afterwards."""
+    """This shell's own variables of the stack are hidden, and restored afterwards."""
     start(monkeypatch, MOVED)
     monkeypatch.setenv("WEB_CONCURRENCY", "3")
     monkeypatch.setenv("UNRELATED", "1")
@@ -200,7 +200,7 @@ def test_environment_of_a_run_is_that_of_its_start(monkeypatch: pytest.MonkeyPat
 def test_clean_without_a_name_cleans_every_run(
     is_named: bool, tmp_path: Path, kept_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two moved ones and the usual one; with a name, that one alone."""
+    """Moved runs and the usual one are cleaned; with a name, that run alone."""
     usual = tmp_path / "stack"
     file = tmp_path / "env"
     file.write_text(f"{ENV_FILE.read_text()}\nSTACK_RUN_DIR={usual}\nCOMPOSE_PROJECT_NAME=test-of-records\n")
@@ -217,14 +217,14 @@ def test_clean_without_a_name_cleans_every_run(
         monkeypatch.setenv("PORT_OFFSET", "2000")
     done = CliRunner().invoke(cli, ["clean"])
     assert done.exit_code == 0, done.output
-    expected = [True, True, False, True] if is_named else [False] * 4  # of the last one nothing is recorded
+    expected = [True, True, False, True] if is_named else [False] * 4  # the last one is not recorded
     assert [folder.exists() for folder in folders] == expected
     assert len(all_records(Console(quiet=True))) == (1 if is_named else 0)
     assert kept_in.exists() == is_named
 
 
 def test_forgotten_run_is_spoken_to_no_more(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
-    """After `make down`; and the folder goes with the last one."""
+    """`make down` removes its record, and the folder with the last one."""
     start(monkeypatch, USUAL)
     record_of(load_settings()).forget()
     assert not kept_in.exists()
@@ -232,7 +232,7 @@ def test_forgotten_run_is_spoken_to_no_more(monkeypatch: pytest.MonkeyPatch, kep
 
 
 def test_record_is_brought_back_as_it_was(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
-    """After an `up` that was cut off: what runs is what it describes."""
+    """After an interrupted `up`, it describes what runs."""
     start(monkeypatch, USUAL)
     undo = record_of(load_settings()).as_it_is()
     start(monkeypatch, {"STOREFRONT_PORT": "9500"})
@@ -245,8 +245,8 @@ def test_record_is_brought_back_as_it_was(monkeypatch: pytest.MonkeyPatch, kept_
     assert not kept_in.exists()
 
 
-def test_damaged_record_is_told_and_passed_over(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
-    """It stops nothing."""
+def test_damaged_record_is_reported_and_passed_over(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
+    """The other records are still used."""
     start(monkeypatch, USUAL)
     (kept_in / "broken.json").write_text("{")
     settings, said = settings_of_a_later_shell(monkeypatch)
@@ -255,7 +255,7 @@ def test_damaged_record_is_told_and_passed_over(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_offset_moves_a_whole_stack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every port, the folder and the containers' project; what is said itself stays."""
+    """Every port, the folder and the containers' project move, except for explicit values."""
     usual = load_settings()
     monkeypatch.setenv("PORT_OFFSET", "1000")
     monkeypatch.setenv("GRAFANA_PORT", "3001")
@@ -272,7 +272,7 @@ def test_offset_moves_a_whole_stack(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("value", ["1000.0", " 1000", "1_000"])
 def test_offset_is_one_number_however_it_is_written(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never the ports of one stack and the folder of another."""
+    """Ports and folder are always those of the same stack."""
     monkeypatch.setenv("PORT_OFFSET", value)
     moved = load_settings()
     assert (moved.port_offset, moved.storefront_port, moved.stack_run_dir.name) == (1000, 9000, ".stack-1000")
@@ -280,7 +280,7 @@ def test_offset_is_one_number_however_it_is_written(value: str, monkeypatch: pyt
 
 @pytest.mark.parametrize("offset", range(1000, 5000, 1000))
 def test_moved_stack_stands_beside_the_usual_one(offset: int) -> None:
-    """No port of the one is a port of the other."""
+    """The two have no port in common."""
     stacks = load_settings(), load_settings(port_offset=offset)
     ports = [
         {getattr(each, name) for name in StackSettings.model_fields if name.endswith("_port")}

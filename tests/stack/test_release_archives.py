@@ -1,4 +1,4 @@
-"""What is taken out of a release archive, and which archives are recorded."""
+"""What is extracted from a release archive, and which archives are recorded."""
 
 import hashlib
 import re
@@ -21,7 +21,7 @@ from stack.settings import ROOT, load_settings
 def test_archive_cannot_write_outside_its_folder(
     kind: str, has_filter: bool, publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a whole tree, whose checksum was recorded for all that, nor where single programs are taken."""
+    """This holds for whole trees, even with a recorded checksum, and for single programs."""
     if not has_filter:  # as in Python 3.11.2, Debian 12's
         monkeypatch.delattr(tarfile, "data_filter", raising=False)
     victim = tmp_path / "victim"
@@ -33,17 +33,17 @@ def test_archive_cannot_write_outside_its_folder(
     for path in (GRAFANA, JAEGER):
         publisher.files[path] = archive(*CONTENTS[path], extra=evil)
     publisher.record(releases.RECORDS)
-    programs, told = ensured()
+    programs, output = ensured()
     assert programs.paths["jaeger"].exists()
     assert not victim.exists()
     assert not [path for path in cache_folder().rglob("*") if path.is_symlink()]
     if kind != "absolute" or not has_filter:  # the filter makes a relative path of it
         assert not programs.have_grafana
-        assert "cannot be unpacked" in told
+        assert "cannot be unpacked" in output
 
 
 def test_program_that_is_a_link_is_not_taken(publisher: Publisher) -> None:
-    """A link in the place of a program could name any file of the machine."""
+    """A link in place of a program could point to any file of the machine."""
     link = tarfile.TarInfo("jaeger-2.20.0-linux-amd64/jaeger")
     link.type, link.linkname = tarfile.SYMTYPE, "/bin/sh"
     publisher.files[JAEGER] = archive("README.md", extra=link)
@@ -52,14 +52,14 @@ def test_program_that_is_a_link_is_not_taken(publisher: Publisher) -> None:
 
 
 def test_archive_that_is_not_recorded_is_not_asked_for(publisher: Publisher) -> None:
-    """Another version than the recorded one; the machine is named too."""
+    """The message names the version and the machine."""
     said = refused(jaeger_version="2.99.0")
     assert "jaeger 2.99.0 cannot be had: records names no archive of it for linux-amd64" in said
     assert not [path for path, _ in publisher.asked if "2.99.0" in path]
 
 
 def test_checksum_command_records_what_it_downloaded(publisher: Publisher, tmp_path: Path) -> None:
-    """A line once more takes the old one's place; what cannot be had changes nothing."""
+    """A new line replaces the old one, and a failed download changes nothing."""
     command = (
         "import sys\nfrom pathlib import Path\nfrom stack import cli as stack\n"
         "stack.RECORDS = Path(sys.argv.pop(1))\nstack.main()"
@@ -89,7 +89,7 @@ def test_checksum_command_records_what_it_downloaded(publisher: Publisher, tmp_p
 
 
 def test_every_version_of_the_env_file_is_recorded_for_linux(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version that is changed in `.env` alone would be built, and Grafana be lost, unseen."""
+    """A version changed in `.env` alone would silently be built, and Grafana be missing."""
     monkeypatch.setattr(releases.platform, "system", lambda: "Linux")
     monkeypatch.setattr(releases.platform, "machine", lambda: "x86_64")
     for product in products_of(load_settings()):

@@ -27,10 +27,10 @@ from stack.native.cache import cache_folder
 def test_complete_programs_come_from_the_archives_once(
     has_filter: bool, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With pages and Grafana; the second time nobody is asked."""
+    """They include pages and Grafana; the second time, nothing is requested."""
     if not has_filter:  # as in Python 3.11.2, Debian 12's
         monkeypatch.delattr(tarfile, "data_filter", raising=False)
-    programs, told = ensured()
+    programs, output = ensured()
     assert set(programs.paths) == {
         *("otelcol-contrib", "jaeger", "prometheus", "promtool", "toxiproxy-server", "grafana")
     }
@@ -45,7 +45,7 @@ def test_complete_programs_come_from_the_archives_once(
     assert (
         "to download, once: collector 0.159.0, jaeger 2.20.0, prometheus 3.14.0, toxiproxy 2.12.0, "
         "grafana 13.2.3; "
-        f"{mebibytes:.0f} MiB in all" in told
+        f"{mebibytes:.0f} MiB in all" in output
     )
     assert left_over() == []
     asked = len(publisher.asked)
@@ -54,7 +54,7 @@ def test_complete_programs_come_from_the_archives_once(
 
 
 def test_wrong_checksum_is_not_taken(publisher: Publisher) -> None:
-    """Neither run nor kept; both sums and the address are told, and it is not downloaded at each try."""
+    """It is neither run nor kept nor downloaded at each try; both checksums and the address are reported."""
     right, wrong = publisher.files[JAEGER], archive(*CONTENTS[JAEGER], "something else")
     publisher.files[JAEGER] = wrong
     said = refused()
@@ -72,7 +72,7 @@ def test_wrong_checksum_is_not_taken(publisher: Publisher) -> None:
 
 
 def test_cut_off_download_goes_on_where_it_was(publisher: Publisher) -> None:
-    """What is there is not asked for again."""
+    """Bytes that are there are not requested again."""
     publisher.cuts = 1 + 2  # the first answer is only asked for its length
     assert ensured()[0].paths["jaeger"].exists()
     ranges = [range_ for path, range_ in publisher.asked if path == JAEGER and range_]
@@ -81,21 +81,21 @@ def test_cut_off_download_goes_on_where_it_was(publisher: Publisher) -> None:
 
 
 def test_server_without_ranges_gives_it_from_the_start(publisher: Publisher) -> None:
-    """No half is put before the whole."""
+    """The partial file is not put before the whole one."""
     publisher.cuts, publisher.forgets_ranges = 1 + 2, True
     assert ensured()[0].paths["jaeger"].exists()
 
 
 def test_download_that_is_always_cut_off_ends(publisher: Publisher) -> None:
-    """After three tries, and nothing half stays."""
+    """It ends after three tries, and no partial file stays."""
     publisher.cuts = 1_000
     assert re.search(r"jaeger 2\.20\.0.*cannot be had whole", refused())
     assert left_over() == []
     assert not list(cache_folder().glob("jaeger*"))
 
 
-def test_archive_that_is_not_there_is_told_before_anything_is_downloaded(publisher: Publisher) -> None:
-    """404, with the address."""
+def test_missing_archive_is_reported_before_anything_is_downloaded(publisher: Publisher) -> None:
+    """The message has the 404 and the address."""
     del publisher.files[JAEGER]
     said = refused()
     assert re.search(rf"jaeger 2\.20\.0 cannot be had: .*{re.escape(JAEGER)} answers 404 Not Found", said)
@@ -103,7 +103,7 @@ def test_archive_that_is_not_there_is_told_before_anything_is_downloaded(publish
 
 
 def test_stack_goes_on_without_a_grafana_that_cannot_be_had(publisher: Publisher) -> None:
-    """It alone, and what is missing is told with the reason."""
+    """Only Grafana is missing, and the reason is reported."""
     del publisher.files[GRAFANA]
     programs, _ = ensured()
     assert not programs.have_grafana
@@ -113,7 +113,7 @@ def test_stack_goes_on_without_a_grafana_that_cannot_be_had(publisher: Publisher
 
 
 def test_without_network_each_host_is_asked_once(publisher: Publisher) -> None:
-    """And the reason names it; what was downloaded before is used."""
+    """The reason names the host, and earlier downloads are used."""
     programs, _ = ensured()
     publisher.close()
     assert ensured()[0] == programs
@@ -136,7 +136,7 @@ def test_without_network_each_host_is_asked_once(publisher: Publisher) -> None:
 def test_shell_that_cannot_download_takes_the_next_way(
     variable: str, value: str, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even a client can be made with such a proxy, or such certificates; the reason is told."""
+    """No client can be created with such a proxy or such certificates; the reason is reported."""
     monkeypatch.delenv("no_proxy")
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.setenv(variable, value)
@@ -146,7 +146,7 @@ def test_shell_that_cannot_download_takes_the_next_way(
 
 
 def test_cache_that_cannot_be_written_is_named(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the variable that moves it."""
+    """The message names the variable that moves it."""
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     assert "set XDG_CACHE_HOME" in refused()
     assert publisher.asked == []
@@ -155,7 +155,7 @@ def test_cache_that_cannot_be_written_is_named(publisher: Publisher, monkeypatch
 def test_full_disk_is_a_reason_for_the_next_way(
     publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told as such; nothing half stays, and the next try downloads."""
+    """It is reported; no partial file stays, and the next try downloads."""
 
     def write(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,4 +1,4 @@
-"""A run of the real programs by the command line, and a later shell that knows only which run is meant."""
+"""A run of the real programs from the command line, and a later shell that only says which run it means."""
 
 import os
 import subprocess
@@ -17,13 +17,13 @@ Call = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture
 def settings(tmp_path: Path) -> StackSettings:
-    """Where this run is."""
+    """The settings of this run."""
     return load_settings(stack_run_dir=tmp_path / "run", **free_ports())
 
 
 @pytest.fixture
 def later(settings: StackSettings) -> Iterator[Call]:
-    """Calls `python -m stack` in a shell that names the run folder alone, and what else is given."""
+    """Calls `python -m stack` in a shell that has only the run folder and the given variables."""
     kept = {
         name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields
     }
@@ -49,7 +49,7 @@ def later(settings: StackSettings) -> Iterator[Call]:
 
 
 def test_later_shell_speaks_to_the_run(settings: StackSettings, later: Call) -> None:
-    """Its ports and its workers; the console is a part like the others; and what is done is said."""
+    """It uses the run's ports and workers; the console is a part too, and commands say what they did."""
     ports = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
     up = later("up", RUNTIME="native", WEB_CONCURRENCY="2", **ports)
     assert up.returncode == 0, up.stdout

@@ -1,4 +1,4 @@
-"""Parts restarted with settings of their own, on the real programs: what the load lab stands on."""
+"""Real parts restarted with settings of their own, on which the load lab relies."""
 
 from collections.abc import Iterator
 
@@ -15,21 +15,21 @@ LATENCY_MS = 300
 
 @pytest.fixture(autouse=True)
 def everything_is_as_before(stack: Stack) -> Iterator[None]:
-    """Whatever a test restarted."""
+    """Restores the parts that a test restarted."""
     yield
     for name in ("collector", "storefront"):
         stack.runtime.restart(name, {})
 
 
 def test_service_restarts_with_another_batch_size(stack: Stack) -> None:
-    """It says so itself, and sends as before."""
+    """Its health report has the size, and it sends as before."""
     stack.runtime.restart("storefront", {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "64"})
     assert stack.health()["batch"]["size"] == 64
     assert stack.wait_for_trace(order_one(stack.settings))
 
 
 def test_slow_link_delays_what_is_exported(stack: Stack) -> None:
-    """Toxiproxy between storefront and Collector: exports take its latency, and all arrive."""
+    """With Toxiproxy before the Collector, exports take its latency, and all arrive."""
     link = stack.runtime.slow_link
     stack.runtime.start("toxiproxy")
     try:
@@ -50,9 +50,9 @@ def test_slow_link_delays_what_is_exported(stack: Stack) -> None:
 
 
 def test_tail_sampling_keeps_errors_and_drops_the_rest(stack: Stack) -> None:
-    """Its file is laid over the Collector's own: with a share of nothing, only the failed order stays.
+    """Its file is merged over the Collector's own: at 0 percent, only the failed request's trace stays.
 
-    And the canary's: `make up` with tail sampling finds its trace.
+    The canary's trace stays too, so that `make up` works with tail sampling.
     """
     stack.runtime.restart("collector", {"TAIL_SAMPLING_PERCENTAGE": "0"})
     assert send_canary(stack.settings.model_copy(update={"tail_sampling_percentage": 0.0}))
@@ -66,6 +66,6 @@ def test_tail_sampling_keeps_errors_and_drops_the_rest(stack: Stack) -> None:
     assert failed.status_code == httpx.codes.INTERNAL_SERVER_ERROR
     trace_id = failed.headers["traceresponse"].split("-")[1]
     stack.wait("the failed order's trace", lambda: stack.jaeger.spans(trace_id), seconds=20)
-    # It was decided later than the ordinary one.
+    # The failed trace was decided later than the ordinary one.
     with pytest.raises(NotYetError, match="404"):
         stack.jaeger.spans(ordinary)

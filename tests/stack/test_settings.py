@@ -27,7 +27,7 @@ def test_bad_port_is_named_with_its_value(value: str, monkeypatch: pytest.Monkey
 
 
 def test_port_given_twice_is_named_with_both_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Found before anything is started."""
+    """It is found before anything is started."""
     monkeypatch.setenv("STOREFRONT_PORT", "18001")
     monkeypatch.setenv("INVENTORY_PORT", "18001")
     with pytest.raises(StackError, match="INVENTORY_PORT and STOREFRONT_PORT are both 18001"):
@@ -36,13 +36,13 @@ def test_port_given_twice_is_named_with_both_variables(monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("name", ["run%d", "my #1 run", "one ;two", "two\nlines"])
 def test_run_folder_that_supervisord_cannot_take_is_refused(name: str) -> None:
-    """It expands a %, and takes for a comment what follows a space and # or ;."""
+    """It expands a %, and takes the text after a space and # or ; for a comment."""
     with pytest.raises(StackError, match="which supervisord cannot take"):
         load_settings(stack_run_dir=name)
 
 
 def test_no_port_is_given_twice() -> None:
-    """The parts of `.env` do not get in each other's way, and each port's variable is a setting."""
+    """The ports of `.env` do not collide, and each port's variable is a setting."""
     settings = load_settings()
     parts = (*parts_of(settings, with_pages=()), grafana_part(settings), toxiproxy_part(settings))
     ports = [(variable, port) for part in parts for variable, port in part.ports.items()]
@@ -77,7 +77,7 @@ def test_recommended_settings_lie_between_the_file_and_the_shell(
 
 @pytest.mark.parametrize("name", ["JAEGER_PORT", "OTEL_EXPORTER_OTLP_ENDPOINT"])
 def test_recommended_settings_are_the_services_own(name: str, tmp_path: Path) -> None:
-    """What the stack decides is not to be had by such a file."""
+    """Such a file cannot set what the stack decides."""
     file = tmp_path / "recommended.env"
     file.write_text(f"{name}=1\n")
     with pytest.raises(StackError, match=f"sets {name}, which is no setting of the services"):
@@ -85,7 +85,7 @@ def test_recommended_settings_are_the_services_own(name: str, tmp_path: Path) ->
 
 
 def test_recommended_settings_that_are_not_there_are_named(tmp_path: Path) -> None:
-    """Instead of a stack that runs with something else."""
+    """Otherwise the stack would run with other settings."""
     with pytest.raises(StackError, match=r"TELEMETRY_ENV=.*no\.env.*: Path does not point to a file"):
         load_settings(telemetry_env=tmp_path / "no.env")
 

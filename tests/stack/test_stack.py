@@ -1,6 +1,7 @@
-"""The whole stack on the real programs: one table, part by signal. An outage under load: test_load_lab.py.
+"""The whole stack on the real programs, as a table of parts and signals.
 
-Natively (`make test-stack`) and in containers (`make test-compose`): see the fixture `stack`.
+It runs natively (`make test-stack`) and in containers (`make test-compose`): see the fixture `stack`. For an
+outage under load see test_load_lab.py.
 """
 
 import time
@@ -13,7 +14,7 @@ from support.running_stack import Stack
 from stack.canary import order_one
 from stack.settings import ROOT
 
-# Cold, the fixture builds the programs.
+# With a cold cache, the fixture builds the programs.
 pytestmark = pytest.mark.timeout(3600)
 
 METRICS = [
@@ -44,7 +45,7 @@ METRICS = [
 
 @pytest.fixture(scope="module")
 def traffic(stack: Stack) -> None:
-    """An order, so that every counter has counted."""
+    """Places an order, so that every counter has counted."""
     order_one(stack.settings)
 
 
@@ -56,7 +57,7 @@ def test_metric_is_in_prometheus(part: str, signal: str, query: str, stack: Stac
 
 
 def test_prometheus_answers_no_web_site(stack: Stack) -> None:
-    """A page that a browser shows from elsewhere neither reads metrics nor writes them."""
+    """A page of another site can neither read nor write metrics through a browser."""
     address = f"http://127.0.0.1:{stack.settings.prometheus_port}/api/v1"
     foreign = {"origin": "http://evil.example"}
     asks = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
@@ -67,7 +68,7 @@ def test_prometheus_answers_no_web_site(stack: Stack) -> None:
 
 
 def test_every_target_is_scraped(stack: Stack) -> None:
-    """No target is down: a wrong content type would make one so."""
+    """No target is down; a wrong content type would take one down."""
     stack.wait("five targets up", lambda: stack.prometheus.total("up") == 5, seconds=20)
 
 
@@ -85,7 +86,7 @@ def test_one_order_is_one_trace_of_both_services(stack: Stack) -> None:
 
 
 def test_exemplars_of_services_and_spans_name_traces_that_exist(stack: Stack) -> None:
-    """From a point of a latency curve one gets to a trace."""
+    """A point of a latency curve leads to a trace."""
     started = time.time()
     trace_id = order_one(stack.settings)
     for query in (
@@ -129,7 +130,7 @@ def test_monitor_api_of_jaeger_answers_from_span_metrics(stack: Stack) -> None:
 
 
 def test_every_rule_is_evaluated(stack: Stack) -> None:
-    """All that are in the repository, by the running Prometheus, without a complaint."""
+    """The running Prometheus evaluates all rules of the repository without errors."""
     url = f"http://127.0.0.1:{stack.settings.prometheus_port}/api/v1/rules"
 
     def health() -> dict[str, str]:

@@ -17,7 +17,7 @@ from stack.native.cache import cache_folder
 def test_release_is_preferred_to_a_build_and_a_build_stands_in(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next way is taken, for that program alone, and it is said how long it takes."""
+    """The next way is taken for that program alone, and its expected duration is printed."""
     go = tmp_path / "bin" / "go"
     go.parent.mkdir()
     go.write_text(
@@ -30,9 +30,9 @@ def test_release_is_preferred_to_a_build_and_a_build_stands_in(
     monkeypatch.setenv("PATH", f"{go.parent}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("PROGRAMS_FROM", "release,build")
     jaeger = publisher.files.pop(JAEGER)
-    programs, told = ensured()
-    assert "to build with Go, once: jaeger 1.76.0; about 4 minutes" in told
-    assert re.search(r"no download of jaeger 2\.20\.0: .* answers 404", told)
+    programs, output = ensured()
+    assert "to build with Go, once: jaeger 1.76.0; about 4 minutes" in output
+    assert re.search(r"no download of jaeger 2\.20\.0: .* answers 404", output)
     assert programs.paths["jaeger"].read_text() == "built\n"
     assert programs.with_pages == {"prometheus"}
     (missing,) = programs.missing
@@ -56,10 +56,10 @@ VERSIONS = {
 
 
 def install(folder: Path, versions: dict[str, str]) -> None:
-    """Puts programs there that tell these versions."""
+    """Installs programs that print these versions."""
     folder.mkdir(exist_ok=True)
-    for name, told in versions.items():
-        (folder / name).write_text(f"#!/bin/sh\necho '{told}'\n")
+    for name, output in versions.items():
+        (folder / name).write_text(f"#!/bin/sh\necho '{output}'\n")
         (folder / name).chmod(0o755)
 
 
@@ -74,15 +74,15 @@ def path(publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_programs_on_path_come_first(path: Path, publisher: Publisher) -> None:
-    """Of the same minor version, a newer patch too: nothing is downloaded, nothing told."""
-    programs, told = ensured()
+    """The same minor version is used, even with a newer patch; nothing is downloaded or printed."""
+    programs, output = ensured()
     assert programs.paths == {name: path / name for name in VERSIONS}
     assert programs.with_pages == {"jaeger", "prometheus"}
-    assert (told, publisher.asked) == ("", [])
+    assert (output, publisher.asked) == ("", [])
 
 
 @pytest.mark.parametrize(
-    ("name", "told", "why"),
+    ("name", "output", "why"),
     [
         ("prometheus", "prometheus, version 2.42.0+ds (branch: debian/sid)", "/prometheus is 2.42.0"),
         ("promtool", "promtool, version 3.15.0 (branch: HEAD)", "/promtool is 3.15.0"),
@@ -90,11 +90,11 @@ def test_programs_on_path_come_first(path: Path, publisher: Publisher) -> None:
         ("prometheus", "welcome", "/prometheus does not tell its version"),
     ],
 )
-def test_another_version_on_path_is_not_used_and_that_is_told(
-    name: str, told: str, why: str, path: Path
+def test_another_version_on_path_is_not_used_and_that_is_reported(
+    name: str, output: str, why: str, path: Path
 ) -> None:
     """Our configuration was not written for it."""
-    install(path, {name: told})
+    install(path, {name: output})
     programs, said = ensured()
     assert programs.paths["prometheus"].is_relative_to(cache_folder())
     assert programs.paths["promtool"].is_relative_to(cache_folder())

@@ -1,4 +1,4 @@
-"""A storefront of two workers, in each runtime: one /metrics shows both, whichever is asked."""
+"""A storefront of two workers, in each runtime: /metrics shows both, whichever worker answers."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ def two_workers(stack: Stack) -> Iterator[Stack]:
 
 
 def ended_by_worker(stack: Stack) -> dict[str, float]:
-    """Spans ended, by worker, as one answer of /metrics has them."""
+    """Returns the ended spans by worker, from one answer of /metrics."""
     return {
         sample.labels["worker"]: sample.value
         for family in text_string_to_metric_families(stack.metrics())
@@ -41,7 +41,7 @@ def ended_by_worker(stack: Stack) -> dict[str, float]:
 
 
 def worker_processes(stack: Stack) -> list[psutil.Process]:
-    """The storefront's workers."""
+    """Returns the storefront's workers."""
     (pid,) = [each.pid for each in stack.runtime.status() if each.part.name == "storefront"]
     assert pid is not None
     children = psutil.Process(pid).children()
@@ -49,7 +49,7 @@ def worker_processes(stack: Stack) -> list[psutil.Process]:
 
 
 def test_every_answer_shows_both_workers_and_both_work(two_workers: Stack) -> None:
-    """Each with spans of its own, under the same two labels."""
+    """Each has spans of its own, under the same two labels."""
 
     def both_work() -> bool:
         httpx.get(
@@ -85,7 +85,7 @@ def test_exemplars_of_both_workers_are_there(two_workers: Stack) -> None:
 
 
 def test_each_worker_has_its_own_instance_and_its_own_ledger(two_workers: Stack) -> None:
-    """Health answers for whoever is asked; the instance says who it was."""
+    """A health report is that of the worker that answers, identified by its instance id."""
     reports: dict[str, list[int]] = defaultdict(list)
 
     def both_answered() -> bool:
@@ -101,7 +101,7 @@ def test_each_worker_has_its_own_instance_and_its_own_ledger(two_workers: Stack)
 
 
 def test_faults_reach_every_worker(two_workers: Stack) -> None:
-    """One PUT, whoever answers it, holds for all; and one ends it."""
+    """One PUT to any worker holds for all, and one ends it."""
     url = f"{two_workers.storefront}/faults"
 
     def statuses() -> set[int]:
@@ -118,7 +118,7 @@ def test_faults_reach_every_worker(two_workers: Stack) -> None:
 
 
 def test_worker_that_dies_is_replaced_and_leaves_no_stale_series(two_workers: Stack) -> None:
-    """The new one takes the dead one's label and begins at zero; nobody else is seen."""
+    """The new one takes the dead one's label and begins at zero; no other worker is seen."""
     victim = worker_processes(two_workers)[0]
     before = ended_by_worker(two_workers)
     os.kill(victim.pid, signal.SIGKILL)

@@ -39,7 +39,7 @@ def console(stack: Stack) -> Iterator[str]:
 
 @pytest.fixture
 def open_page(browser: Browser, console: str) -> Iterator[Opener]:
-    """Opens pages; at the end none of them has complained, or asked anybody but this machine."""
+    """Opens pages, none of which may log a complaint or send a request off this machine."""
     opener = Opener(browser, console)
     yield opener
     opener.close()

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 def test_the_name_of_a_band_is_text_where_it_is_hovered(browser: Browser) -> None:
-    """A label of a metric, which anybody may have pushed."""
+    """It may be the label of a metric that anybody pushed."""
     page = browser.new_page()
     name = "<img src=x onerror='alert(1)'> & co"
     shown = page.evaluate(
@@ -27,7 +27,7 @@ def test_the_name_of_a_band_is_text_where_it_is_hovered(browser: Browser) -> Non
 @NATIVELY
 @pytest.mark.parametrize("uid", ["service", "telemetry-pipeline", "collector", "load-test"])
 def test_every_panel_of_a_dashboard_is_drawn(uid: str, open_page: Opener, stack: Stack) -> None:
-    """Grafana's own, from Prometheus; empty ones say so."""
+    """The panels are Grafana's own, with data from Prometheus; empty ones say so."""
     order_one(stack.settings)
     page = open_page(f"/dashboards/{uid}")
     panels = page.locator("[data-panel]")
@@ -53,14 +53,14 @@ _LAST_DOT = """box => {
 
 @NATIVELY
 def test_a_dot_among_latencies_opens_its_trace(open_page: Opener, stack: Stack) -> None:
-    """The exemplar that Prometheus keeps with the latencies."""
+    """The dot is the exemplar that Prometheus keeps with the latencies."""
     order_one(stack.settings)
     page = open_page("/dashboards/service")
     chart = page.locator('[data-panel="Latency"] .chart')
     chart.scroll_into_view_if_needed()
 
     def opens() -> bool:
-        # The chart moves on every few seconds: looked for anew for each press.
+        # The chart moves on every few seconds, so the dot is located again for each click.
         dot = chart.evaluate(_LAST_DOT)
         if dot is not None:
             chart.click(position={"x": dot["x"], "y": dot["y"]})
@@ -73,7 +73,7 @@ def test_a_dot_among_latencies_opens_its_trace(open_page: Opener, stack: Stack) 
 
 @NATIVELY
 def test_a_row_of_slow_requests_searches_its_traces(open_page: Opener, stack: Stack) -> None:
-    """Of that service and operation, and of nothing else."""
+    """Only traces of that service and operation are found."""
     order_one(stack.settings)
     page = open_page("/dashboards/service")
     row = page.locator('[data-panel="Slow and failing requests"] tr', has_text="POST")

@@ -1,4 +1,4 @@
-"""What all pages of the console have in common: they fit, say what is down, and let no stranger act."""
+"""All pages of the console fit the screen, report what is down, and let no other site act."""
 
 import httpx
 import pytest
@@ -22,14 +22,14 @@ PAGES = [
         for path in PATHS
         for scheme in ("light", "dark")
     ),
-    # With links that only containers have, and the doctor's words on them.
+    # With links that only containers have, and the doctor's findings on containers.
     *(pytest.param("compose", path, "light", marks=pytest.mark.compose) for path in PATHS),
 ]
 
 
 @pytest.mark.parametrize(("stack", "path", "scheme"), PAGES, indirect=["stack"])
 def test_pages_fit_a_phone_and_a_desk(path: str, scheme: str, open_page: Opener, stack: Stack) -> None:
-    """Nothing is cut off at the side, and nothing jumps while figures come, in either scheme."""
+    """Nothing is cut off at the side, and nothing jumps while figures load, in either scheme."""
     for name, size in (("phone", PHONE), ("desk", DESK)):
         page = open_page(path, size=size, scheme=scheme)
         expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=SOON)
@@ -42,7 +42,7 @@ def test_pages_fit_a_phone_and_a_desk(path: str, scheme: str, open_page: Opener,
 
 
 def test_doctor_says_what_to_do(open_page: Opener, stack: Stack) -> None:
-    """Of a part that is down; and once it is well again, that it is."""
+    """The remedy is shown for a part that is down, and disappears when the part is up again."""
     stack.runtime.kill("collector")
     try:
         page = open_page("/doctor")
@@ -62,10 +62,10 @@ def test_doctor_says_what_to_do(open_page: Opener, stack: Stack) -> None:
         ("prometheus", "/dashboards/collector", "Prometheus does not answer"),
     ],
 )
-def test_a_part_that_is_down_is_told_on_the_page(
+def test_a_part_that_is_down_is_reported_on_the_page(
     part: str, path: str, words: str, open_page: Opener, stack: Stack
 ) -> None:
-    """Never a blank page or a stack trace."""
+    """The page is never blank and shows no stack trace."""
     stack.runtime.kill(part)
     try:
         expect(open_page(path).get_by_text(words)).to_be_visible(timeout=SOON)
@@ -75,7 +75,7 @@ def test_a_part_that_is_down_is_told_on_the_page(
 
 @NATIVELY
 def test_unknown_pages_and_ids_are_answered_in_words(open_page: Opener) -> None:
-    """Never a blank page or a stack trace."""
+    """The page is never blank and shows no stack trace."""
     expect(open_page("/dashboards/nothing").get_by_text("there is no dashboard nothing")).to_be_visible()
     unknown = open_page(f"/traces/{'0' * 31}1")
     expect(unknown.get_by_text("Jaeger has no trace")).to_be_visible(timeout=SOON)
@@ -85,7 +85,7 @@ def test_unknown_pages_and_ids_are_answered_in_words(open_page: Opener) -> None:
 
 @NATIVELY
 def test_a_browser_of_another_site_cannot_press_the_buttons(console: str) -> None:
-    """Its Origin is turned away where the buttons' websocket begins."""
+    """Its Origin is rejected in the handshake of the buttons' websocket."""
     handshake = f"{console}/_nicegui_ws/socket.io/?EIO=4&transport=polling"
     foreign = httpx.get(handshake, headers={"origin": "http://evil.example"}, trust_env=False)
     assert foreign.status_code == httpx.codes.FORBIDDEN

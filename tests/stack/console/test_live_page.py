@@ -1,7 +1,7 @@
 """The page "Live" in a real browser, on the real stack: break it with its own buttons, and watch.
 
-Screenshots are left in `reports/screenshots/`. The tests of the console run in containers where that matters:
-what acts on the parts, and what a page says of the runtime. The rest is the same there.
+Screenshots are left in `reports/screenshots/`. The console's tests run in containers only where that
+matters: for actions on the parts, and where a page shows the runtime. The rest is the same there.
 """
 
 import re
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 
 def test_collector_is_killed_and_started_with_the_pages_own_buttons(open_page: Opener, stack: Stack) -> None:
-    """Breaker opens, the spool grows, it drains; and the trace of an order made meanwhile is found."""
+    """The breaker opens, the spool grows and drains, and the trace of an order made meanwhile is found."""
     page = open_page("/")
     expect(page.get_by_text("breaker closed")).to_have_count(2, timeout=SOON)
     page.get_by_role("button", name=re.compile("Burst")).click()
@@ -62,7 +62,7 @@ def test_a_frozen_collector_is_shown_frozen_and_goes_on(open_page: Opener, stack
 
 @NATIVELY
 def test_sliders_change_the_running_services_by_keyboard(open_page: Opener, stack: Stack) -> None:
-    """In effect at once, and shown."""
+    """The change takes effect at once, and is shown."""
     before = stack.health()["batch"]["size"]
     page = open_page("/")
     slider = page.get_by_role("slider", name="batch size")
@@ -79,7 +79,7 @@ def test_sliders_change_the_running_services_by_keyboard(open_page: Opener, stac
 
 @NATIVELY
 def test_a_slider_that_is_dragged_quickly_sets_what_it_was_left_at(open_page: Opener, stack: Stack) -> None:
-    """Not what it passed on its way; and then it follows what is in effect again."""
+    """Values on its way are not set, and afterwards it follows the value in effect again."""
     before = stack.health()["batch"]["size"]
     page = open_page("/")
     slider, setting = (
@@ -96,7 +96,7 @@ def test_a_slider_that_is_dragged_quickly_sets_what_it_was_left_at(open_page: Op
             page.mouse.down()
             page.mouse.move(box["x"] + box["width"] * share, middle, steps=2)
             page.mouse.up()
-            page.wait_for_timeout(1_000)  # what was held back has come by then
+            page.wait_for_timeout(1_000)  # delayed updates have arrived by then
             wait_for_batch(stack, size)
         tune(stack, batch_size=77)
         expect(setting).to_have_text("77 spans", timeout=SOON)

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(3600)
 
 @NATIVELY
 def test_search_finds_failed_requests_only_when_asked(open_page: Opener, stack: Stack) -> None:
-    """By errors, and by what is not there."""
+    """With the filter, failed traces are found and no others."""
     httpx.put(f"{stack.storefront}/faults", json={"error_rate": 1}, trust_env=False)
     httpx.get(f"{stack.storefront}/products", trust_env=False)
     httpx.put(f"{stack.storefront}/faults", json={}, trust_env=False)
@@ -32,7 +32,7 @@ def test_search_finds_failed_requests_only_when_asked(open_page: Opener, stack: 
 @NATIVELY
 @pytest.mark.parametrize("path", ["/traces", f"/traces/{'a' * 32}"])
 def test_a_jaeger_that_is_frozen_keeps_no_page_away(path: str, open_page: Opener, stack: Stack) -> None:
-    """The page is there at once, and says so when it has waited for long enough."""
+    """The page appears at once, and reports the timeout when it has waited long enough."""
     stack.runtime.pause("jaeger")
     try:
         page = open_page(path)
