@@ -62,7 +62,7 @@ class TuningOnDemand:
         )
 
     def write(self, override: Tuning) -> Tuning:
-        """Puts an override into effect, here at once and in the other workers soon; returns the values in effect.
+        """Puts an override into effect, here at once and in the other workers soon; returns the effective values.
 
         Raises:
             HTTPException: 422, a value is rejected; the detail gives the reason, and nothing has changed.

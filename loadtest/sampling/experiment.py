@@ -165,7 +165,9 @@ class SamplingLab:
             client.get("/products").raise_for_status()
         calls = self._calls_since(before, 1)
         if not calls.total:
-            raise StackError("the span metrics counted no requests, so health and metrics paths cannot be judged")
+            raise StackError(
+                "the span metrics counted no requests, so health and metrics paths cannot be judged"
+            )
         return sum(
             count for name, count in calls.total.items() if any(path in name for path in EXCLUDED_PATHS)
         )

@@ -91,7 +91,9 @@ def tune(
     journal.finish(tuning)
     print_verdicts(console, verdicts_of(tuning))
     if tuning.recommendation is None:
-        console.print("[yellow]nothing is recommended[/]: the present settings could not be measured properly")
+        console.print(
+            "[yellow]nothing is recommended[/]: the present settings could not be measured properly"
+        )
         raise typer.Exit(1)
     recommended = PROJECT / "recommended.env"
     recommended.write_text(recommended_env(tuning))
