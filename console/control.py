@@ -98,7 +98,7 @@ class Control:
         async with self._one_burst:
             status, words = await self._run_burst()
         if status == _FAILED_REQUESTS:
-            raise ControlError("requests of the burst failed: Traces, with errors only, has them")
+            raise ControlError("some requests of the burst failed: see Traces, with errors only")
         if status not in {0, *_INTERRUPTED}:
             lines = [line for line in words.splitlines() if line.strip()]
             raise ControlError(" ".join(["the burst failed:", *lines[-_LINES_SHOWN:]]))

@@ -62,7 +62,9 @@ class TuningOnDemand:
         )
 
     def write(self, override: Tuning) -> Tuning:
-        """Puts an override into effect, here at once and in the other workers soon; returns the effective values.
+        """Puts an override into effect, here at once and soon in the other workers.
+
+        Returns the values in effect.
 
         Raises:
             HTTPException: 422, a value is rejected; the detail gives the reason, and nothing has changed.

@@ -182,7 +182,7 @@ def _sick(runtime: Runtime, status: PartStatus) -> Finding:
         except StackError:
             lines = []
         if lines:
-            what += f"; its last words: {' | '.join(lines)}"
+            what += f"; its last lines: {' | '.join(lines)}"
     return Finding(name, Severity.ERROR, what, remedy)
 
 
@@ -192,7 +192,7 @@ def _telemetry(service: str, port: int) -> Iterator[Finding]:
         health = read_report(get(f"http://{HOST}:{port}/health/telemetry").content)
     except (NotYetError, ValueError) as error:
         yield Finding(
-            subject, Severity.ERROR, f"it does not say how it is: {error}", f"make logs PART={service}"
+            subject, Severity.ERROR, f"it returns no health report: {error}", f"make logs PART={service}"
         )
         return
     breaker, ledger, spool = health.circuit_breaker, health.ledger, health.spool

@@ -42,9 +42,7 @@ def load_settings_anyway(
                 raise StackError(complaint)
             known = recorded.get(name.upper())
             if complaint not in told:
-                message = f"passed over: {complaint}" + (
-                    f"; the run was started with {known}" if known else ""
-                )
+                message = f"ignored: {complaint}" + (f"; the run was started with {known}" if known else "")
                 console.print(message, highlight=False, markup=False, soft_wrap=True)
                 told.add(complaint)
             said = {key: os.environ.pop(key) for key in list(os.environ) if key.lower() == name}

@@ -32,7 +32,7 @@ def locked(settings: StackSettings, console: Console) -> Iterator[bool]:
         lock.acquire(blocking=False)
     except Timeout:
         has_waited = True
-        console.print("another command is at work on this stack: waiting for its end", highlight=False)
+        console.print("another command is using this stack: waiting until it ends", highlight=False)
         lock.acquire()
     try:
         yield has_waited

@@ -127,7 +127,7 @@ def recall(console: Console) -> Mapping[str, str]:
     }
     for words, variables in (
         ("the run that was started with", taken),
-        ("this shell says otherwise, but the run was started with", others),
+        ("this shell sets other values, but the run was started with", others),
     ):
         if variables:
             console.print(f"{words} {_shown(variables)}", soft_wrap=True, highlight=False, markup=False)
@@ -143,7 +143,7 @@ def all_records(console: Console) -> list[RunRecord]:
             variables, places = dict(content["variables"]), dict(content["places"])
             found.append(RunRecord(ROOT / content["run_dir"], content["project"], variables, places))
         except (OSError, ValueError, KeyError, TypeError) as error:
-            console.print(f"passed over {file}, which is no record of a run: {error!r}", markup=False)
+            console.print(f"ignored {file}, which is not the record of a run: {error!r}", markup=False)
     return found
 
 

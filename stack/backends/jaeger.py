@@ -127,7 +127,7 @@ class AsyncJaeger:
         except ValueError as error:
             raise JaegerError(f"Jaeger answers {answer.status_code} with no JSON") from error
         if not isinstance(body, dict):
-            raise JaegerError(f"Jaeger answers {answer.status_code} with no answer of its API")
+            raise JaegerError(f"Jaeger answers {answer.status_code}, but not as its API does")
         if not answer.is_success:
             raise JaegerError(f"Jaeger answers {answer.status_code}: {_message(body)}")
         return body

@@ -116,7 +116,7 @@ class Prometheus:
         try:
             return answer.json()["data"]
         except (ValueError, KeyError, TypeError) as error:
-            raise NotYetError(f"{answer.url} is no API of a Prometheus") from error
+            raise NotYetError(f"{answer.url} is not the API of a Prometheus") from error
 
 
 class AsyncPrometheus:
@@ -173,7 +173,7 @@ class AsyncPrometheus:
         except ValueError as error:
             raise PrometheusError(f"Prometheus answers {answer.status_code} with no JSON") from error
         if not isinstance(body, dict):
-            raise PrometheusError(f"Prometheus answers {answer.status_code} with no answer of its API")
+            raise PrometheusError(f"Prometheus answers {answer.status_code}, but not as its API does")
         if body.get("status") != "success":
             raise PrometheusError(f"Prometheus refuses: {str(body.get('error'))[:200]}")
         return body["data"]

@@ -50,7 +50,7 @@ def why_replaced(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | N
     labels = [each["Config"]["Labels"].get(FILES_LABEL, "") for each in (before, after)]
     reasons = [f"{path} was edited" for path in edited(*labels)]
     if before["Image"] != after["Image"]:
-        reasons.append("its image is another one")
+        reasons.append("its image has changed")
     old, new = (
         dict(word.split("=", 1) for word in each["Config"]["Env"] or () if "=" in word)
         for each in (before, after)

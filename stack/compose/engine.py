@@ -118,7 +118,7 @@ class Engine:
             StackError: the image could not be pulled.
         """
         if child.run(("docker", "pull", image), environment=self._environment, captures=False).returncode:
-            raise StackError(f"{image} could not be pulled whole; docker's words are above")
+            raise StackError(f"{image} could not be pulled; see docker's output above")
 
     def docker(self, *arguments: str, environment: Mapping[str, str] = MappingProxyType({})) -> str:
         """Runs `docker …` with these variables over the usual ones, and returns its output.

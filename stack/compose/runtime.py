@@ -236,7 +236,7 @@ class ComposeRuntime:
         before_change()
         self._unpause(containers)
         services = [name for name in self._engine.services if name not in self._without]
-        with self._console.status("waiting until every part is well"):
+        with self._console.status("waiting until every part is healthy"):
             try:
                 self._engine.compose(
                     *("up", "--detach", "--no-build", "--remove-orphans"),
@@ -273,7 +273,7 @@ class ComposeRuntime:
             wait_for(lambda: get(part.health_url), seconds=_OUTSIDE_SECONDS)
         except StackError as error:
             raise StackError(
-                f"the {part.name} does not become well: {error}{self._last_lines(part.name)}"
+                f"the {part.name} does not become healthy: {error}{self._last_lines(part.name)}"
             ) from None
 
     def _words_of_the_sick(self) -> str:

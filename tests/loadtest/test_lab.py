@@ -24,7 +24,7 @@ class NotedRuntime:
         """Records the restart."""
         self.restarted.append((part, dict(variables)))
         if part == self.broken:
-            raise StackError(f"the {part} does not become well")
+            raise StackError(f"the {part} does not become healthy")
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ def test_malformed_variable_stops_no_way_to_look_or_to_stop(
     others = {"STOREFRONT_PORT": "8000"} if variable == "JAEGER_PORT" else {}  # two of the same
     part = ("collector",) if command == "logs" else ()
     done = stack(command, *part, settings=settings, **others, **{variable: value})
-    assert f"passed over: {variable}" in done.stdout or (others and "are both 8000" in done.stdout)
+    assert f"ignored: {variable}" in done.stdout or (others and "are both 8000" in done.stdout)
     assert value in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
     expected = {"status": "stopped", "logs": "has no log yet"}.get(command)
@@ -203,7 +203,7 @@ def test_malformed_line_of_the_env_file_is_passed_over_too(
     monkeypatch.setattr("stack.service_variables.ENV_FILE", file)
     said = io.StringIO()
     found = load_settings_anyway(Console(file=said, width=200))
-    assert "passed over" in said.getvalue()
+    assert "ignored" in said.getvalue()
     assert found.stack_run_dir == ROOT / ".stack"
     assert expected is None or getattr(found, field) == expected
     assert field != "telemetry_env" or found.telemetry_env is None

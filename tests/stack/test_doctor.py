@@ -72,14 +72,14 @@ def test_parts_that_are_dead_frozen_or_no_prometheus(settings: StackSettings, ru
     findings = examine(settings, runtime, "it is up")
     collector, inventory = of(findings, "collector"), of(findings, "inventory")
     assert (collector.severity, collector.remedy) == (Severity.ERROR, "make start PART=collector")
-    assert collector.what.startswith("stopped; its last words: listening on")
+    assert collector.what.startswith("stopped; its last lines: listening on")
     assert (inventory.severity, inventory.what, inventory.remedy) == (
         Severity.ERROR,
         "paused",
         "make resume PART=inventory",
     )
     assert of(findings, "storefront").severity is Severity.OK
-    assert any("is no API of a Prometheus" in finding.what for finding in findings)
+    assert any("is not the API of a Prometheus" in finding.what for finding in findings)
     assert of(findings, "telemetry of inventory").severity is Severity.ERROR
 
 

@@ -153,7 +153,7 @@ def odd_jaeger() -> Iterator[tuple[AsyncJaeger, dict[str, Any]]]:
     [
         (200, "text/html", "<html>", "is no API of this Jaeger"),
         (200, "text/plain", "{broken", "Jaeger answers 200 with no JSON"),
-        (200, "text/plain", "[]", "Jaeger answers 200 with no answer of its API"),
+        (200, "text/plain", "[]", "Jaeger answers 200, but not as its API does"),
         (400, "text/plain", json.dumps({"error": {"message": "malformed id"}}), "answers 400: malformed id"),
         (500, "text/plain", json.dumps({"error": "oops"}), "answers 500: oops"),
     ],

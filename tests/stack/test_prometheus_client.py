@@ -73,7 +73,7 @@ def test_both_clients_read_a_vector_alike(server: Answering) -> None:
 def test_a_stranger_on_prometheuss_port_is_reported_to_commands(server: Answering) -> None:
     """The error has the requested address."""
     server.text = "<html>"
-    with pytest.raises(NotYetError, match=r"/api/v1/alerts is no API of a Prometheus"):
+    with pytest.raises(NotYetError, match=r"/api/v1/alerts is not the API of a Prometheus"):
         Prometheus(server.server_port).alerts()
 
 
@@ -82,7 +82,7 @@ def test_a_stranger_on_prometheuss_port_is_reported_to_commands(server: Answerin
     [
         (400, '{"status": "error", "error": "parse error"}', "refuses: parse error"),
         (502, "<html>", "answers 502 with no JSON"),
-        (200, "[]", "answers 200 with no answer of its API"),
+        (200, "[]", "answers 200, but not as its API does"),
     ],
 )
 def test_malformed_answer_is_reported(status: int, text: str, words: str, server: Answering) -> None:

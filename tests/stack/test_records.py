@@ -76,7 +76,7 @@ def test_variable_of_the_shell_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     start(monkeypatch, USUAL)
     settings, said = settings_of_a_later_shell(monkeypatch, WEB_CONCURRENCY="4")
     assert (settings.web_concurrency, settings.storefront_port) == (4, 9100)
-    assert "this shell says otherwise, but the run was started with WEB_CONCURRENCY=2\n" in said
+    assert "this shell sets other values, but the run was started with WEB_CONCURRENCY=2\n" in said
 
 
 @pytest.mark.parametrize("recorded", [{}, {"STOREFRONT_PORT": "9100"}])
@@ -88,7 +88,7 @@ def test_shell_that_looks_elsewhere_is_shown_where_the_run_is(
     settings, said = settings_of_a_later_shell(monkeypatch, STOREFRONT_PORT="8999")
     assert settings.storefront_port == 8999
     port = recorded.get("STOREFRONT_PORT", "8000")
-    assert f"this shell says otherwise, but the run was started with STOREFRONT_PORT={port}\n" in said
+    assert f"this shell sets other values, but the run was started with STOREFRONT_PORT={port}\n" in said
 
 
 def test_several_runs_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,8 +139,8 @@ def test_recorded_value_holds_where_the_shell_says_a_malformed_one(monkeypatch: 
     said = io.StringIO()
     found = load_settings_anyway(Console(file=said, width=200), recall(Console(quiet=True)))
     assert (found.storefront_port, found.inventory_port, found.web_concurrency) == (9100, 9001, 2)
-    assert "passed over: STOREFRONT_PORT='web'" in said.getvalue()
-    assert "passed over: INVENTORY_PORT='x'" in said.getvalue()
+    assert "ignored: STOREFRONT_PORT='web'" in said.getvalue()
+    assert "ignored: INVENTORY_PORT='x'" in said.getvalue()
     assert "; the run was started with 9100" in said.getvalue()
 
 

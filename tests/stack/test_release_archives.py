@@ -54,7 +54,7 @@ def test_program_that_is_a_link_is_not_taken(publisher: Publisher) -> None:
 def test_archive_that_is_not_recorded_is_not_asked_for(publisher: Publisher) -> None:
     """The message names the version and the machine."""
     said = refused(jaeger_version="2.99.0")
-    assert "jaeger 2.99.0 cannot be had: records names no archive of it for linux-amd64" in said
+    assert "jaeger 2.99.0 is not available: records names no archive of it for linux-amd64" in said
     assert not [path for path, _ in publisher.asked if "2.99.0" in path]
 
 

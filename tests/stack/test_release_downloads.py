@@ -58,7 +58,7 @@ def test_wrong_checksum_is_not_taken(publisher: Publisher) -> None:
     right, wrong = publisher.files[JAEGER], archive(*CONTENTS[JAEGER], "something else")
     publisher.files[JAEGER] = wrong
     said = refused()
-    assert f"{publisher.url}{JAEGER} gives is not what was recorded" in said
+    assert f"the archive from {publisher.url}{JAEGER} does not match the recorded checksum" in said
     assert hashlib.sha256(wrong).hexdigest() in said
     assert [path.suffix for path in cache_folder().glob("jaeger*")] == [".refused"]
     assert left_over() == []
@@ -89,7 +89,7 @@ def test_server_without_ranges_gives_it_from_the_start(publisher: Publisher) -> 
 def test_download_that_is_always_cut_off_ends(publisher: Publisher) -> None:
     """It ends after three tries, and no partial file stays."""
     publisher.cuts = 1_000
-    assert re.search(r"jaeger 2\.20\.0.*cannot be had whole", refused())
+    assert re.search(r"jaeger 2\.20\.0.*cannot be downloaded completely", refused())
     assert left_over() == []
     assert not list(cache_folder().glob("jaeger*"))
 
@@ -98,7 +98,7 @@ def test_missing_archive_is_reported_before_anything_is_downloaded(publisher: Pu
     """The message has the 404 and the address."""
     del publisher.files[JAEGER]
     said = refused()
-    assert re.search(rf"jaeger 2\.20\.0 cannot be had: .*{re.escape(JAEGER)} answers 404 Not Found", said)
+    assert re.search(rf"jaeger 2\.20\.0 is not available: .*{re.escape(JAEGER)} answers 404 Not Found", said)
     assert not [path for path, _ in publisher.asked if path == COLLECTOR][2:], "nothing was downloaded"
 
 
