@@ -103,4 +103,4 @@ def test_shape_is_followed_and_absent_prometheus_warned_of_once(busy_shop: Shop,
     signs = ("WARNING", "ERROR", "Traceback", "export", "Prometheus")
     warnings = [line for line in run.output.splitlines() if any(sign in line for sign in signs)]
     assert len(warnings) == 1
-    assert f"not in Prometheus: {url}" in warnings[0]
+    assert f"do not reach Prometheus: {url}" in warnings[0]

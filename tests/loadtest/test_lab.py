@@ -62,7 +62,7 @@ def test_only_one_experiment_runs_on_a_stack(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr("loadtest.lab.current_stack", lambda _: (settings, idle, ""))
     console = Console(quiet=True)
     first = Lab.open(console)
-    with pytest.raises(StackError, match="another outage, tune or sampling runs"):
+    with pytest.raises(StackError, match="another outage, tune or sampling is using"):
         Lab.open(console)
     del first
     assert Lab.open(console)

@@ -364,7 +364,7 @@ SATURATED = LOAD.model_copy(update={"generator_cpu_share": 0.97})
         ({"load": LOAD.model_copy(update={"failures": 3})}, "3 requests failed"),
         ({"load": LOAD.model_copy(update={"script_errors": ["KeyError"]})}, "1 requests failed"),
         ({"other_cpu_cores": 0.75}, "other processes used 0.75 cores"),
-        ({"readings": []}, "the service did not say"),
+        ({"readings": []}, "the service returned no"),
         (
             {"readings": [*GOOD, LEAKY]},
             "did not add up in 1",

@@ -159,5 +159,5 @@ def test_two_cold_starts_at_once_make_one_stack(
         let_go(each, to_the_end=True)
     said = [process.communicate(timeout=100)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], said
-    assert sum("waiting for its end" in each for each in said) == 1, said
+    assert sum("waiting until it ends" in each for each in said) == 1, said
     assert {status.state for status in runtime.status()} == {PartState.UP}

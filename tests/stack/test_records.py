@@ -245,13 +245,13 @@ def test_record_is_brought_back_as_it_was(monkeypatch: pytest.MonkeyPatch, kept_
     assert not kept_in.exists()
 
 
-def test_damaged_record_is_reported_and_passed_over(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
+def test_damaged_record_is_reported_and_ignored(monkeypatch: pytest.MonkeyPatch, kept_in: Path) -> None:
     """The other records are still used."""
     start(monkeypatch, USUAL)
     (kept_in / "broken.json").write_text("{")
     settings, said = settings_of_a_later_shell(monkeypatch)
     assert settings.storefront_port == 9100
-    assert "no record of a run" in said
+    assert "not the record of a run" in said
 
 
 def test_offset_moves_a_whole_stack(monkeypatch: pytest.MonkeyPatch) -> None:
