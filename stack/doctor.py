@@ -242,8 +242,8 @@ def _targets(settings: StackSettings) -> Iterator[Finding]:
 
 def _alerts(settings: StackSettings) -> Iterator[Finding]:
     firing = [alert for alert in Prometheus(settings.prometheus_port).alerts() if alert["state"] == "firing"]
-    told = ((alert["annotations"]["summary"], alert["annotations"]["runbook_url"]) for alert in firing)
-    for summary, runbook in dict.fromkeys(told):  # a budget's fast and slow burn alerts share both
+    summaries = ((alert["annotations"]["summary"], alert["annotations"]["runbook_url"]) for alert in firing)
+    for summary, runbook in dict.fromkeys(summaries):  # a budget's fast and slow burn alerts share both
         yield Finding("alerts", Severity.WARNING, summary, runbook)
     if not firing:
         yield Finding("alerts", Severity.OK, "no alert fires")

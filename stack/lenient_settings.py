@@ -32,7 +32,7 @@ def load_settings_anyway(
         StackError: a variable that identifies the stack is malformed; a guess might stop another stack.
     """
     values: dict[str, Any] = {}
-    told: set[str] = set()
+    reported: set[str] = set()
     while True:
         complaints = _complaints(values)
         if isinstance(complaints, StackSettings):
@@ -41,10 +41,10 @@ def load_settings_anyway(
             if name in _IDENTIFYING or name in values:
                 raise StackError(complaint)
             known = recorded.get(name.upper())
-            if complaint not in told:
+            if complaint not in reported:
                 message = f"ignored: {complaint}" + (f"; the run was started with {known}" if known else "")
                 console.print(message, highlight=False, markup=False, soft_wrap=True)
-                told.add(complaint)
+                reported.add(complaint)
             said = {key: os.environ.pop(key) for key in list(os.environ) if key.lower() == name}
             if known is not None and known not in said.values():
                 os.environ[name.upper()] = known

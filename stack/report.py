@@ -55,8 +55,8 @@ def print_findings(console: Console, findings: Sequence[Finding]) -> None:
     """Prints each finding, followed by its remedy, if any."""
     for finding in findings:
         colour = _SEVERITY_COLOURS[finding.severity]
-        told = f"[{colour}]{finding.severity:<8}[/] {finding.subject}: {escape(finding.what)}"
-        console.print(told, soft_wrap=True, highlight=False)
+        line = f"[{colour}]{finding.severity:<8}[/] {finding.subject}: {escape(finding.what)}"
+        console.print(line, soft_wrap=True, highlight=False)
         if finding.remedy:
             remedy = escape(naming_the_run(finding.remedy))
             console.print(f"{'':<9}[bold]->[/] {remedy}", soft_wrap=True, highlight=False)

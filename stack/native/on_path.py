@@ -55,8 +55,8 @@ def _version_of(program: Path, arguments: tuple[str, ...]) -> Version | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    told = _VERSION.search((done.stdout + b"\n" + done.stderr).decode(errors="replace"))
+    found = _VERSION.search((done.stdout + b"\n" + done.stderr).decode(errors="replace"))
     try:
-        return Version(told[1]) if told else None
+        return Version(found[1]) if found else None
     except InvalidVersion:
         return None

@@ -37,14 +37,14 @@ def progress_of(
     ) as progress:
         progress.add_task(what, total=total)
         (task,) = progress.tasks
-        told = progress.get_time()
+        printed_at = progress.get_time()
 
         def is_at(done: float) -> None:
-            nonlocal told
+            nonlocal printed_at
             progress.update(task.id, completed=min(done, total))
-            if console.is_terminal or progress.get_time() - told < seconds_between_lines:
+            if console.is_terminal or progress.get_time() - printed_at < seconds_between_lines:
                 return
-            told = progress.get_time()
+            printed_at = progress.get_time()
             left = task.time_remaining
             remaining = "" if left is None else f", about {left:.0f} s left"
             console.print(f"  {what}: {task.percentage:.0f} %{remaining}", highlight=False, soft_wrap=True)

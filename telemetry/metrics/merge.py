@@ -95,10 +95,10 @@ def _family(name: Any, documentation: Any, kind: Any, unit: Any, samples: Any) -
     return family
 
 
-def _exemplar(told: Any) -> Exemplar | None:
-    if told is None:
+def _exemplar(encoded: Any) -> Exemplar | None:
+    if encoded is None:
         return None
-    labels, value, timestamp = told
+    labels, value, timestamp = encoded
     return Exemplar(_texts(labels), float(value), _seconds(timestamp))
 
 

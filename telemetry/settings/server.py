@@ -19,5 +19,5 @@ def announced_workers(environment: Mapping[str, str], arguments: Sequence[str]) 
     if (program.parent.name if program.name == "__main__.py" else program.name) in _SERVERS:
         # A spawned worker has its parent's command line.
         counts += _WORKERS_OPTION.findall(" ".join(arguments[1:]))
-    told = [int(count) for count in counts if count.isdecimal()]
-    return told[-1] if told else 1
+    given = [int(count) for count in counts if count.isdecimal()]
+    return given[-1] if given else 1

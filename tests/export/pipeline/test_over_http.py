@@ -104,7 +104,7 @@ def test_http_refusal_is_classified_by_its_status(
         provider = TracerProvider(shutdown_on_exit=False)
         provider.add_span_processor(pipeline)
         provider.get_tracer("test").start_span("work").end()
-        until("the span's fate", lambda: pipeline.ledger.read().in_memory == 0)
+        until("the span to be finished", lambda: pipeline.ledger.read().in_memory == 0)
         reading = pipeline.ledger.read()
         assert (reading.delivered, dict(reading.dropped)) == (delivered, dropped)
         assert set(receiver.paths) == {"/v1/traces"}
