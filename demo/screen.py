@@ -13,7 +13,7 @@ from demo.story import Phase, Promise, Reading, Story, percentile
 
 _BREAKER_COLOURS = {"closed": "green", "half_open": "yellow", "open": "red"}
 _PHASE_WORDS = {
-    Phase.HEALTHY: ("the Collector is well", "green"),
+    Phase.HEALTHY: ("the Collector is up", "green"),
     Phase.OUTAGE: ("the Collector was killed", "red"),
     Phase.RECOVERY: ("the Collector is back", "yellow"),
 }

@@ -109,7 +109,7 @@ def judge(story: Story, received: int) -> list[Promise]:
             f"p95 {p95[Phase.HEALTHY]:.1f} ms before, {p95[Phase.OUTAGE]:.1f} in the outage: x {ratio:.2f}",
             ratio <= LATENCY_FACTOR,
         ),
-        Promise("what could not be sent went to disk", f"up to {most_on_disk} spans", most_on_disk > 0),
+        Promise("unsent spans went to disk", f"up to {most_on_disk} spans", most_on_disk > 0),
         Promise(
             "the ledger added up at every reading",
             f"{unbalanced} of {len(story.readings)} did not",

@@ -111,7 +111,7 @@ def _glance() -> Sequence[Panel]:
         ).decimals(0),
         figure(
             "Spans unaccounted for",
-            "Ended and adopted spans that are neither finished nor pending: always 0, or the ledger is wrong.",
+            "Ended and adopted spans, neither finished nor pending: always 0, or the ledger is wrong.",
             units.Short,
             Query(f"sum({SPANS_UNACCOUNTED}{{{_JOB}}})", "unaccounted"),
             steps={-1e9: BAD, 0: "green", 1: BAD},

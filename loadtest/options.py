@@ -63,5 +63,5 @@ def words(variable: str, text: str, known: Sequence[str]) -> tuple[str, ...]:
     found = tuple(word.strip() for word in text.split(",") if word.strip())
     for word in found:
         if word not in known:
-            raise typer.BadParameter(f"{variable}={text!r}: {word!r} is none of {', '.join(known)}")
+            raise typer.BadParameter(f"{variable}={text!r}: {word!r} is not one of {', '.join(known)}")
     return found

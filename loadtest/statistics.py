@@ -34,7 +34,7 @@ def short(value: float) -> str:
 def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> Estimate:
     """Returns a proportion with its exact interval (Clopper and Pearson, 1934), which is never too narrow."""
     if not 0 <= successes <= trials or trials < 1:
-        raise ValueError(f"{successes} of {trials} is no share")
+        raise ValueError(f"{successes} of {trials} is not a share")
     interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="exact")
     return Estimate(successes / trials, float(interval.low), float(interval.high))
 

@@ -22,7 +22,7 @@ def positive_number(text: str) -> float:
 def http_url(text: str) -> str:
     """Checks an HTTP address; an empty text passes."""
     if text and (urlsplit(text).scheme not in {"http", "https"} or not urlsplit(text).hostname):
-        raise argparse.ArgumentTypeError(f"{text!r} is no address such as http://127.0.0.1:9090")
+        raise argparse.ArgumentTypeError(f"{text!r} is not an address such as http://127.0.0.1:9090")
     return text
 
 

@@ -29,7 +29,7 @@ def outage(
 ) -> None:
     """Breaks the pipeline under load, and judges what it promises; fails when a promise was not kept."""
     if fault not in FAULTS:
-        raise typer.BadParameter(f"FAULT={fault!r} is none of {', '.join(FAULTS)}")
+        raise typer.BadParameter(f"FAULT={fault!r} is not one of {', '.join(FAULTS)}")
     end_on_signals()
     folder = new_folder(reports, f"outage-{fault}")
     run = Outage(

@@ -38,7 +38,7 @@ class Jaeger:
             NotYetError: Jaeger does not answer, or does not know the trace.
         """
         answer = get(f"{self._url}/{_path_of(trace_id)}", timeout_seconds=_TIMEOUT_SECONDS)
-        not_its_api = f"{answer.url} is no API of this Jaeger"
+        not_its_api = f"{answer.url} is not the API of this Jaeger"
         if _is_page(answer):
             raise NotYetError(not_its_api)
         try:
@@ -121,7 +121,7 @@ class AsyncJaeger:
         if answer.status_code == httpx.codes.NOT_FOUND:
             return {}
         if _is_page(answer):
-            raise JaegerError(f"{path} is no API of this Jaeger")
+            raise JaegerError(f"{path} is not the API of this Jaeger")
         try:
             body = answer.json()
         except ValueError as error:

@@ -38,7 +38,7 @@ def programs_on_path(names: tuple[str, ...], arguments: tuple[str, ...], version
     for name, path in paths.items():
         there = _version_of(path, arguments)
         if there is None:
-            raise NotOnPathError(f"{path} does not tell its version ({name} {' '.join(arguments)})")
+            raise NotOnPathError(f"{path} does not report its version ({name} {' '.join(arguments)})")
         if there.release[:2] != wanted.release[:2] or there < wanted:
             raise NotOnPathError(f"{path} is {there}")
     return paths

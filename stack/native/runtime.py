@@ -242,7 +242,7 @@ class NativeRuntime:
         """Rejects a folder with anything but a run in it, because `clean` removes the whole folder."""
         if self._folder.exists() and any(self._folder.iterdir()) and not self._is_run:
             raise StackError(
-                f"{self._folder} is not empty and is no run of the stack; set STACK_RUN_DIR to a new folder"
+                f"{self._folder} is not empty and not a run of the stack; set STACK_RUN_DIR to a new folder"
             )
 
 

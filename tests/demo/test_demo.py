@@ -24,5 +24,5 @@ def test_outage_is_reported_and_every_span_arrives() -> None:
     latency = verdict.pop("latency did not move")
     assert all(line.startswith("PASS") for line in verdict.values()), done.stdout
     assert done.returncode == (0 if latency.startswith("PASS") else 1)
-    for words in ("the Collector is well", "the Collector was killed", "the Collector is back"):
+    for words in ("the Collector is up", "the Collector was killed", "the Collector is back"):
         assert any(words in line for line in lines), words

@@ -65,7 +65,7 @@ def test_latency_that_moves(story: Story) -> None:
 def test_nothing_on_disk(story: Story) -> None:
     """The spool must have been seen in use."""
     story.readings[1] = reading(12, "open", ended=70, delivered=40, in_memory=30)
-    assert broken(story) == ["what could not be sent went to disk"]
+    assert broken(story) == ["unsent spans went to disk"]
 
 
 def test_ledger_that_does_not_add_up(story: Story) -> None:

@@ -39,7 +39,7 @@ def test_shares_have_exact_intervals(successes: int, trials: int, low: float, hi
 @pytest.mark.parametrize(("successes", "trials"), [(-1, 10), (11, 10), (0, 0)])
 def test_what_is_no_share_is_refused(successes: int, trials: int) -> None:
     """An error is raised rather than returning a meaningless interval."""
-    with pytest.raises(ValueError, match="is no share"):
+    with pytest.raises(ValueError, match="is not a share"):
         clopper_pearson(successes, trials)
 
 

@@ -148,9 +148,7 @@ def instances_of(seen: dict[str, dict[str, Any]]) -> set[str]:
 
 
 @pytest.mark.timeout(120)
-def test_workers_of_a_real_server(
-    server: tuple[str, subprocess.Popen[bytes]], until: Until, folder: Path
-) -> None:
+def test_workers_of_a_real_server(server: tuple[str, subprocess.Popen[bytes]], until: Until) -> None:
     """Either worker answers for both, with exemplars; a killed one is replaced and leaves nothing stale."""
     url, process = server
     pids: set[int] = set()

@@ -191,7 +191,7 @@ def test_only_requests_and_first_start_begin_traces(shop: Shop) -> None:
     assert not any("health" in name or "metrics" in name for name in roots)
 
 
-def test_faults_strike_the_shop_only(shop: Shop, faults: httpx.Client) -> None:
+def test_faults_strike_the_shop_only(faults: httpx.Client) -> None:
     """Health and metrics answer as ever while every shopper gets a 500."""
     faults.put("/faults", json={"error_rate": 1}).raise_for_status()
 

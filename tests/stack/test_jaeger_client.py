@@ -151,7 +151,7 @@ def odd_jaeger() -> Iterator[tuple[AsyncJaeger, dict[str, Any]]]:
 @pytest.mark.parametrize(
     ("status", "kind", "body", "words"),
     [
-        (200, "text/html", "<html>", "is no API of this Jaeger"),
+        (200, "text/html", "<html>", "is not the API of this Jaeger"),
         (200, "text/plain", "{broken", "Jaeger answers 200 with no JSON"),
         (200, "text/plain", "[]", "Jaeger answers 200, but not as its API does"),
         (400, "text/plain", json.dumps({"error": {"message": "malformed id"}}), "answers 400: malformed id"),

@@ -87,7 +87,7 @@ def test_programs_on_path_come_first(path: Path, publisher: Publisher) -> None:
         ("prometheus", "prometheus, version 2.42.0+ds (branch: debian/sid)", "/prometheus is 2.42.0"),
         ("promtool", "promtool, version 3.15.0 (branch: HEAD)", "/promtool is 3.15.0"),
         ("prometheus", "prometheus, version 3.14.0-rc.0 (branch: HEAD)", "/prometheus is 3.14.0rc0"),
-        ("prometheus", "welcome", "/prometheus does not tell its version"),
+        ("prometheus", "welcome", "/prometheus does not report its version"),
     ],
 )
 def test_another_version_on_path_is_not_used_and_that_is_reported(

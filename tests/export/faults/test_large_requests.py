@@ -7,7 +7,6 @@ from support.collector import ACCEPT, Collector, Reply, Request
 from support.fault_rig import CODES, MIB, MakeRig, assert_all_delivered, assert_ledger
 from support.grpc_collector import GrpcCollector
 from support.http_collector import HttpCollector
-from support.waiting import Until
 
 from telemetry.export.ledger import DropReason
 
@@ -51,9 +50,7 @@ def over(limit: int, reply: Reply) -> Callable[[Request], Reply]:
         "silent limit",
     ],
 )
-def test_request_over_the_servers_limit_is_halved_down_to_one_span(
-    how: str, make_rig: MakeRig, until: Until
-) -> None:
+def test_request_over_the_servers_limit_is_halved_down_to_one_span(how: str, make_rig: MakeRig) -> None:
     """Everything arrives once except the one span that is too large; the breaker stays closed."""
     largest, is_compressed = 4 * MIB, False
     collector: Collector

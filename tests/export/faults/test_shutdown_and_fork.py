@@ -46,7 +46,7 @@ FAULTS_OF_BOTH = ["refused", "black hole", "no answer", "disconnect", "drip"]
     ],
 )
 def test_flush_and_stop_are_bounded_and_honest_in_every_fault(
-    fault: str, protocol: str, make_rig: MakeRig, until: Until
+    fault: str, protocol: str, make_rig: MakeRig
 ) -> None:
     """With a full queue, both return False within their time, and the unsent spans are counted."""
     collector: Collector = GrpcCollector() if protocol == "grpc" else HttpCollector()

@@ -250,7 +250,7 @@ def test_deadline_is_the_whole_exchanges(
     assert time.monotonic() - started < 3
 
 
-def test_server_that_never_reads_is_given_up(server: RawHttpServer) -> None:
+def test_server_that_never_reads_is_given_up() -> None:
     """The deadline includes sending."""
     listener = socket.create_server(("127.0.0.1", 0))
     made = HttpTransport(f"http://127.0.0.1:{listener.getsockname()[1]}/", headers={})

@@ -97,7 +97,7 @@ def test_unencodable_span_costs_only_itself(
 
 
 def test_batch_over_the_servers_limit_does_not_stop_the_rest(
-    make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
+    make_rig: Callable[..., ReceiverRig], until: Until
 ) -> None:
     """RESOURCE_EXHAUSTED for a batch's size is no outage: the batch is halved until it fits."""
     rig = make_rig(max_export_batch_size=500, max_queue_size=1000, schedule_delay_ms=100)

@@ -66,7 +66,7 @@ def test_memory_is_bounded_and_what_fits_is_kept(
     assert rig.ledger.is_balanced
 
 
-def test_full_queue_drops_new_spans(make_rig: Callable[..., ReceiverRig], receiver: Any) -> None:
+def test_full_queue_drops_new_spans(make_rig: Callable[..., ReceiverRig]) -> None:
     """A busy worker causes the newest spans to be dropped and counted; the request thread does not wait."""
     rig = make_rig(max_queue_size=8, max_export_batch_size=8, schedule_delay_ms=60_000)
     rig.end_spans(1)

@@ -28,7 +28,7 @@ def test_throttling_holds_the_batch_and_never_trips(until: Until) -> None:
         receiver.shutdown()
 
 
-def test_batch_that_is_too_large_is_halved_down_to_the_span_that_is(until: Until) -> None:
+def test_batch_that_is_too_large_is_halved_down_to_the_span_that_is() -> None:
     """Only the span that is too large is lost, and the flush returns False."""
     with HttpReceiver(limit_bytes=5_000) as receiver:
         pipeline = http_pipeline(receiver, schedule_delay_ms=60_000)

@@ -124,9 +124,7 @@ VICTIM = """
         pytest.param(500, "outage", marks=[pytest.mark.soak, pytest.mark.timeout(3_600)]),
     ],
 )
-def test_kill_loses_nothing_that_was_written(
-    rounds: int, mode: str, receiver: Any, tmp_path: Path, until: Until
-) -> None:
+def test_kill_loses_nothing_that_was_written(rounds: int, mode: str, receiver: Any, tmp_path: Path) -> None:
     """After `kill -9` at any instant, with a flapping Collector, all written spans arrive."""
     chance = random.Random(20_261_123)
     source = tmp_path / "victim.py"
