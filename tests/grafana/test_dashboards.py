@@ -273,7 +273,7 @@ def test_a_heatmap_has_colours(title: str) -> None:
 
 
 def test_jaegers_page_is_on_the_port_that_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The variable behind the links has Jaeger's default port."""
+    """The links' variable has Jaeger's default port, even where this machine has moved it."""
     monkeypatch.delenv("JAEGER_PORT", raising=False)
     assert JAEGER_PAGE.endswith(f":{load_settings().jaeger_port}")
     (field,) = [each for each in DASHBOARDS["service"]["templating"]["list"] if each["name"] == "jaeger"]

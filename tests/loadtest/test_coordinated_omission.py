@@ -39,7 +39,7 @@ def frozen(port: int) -> Iterator[None]:
 def test_hang_shows_in_the_percentiles(
     busy_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four requests were under way; the forty due meanwhile count too, also in Locust's own table.
+    """Four requests were under way; the forty due meanwhile count too, even in Locust's own table.
 
     Latencies are compared with one another, since a busy machine makes other requests late too.
     """

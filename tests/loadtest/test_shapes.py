@@ -16,7 +16,7 @@ def at(shape: Shape, progress: float) -> float:
 
 @pytest.mark.parametrize("shape", Shape)
 def test_shape_makes_the_expected_number_of_requests(shape: Shape) -> None:
-    """Requested one by one, they add up to the area under the shape."""
+    """Counted one by one, they add up to the area under the shape."""
     elapsed, count = 0.0, 0
     while (
         elapsed := elapsed_after(shape, elapsed, 1.0, rate=RATE, duration_seconds=SECONDS)

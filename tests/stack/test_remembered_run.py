@@ -23,7 +23,7 @@ def settings(tmp_path: Path) -> StackSettings:
 
 @pytest.fixture
 def later(settings: StackSettings) -> Iterator[Call]:
-    """Calls `python -m stack` in a shell that has only the run folder and the given variables."""
+    """Calls `python -m stack` in a shell that names only the run folder and the given variables."""
     kept = {
         name: value for name, value in os.environ.items() if name.lower() not in StackSettings.model_fields
     }
