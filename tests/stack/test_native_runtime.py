@@ -170,7 +170,7 @@ def test_folder_that_is_no_run_is_neither_used_nor_removed(
     precious = settings.stack_run_dir / "precious.txt"
     precious.touch()
     for command in (runtime.up, runtime.clean):
-        with pytest.raises(StackError, match="is no run of the stack"):
+        with pytest.raises(StackError, match="not a run of the stack"):
             command()
     assert precious.exists()
     precious.unlink()
