@@ -105,7 +105,7 @@ def judge(story: Story, received: int) -> list[Promise]:
             "no request failed", f"{failed} of {len(story.requests)}", not failed and bool(story.requests)
         ),
         Promise(
-            "latency did not move",
+            f"p95 did not rise above x {LATENCY_FACTOR:g}",
             f"p95 {p95[Phase.HEALTHY]:.1f} ms before, {p95[Phase.OUTAGE]:.1f} in the outage: x {ratio:.2f}",
             ratio <= LATENCY_FACTOR,
         ),

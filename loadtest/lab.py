@@ -51,6 +51,7 @@ class Lab:
         lock = _only_one(settings)
         if any(part.state is not PartState.UP for part in runtime.status()):
             settings, runtime, reason = current_stack(console, to_start=True)
+            console.print("the stack is not up: it is started first", highlight=False)
             console.print(f"runtime: {runtime.kind} ({reason})", soft_wrap=True, highlight=False)
             runtime.up()
         if settings.tail_sampling_percentage is not None:

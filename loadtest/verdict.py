@@ -6,7 +6,6 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 
 class Judgement(StrEnum):
@@ -44,12 +43,10 @@ def is_good(verdicts: Iterable[Verdict]) -> bool:
 
 
 def print_verdicts(console: Console, verdicts: Sequence[Verdict]) -> None:
-    """Prints one line per promise."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    for column in ("judgement", "promise"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("figure")
+    """Prints one line per promise, which only the terminal itself wraps."""
+    widest = max((len(verdict.promise) for verdict in verdicts), default=0)
+    widest_word = max((len(verdict.judgement) for verdict in verdicts), default=0)
     for verdict in verdicts:
-        colour = _COLOURS[verdict.judgement]
-        table.add_row(f"[{colour}]{verdict.judgement}[/]", escape(verdict.promise), escape(verdict.figure))
-    console.print(table)
+        judgement = f"[{_COLOURS[verdict.judgement]}]{verdict.judgement:<{widest_word}}[/]"
+        line = f"{judgement}  {escape(f'{verdict.promise:<{widest}}')}  {escape(verdict.figure)}"
+        console.print(line, soft_wrap=True, highlight=False)

@@ -31,7 +31,7 @@ def reasons_against(
     if load.failures or load.script_errors:
         reasons.append(f"{load.failures + len(load.script_errors)} requests failed")
     if other_cpu_cores > MOST_OTHER_CORES:
-        reasons.append(f"other processes used {other_cpu_cores:.2f} cores")
+        reasons.append(f"other processes used {other_cpu_cores:.2f} cores, more than {MOST_OTHER_CORES:g}")
     reasons += _of_the_ledger(readings)
     return tuple(reasons)
 

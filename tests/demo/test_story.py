@@ -59,7 +59,7 @@ def test_latency_that_moves(story: Story) -> None:
         replace(request, latency_ms=8.0) if story.phase(request.at) is Phase.OUTAGE else request
         for request in story.requests
     ]
-    assert broken(replace(story, requests=slow)) == ["latency did not move"]
+    assert broken(replace(story, requests=slow)) == ["p95 did not rise above x 1.5"]
 
 
 def test_nothing_on_disk(story: Story) -> None:
