@@ -338,7 +338,7 @@ def test_batch_that_no_queue_holds_is_refused_before_the_sweep(
 def test_unknown_compression_is_refused_by_name() -> None:
     """The message lists the known ones."""
     assert words("COMPRESSIONS", "none, gzip", ("none", "gzip")) == ("none", "gzip")
-    with pytest.raises(typer.BadParameter, match="'zstd' is none of none, gzip"):
+    with pytest.raises(typer.BadParameter, match="'zstd' is not one of none, gzip"):
         words("COMPRESSIONS", "none,zstd", ("none", "gzip"))
 
 
