@@ -102,7 +102,7 @@ def test_prometheus_can_be_switched_off(receiver: Any) -> None:
 def test_applications_own_names_of_routes_are_found(config: TelemetryConfig) -> None:
     """The library's routes come first but do not take the names of the application's."""
     app = FastAPI()
-    setup_telemetry(app, config)
+    client = setup_telemetry(app, config)
 
     @app.get("/live")
     def health() -> str:
@@ -113,3 +113,4 @@ def test_applications_own_names_of_routes_are_found(config: TelemetryConfig) -> 
         return "1"
 
     assert (app.url_path_for("health"), app.url_path_for("metrics")) == ("/live", "/figures")
+    client.shutdown(1)
