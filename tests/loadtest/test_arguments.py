@@ -69,7 +69,7 @@ def test_what_no_bound_keeps_out_is_refused_too(arguments: tuple[str, str]) -> N
         (["--shape", "zigzag"], "'zigzag' is not one of"),
         (["--workers", "-1"], "should be greater than or equal to 0"),
         (["--rate", "0"], "should be greater than or equal to 0.01"),
-        (["--prometheus-url", "prometheus"], "no address such as"),
+        (["--prometheus-url", "prometheus"], "not an address such as"),
         (["--trace-url", "http://jaeger/"], "where a trace's id goes"),
     ],
 )

@@ -88,7 +88,7 @@ def test_missing_storefront_is_reported(free_port: int) -> None:
 def test_jaegers_page_is_not_taken_for_an_answer(answering: Callable[[Answer], StackSettings]) -> None:
     """Jaeger answers 200 with HTML on a path that it does not know."""
     settings = answering((200, {"content-type": "text/html"}, b"<html>"))
-    with pytest.raises(NotYetError, match="is no API"):
+    with pytest.raises(NotYetError, match="is not the API"):
         Jaeger(settings.jaeger_port).spans("a" * 32)
 
 
