@@ -16,6 +16,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import Token
+from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import context, trace
@@ -44,7 +45,9 @@ def trace_function(
 def trace_function(
     name: Any = None, *, kind: SpanKind = SpanKind.INTERNAL, attributes: Attributes = None
 ) -> Any:
-    """Starts a span for each call of the function, current while the function's own body runs.
+    """Starts a span for each call of the function, current while its own body runs, and measures the call.
+
+    The metrics are those of `measure_performance`; with both, stacked directly, each call is counted once.
 
     A generator's span lasts from its first step to its end, but is not current in its consumer between two
     steps. An exception that leaves the function sets the status to error; it is recorded on the span unless
@@ -57,20 +60,22 @@ def trace_function(
     """
     span_name = name if isinstance(name, str) else None
 
-    def begin(function: str) -> Call | None:
+    def begin(function: str, *, is_measured: bool) -> Call | None:
         client = find_client()
         if client is None:
             return None
-        return _TracedCall(
-            client.tracer.start_span(
-                function if span_name is None else span_name,
-                kind=kind,
-                attributes={**(attributes or {}), CODE_FUNCTION_NAME: function},
-            )
+        span = client.tracer.start_span(
+            function if span_name is None else span_name,
+            kind=kind,
+            attributes={**(attributes or {}), CODE_FUNCTION_NAME: function},
         )
+        return _TracedCall(span, partial(client.metrics.record_function, function) if is_measured else None)
 
     def decorate(function: Callable[P, R], /) -> Callable[P, R]:
-        return wrap(function, Layer.SPAN, begin)
+        measured = partial(begin, is_measured=True)
+        return wrap(
+            function, Layer.SPAN, partial(begin, is_measured=False), without={Layer.DURATION: measured}
+        )
 
     return decorate if name is None or isinstance(name, str) else decorate(name)
 
@@ -141,16 +146,22 @@ def measure_performance(
 
 
 class _TracedCall(Call):
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: Span, record: Callable[[str, float], None] | None) -> None:
         super().__init__()
         self._span = span
+        self._record = record
+        """Takes outcome and duration, in milliseconds; None if `measure_performance` does."""
+        self._resumed_at = 0.0
+        self._seconds = 0.0
         self._context = trace.set_span_in_context(span)
         self._token: Token[Context] | None = None
 
     def on_resume(self) -> None:
         self._token = context.attach(self._context)
+        self._resumed_at = time.perf_counter()
 
     def on_pause(self) -> None:
+        self._seconds += time.perf_counter() - self._resumed_at
         # A span that the body keeps open across a step becomes current again in the next one.
         self._context = context.get_current()
         if self._token is not None:
@@ -166,6 +177,9 @@ class _TracedCall(Call):
                 description = "".join(traceback.format_exception_only(error)).strip()
                 self._span.set_status(StatusCode.ERROR, description)
                 _record_once(self, self._span, error)
+            if self._record is not None:
+                with trace.use_span(self._span):  # the exemplar's
+                    self._record(_outcome(error), self._seconds * 1000)
         finally:
             self._span.end()
 
@@ -226,8 +240,13 @@ class _MeasuredCall(Call):
                 self._threshold_ms,
                 trace.format_trace_id(trace_id) if trace_id else "none",
             )
-        outcome = "ok" if error is None else "error" if isinstance(error, Exception) else "cancelled"
-        self._record(self._name, outcome, duration_ms)
+        self._record(self._name, _outcome(error), duration_ms)
+
+
+def _outcome(error: BaseException | None) -> str:
+    if error is None:
+        return "ok"
+    return "error" if isinstance(error, Exception) else "cancelled"
 
 
 def _record_once(call: Call, span: Span, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """The decorators in use: clients, methods, an application and type checkers."""
 
 import asyncio
+import inspect
 import itertools
 import textwrap
 from collections.abc import AsyncIterator, Iterator
@@ -152,7 +153,58 @@ def test_works_in_an_application(observed: Observed) -> None:
     }
     assert asyncio.run(request("/items/seven")).status_code == 422
     assert observed.spans.keys() >= {"connection", "session", "read_item"}
-    assert observed.calls() == {("read_item", "ok"): 1}
+    assert observed.calls() == {
+        ("read_item", "ok"): 1,
+        # The second request is refused before the endpoint, which the dependencies see.
+        **{(name, outcome): 1 for name in ("connection", "session") for outcome in ("ok", "error")},
+    }
+
+
+@pytest.mark.parametrize("order", [0, 1])
+def test_traced_call_is_measured_once(order: int, observed: Observed) -> None:
+    """By `trace_function` alone, and with `measure_performance` on either side of it."""
+    decorators = [trace_function, measure_performance]
+
+    def both() -> int:
+        return 1
+
+    for decorate in decorators if order else reversed(decorators):
+        both = decorate(both)
+
+    @trace_function
+    def alone() -> int:
+        return 1
+
+    assert (both(), alone()) == (1, 1)
+    assert observed.calls() == {("both", "ok"): 1, ("alone", "ok"): 1}
+    assert observed.spans.keys() == {"both", "alone"}
+
+
+def test_object_is_of_its_methods_kind(observed: Observed) -> None:
+    """A decorated object whose `__call__` is asynchronous is a coroutine function."""
+
+    class Handler:
+        """Handles."""
+
+        async def __call__(self, number: int) -> int:
+            """Takes a moment."""
+            await asyncio.sleep(0)
+            return number + 1
+
+    class Numbers:
+        """Counts."""
+
+        def __call__(self) -> Iterator[int]:
+            """Counts to two."""
+            yield from (1, 2)
+
+    handle = trace_function(name="handle")(Handler())
+    count = trace_function(name="count")(Numbers())
+    assert inspect.iscoroutinefunction(handle)
+    assert inspect.isgeneratorfunction(count)
+    assert asyncio.run(handle(1)) == 2
+    assert list(count()) == [1, 2]
+    assert observed.spans.keys() == {"handle", "count"}
 
 
 TYPED = """

@@ -11,7 +11,8 @@ import inspect
 import itertools
 import logging
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
+from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary
@@ -111,30 +112,50 @@ class Decorator(Protocol):
         """Decorates `function`."""
 
 
-_stacks: WeakKeyDictionary[Callable[..., Any], tuple[Callable[..., Any], tuple[tuple[Layer, Begin], ...]]]
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    layer: Layer
+    begin: Begin
+    without: Mapping[Layer, Begin]
+    """What opens the call instead, where a layer is not in the stack."""
+
+    def begin_in(self, layers: Collection[Layer]) -> Begin:
+        return next((begin for layer, begin in self.without.items() if layer not in layers), self.begin)
+
+
+_stacks: WeakKeyDictionary[Callable[..., Any], tuple[Callable[..., Any], tuple[_Entry, ...]]]
 _stacks = WeakKeyDictionary()
 _OWN_GLOBALS = globals()
 
 
-def wrap(function: Callable[P, R], layer: Layer, begin: Begin) -> Callable[P, R]:
+def wrap(
+    function: Callable[P, R], layer: Layer, begin: Begin, *, without: Mapping[Layer, Begin] | None = None
+) -> Callable[P, R]:
     """Returns a function of the same kind, each call of which runs under the `Call` that `begin` opens.
 
     Layers stacked directly on one another are sorted in the order of `Layer`, however they were applied.
     Accepts class methods and static methods as well as functions.
 
+    Args:
+        function: the function to wrap.
+        layer: the decorator's layer.
+        begin: opens the decorator's call.
+        without: what opens it instead, where that layer is not stacked on the function, too.
+
     Raises:
         TypeError: `function` is a class or a property, or is not callable.
     """
     if isinstance(function, classmethod | staticmethod):
-        return type(function)(wrap(function.__func__, layer, begin))
+        return type(function)(wrap(function.__func__, layer, begin, without=without))
     if isinstance(function, type) or not callable(function):
         raise TypeError(f"{function!r} is not a function; decorate the functions it is made of")
     # Only functions are looked up: other callables may not be hashable.
     body, layers = _stacks.get(function, (function, ())) if inspect.isfunction(function) else (function, ())
-    layers = tuple(sorted((*layers, (layer, begin)), key=lambda entry: entry[0]))
+    layers = tuple(sorted((*layers, _Entry(layer, begin, without or {})), key=lambda entry: entry.layer))
+    present = {entry.layer for entry in layers}
     wrapped: Callable[..., Any] = body
-    for _, begin_layer in layers:
-        wrapped = _wrap_once(wrapped, functools.partial(begin_layer, qualified_name(body)))
+    for entry in layers:
+        wrapped = _wrap_once(wrapped, functools.partial(entry.begin_in(present), qualified_name(body)))
     _stacks[wrapped] = body, layers
     return wrapped
 
@@ -148,11 +169,16 @@ def qualified_name(function: Callable[..., Any]) -> str:
 
 
 def _wrap_once(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
-    if inspect.isasyncgenfunction(function):
+    code = function
+    while isinstance(code, functools.partial):
+        code = code.func
+    if not inspect.isroutine(code):
+        code = type(code).__call__  # an object: its kind is that of its class's method
+    if inspect.isasyncgenfunction(code):
         return _wrap_async_generator(function, begin)
-    if inspect.isgeneratorfunction(function):
+    if inspect.isgeneratorfunction(code):
         return _wrap_generator(function, begin)
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(code):
         return _wrap_coroutine(function, begin)
     return _wrap_plain(function, begin)
 
