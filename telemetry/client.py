@@ -2,18 +2,18 @@
 
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Any, Self
 
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import Link, Span, SpanKind, Tracer, TracerProvider
+from opentelemetry.trace import INVALID_SPAN, Link, Span, SpanKind, Tracer, TracerProvider
 from opentelemetry.util.types import AttributeValue
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
 
 from .config import TelemetryConfig
-from .current import offer_as_default, withdraw_as_default
+from .current import is_silent, offer_as_default, withdraw_as_default
 from .export.pipeline import ExportPipeline
 from .health_check import TelemetryHealth, check_telemetry_health
 from .metrics.instruments import Metrics
@@ -101,8 +101,11 @@ class TelemetryClient:
     ) -> AbstractContextManager[Span]:
         """Starts a span that is current within the `with` block and ends with it.
 
-        An exception that leaves the block is recorded on the span and propagates.
+        An exception that leaves the block is recorded on the span and propagates. While an excluded request
+        is served there is no span.
         """
+        if is_silent():
+            return nullcontext(INVALID_SPAN)
         return self.tracer.start_as_current_span(name, kind=kind, attributes=attributes, links=links)
 
     def health(self) -> TelemetryHealth:

@@ -1,12 +1,13 @@
 """Finds the client for a call: the request's, else the process's default, else none."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
-from opentelemetry.trace import Tracer
+from opentelemetry.trace import Tracer, TracerProvider
 
 from .config import TelemetryConfig
 from .export.pipeline import ExportPipeline
@@ -25,6 +26,11 @@ class Client(Protocol):
     @property
     def tracer(self) -> Tracer:
         """The tracer for spans."""
+        ...
+
+    @property
+    def tracer_provider(self) -> TracerProvider:
+        """The tracer provider."""
         ...
 
     @property
@@ -48,7 +54,12 @@ class Client(Protocol):
         ...
 
 
-_of_request: ContextVar[Client | None] = ContextVar("telemetry_client", default=None)
+@dataclass(frozen=True, slots=True)
+class _Silenced:
+    client: Client
+
+
+_of_request: ContextVar[Client | _Silenced | None] = ContextVar("telemetry_client", default=None)
 _lock = Lock()
 _set_up: list[Client] = []
 _made: list[Client] = []
@@ -63,7 +74,26 @@ def find_client() -> Client | None:
     """
     client = _of_request.get()
     if client is not None:
-        return client
+        return None if isinstance(client, _Silenced) else client
+    return _default()
+
+
+def find_tracer_provider() -> TracerProvider | None:
+    """Returns the tracer provider of the client that `find_client` returns, if any."""
+    client = find_client()
+    return None if client is None else client.tracer_provider
+
+
+def service_name() -> str:
+    """Returns the name of the service that runs, in excluded requests too; "" without any client."""
+    client = _of_request.get()
+    if isinstance(client, _Silenced):
+        client = client.client
+    client = client or _default()
+    return "" if client is None else client.config.service_name
+
+
+def _default() -> Client | None:
     candidates = _set_up or _made
     return candidates[0] if candidates else None
 
@@ -71,11 +101,34 @@ def find_client() -> Client | None:
 @contextmanager
 def use_client(client: Client) -> Iterator[None]:
     """Makes `find_client` return `client` within the block, in this context."""
+    with _set(client):
+        yield
+
+
+@contextmanager
+def _set(client: Client | _Silenced) -> Iterator[None]:
     token = _of_request.set(client)
     try:
         yield
     finally:
-        _of_request.reset(token)
+        with suppress(ValueError):  # a task may be closed from another context
+            _of_request.reset(token)
+
+
+@contextmanager
+def silenced(client: Client) -> Iterator[None]:
+    """Hides every client within the block, in this context, and makes `is_silent` true.
+
+    Args:
+        client: the client of the app, whose excluded request this is.
+    """
+    with _set(_Silenced(client)):
+        yield
+
+
+def is_silent() -> bool:
+    """Returns whether the current request is excluded, so that nothing of it is traced."""
+    return isinstance(_of_request.get(), _Silenced)
 
 
 def offer_as_default(client: Client, *, is_set_up: bool) -> None:

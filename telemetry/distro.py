@@ -17,13 +17,16 @@ from opentelemetry.instrumentation.distro import BaseDistro
 from wrapt import wrap_function_wrapper
 
 from .client import TelemetryClient
-from .current import offer_as_default
+from .current import offer_as_default, service_name
 from .telemetry import setup_telemetry
-from .tracing.instrumentation import LOGGING_OPTIONS
+from .tracing.log_fields import add_log_fields, remove_log_fields
+
+_OURS = frozenset({"fastapi", "logging"})
+"""Instrumentations that the library does itself."""
 
 
 class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
-    """A distro that loads every installed instrumentation but FastAPI's, which `setup_telemetry` applies."""
+    """A distro that loads every installed instrumentation except those that the library does itself."""
 
     def _configure(self, **_: Any) -> None:
         """Selects our own configurator, since another distro's would create its own providers."""
@@ -31,10 +34,8 @@ class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
 
     def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
         """Enables one instrumentation."""
-        if entry_point.name == "fastapi":
-            return
-        options = LOGGING_OPTIONS if entry_point.name == "logging" else {}
-        super().load_instrumentor(entry_point, **kwargs, **options)
+        if entry_point.name not in _OURS:
+            super().load_instrumentor(entry_point, **kwargs)
 
 
 class TelemetryConfigurator:
@@ -47,7 +48,11 @@ class TelemetryConfigurator:
             ConfigurationError: the environment holds a malformed value; the launcher logs it, and the
                 program runs without telemetry.
         """
-        offer_as_default(TelemetryClient(), is_set_up=False)
+        add_log_fields(service_name)
+        client = TelemetryClient()
+        if "logging" in client.config.disabled_instrumentations:
+            remove_log_fields()
+        offer_as_default(client, is_set_up=False)
         wrap_function_wrapper(FastAPI, "__init__", _build_then_set_up)
 
 

@@ -11,14 +11,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader
+from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
 from prometheus_client import CollectorRegistry
@@ -46,6 +48,8 @@ from .tracing.sampling import AdjustableSampler
 logger = logging.getLogger(__name__)
 
 SCOPE_NAME = "telemetry"
+PUSHED_SCOPE = "telemetry.requests"
+"""The scope of our own pushed instruments, which `/metrics` has already."""
 """The instrumentation scope of the library's own spans and of manual ones."""
 _GRACE_SECONDS = 0.5
 """Extra time at exit, beyond the budget, for logging losses."""
@@ -82,7 +86,7 @@ class Providers:
             )
         )
         self.metrics = Metrics(
-            self.registry, None if self._pusher is None else self.meter_provider.get_meter(SCOPE_NAME)
+            self.registry, None if self._pusher is None else self.meter_provider.get_meter(PUSHED_SCOPE)
         )
         self.sampler = AdjustableSampler(config)
         self.registry.register(PipelineCollector(self.pipeline, lambda: self.sampler.ratio))
@@ -266,8 +270,24 @@ def _metric_pusher(config: TelemetryConfig, pipeline: ExportPipeline) -> PushMet
     )
 
 
+class _ScrapedReader(PrometheusMetricReader):
+    """Puts the application's own instruments on `/metrics`; ours are there already, from the registry."""
+
+    def _receive_metrics(self, metrics_data: MetricsData | None, *args: Any, **kwargs: Any) -> None:
+        if metrics_data is None:
+            return
+        others = [
+            replace(
+                each,
+                scope_metrics=[scope for scope in each.scope_metrics if scope.scope.name != PUSHED_SCOPE],
+            )
+            for each in metrics_data.resource_metrics
+        ]
+        super()._receive_metrics(MetricsData(others), *args, **kwargs)
+
+
 def _metric_readers(registry: CollectorRegistry, pusher: PushMetricReader | None) -> list[MetricReader]:
-    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
+    readers: list[MetricReader] = [_ScrapedReader(registry=registry)]
     if pusher is not None:
         readers.append(pusher)
     return readers

@@ -9,17 +9,18 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from fastapi import FastAPI
-from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
-from opentelemetry.metrics import NoOpMeterProvider
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from .client import TelemetryClient
 from .config import TelemetryConfig
-from .current import offer_as_default
+from .current import find_tracer_provider, offer_as_default, service_name
 from .request.excluded import ExcludedPaths
-from .request.middleware import TelemetryMiddleware
+from .request.middleware import RoutedScopeMiddleware, TelemetryMiddleware
 from .request.pages import HEALTH_PATH, METRICS_PATH, own_routes
+from .tracing.current_provider import CurrentTracerProvider
 from .tracing.instrumentation import instrument_libraries
+from .tracing.log_fields import add_log_fields, remove_log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,11 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
         existing.start()
         offer_as_default(existing, is_set_up=True)
         return existing
+    # First, so that formats which name the fields work whatever becomes of the telemetry.
+    are_new = add_log_fields(service_name)
     client = TelemetryClient(config)
+    if are_new and "logging" in client.config.disabled_instrumentations:
+        remove_log_fields()  # otherwise they are another application's, too
     app.state.telemetry = client
     offer_as_default(client, is_set_up=True)
     is_running = app.middleware_stack is not None
@@ -66,22 +71,33 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
 def _instrument(app: FastAPI, client: TelemetryClient) -> None:
     config = client.config
     excluded = ExcludedPaths((HEALTH_PATH, METRICS_PATH, *config.excluded_urls))
-    app.user_middleware.insert(0, Middleware(TelemetryMiddleware, client=client, excluded=excluded))
-    if config.sdk_disabled:
-        return
-    instrument_libraries(client.tracer_provider, disabled=config.disabled_instrumentations)
+    _silence_other_server_spans(app)
+    if not config.sdk_disabled:
+        instrument_libraries(
+            CurrentTracerProvider(find_tracer_provider), disabled=config.disabled_instrumentations
+        )
+    app.user_middleware.append(Middleware(RoutedScopeMiddleware))
+    build = app.build_middleware_stack
+
+    def build_measured() -> ASGIApp:
+        # Around the whole stack, so that it measures middlewares that are added later, too.
+        return TelemetryMiddleware(build(), client=client, excluded=excluded)
+
+    app.build_middleware_stack = build_measured  # type: ignore[method-assign]
+
+
+def _silence_other_server_spans(app: FastAPI) -> None:
+    """Leaves the server span to our middleware, if the app is instrumented by others too."""
     if getattr(app, "_is_instrumented_by_opentelemetry", False):
-        # It was instrumented by opentelemetry-instrument, with spans for send and receive.
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415 - rarely needed
+
         FastAPIInstrumentor.uninstrument_app(app)
         app.middleware_stack = None
-    FastAPIInstrumentor.instrument_app(
-        app,
-        tracer_provider=client.tracer_provider,
-        # The middleware's own metrics are the only request metrics.
-        meter_provider=NoOpMeterProvider(),
-        excluded_urls=excluded.as_url_patterns(),
-        exclude_spans=["send", "receive"],
-    )
+    # FastAPI from 0.142 on traces and measures by itself, outside every middleware, once a global provider
+    # exists, which may be ours.
+    native = getattr(app, "_telemetry", None)
+    if isinstance(native, dict):
+        native.update(tracing=False, metrics=False)
 
 
 def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:

@@ -17,7 +17,10 @@ from support.certificates import make_certificate  # noqa: E402 - see above
 from support.decorated import Observed, observe  # noqa: E402 - see above
 from support.free_ports import free_port as next_free_port  # noqa: E402 - see above
 from support.otlp_receiver import OtlpReceiver  # noqa: E402 - see above
+from support.traced_app import shut_down_clients  # noqa: E402 - see above
 from support.waiting import Until, wait_until  # noqa: E402 - see above
+
+from telemetry.tracing.log_fields import remove_log_fields  # noqa: E402 - see above
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell's background jobs start with SIGINT ignored; the tests' children must react to Ctrl-C.
@@ -40,7 +43,6 @@ settings.load_profile("project")
 _INSTRUMENTORS = (
     "opentelemetry.instrumentation.httpx.HTTPXClientInstrumentor",
     "opentelemetry.instrumentation.sqlalchemy.SQLAlchemyInstrumentor",
-    "opentelemetry.instrumentation.logging.LoggingInstrumentor",
 )
 
 
@@ -69,6 +71,8 @@ def instrumentations_end_with_their_test() -> Iterator[None]:
             instrumentor = getattr(sys.modules[module], class_name)()
             if instrumentor.is_instrumented_by_opentelemetry:
                 instrumentor.uninstrument()
+    remove_log_fields()
+    shut_down_clients()
 
 
 @pytest.fixture(autouse=True)

@@ -2,12 +2,14 @@
 
 import json
 import signal
+import socket
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from support.app_server import AT_IMPORT, BIN, AppServer
 
 IN_A_FACTORY = """
@@ -53,6 +55,41 @@ def test_sigterm_under_uvicorn_loses_nothing(
     assert receiver.names == ["GET /hello/{name}"] * 21, output
     assert "Traceback" not in output
     assert server.process.returncode == -signal.SIGTERM
+
+
+WITH_BACKGROUND_WORK = (
+    AT_IMPORT
+    + """
+    from fastapi import BackgroundTasks
+    @app.get("/job")
+    async def job(tasks: BackgroundTasks):
+        import asyncio
+        tasks.add_task(asyncio.sleep, 0.2)
+        return 1
+"""
+)
+
+
+@pytest.mark.parametrize("parser", ["h11", "httptools"])
+def test_pipelined_requests_have_traces_of_their_own(
+    parser: str, serve: Callable[..., AppServer], receiver: Any
+) -> None:
+    """A server starts each in the context of the one before, which may still be working."""
+    pytest.importorskip(parser)
+    server = serve(WITH_BACKGROUND_WORK, "--http", parser)
+    paths = ["/hello/1", "/job", "/hello/2", "/job"]
+    requests = "".join(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n" for path in paths)
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), 10) as connection:
+        connection.sendall(requests.encode())
+        answers = b""
+        while answers.count(b"HTTP/1.1 200") < len(paths):
+            answers += connection.recv(4096)
+    output = server.terminate()
+    spans = [span for span in receiver.spans if span.kind == Span.SPAN_KIND_SERVER]
+    names = ["GET /hello/{name}", "GET /hello/{name}", "GET /hello/{name}", "GET /job", "GET /job"]
+    assert sorted(span.name for span in spans) == names, output
+    assert [span.parent_span_id for span in spans] == [b""] * len(spans)
+    assert len({span.trace_id for span in spans}) == len(spans)
 
 
 def test_sigterm_with_a_dead_collector_is_bounded_and_logs_what_was_lost(

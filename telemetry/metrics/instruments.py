@@ -7,7 +7,7 @@ OpenTelemetry instruments when metrics are pushed.
 from collections.abc import Mapping
 
 from opentelemetry.metrics import Meter
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Span, get_current_span
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from ..export.attempt import Attempt
@@ -86,17 +86,24 @@ class Metrics:
         self._pushed = None if meter is None else _PushedRequestInstruments(meter)
 
     def record_request(
-        self, *, method: str, route: str, status_code: int, duration_ms: float, error_type: str | None
+        self, *, method: str, route: str, status_code: int, duration_ms: float, span: Span
     ) -> None:
-        """Records one answered request; the exemplar is the current span's trace."""
+        """Records one answered request; the exemplar is the span's trace."""
         labels = (method, route, str(status_code))
-        exemplar = _exemplar()
+        exemplar = _exemplar(span)
         self._requests.labels(*labels).inc(exemplar=exemplar)
         self._latency.labels(*labels).observe(duration_ms, exemplar=exemplar)
-        if error_type is not None:
-            self._errors.labels(*labels, error_type).inc(exemplar=exemplar)
         if self._pushed is not None:
-            self._pushed.record(dict(zip(_LABELS, labels, strict=True)), duration_ms, error_type)
+            self._pushed.record(dict(zip(_LABELS, labels, strict=True)), duration_ms)
+
+    def record_request_error(
+        self, *, method: str, route: str, status_code: int, error_type: str, span: Span
+    ) -> None:
+        """Counts one request that failed; the exemplar is the span's trace."""
+        labels = (method, route, str(status_code), error_type)
+        self._errors.labels(*labels).inc(exemplar=_exemplar(span))
+        if self._pushed is not None:
+            self._pushed.record_error(dict(zip((*_LABELS, names.ERROR_TYPE), labels, strict=True)))
 
     def record_function(self, function: str, outcome: str, duration_ms: float) -> None:
         """Records one call of a measured function; `outcome` is ok, error or cancelled."""
@@ -128,18 +135,19 @@ class _PushedRequestInstruments:
         )
         self._errors = meter.create_counter(names.OTEL_ERROR_COUNT, "1", "Requests that failed.")
 
-    def record(self, attributes: Mapping[str, str], duration_ms: float, error_type: str | None) -> None:
+    def record(self, attributes: Mapping[str, str], duration_ms: float) -> None:
         self._requests.add(1, attributes)
         self._latency.record(duration_ms, attributes)
-        if error_type is not None:
-            self._errors.add(1, {**attributes, names.ERROR_TYPE: error_type})
+
+    def record_error(self, attributes: Mapping[str, str]) -> None:
+        self._errors.add(1, attributes)
 
 
 _LABELS = (names.METHOD, names.ROUTE, names.STATUS_CODE)
 
 
-def _exemplar() -> dict[str, str] | None:
-    context = get_current_span().get_span_context()
+def _exemplar(span: Span | None = None) -> dict[str, str] | None:
+    context = (span or get_current_span()).get_span_context()
     if not context.is_valid or not context.trace_flags.sampled:
         # The trace of an unsampled exemplar could not be opened.
         return None

@@ -1,7 +1,8 @@
 """Paths that are neither traced nor counted: the library's own pages and `TELEMETRY_EXCLUDED_URLS`."""
 
-import re
 from collections.abc import Iterable
+
+from starlette.types import Scope
 
 
 class ExcludedPaths:
@@ -15,9 +16,9 @@ class ExcludedPaths:
     def __contains__(self, path: object) -> bool:
         return isinstance(path, str) and (path in self._exact or path.startswith(self._prefixes))
 
-    def as_url_patterns(self) -> str:
-        """Returns the set in the form that OpenTelemetry instrumentations take: regexes of whole URLs."""
-        return ",".join(
-            rf"^\w+://[^/]+{re.escape(path.removesuffix('*'))}" + ("" if path.endswith("*") else r"(?:\?|$)")
-            for path in self._paths
-        )
+
+def path_of(scope: Scope) -> str:
+    """Returns the path below the application's mount point (ASGI: `path` includes `root_path`)."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    return path.removeprefix(root) if root and path.startswith(root + "/") else path

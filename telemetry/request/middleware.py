@@ -1,31 +1,26 @@
-"""The middleware: request metrics, the request's client, exclusion and the `traceresponse` header.
+"""The middleware: it measures each request, gives decorators their client, and leaves excluded paths alone.
 
-It runs inside the server span, which OpenTelemetry's FastAPI instrumentation starts, so that its
-exemplars and its header name that span's trace.
+It is the outermost layer of the application, so that whatever answers or fails further in is measured, the
+application's other middlewares included.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
-from opentelemetry.trace import get_current_span
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..client import TelemetryClient
-from ..current import use_client
-from ..metrics import names
-from .excluded import ExcludedPaths
+from ..current import silenced, use_client
+from .excluded import ExcludedPaths, path_of
+from .measurement import RequestMeasurement
+from .template import RouteTemplates
 
 logger = logging.getLogger(__name__)
 
-_KNOWN_METHODS = frozenset(
-    {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
-)
 _MARK = "telemetry.measured"
-_CLIENT_WENT_AWAY = 499
-_SERVER_ERROR = 500
+"""The scope's key for the measurement of the request; None for an excluded one."""
 
 
 class TelemetryMiddleware:
@@ -33,7 +28,7 @@ class TelemetryMiddleware:
 
     Args:
         app: the application inside.
-        client: records the metrics, and is the request's client for decorators.
+        client: makes the spans and records the metrics, and is the request's client for decorators.
         excluded: paths passed through unrecorded, with every instrumentation suppressed.
         clock: monotonic time in seconds.
     """
@@ -46,92 +41,56 @@ class TelemetryMiddleware:
         excluded: ExcludedPaths,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._app = app
+        self.app = app
         self._client = client
         self._excluded = excluded
         self._clock = clock
+        self._templates = RouteTemplates()
         self._has_failed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
         if scope["type"] not in {"http", "websocket"} or _MARK in scope:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         # For mounted applications: the mark says that this request is measured, and FastAPI's own
         # tracing adds no second server span if it finds its key.
-        scope[_MARK] = True
+        scope[_MARK] = None
         scope.setdefault("fastapi.telemetry", None)
+        if path_of(scope) in self._excluded:
+            with silenced(self._client), suppress_instrumentation():
+                await self.app(scope, receive, send)
+            return
         with use_client(self._client):
-            if path_of(scope) in self._excluded:
-                with suppress_instrumentation():
-                    await self._app(scope, receive, send)
-            elif scope["type"] == "http":
-                await self._measure(scope, receive, send)
-            else:
-                await self._app(scope, receive, send)
-
-    async def _measure(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status: int | None = None
-        error_type: str | None = None
-        trace_response = self._trace_response()
-
-        async def send_and_note(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if trace_response is not None:
-                    message["headers"] = [*message.get("headers", ()), (b"traceresponse", trace_response)]
-            await send(message)
-
-        started = self._clock()
-        try:
-            await self._app(scope, receive, send_and_note)
-        except asyncio.CancelledError:
-            status = _CLIENT_WENT_AWAY if status is None else status
-            raise
-        except BaseException as error:
-            status = _SERVER_ERROR if status is None else status
-            error_type = type(error).__qualname__
-            raise
-        finally:
-            status = _SERVER_ERROR if status is None else status
-            if error_type is None and status >= _SERVER_ERROR:
-                error_type = str(status)
-            self._record(scope, status, (self._clock() - started) * 1000, error_type)
-
-    def _record(self, scope: Scope, status: int, duration_ms: float, error_type: str | None) -> None:
-        try:
-            self._client.metrics.record_request(
-                method=scope["method"] if scope["method"] in _KNOWN_METHODS else names.OTHER_METHOD,
-                route=route_of(scope),
-                status_code=status,
-                duration_ms=duration_ms,
-                error_type=error_type,
+            request = RequestMeasurement(
+                self._client, scope, self._templates, send, self._clock, self._on_defect
             )
-        except Exception:
-            # The response is sent, or the application's own exception is propagating: neither may change.
-            if not self._has_failed:
-                self._has_failed = True
-                logger.exception("recording a request failed; further failures are not logged")
+            scope[_MARK] = request
+            try:
+                await request.serve(self.app, receive)
+            finally:
+                scope[_MARK] = None  # they hold one another
 
-    def _trace_response(self) -> bytes | None:
-        """Returns the `traceresponse` value (W3C Trace Context Level 2), which names the current trace."""
-        if not self._client.config.trace_response:
-            return None
-        context = get_current_span().get_span_context()
-        if not context.is_valid:
-            return None
-        return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
+    def _on_defect(self, error: Exception) -> None:
+        """Logs a failure of this library once."""
+        if not self._has_failed:
+            self._has_failed = True
+            logger.error("recording a request failed; further failures are not logged", exc_info=error)
 
 
-def path_of(scope: Scope) -> str:
-    """Returns the path below the application's mount point (ASGI: `path` includes `root_path`)."""
-    path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
-    return path.removeprefix(root) if root and path.startswith(root + "/") else path
+class RoutedScopeMiddleware:
+    """The innermost layer: tells the measurement of the scope that the application's router gets.
 
+    Args:
+        app: the router, with what handles its exceptions.
+    """
 
-def route_of(scope: Scope) -> str:
-    """Returns the matched route's template, never a raw path, which would make labels unbounded."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) and path else names.UNMATCHED_ROUTE
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes everything on."""
+        request = scope.get(_MARK)
+        if isinstance(request, RequestMeasurement):
+            request.note_routed(scope)
+        await self.app(scope, receive, send)

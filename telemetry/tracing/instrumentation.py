@@ -5,13 +5,10 @@ import logging
 from collections.abc import Collection
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
-from opentelemetry.instrumentation.logging import LoggingInstrumentor
 from opentelemetry.trace import TracerProvider
 
 logger = logging.getLogger(__name__)
 
-LOGGING_OPTIONS = {"inject_trace_context": True, "enable_log_auto_instrumentation": False}
-"""Records get the current trace's ids; no handler is added and no format is changed."""
 _OPTIONAL = {
     "httpx": ("opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor"),
     "sqlalchemy": ("opentelemetry.instrumentation.sqlalchemy", "SQLAlchemyInstrumentor"),
@@ -19,17 +16,12 @@ _OPTIONAL = {
 
 
 def instrument_libraries(tracer_provider: TracerProvider, *, disabled: Collection[str] = ()) -> None:
-    """Traces outgoing and database calls, and adds trace and span ids to log records.
-
-    Each is done once per process, by the first caller. Log records get `otelTraceID`, `otelSpanID`,
-    `otelTraceSampled` and `otelServiceName`; no log format is changed.
+    """Traces outgoing and database calls. Each is done once per process, by the first caller.
 
     Args:
         tracer_provider: creates the spans.
         disabled: names to skip, as in `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`.
     """
-    if "logging" not in disabled:
-        _instrument(LoggingInstrumentor(), tracer_provider=tracer_provider, **LOGGING_OPTIONS)
     for name, (module, class_name) in _OPTIONAL.items():
         if name in disabled:
             continue

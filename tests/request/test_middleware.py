@@ -1,7 +1,11 @@
 """The middleware as a plain ASGI callable, including failures."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.client import TelemetryClient
 from telemetry.request.excluded import ExcludedPaths
-from telemetry.request.middleware import TelemetryMiddleware, path_of
+from telemetry.request.middleware import TelemetryMiddleware
 
 
 @pytest.fixture
@@ -78,6 +82,37 @@ def test_exception_after_the_answer_began_keeps_its_status_and_counts_as_an_erro
     assert value(client, "app_error_count_total", **labels) == before + 1
 
 
+async def never(*_: object) -> Message:
+    """Is not called."""
+    raise AssertionError
+
+
+def test_exception_of_the_application_is_freed_at_once(client: TelemetryClient) -> None:
+    """The middleware does not keep it, nor what its frames hold."""
+
+    class CrashError(Exception):
+        """Can be referred to weakly."""
+
+    references = []
+
+    async def crash(scope: Scope, receive: Receive, send: Send) -> None:
+        error = CrashError()
+        references.append(weakref.ref(error))
+        try:
+            raise error
+        finally:
+            del error
+
+    middleware = TelemetryMiddleware(crash, client=client, excluded=ExcludedPaths(()))
+    gc.disable()
+    try:
+        with suppress(CrashError):  # without asyncio, which keeps an exception for a while
+            middleware({"type": "http", "method": "GET", "path": "/"}, never, never).send(None)
+        assert [reference() for reference in references] == [None]
+    finally:
+        gc.enable()
+
+
 def test_cancelled_request_is_no_error(client: TelemetryClient) -> None:
     """A client that goes away is counted as 499, not as a failure of the service."""
 
@@ -113,6 +148,53 @@ def test_broken_metric_breaks_no_request(
     assert "recording a request failed" in caplog.text
 
 
+@pytest.mark.parametrize("method", ["start_span", "end"])
+def test_broken_tracer_breaks_no_request(
+    method: str, client: TelemetryClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whether it fails before the application is called, or after it has answered."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("on purpose")
+
+    if method == "start_span":
+        monkeypatch.setattr(client, "tracer", SimpleNamespace(start_span=broken))
+    else:
+        monkeypatch.setattr("opentelemetry.sdk.trace.Span.end", broken)
+    assert len(serve(client, answer_200)) == 2
+    assert "recording a request failed" in caplog.text
+
+
+BODY = {"type": "http.response.body", "body": b""}
+TRAILERS = {"type": "http.response.trailers", "headers": []}
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        [{"type": "http.response.pathsend", "path": "/x"}],
+        [{**BODY, "more_body": True}, BODY],
+        [BODY, {**TRAILERS, "more_trailers": True}, TRAILERS],
+    ],
+    ids=["a file that the server sends", "two pieces", "trailers"],
+)
+def test_request_ends_with_its_last_message(last: list[Message], client: TelemetryClient) -> None:
+    """The clock is read when it arrives, and when it is sent: not in between, whatever the message is."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        trailers = any(message["type"].endswith("trailers") for message in last)
+        await send({"type": "http.response.start", "status": 203, "headers": [], "trailers": trailers})
+        for message in last:
+            await send(message)
+
+    labels = {"method": "GET", "route": "unmatched", "status_code": "203"}
+    before = value(client, "app_request_latency_ms_sum", **labels)
+    sent = serve(client, answer)
+    assert sent[1:] == last
+    after = value(client, "app_request_latency_ms_sum", **labels)
+    assert after - before == pytest.approx(5)
+
+
 @pytest.mark.parametrize("kind", ["websocket", "lifespan"])
 def test_other_scopes_pass_through_uncounted(kind: str, client: TelemetryClient) -> None:
     """Only HTTP requests are counted."""
@@ -125,12 +207,3 @@ def test_other_scopes_pass_through_uncounted(kind: str, client: TelemetryClient)
     serve(client, note, type=kind)
     assert seen == [kind]
     assert [sample.value for family in client.registry.collect() for sample in family.samples] == before
-
-
-@pytest.mark.parametrize(
-    ("path", "root", "expected"),
-    [("/live", "", "/live"), ("/shop/live", "/shop", "/live"), ("/shopping", "/shop", "/shopping")],
-)
-def test_path_is_the_one_below_the_mount_point(path: str, root: str, expected: str) -> None:
-    """A proxy's prefix does not hide an excluded path."""
-    assert path_of({"path": path, "root_path": root}) == expected

@@ -1,5 +1,9 @@
 """/metrics and /health/telemetry on an application: formats, exemplars and the application's own metrics."""
 
+import os
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 from fastapi import FastAPI
@@ -81,14 +85,49 @@ def test_catch_all_route_does_not_hide_health_and_metrics(config: TelemetryConfi
         assert "telemetry_breaker_state" in http.get("/metrics").text
 
 
-def test_requests_are_measured_once(config: TelemetryConfig) -> None:
-    """Only the middleware's metrics appear, not FastAPI's or the instrumentation's."""
+MEASURED = """
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+    from telemetry.telemetry import setup_telemetry
+    app = FastAPI()
+    app.get("/items")(lambda: 1)
+    client = setup_telemetry(app)
+    with TestClient(app) as http:
+        http.get("/items")
+        print(http.get("/metrics").text)
+    print("ended spans:", client.pipeline.ledger.read().ended)
+"""
+
+
+def test_requests_are_measured_once() -> None:
+    """Not by FastAPI as well, which traces and measures once a process has global providers: here, ours."""
+    environment = {
+        **os.environ,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9",
+        "TELEMETRY_SHUTDOWN_SECONDS": "1",
+    }
+    command = [sys.executable, "-c", textwrap.dedent(MEASURED)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    assert "app_request_count_total" in done.stdout
+    assert "http_server" not in done.stdout
+    assert "ended spans: 1\n" in done.stdout
+
+
+def test_pushed_metrics_are_scraped_once(receiver: Any) -> None:
+    """The request metrics that are pushed as OpenTelemetry's are on the page as ours already."""
     app = build_app()
-    setup_telemetry(app, config)
+    config = TelemetryConfig(service_name="pushing", endpoint=receiver.endpoint, metrics_exporter="otlp")
+    client = setup_telemetry(app, config)
+    client.meter.create_counter("shop.orders.pushed", description="Orders.").add(3)
     with TestClient(app) as http:
         http.get("/items/1")
-        page = http.get("/metrics", headers=OPEN_METRICS).text
-    assert "http_server" not in page
+        http.get("/broken-link")
+        page = http.get("/metrics").text
+        families = [family.name for family in parse_plain_text(page)]
+        assert sample(http, "app_request_count_total", route="/items/{item_id}") == 1
+        assert sample(http, "shop_orders_pushed_total") == 3
+    assert len(families) == len(set(families))
+    assert not [name for name in families if name.endswith("_milliseconds")]
 
 
 def test_prometheus_can_be_switched_off(receiver: Any) -> None:

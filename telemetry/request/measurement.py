@@ -1,0 +1,430 @@
+"""The measurement of one request: its server span, its metrics, and what its messages say about it.
+
+A request ends with the last byte of its answer. What the application does after that is not part of its
+latency and has a span of its own; a failure of a background task is that span's, but one of closing what the
+answer needed, such as a dependency with `yield`, is the request's.
+"""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate
+from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import Getter
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
+from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
+from starlette import background
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from ..client import TelemetryClient
+from ..metrics import names
+from .attributes import OTHER_METHOD, method_of, request_attributes
+from .template import RouteTemplates
+
+_CLIENT_WENT_AWAY = 499
+_SERVER_ERROR = 500
+_FORBIDDEN = 403
+_SWITCHING_PROTOCOLS = 101
+_HEADERS = frozenset({b"host", b"user-agent"})
+_W3C_FIELDS = frozenset({"traceparent", "tracestate", "baggage"})
+_W3C_HEADERS = frozenset(field.encode() for field in _W3C_FIELDS)
+
+
+_current: ContextVar["RequestMeasurement | None"] = ContextVar("telemetry_request", default=None)
+
+
+class RequestMeasurement:
+    """One request while it is served. For the task that serves it.
+
+    Args:
+        client: makes the span and records the metrics.
+        scope: the request's, which routers add to.
+        templates: of the application's routes.
+        send: the server's.
+        clock: monotonic time in seconds.
+        on_defect: called with an exception of this library, which must not reach the application.
+    """
+
+    __slots__ = (
+        "_client",
+        "_clock",
+        "_ended",
+        "_has_background_work",
+        "_has_trailers",
+        "_inner_send",
+        "_is_own",
+        "_is_recorded",
+        "_method",
+        "_on_defect",
+        "_peer_left",
+        "_recording",
+        "_root_path",
+        "_routed",
+        "_scope",
+        "_span",
+        "_started",
+        "_started_ns",
+        "_status",
+        "_templates",
+    )
+
+    def __init__(
+        self,
+        client: TelemetryClient,
+        scope: Scope,
+        templates: RouteTemplates,
+        send: Send,
+        clock: Callable[[], float],
+        on_defect: Callable[[Exception], None],
+    ) -> None:
+        self._client = client
+        self._scope = scope
+        self._inner_send = send
+        self._clock = clock
+        self._on_defect = on_defect
+        self._method = method_of(scope)
+        self._templates = templates
+        self._root_path: str = scope.get("root_path", "")
+        self._routed: tuple[Scope, str, Any] | None = None
+        """The scope that the routers add to, its `root_path` before that, and the application's."""
+        self._span: Span = INVALID_SPAN
+        self._is_own = True
+        """False if an OpenTelemetry middleware around the application made the server span."""
+        self._recording = False
+        self._is_recorded = False
+        self._status: int | None = None
+        self._peer_left: OSError | None = None
+        """What the server raised when the client had left."""
+        self._has_background_work = False
+        self._has_trailers = False
+        self._ended: float | None = None
+        """When the last byte of the answer was sent."""
+        self._started_ns = time.time_ns()
+        self._started = clock()
+
+    async def serve(self, app: ASGIApp, receive: Receive) -> None:
+        """Serves the request; what the application raises propagates."""
+        context = self._start_span()
+        token = None if context is None else otel_context.attach(context)
+        outer = _current.set(self)
+        error: BaseException | None = None
+        try:
+            await app(self._scope, receive, self._send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            # Not otel_context.detach(): it logs an error when a task is closed from another context.
+            with suppress(ValueError):
+                _current.reset(outer)
+                if token is not None:
+                    token.var.reset(token)
+            try:
+                self._end(error)
+            except Exception as defect:  # noqa: BLE001 - it is logged there; the answer or the exception must not change
+                self._on_defect(defect)
+            # The exception goes up, and its traceback holds this frame; the scope has the measurement.
+            error = self._routed = None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the last byte of the answer has been sent."""
+        return self._ended is not None
+
+    @property
+    def span(self) -> Span:
+        """The server span."""
+        return self._span
+
+    def note_routed(self, scope: Scope) -> None:
+        """Notes the scope that reaches the application's router: a middleware may have made a copy.
+
+        That of a mounted application comes later, and is the same or a copy that this one does not need.
+        """
+        if self._routed is None:
+            self._routed = scope, scope.get("root_path", ""), scope.get("app")
+
+    def _start_span(self) -> Context | None:
+        """Starts the server span; returns the context to serve in, or None if another one is current."""
+        try:
+            current = otel_context.get_current()
+            around, outer = get_current_span(current), _current.get()
+            if outer is not None and outer.is_answered:
+                # A server starts the next request of a connection in the context of the one before.
+                current = Context()
+            elif _is_server_span(around) and (outer is None or around is not outer.span):
+                self._span, self._is_own = around, False
+                return None
+            headers, carrier = _read_headers(self._scope)
+            context = self._extract(carrier, current)
+            self._span = self._client.tracer.start_span(
+                _span_name(self._method, None),
+                context=context,
+                kind=SpanKind.SERVER,
+                start_time=self._started_ns,
+            )
+            self._recording = self._span.is_recording()
+            if self._recording:
+                self._span.set_attributes(request_attributes(self._scope, self._method, headers))
+            return set_span_in_context(self._span, context)
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
+            self._on_defect(defect)
+            return None
+
+    def _extract(self, carrier: dict[str, str], context: Context) -> Context:
+        try:
+            return propagate.extract(carrier, context, _GETTER) if carrier else context
+        except Exception as defect:  # noqa: BLE001 - it is logged there; the request begins a trace
+            self._on_defect(defect)
+            return context
+
+    async def _send(self, message: Message) -> None:
+        kind = message["type"]
+        if kind in {"http.response.start", "websocket.http.response.start"}:
+            if self._status is None:
+                self._status = message["status"]
+            self._has_trailers = message.get("trailers", False)
+            name = self._trace_response()
+            if name is not None and not any(key == b"traceresponse" for key, _ in message.get("headers", ())):
+                message = {**message, "headers": [*message.get("headers", ()), (b"traceresponse", name)]}
+        elif kind == "websocket.accept":
+            self._status = _SWITCHING_PROTOCOLS
+        elif kind == "websocket.close" and self._status is None:
+            self._status = _FORBIDDEN
+        try:
+            await self._inner_send(message)
+        except OSError as error:
+            self._peer_left = error
+            raise
+        if self._ended is None and self._is_last(kind, message):
+            self._ended = self._clock()
+            try:
+                if self._status is not None and self._status < _SERVER_ERROR:
+                    self._record_answer(self._ended)  # else the end tells whether it was the client who left
+                self._has_background_work = self._recording and _has_background_work()
+            except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer has been sent
+                self._on_defect(defect)
+
+    def _is_last(self, kind: str, message: Message) -> bool:
+        if kind == "http.response.body":
+            return not message.get("more_body", False) and not self._has_trailers
+        if kind == "http.response.trailers":
+            return not message.get("more_trailers", False)
+        return kind == "http.response.pathsend"
+
+    def _record_answer(self, ended: float) -> None:
+        self._is_recorded = True
+        if self._scope["type"] == "http":
+            self._client.metrics.record_request(
+                **self._labels(), duration_ms=(ended - self._started) * 1000, span=self._span
+            )
+
+    def _route(self) -> str | None:
+        if self._routed is None:
+            return None  # answered before the application's router
+        try:
+            return self._templates.of(*self._routed)
+        except Exception as defect:  # noqa: BLE001 - it is logged there; without it the request still counts
+            self._on_defect(defect)
+            return None
+
+    def _labels(self) -> dict[str, Any]:
+        route = self._route()
+        return {
+            "method": self._method,
+            "route": names.UNMATCHED_ROUTE if route is None else route,
+            "status_code": self._status,
+        }
+
+    def _end(self, error: BaseException | None) -> None:
+        """Ends the span, and counts a failure of the answer; `error` is what the application raised."""
+        now = self._clock()
+        is_answered = self._ended is not None
+        ended = now if self._ended is None else self._ended
+        went_away = error is not None and self._is_departure(error)
+        of_background = is_answered and error is not None and _is_of_background_work(error)
+        failure = None if went_away or of_background else error
+        status = self._status
+        if self._scope["type"] == "http":
+            if status is None or (went_away and status >= _SERVER_ERROR):
+                self._status = _CLIENT_WENT_AWAY if went_away else _SERVER_ERROR
+                status = None if went_away else _SERVER_ERROR
+            if not self._is_recorded:
+                self._record_answer(ended)
+            self._count_failure(failure)
+        if self._recording:
+            self._end_span(status, failure, ended, now, error if of_background else None)
+        elif self._is_own:
+            self._span.end()
+
+    def _is_departure(self, error: BaseException) -> bool:
+        """Whether it says that the client has left, or that nobody wants an answer any more."""
+        # What is no `Exception` is a cancellation, or the end of the process.
+        is_said = isinstance(error, ClientDisconnect | WebSocketDisconnect) or not isinstance(
+            error, Exception
+        )
+        return is_said or error is self._peer_left
+
+    def _count_failure(self, failure: BaseException | None) -> None:
+        error_type = None
+        if failure is not None:
+            error_type = type(failure).__qualname__
+        elif self._status is not None and self._status >= _SERVER_ERROR:
+            error_type = str(self._status)
+        if error_type is not None:
+            self._client.metrics.record_request_error(
+                **self._labels(), error_type=error_type, span=self._span
+            )
+
+    def _end_span(
+        self,
+        status: int | None,
+        failure: BaseException | None,
+        ended: float,
+        now: float,
+        background_error: BaseException | None,
+    ) -> None:
+        span = self._span
+        route = self._route()
+        if status is not None:
+            span.set_attribute(HTTP_RESPONSE_STATUS_CODE, status)
+        if route is not None:
+            span.set_attribute(HTTP_ROUTE, route)
+        name = _span_name(self._method, route)
+        span.update_name(name)
+        ended_ns = self._started_ns + round((ended - self._started) * 1e9)
+        try:
+            if failure is not None:
+                span.set_attribute(ERROR_TYPE, _type_name(failure))
+                _record_failure(span, failure)
+            elif status is not None and status >= _SERVER_ERROR:
+                span.set_attribute(ERROR_TYPE, str(status))
+                span.set_status(StatusCode.ERROR)
+        finally:
+            span.end(ended_ns)
+        if background_error is not None or self._has_background_work:
+            after = self._client.tracer.start_span(
+                f"{name} background", context=set_span_in_context(span, Context()), start_time=ended_ns
+            )
+            if background_error is not None:
+                after.set_attribute(ERROR_TYPE, _type_name(background_error))
+                _record_failure(after, background_error)
+            after.end(ended_ns + round((now - ended) * 1e9))
+
+    def _trace_response(self) -> bytes | None:
+        """Returns the `traceresponse` value (W3C Trace Context Level 2), which names the request's trace."""
+        if not self._client.config.trace_response:
+            return None
+        context = self._span.get_span_context()
+        if not context.is_valid:
+            return None
+        return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
+
+
+class _LowerCaseGetter(Getter[dict[str, str]]):
+    """Reads headers, whose names are in lower case, for propagators that spell theirs otherwise."""
+
+    def get(self, carrier: dict[str, str], key: str) -> list[str] | None:
+        value = carrier.get(key.lower())
+        return None if value is None else [value]
+
+    def keys(self, carrier: dict[str, str]) -> list[str]:
+        return list(carrier)
+
+
+_GETTER = _LowerCaseGetter()
+
+
+def _read_headers(scope: Scope) -> tuple[dict[bytes, bytes], dict[str, str]]:
+    """Returns the headers that attributes need, and those that propagators read."""
+    wanted: dict[bytes, bytes] = {}
+    carrier: dict[str, str] = {}
+    takes_any = not propagate.get_global_textmap().fields <= _W3C_FIELDS
+    for key, value in scope.get("headers", ()):
+        if key in _HEADERS:
+            wanted.setdefault(key, value)
+        if takes_any or key in _W3C_HEADERS:
+            name, text = key.decode("latin-1"), value.decode("latin-1")
+            # A list that comes in several lines is joined (RFC 9110, 5.3); for others that is malformed.
+            carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
+    return wanted, carrier
+
+
+def _is_server_span(span: Span) -> bool:
+    return getattr(span, "kind", None) is SpanKind.SERVER and span.is_recording()
+
+
+def _span_name(method: str, route: str | None) -> str:
+    """Returns the name that the conventions ask for."""
+    verb = "HTTP" if method == OTHER_METHOD else method
+    return verb if route is None else f"{verb} {route}"
+
+
+def _type_name(error: BaseException) -> str:
+    kind = type(error)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _record_failure(span: Span, error: BaseException) -> None:
+    """Sets the span's status, and records the exception unless the application has done so on this span."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    span.set_status(StatusCode.ERROR, text)
+    recorded = {EXCEPTION_TYPE: _type_name(error), EXCEPTION_MESSAGE: _message(error)}
+    for event in getattr(span, "events", ()):
+        if recorded.items() <= dict(event.attributes or {}).items():
+            return
+    try:
+        span.record_exception(error)
+    except Exception:  # noqa: BLE001 - one that cannot be printed
+        span.add_event("exception", {EXCEPTION_TYPE: recorded[EXCEPTION_TYPE]})
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - an exception that cannot be printed
+        return ""
+
+
+def _has_background_work() -> bool:
+    """Whether the response that is sending its last message goes on with Starlette's background tasks.
+
+    ASGI has no word for them, so it is asked of the response itself, which is among the callers.
+    """
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented, and the only way to the response
+    while frame is not None:
+        if frame.f_code.co_varnames[:1] == ("self",):
+            sender = frame.f_locals.get("self")
+            if isinstance(sender, Response):
+                return sender.background is not None
+        frame = frame.f_back
+    return False
+
+
+def _is_of_background_work(error: BaseException) -> bool:
+    """Whether it was raised by a background task, not by the answer or by what a request closes."""
+    step = error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == background.__file__:
+            return True
+        step = step.tb_next
+    return False

@@ -1,0 +1,161 @@
+"""The route template: whole, one for span and metrics, for every way to build an application of parts."""
+
+from pathlib import Path
+
+import pytest
+from fastapi import APIRouter, FastAPI, WebSocket
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Host, Mount, Route, Router
+from starlette.staticfiles import StaticFiles
+from support.traced_app import TracedApp
+
+
+def answer(request: Request) -> Response:
+    """Answers with its path."""
+    return PlainTextResponse(request.url.path)
+
+
+def build_app(folder: Path) -> FastAPI:
+    """Builds an application from routers with prefixes, mounts, hosts and files."""
+    app = FastAPI()
+    inner, users = APIRouter(), APIRouter(prefix="/users")
+    inner.get("/{user}/posts/{post}")(lambda user, post: 1)
+    users.include_router(inner, prefix="/deep")
+    items = APIRouter(prefix="/items")
+    items.get("/{item}")(lambda item: 1)
+    app.include_router(users, prefix="/v1")
+    app.include_router(items, prefix="/v1")
+    app.include_router(items, prefix="/v2")
+
+    tenant = FastAPI()
+    tenant.include_router(items, prefix="/c1")
+    app.mount("/api", tenant)
+    app.mount("/tenants/{tenant}/orders/{number:int}", tenant)
+    app.mount(
+        "/old",
+        Starlette(routes=[Route("/{rest:path}", answer), Mount("/deep", routes=[Route("/x", answer)])]),
+    )
+    same = FastAPI()
+    same.include_router(items)
+    app.mount("/items/{item}", same)
+    app.mount("/two/{a}/{b}", same)
+    app.mount("/nested", Mount("/mount", routes=[Route("/{name}", answer)]))
+
+    mounting = APIRouter()
+    mounting.mount("/mounted", Starlette(routes=[Route("/{name}", answer)]))
+    mounting.add_route("/plain/{name}", answer)
+    app.include_router(mounting, prefix="/v3")
+
+    (folder / "style.css").write_text("body {}")
+    app.mount("/static", StaticFiles(directory=folder), name="static")
+    app.add_route("/starlette/{name}", answer, methods=["GET", "POST"])
+    app.router.routes.append(Host("{shop}.example", Router([Route("/hosted/{name}", answer)])))
+    return app
+
+
+ROUTES = {
+    "/v1/users/deep/1/posts/2": "/v1/users/deep/{user}/posts/{post}",
+    "/v1/items/3": "/v1/items/{item}",
+    "/v2/items/3": "/v2/items/{item}",
+    "/api/c1/items/3": "/api/c1/items/{item}",
+    "/tenants/acme/orders/7/c1/items/3": "/tenants/{tenant}/orders/{number:int}/c1/items/{item}",
+    "/tenants/acme/orders/007/c1/items/acme": "/tenants/{tenant}/orders/{number:int}/c1/items/{item}",
+    "/items/5/items/6": "/items/{item}/items/{item}",
+    "/two/x/x/items/static": "/two/{a}/{b}/items/{item}",
+    "/old/a/b/c": "/old/{rest:path}",
+    "/nested/mount/x": "/nested/mount/{name}",
+    "/v3/mounted/x": "/v3/mounted/{name}",
+    "/v3/plain/x": "/v3/plain/{name}",
+    "/static/style.css": "/static",
+    "/starlette/x": "/starlette/{name}",
+    "/docs": "/docs",
+    "/openapi.json": "/openapi.json",
+}
+
+
+@pytest.fixture
+def traced(tmp_path: Path) -> TracedApp:
+    """The application, traced."""
+    return TracedApp(build_app(tmp_path))
+
+
+def labels_of(http: TestClient) -> set[str]:
+    """Returns the routes on /metrics."""
+    return {
+        sample.labels["route"]
+        for family in text_string_to_metric_families(http.get("/metrics").text)
+        for sample in family.samples
+        if sample.name == "app_request_count_total"
+    }
+
+
+@pytest.mark.parametrize(("path", "route"), ROUTES.items())
+def test_template_is_whole_in_span_and_label(path: str, route: str, traced: TracedApp) -> None:
+    """Prefixes and mounts are part of it, and values never are."""
+    with traced.browser() as http:
+        before = labels_of(http)
+        assert http.get(path).status_code == 200
+        (span,) = traced.server_spans
+        assert (span.name, (span.attributes or {})["http.route"]) == (f"GET {route}", route)
+        assert labels_of(http) - before <= {route}
+        assert route in labels_of(http)
+
+
+def test_host_is_no_part_of_the_path(traced: TracedApp) -> None:
+    """A route below a host has the route's own path."""
+    with traced.browser(base_url="http://books.example") as http:
+        assert http.get("/hosted/x").status_code == 200
+    assert [span.name for span in traced.server_spans] == ["GET /hosted/{name}"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "name"),
+    [
+        ("GET", "/no/such", 404, "GET"),
+        ("GET", "/api/no/such", 404, "GET /api"),
+        ("GET", "/static/none.css", 404, "GET /static"),
+        ("DELETE", "/v1/items/3", 405, "DELETE /v1/items/{item}"),
+        ("BREW", "/v1/items/3", 405, "HTTP /v1/items/{item}"),
+    ],
+)
+def test_refused_request_has_the_route_that_refused_it(
+    method: str, path: str, status: int, name: str, traced: TracedApp
+) -> None:
+    """A request that matches no route has no template."""
+    with traced.browser() as http:
+        assert http.request(method, path).status_code == status
+    (span,) = traced.server_spans
+    assert span.name == name
+    assert ("http.route" in (span.attributes or {})) == ("/" in name)
+
+
+def test_root_path_is_part_of_the_template(tmp_path: Path) -> None:
+    """As the client sees it: a prefix that a proxy adds, and the server is told of (`http.route`)."""
+    traced = TracedApp(build_app(tmp_path))
+    with traced.browser(root_path="/shop") as http:
+        assert http.get("/shop/v1/items/1").status_code == 200
+        assert http.get("/shop/api/c1/items/1").status_code == 200
+    assert traced.names == ["GET /shop/v1/items/{item}", "GET /shop/api/c1/items/{item}"]
+
+
+def test_websocket_has_its_template() -> None:
+    """The handshake is a GET."""
+    traced = TracedApp()
+    router = APIRouter(prefix="/rooms")
+
+    @router.websocket("/{room}")
+    async def serve(socket: WebSocket, room: str) -> None:
+        await socket.accept()
+        await socket.send_text(room)
+        await socket.close()
+
+    traced.app.include_router(router, prefix="/v1")
+    with traced.browser() as http, http.websocket_connect("/v1/rooms/blue") as socket:
+        assert socket.receive_text() == "blue"
+    (span,) = traced.server_spans
+    assert span.name == "GET /v1/rooms/{room}"
+    assert (span.attributes or {})["http.response.status_code"] == 101
