@@ -5,21 +5,16 @@ latency and has a span of its own; a failure of a background task is that span's
 answer needed, such as a dependency with `yield`, is the request's.
 """
 
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
-from types import FrameType
 from typing import Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
 from opentelemetry.context import Context
-from opentelemetry.propagators.textmap import Getter
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE
 from opentelemetry.trace import (
     INVALID_SPAN,
@@ -29,24 +24,23 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
-from starlette import background
 from starlette.requests import ClientDisconnect
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from ..client import TelemetryClient
 from ..metrics import names
 from .attributes import OTHER_METHOD, method_of, request_attributes
+from .background import has_background_work, is_of_background_work
+from .failure import record_failure
+from .headers import LowerCaseGetter, read_headers
 from .template import RouteTemplates
 
 _CLIENT_WENT_AWAY = 499
 _SERVER_ERROR = 500
 _FORBIDDEN = 403
 _SWITCHING_PROTOCOLS = 101
-_HEADERS = frozenset({b"host", b"user-agent"})
-_W3C_FIELDS = frozenset({"traceparent", "tracestate", "baggage"})
-_W3C_HEADERS = frozenset(field.encode() for field in _W3C_FIELDS)
+_GETTER = LowerCaseGetter()
 
 
 _current: ContextVar["RequestMeasurement | None"] = ContextVar("telemetry_request", default=None)
@@ -174,7 +168,7 @@ class RequestMeasurement:
             elif _is_server_span(around) and (outer is None or around is not outer.span):
                 self._span, self._is_own = around, False
                 return None
-            headers, carrier = _read_headers(self._scope)
+            headers, carrier = read_headers(self._scope)
             context = self._extract(carrier, current)
             self._span = self._client.tracer.start_span(
                 _span_name(self._method, None),
@@ -220,7 +214,7 @@ class RequestMeasurement:
             try:
                 if self._status is not None and self._status < _SERVER_ERROR:
                     self._record_answer(self._ended)  # else the end tells whether it was the client who left
-                self._has_background_work = self._recording and _has_background_work()
+                self._has_background_work = self._recording and has_background_work()
             except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer has been sent
                 self._on_defect(defect)
 
@@ -261,7 +255,7 @@ class RequestMeasurement:
         is_answered = self._ended is not None
         ended = now if self._ended is None else self._ended
         went_away = error is not None and self._is_departure(error)
-        of_background = is_answered and error is not None and _is_of_background_work(error)
+        of_background = is_answered and error is not None and is_of_background_work(error)
         failure = None if went_away or of_background else error
         status = self._status
         if self._scope["type"] == "http":
@@ -314,8 +308,7 @@ class RequestMeasurement:
         ended_ns = self._started_ns + round((ended - self._started) * 1e9)
         try:
             if failure is not None:
-                span.set_attribute(ERROR_TYPE, _type_name(failure))
-                _record_failure(span, failure)
+                record_failure(span, failure)
             elif status is not None and status >= _SERVER_ERROR:
                 span.set_attribute(ERROR_TYPE, str(status))
                 span.set_status(StatusCode.ERROR)
@@ -326,8 +319,7 @@ class RequestMeasurement:
                 f"{name} background", context=set_span_in_context(span, Context()), start_time=ended_ns
             )
             if background_error is not None:
-                after.set_attribute(ERROR_TYPE, _type_name(background_error))
-                _record_failure(after, background_error)
+                record_failure(after, background_error)
             after.end(ended_ns + round((now - ended) * 1e9))
 
     def _trace_response(self) -> bytes | None:
@@ -340,35 +332,6 @@ class RequestMeasurement:
         return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
 
 
-class _LowerCaseGetter(Getter[dict[str, str]]):
-    """Reads headers, whose names are in lower case, for propagators that spell theirs otherwise."""
-
-    def get(self, carrier: dict[str, str], key: str) -> list[str] | None:
-        value = carrier.get(key.lower())
-        return None if value is None else [value]
-
-    def keys(self, carrier: dict[str, str]) -> list[str]:
-        return list(carrier)
-
-
-_GETTER = _LowerCaseGetter()
-
-
-def _read_headers(scope: Scope) -> tuple[dict[bytes, bytes], dict[str, str]]:
-    """Returns the headers that attributes need, and those that propagators read."""
-    wanted: dict[bytes, bytes] = {}
-    carrier: dict[str, str] = {}
-    takes_any = not propagate.get_global_textmap().fields <= _W3C_FIELDS
-    for key, value in scope.get("headers", ()):
-        if key in _HEADERS:
-            wanted.setdefault(key, value)
-        if takes_any or key in _W3C_HEADERS:
-            name, text = key.decode("latin-1"), value.decode("latin-1")
-            # A list that comes in several lines is joined (RFC 9110, 5.3); for others that is malformed.
-            carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
-    return wanted, carrier
-
-
 def _is_server_span(span: Span) -> bool:
     return getattr(span, "kind", None) is SpanKind.SERVER and span.is_recording()
 
@@ -377,54 +340,3 @@ def _span_name(method: str, route: str | None) -> str:
     """Returns the name that the conventions ask for."""
     verb = "HTTP" if method == OTHER_METHOD else method
     return verb if route is None else f"{verb} {route}"
-
-
-def _type_name(error: BaseException) -> str:
-    kind = type(error)
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _record_failure(span: Span, error: BaseException) -> None:
-    """Sets the span's status, and records the exception unless the application has done so on this span."""
-    text = "".join(traceback.format_exception_only(error)).strip()
-    span.set_status(StatusCode.ERROR, text)
-    recorded = {EXCEPTION_TYPE: _type_name(error), EXCEPTION_MESSAGE: _message(error)}
-    for event in getattr(span, "events", ()):
-        if recorded.items() <= dict(event.attributes or {}).items():
-            return
-    try:
-        span.record_exception(error)
-    except Exception:  # noqa: BLE001 - one that cannot be printed
-        span.add_event("exception", {EXCEPTION_TYPE: recorded[EXCEPTION_TYPE]})
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - an exception that cannot be printed
-        return ""
-
-
-def _has_background_work() -> bool:
-    """Whether the response that is sending its last message goes on with Starlette's background tasks.
-
-    ASGI has no word for them, so it is asked of the response itself, which is among the callers.
-    """
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented, and the only way to the response
-    while frame is not None:
-        if frame.f_code.co_varnames[:1] == ("self",):
-            sender = frame.f_locals.get("self")
-            if isinstance(sender, Response):
-                return sender.background is not None
-        frame = frame.f_back
-    return False
-
-
-def _is_of_background_work(error: BaseException) -> bool:
-    """Whether it was raised by a background task, not by the answer or by what a request closes."""
-    step = error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code.co_filename == background.__file__:
-            return True
-        step = step.tb_next
-    return False

@@ -196,9 +196,7 @@ def too_many(run: HeadRun) -> HeadRun:
         ),
     ],
 )
-def test_broken_promise_is_reported_with_its_figure(
-    changes: dict[str, Any], promise: str, figure: str
-) -> None:
+def test_broken_promise_is_shown_with_its_figure(changes: dict[str, Any], promise: str, figure: str) -> None:
     """Each is broken alone: the others are still kept."""
     broken = only_broken(sampling(**changes))
     assert broken.judgement == "FAIL"

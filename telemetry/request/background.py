@@ -1,0 +1,32 @@
+"""Starlette's background tasks, unknown to ASGI: whether there are any, and whether one failed."""
+
+import sys
+from types import FrameType
+
+from starlette import background
+from starlette.responses import Response
+
+
+def has_background_work() -> bool:
+    """Whether the response that is sending its last message goes on with Starlette's background tasks.
+
+    ASGI has no word for them, so it is asked of the response itself, which is among the callers.
+    """
+    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented, and the only way to the response
+    while frame is not None:
+        if frame.f_code.co_varnames[:1] == ("self",):
+            sender = frame.f_locals.get("self")
+            if isinstance(sender, Response):
+                return sender.background is not None
+        frame = frame.f_back
+    return False
+
+
+def is_of_background_work(error: BaseException) -> bool:
+    """Whether it was raised by a background task, not by the answer or by what a request closes."""
+    step = error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == background.__file__:
+            return True
+        step = step.tb_next
+    return False
