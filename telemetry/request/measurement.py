@@ -99,7 +99,7 @@ class RequestMeasurement:
         self._templates = templates
         self._root_path: str = scope.get("root_path", "")
         self._routed: tuple[Scope, str, Any] | None = None
-        """The scope that the routers add to, its `root_path` before that, and the application's."""
+        """The scope that the routers add to, the server's `root_path`, and the outermost application."""
         self._span: Span = INVALID_SPAN
         self._is_own = True
         """False if an OpenTelemetry middleware around the application made the server span."""
@@ -154,7 +154,11 @@ class RequestMeasurement:
 
         That of a mounted application comes later, and is the same or a copy that this one does not need.
         """
-        if self._routed is None:
+        if self._routed is not None:
+            return
+        if "app_root_path" in scope:  # by a mount around the application, which is not set up itself
+            self._routed = scope, scope["app_root_path"], scope.get("router")
+        else:
             self._routed = scope, scope.get("root_path", ""), scope.get("app")
 
     def _start_span(self) -> Context | None:

@@ -142,6 +142,17 @@ def test_root_path_is_part_of_the_template(tmp_path: Path) -> None:
     assert traced.names == ["GET /shop/v1/items/{item}", "GET /shop/api/c1/items/{item}"]
 
 
+def test_mount_around_the_application_is_part_of_the_template(tmp_path: Path) -> None:
+    """Its values are not, though the application around is not set up."""
+    traced = TracedApp(build_app(tmp_path))
+    outer = Starlette(routes=[Mount("/tenants/{tenant}", traced.app)])
+    with TestClient(outer) as http:
+        assert http.get("/tenants/acme/v1/items/7").status_code == 200
+        assert http.get("/tenants/acme/api/c1/items/7").status_code == 200
+    names = ["GET /tenants/{tenant}/v1/items/{item}", "GET /tenants/{tenant}/api/c1/items/{item}"]
+    assert traced.names == names
+
+
 def test_websocket_has_its_template() -> None:
     """The handshake is a GET."""
     traced = TracedApp()
