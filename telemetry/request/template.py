@@ -11,8 +11,6 @@ from typing import Any
 from starlette.routing import Host, Mount
 from starlette.types import Scope
 
-from .excluded import path_of
-
 UNKNOWN_MOUNT = "/{mount}"
 """Stands for mounts whose template cannot be told; their path may hold values."""
 _MOST_KNOWN = 1_000
@@ -38,17 +36,22 @@ class RouteTemplates:
         """
         mounted = _mounted_path(scope, root_path)
         route = _selected(scope)
+        root = root_path.rstrip("/")
+        if route is None and "endpoint" in scope:
+            found = _search(_routes_of(app), scope["path"].removeprefix(root), scope["endpoint"])
+            if found is not None:
+                return root + found
         own = "" if route is None or isinstance(route, Mount | Host) else getattr(route, "path", None)
         if not isinstance(own, str) or not (mounted or own):
             return None
-        return root_path.rstrip("/") + self._template_of_mounts(mounted, app) + own
+        return root + self._template_of_mounts(mounted, app) + own
 
     def _template_of_mounts(self, path: str, app: Any) -> str:
         if not path:
             return ""
         known = self._mounts.get(path)
         if known is None:
-            known = _template_of_mounts(path, getattr(app, "routes", ()))
+            known = _template_of_mounts(path, _routes_of(app))
             if known is None:
                 return UNKNOWN_MOUNT
             if len(self._mounts) >= _MOST_KNOWN:
@@ -71,26 +74,38 @@ def _selected(scope: Scope) -> Any:
     if context is not None and (context.original_route is route or not hasattr(route, "path")):
         # FastAPI from 0.142 on keeps included routers apart; the route itself lacks their prefixes.
         return context.starlette_route or context
-    if route is None and "endpoint" in scope:
-        # FastAPI for routes of Starlette, and Starlette below 1.0, name the endpoint alone, which may have
-        # several routes. That of a mount which has been entered is not among the inner application's.
-        path = path_of(scope)
-        candidates = getattr(scope.get("app"), "routes", ())
-        return next((each for each in candidates if _may_be(each, scope["endpoint"], path)), None)
     return route
 
 
-def _may_be(route: Any, endpoint: Any, path: str) -> bool:
-    if endpoint not in (getattr(route, "endpoint", None), getattr(route, "app", None)):
-        return False
-    regex = getattr(route, "path_regex", None)
-    # A mount's own path has gone from the path that is left.
-    return isinstance(route, Mount) or regex is None or regex.match(path) is not None
+def _search(routes: Iterable[Any], path: str, endpoint: Any) -> str | None:
+    """Finds the template of an endpoint, which may have several routes.
+
+    FastAPI for routes of Starlette, and Starlette below 1.0, put the endpoint alone into the scope.
+    """
+    for route in _flattened(routes):
+        if isinstance(route, Host):
+            found = _search(_routes_of(route), path, endpoint)
+        else:
+            match = route.path_regex.match(path) if hasattr(route, "path_regex") else None
+            if match is None:
+                continue
+            if isinstance(route, Mount):
+                inner = _search(_routes_of(route), f"/{match['path']}", endpoint)
+                if inner is None and route.app is endpoint:
+                    inner = ""
+                found = None if inner is None else route.path + inner
+            else:
+                found = route.path if getattr(route, "endpoint", None) is endpoint else None
+        if found is not None:
+            return str(found)
+    return None
 
 
 def _template_of_mounts(path: str, routes: Iterable[Any]) -> str | None:
     """Finds the mounts, one in another, that match this path and no more of it."""
-    for route in _mounts_among(routes):
+    for route in _flattened(routes):
+        if not isinstance(route, Mount | Host):
+            continue
         if isinstance(route, Host):
             rest, template = path, ""
         else:
@@ -104,15 +119,18 @@ def _template_of_mounts(path: str, routes: Iterable[Any]) -> str | None:
     return None
 
 
-def _routes_of(mount: Mount | Host) -> Iterable[Any]:
+def _routes_of(owner: Any) -> Iterable[Any]:
+    """Returns the routes of an application, or of what a mount or a host leads to."""
+    inner = getattr(owner, "app", None) if isinstance(owner, Mount | Host) else None
     # A mount may be mounted itself, without a router around it.
-    return [mount.app] if isinstance(mount.app, Mount | Host) else mount.routes
+    return [inner] if isinstance(inner, Mount | Host) else getattr(owner, "routes", ())
 
 
-def _mounts_among(routes: Iterable[Any]) -> Iterator[Any]:
+def _flattened(routes: Iterable[Any]) -> Iterator[Any]:
+    """Yields routes, and those of included routers as FastAPI has made them with their prefixes."""
     for route in routes:
-        if isinstance(route, Mount | Host):
+        if hasattr(route, "effective_route_contexts"):
+            for each in route.effective_route_contexts():
+                yield each.starlette_route or each
+        else:
             yield route
-        elif hasattr(route, "effective_route_contexts"):
-            contexts = route.effective_route_contexts()
-            yield from _mounts_among(each.starlette_route or each.original_route for each in contexts)
