@@ -146,6 +146,8 @@ def measure_performance(
 
 
 class _TracedCall(Call):
+    has_context = True
+
     def __init__(self, span: Span, record: Callable[[str, float], None] | None) -> None:
         super().__init__()
         self._span = span

@@ -20,5 +20,5 @@ class ExcludedPaths:
 def path_of(scope: Scope) -> str:
     """Returns the path below the application's mount point (ASGI: `path` includes `root_path`)."""
     path: str = scope["path"]
-    root: str = scope.get("root_path", "").rstrip("/")
+    root: str = (scope.get("root_path") or "").rstrip("/")
     return path.removeprefix(root) if root and path.startswith(root + "/") else path

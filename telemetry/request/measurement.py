@@ -71,7 +71,6 @@ class RequestMeasurement:
         "_on_defect",
         "_peer_left",
         "_recording",
-        "_root_path",
         "_routed",
         "_scope",
         "_span",
@@ -97,7 +96,6 @@ class RequestMeasurement:
         self._on_defect = on_defect
         self._method = method_of(scope)
         self._templates = templates
-        self._root_path: str = scope.get("root_path", "")
         self._routed: tuple[Scope, str, Any] | None = None
         """The scope that the routers add to, the server's `root_path`, and the outermost application."""
         self._span: Span = INVALID_SPAN
@@ -159,7 +157,7 @@ class RequestMeasurement:
         if "app_root_path" in scope:  # by a mount around the application, which is not set up itself
             self._routed = scope, scope["app_root_path"], scope.get("router")
         else:
-            self._routed = scope, scope.get("root_path", ""), scope.get("app")
+            self._routed = scope, scope.get("root_path") or "", scope.get("app")
 
     def _start_span(self) -> Context | None:
         """Starts the server span; returns the context to serve in, or None if another one is current."""

@@ -62,7 +62,7 @@ class RouteTemplates:
 
 def _mounted_path(scope: Scope, root_path: str) -> str:
     """Returns the path that mounts matched, with its values."""
-    inner: str = scope.get("root_path", "")
+    inner: str = scope.get("root_path") or ""
     return inner.removeprefix(root_path) if inner.startswith(root_path) else inner
 
 

@@ -12,10 +12,13 @@ import itertools
 import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from enum import IntEnum, auto
 from typing import Any, ParamSpec, Protocol, Self, TypeVar
 from weakref import WeakKeyDictionary
+
+from .step_context import StepContext
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -40,6 +43,9 @@ class Call:
     It is a context manager around the body, paused while a generator is suspended. Subclasses override
     the `on_` methods, which may raise.
     """
+
+    has_context = False
+    """Whether the steps of a generator must run in one context, because the call makes something current."""
 
     def __init__(self) -> None:
         self.is_recorded = False
@@ -217,24 +223,64 @@ def _wrap_generator(function: Callable[..., Any], begin: Callable[[], Call | Non
         call = _quietly(begin)
         if call is None:
             return (yield from function(*args, **kwargs))
-        with call:
+        steps = StepContext() if call.has_context else None
+        with _Steps(call, steps) as step:
             body = function(*args, **kwargs)
             sent = thrown = None
             while True:
                 try:
-                    produced = body.send(sent) if thrown is None else body.throw(thrown)
+                    if steps is None:
+                        produced = body.send(sent) if thrown is None else body.throw(thrown)
+                    elif thrown is None:
+                        produced = steps.context.run(body.send, sent)
+                    else:
+                        produced = steps.context.run(body.throw, thrown)
                 except StopIteration as stop:
                     return stop.value
                 finally:
                     thrown = None
-                call.pause()
+                step.end()
                 try:
                     sent = yield produced
                 except BaseException as error:  # noqa: BLE001 - for the body to handle, GeneratorExit too
                     thrown = error
-                call.resume()
+                step.begin()
 
     return wrapper
+
+
+class _Steps:
+    """The steps of a generator under its call; a context manager around the body."""
+
+    def __init__(self, call: Call, steps: StepContext | None) -> None:
+        self._call = call
+        self._steps = steps
+
+    def begin(self) -> None:
+        """Signals that a step begins."""
+        if self._steps is None:
+            self._call.resume()
+        else:
+            _quietly(self._steps.enter)
+            self._steps.context.run(self._call.resume)
+
+    def end(self) -> None:
+        """Signals that the step is over."""
+        if self._steps is None:
+            self._call.pause()
+        else:
+            self._steps.context.run(self._call.pause)
+            _quietly(self._steps.leave)
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        self.end()
+        _quietly(self._call._end, error)  # noqa: SLF001 - two halves of one thing
 
 
 def _wrap_async_generator(
@@ -242,24 +288,27 @@ def _wrap_async_generator(
 ) -> Callable[..., Any]:
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
-        with _quietly(begin) or Call() as call:
+        call = _quietly(begin) or Call()
+        steps = StepContext() if call.has_context else None
+        with _Steps(call, steps) as outer:
             body = function(*args, **kwargs)
             step = _begin_unknown_to_loop(body)
             while True:
                 try:
-                    produced = await step
+                    produced = await (step if steps is None else _AsyncStep(step, steps.context))
                 except StopAsyncIteration:
                     return
                 finally:
                     del step
-                call.pause()
+                outer.end()
                 try:
                     try:
                         sent = yield produced
                     finally:
-                        call.resume()
+                        outer.begin()
                 except GeneratorExit:
-                    await body.aclose()
+                    closing = body.aclose()
+                    await (closing if steps is None else _AsyncStep(closing, steps.context))
                     raise
                 except BaseException as error:  # noqa: BLE001 - for the body to handle
                     step = body.athrow(error)
@@ -267,6 +316,32 @@ def _wrap_async_generator(
                     step = body.asend(sent)
 
     return wrapper
+
+
+class _AsyncStep:
+    """One step of an asynchronous generator, all of whose parts between two waits run in its context."""
+
+    def __init__(self, step: Any, context: Context) -> None:
+        self._step = step
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        run, part = self._context.run, self._step.__await__()
+        sent = thrown = None
+        try:
+            while True:
+                try:
+                    waits_for = run(part.send, sent) if thrown is None else run(part.throw, thrown)
+                except StopIteration as stop:
+                    return stop.value
+                finally:
+                    thrown = None
+                try:
+                    sent = yield waits_for
+                except BaseException as error:  # noqa: BLE001 - for the body to handle
+                    thrown = error
+        finally:
+            del part, self._step  # they may hold the exception that now goes up, and holds this frame
 
 
 def _begin_unknown_to_loop(body: AsyncGenerator[Any, Any]) -> Any:
