@@ -75,7 +75,6 @@ def test_pipelined_requests_have_traces_of_their_own(
     parser: str, serve: Callable[..., AppServer], receiver: Any
 ) -> None:
     """A server starts each in the context of the one before, which may still be working."""
-    pytest.importorskip(parser)
     server = serve(WITH_BACKGROUND_WORK, "--http", parser)
     paths = ["/hello/1", "/job", "/hello/2", "/job"]
     requests = "".join(f"GET {path} HTTP/1.1\r\nhost: x\r\n\r\n" for path in paths)
