@@ -13,6 +13,8 @@ from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from support.traced_app import TracedApp
 
+from telemetry.request.template import RouteTemplates
+
 
 def answer(request: Request) -> Response:
     """Answers with its path."""
@@ -53,7 +55,8 @@ def build_app(folder: Path) -> FastAPI:
     (folder / "style.css").write_text("body {}")
     app.mount("/static", StaticFiles(directory=folder), name="static")
     app.add_route("/starlette/{name}", answer, methods=["GET", "POST"])
-    app.router.routes.append(Host("{shop}.example", Router([Route("/hosted/{name}", answer)])))
+    shelves = Mount("/shelves/{shelf}", routes=[Route("/{name}", answer)])
+    app.router.routes.append(Host("{shop}.example", Router([Route("/hosted/{name}", answer), shelves])))
     return app
 
 
@@ -109,7 +112,9 @@ def test_host_is_no_part_of_the_path(traced: TracedApp) -> None:
     """A route below a host has the route's own path."""
     with traced.browser(base_url="http://books.example") as http:
         assert http.get("/hosted/x").status_code == 200
-    assert [span.name for span in traced.server_spans] == ["GET /hosted/{name}"]
+        assert http.get("/shelves/top/x").status_code == 200
+    names = ["GET /hosted/{name}", "GET /shelves/{shelf}/{name}"]
+    assert [span.name for span in traced.server_spans] == names
 
 
 @pytest.mark.parametrize(
@@ -151,6 +156,23 @@ def test_mount_around_the_application_is_part_of_the_template(tmp_path: Path) ->
         assert http.get("/tenants/acme/api/c1/items/7").status_code == 200
     names = ["GET /tenants/{tenant}/v1/items/{item}", "GET /tenants/{tenant}/api/c1/items/{item}"]
     assert traced.names == names
+
+
+def test_mounts_that_cannot_be_told_show_no_value() -> None:
+    """A middleware of the application's own may have set the path."""
+    scope = {"root_path": "/tenants/acme", "route": Route("/{name}", answer)}
+    assert RouteTemplates().of(scope, "", Starlette()) == "/{mount}/{name}"
+
+
+def test_templates_of_many_mounts_are_bounded() -> None:
+    """Whatever paths are asked for."""
+    templates = RouteTemplates()
+    inner = Route("/{name}", answer)
+    app = Starlette(routes=[Host("x.example", Router()), Mount("/tenants/{tenant}", routes=[inner])])
+    for number in range(2_500):
+        scope = {"root_path": f"/tenants/{number}", "route": inner}
+        assert templates.of(scope, "", app) == "/tenants/{tenant}/{name}"
+    assert len(templates._mounts) <= 1_000
 
 
 def test_websocket_has_its_template() -> None:
