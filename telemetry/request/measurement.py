@@ -67,6 +67,7 @@ class RequestMeasurement:
         "_inner_send",
         "_is_own",
         "_is_recorded",
+        "_is_route_known",
         "_method",
         "_on_defect",
         "_peer_left",
@@ -77,6 +78,7 @@ class RequestMeasurement:
         "_started",
         "_started_ns",
         "_status",
+        "_template",
         "_templates",
     )
 
@@ -98,6 +100,8 @@ class RequestMeasurement:
         self._templates = templates
         self._routed: tuple[Scope, str, Any] | None = None
         """The scope that the routers add to, the server's `root_path`, and the outermost application."""
+        self._is_route_known = False
+        self._template: str | None = None
         self._span: Span = INVALID_SPAN
         self._is_own = True
         """False if an OpenTelemetry middleware around the application made the server span."""
@@ -134,8 +138,8 @@ class RequestMeasurement:
                 self._end(error)
             except Exception as defect:  # noqa: BLE001 - it is logged there; the answer or the exception must not change
                 self._on_defect(defect)
-            # The exception goes up, and its traceback holds this frame; the scope has the measurement.
-            error = self._routed = None
+            # The exceptions go up, and their tracebacks hold this; so does the scope.
+            error = self._routed = self._peer_left = None
 
     @property
     def is_answered(self) -> bool:
@@ -235,13 +239,14 @@ class RequestMeasurement:
             )
 
     def _route(self) -> str | None:
-        if self._routed is None:
-            return None  # answered before the application's router
-        try:
-            return self._templates.of(*self._routed)
-        except Exception as defect:  # noqa: BLE001 - it is logged there; without it the request still counts
-            self._on_defect(defect)
-            return None
+        """Returns the route's template; None if none matched, or a middleware answered before the router."""
+        if self._routed is not None and not self._is_route_known:
+            self._is_route_known = True
+            try:
+                self._template = self._templates.of(*self._routed)
+            except Exception as defect:  # noqa: BLE001 - it is logged there; the request counts without it
+                self._on_defect(defect)
+        return self._template
 
     def _labels(self) -> dict[str, Any]:
         route = self._route()
@@ -259,18 +264,20 @@ class RequestMeasurement:
         went_away = error is not None and self._is_departure(error)
         of_background = is_answered and error is not None and is_of_background_work(error)
         failure = None if went_away or of_background else error
-        status = self._status
-        if self._scope["type"] == "http":
-            if status is None or (went_away and status >= _SERVER_ERROR):
-                self._status = _CLIENT_WENT_AWAY if went_away else _SERVER_ERROR
-                status = None if went_away else _SERVER_ERROR
-            if not self._is_recorded:
-                self._record_answer(ended)
-            self._count_failure(failure)
-        if self._recording:
-            self._end_span(status, failure, ended, now, error if of_background else None)
-        elif self._is_own:
-            self._span.end()
+        status, is_http = self._status, self._scope["type"] == "http"
+        if is_http and (status is None or (went_away and status >= _SERVER_ERROR)):
+            self._status = _CLIENT_WENT_AWAY if went_away else _SERVER_ERROR
+            status = None if went_away else _SERVER_ERROR
+        try:
+            if is_http:
+                if not self._is_recorded:
+                    self._record_answer(ended)
+                self._count_failure(failure)
+        finally:
+            if self._recording:
+                self._end_span(status, failure, ended, now, error if of_background else None)
+            elif self._is_own:
+                self._span.end()
 
     def _is_departure(self, error: BaseException) -> bool:
         """Whether it says that the client has left, or that nobody wants an answer any more."""

@@ -198,6 +198,7 @@ def test_disabled_service_is_not_traced_by_another(traced: TracedApp) -> None:
     with disabled.browser() as http:
         assert http.get("/x").status_code == 200
     assert exporter.get_finished_spans() == ()
+    exporter.shutdown()  # the provider, which stays, keeps it
 
 
 def test_fastapis_own_tracing_stands_aside(traced: TracedApp) -> None:

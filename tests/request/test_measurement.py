@@ -183,7 +183,7 @@ def test_plain_answer_has_one_span(traced: TracedApp) -> None:
 
     async def dependency() -> AsyncIterator[None]:
         yield
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
 
     traced.app.get("/plain", dependencies=[Depends(dependency)])(lambda: 1)
     traced.app.middleware("http")(lambda request, call_next: call_next(request))
@@ -272,6 +272,21 @@ def test_client_that_leaves_is_no_error(how: str, traced: TracedApp) -> None:
         assert sample(http, "app_error_count_total") is None
         assert sample(http, "app_request_count_total", route="/x") == 1
     assert outcome(traced.server_spans[0]) == ("UNSET", [], None)
+
+
+def test_broken_metrics_leave_the_span(traced: TracedApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One failure of ours is not to cost the other signal."""
+
+    def broken(**_: object) -> None:
+        raise RuntimeError("on purpose")
+
+    for method in ("record_request", "record_request_error"):
+        monkeypatch.setattr(traced.client.metrics, method, broken)
+    traced.app.get("/{status}")(lambda status: Response(status_code=int(status)))
+    with traced.browser() as http:
+        for status in (200, 500):
+            assert http.get(f"/{status}").status_code == status
+    assert [outcome(span)[0] for span in traced.server_spans] == ["UNSET", "ERROR"]
 
 
 def test_exception_that_cannot_be_printed_is_recorded(traced: TracedApp) -> None:
