@@ -1,27 +1,56 @@
-"""The sampler that a configuration names, which decides which traces are kept."""
+"""The sampler that a configuration names, which decides which traces are kept.
+
+A decision needs the trace's id and its parent alone, so that the tracer can ask before it builds anything.
+"""
 
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace.sampling import (
-    ALWAYS_OFF,
-    Decision,
-    ParentBased,
-    Sampler,
-    SamplingResult,
-)
-from opentelemetry.trace import Link, SpanKind, TraceState, get_current_span
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, SpanContext, SpanKind, TraceState, get_current_span
 from opentelemetry.util.types import Attributes
 
 from ..config import TelemetryConfig
 from ..fork import call_in_forked_child
 from .threshold import NONE, randomness_of, threshold_of, with_threshold
 
+Verdict = tuple[bool, TraceState | None]
+"""Whether the trace is kept, and the state that its spans carry."""
 
-class AdjustableSampler(Sampler):
+
+class DecidingSampler(Sampler):
+    """A sampler that decides by the trace's id and the parent of the span alone."""
+
+    @abstractmethod
+    def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
+        """Decides about one span.
+
+        Args:
+            trace_id: the trace's.
+            parent: the span's parent; None for the first span of a trace.
+        """
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        """Decides, for any tracer; a sampled span begins with the given attributes."""
+        is_kept, state = self.decide(trace_id, get_current_span(parent_context).get_span_context())
+        if is_kept:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
+        return SamplingResult(Decision.DROP, trace_state=state)
+
+
+class AdjustableSampler(DecidingSampler):
     """The sampler of `OTEL_TRACES_SAMPLER`, whose ratio can be changed while it runs. Thread-safe.
 
     Args:
@@ -31,7 +60,9 @@ class AdjustableSampler(Sampler):
     def __init__(self, config: TelemetryConfig) -> None:
         self._name = config.sampler
         self._ratio = config.sampling_ratio
-        self._inner = _build(self._name, config.sampler_arg)
+        # Half a trace is of no use, so that one limited by its rate is always parent-based.
+        self._follows_parent = self._name.startswith("parentbased_") or self._name == "rate_limited"
+        self._root = _build(self._name, config.sampler_arg)
 
     @property
     def ratio(self) -> float | None:
@@ -55,19 +86,22 @@ class AdjustableSampler(Sampler):
                 "ratio; use parentbased_traceidratio"
             )
         # Each is replaced as a whole; for an instant, a reader may see the new sampler with the old ratio.
-        self._inner = _build(self._name, ratio)
+        self._root = _build(self._name, ratio)
         self._ratio = ratio
 
-    def should_sample(self, *arguments: Any, **options: Any) -> SamplingResult:
-        """Delegates to the sampler in effect."""
-        return self._inner.should_sample(*arguments, **options)
+    def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
+        """Follows a valid parent, if the sampler is parent-based; otherwise decides for the trace."""
+        if self._follows_parent and parent is not None and parent.is_valid:
+            return parent.trace_flags.sampled, parent.trace_state
+        return self._root.decide(trace_id, parent)
 
     def get_description(self) -> str:
         """Returns the description of the sampler in effect."""
-        return self._inner.get_description()
+        root = self._root.get_description()
+        return f"ParentBased{{root:{root}}}" if self._follows_parent else root
 
 
-class ConsistentRatioSampler(Sampler):
+class ConsistentRatioSampler(DecidingSampler):
     """A sampler that keeps a share of traces by random bits and records it in `tracestate`. Thread-safe.
 
     It is consistent: traces kept at a lower ratio are a subset of those kept at a higher one, whichever
@@ -84,37 +118,27 @@ class ConsistentRatioSampler(Sampler):
         self._ratio = ratio
         self._threshold = threshold_of(ratio)
         # A trace that begins here has no state yet: it gets this one, or none.
-        self._new_state = None if self._threshold == NONE else with_threshold(None, self._threshold)
-        self._dropped = SamplingResult(Decision.DROP)
+        self._kept: Verdict = (
+            True,
+            None if self._threshold == NONE else with_threshold(None, self._threshold),
+        )
+        self._dropped: Verdict = False, None
 
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
+    def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
         """Keeps the trace or drops it; a parent's `ot=th` is replaced by this sampler's own."""
-        # The span begins with the result's attributes, so the given ones must be in it.
-        found = get_current_span(parent_context).get_span_context().trace_state or trace_state
+        found = None if parent is None else parent.trace_state
         if not found:
-            if trace_id & (NONE - 1) < self._threshold:
-                return self._dropped
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, self._new_state)
+            return self._dropped if trace_id & (NONE - 1) < self._threshold else self._kept
         if randomness_of(trace_id, found) < self._threshold:
-            return SamplingResult(Decision.DROP, trace_state=with_threshold(found, None))
-        kept_state = with_threshold(found, self._threshold)
-        return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, kept_state)
+            return False, with_threshold(found, None)
+        return True, with_threshold(found, self._threshold)
 
     def get_description(self) -> str:
         """Returns the name and the ratio."""
         return f"ConsistentRatioSampler{{{self._ratio:g}}}"
 
 
-class RateLimitedSampler(Sampler):
+class RateLimitedSampler(DecidingSampler):
     """A token-bucket sampler that limits the traces kept per second. Thread-safe.
 
     In any t seconds, at most `per_second` x t + max(1, `per_second`) traces are kept: the bucket holds one
@@ -138,22 +162,10 @@ class RateLimitedSampler(Sampler):
         self._fill()
         call_in_forked_child(self._fill)
 
-    def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
+    def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
         """Keeps the trace if a token is left."""
-        found = get_current_span(parent_context).get_span_context().trace_state or trace_state
-        state = with_threshold(found, None) if found else None
-        if self._take():
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
-        return SamplingResult(Decision.DROP, trace_state=state)
+        found = None if parent is None else parent.trace_state
+        return self._take(), with_threshold(found, None) if found else None
 
     def get_description(self) -> str:
         """Returns the name and the limit."""
@@ -175,16 +187,22 @@ class RateLimitedSampler(Sampler):
         self._filled_at = self._clock()
 
 
-def _build(name: str, argument: float) -> Sampler:
+def _build(name: str, argument: float) -> DecidingSampler:
     match name.removeprefix("parentbased_"):
         case "traceidratio":
-            root: Sampler = ConsistentRatioSampler(argument)
+            return ConsistentRatioSampler(argument)
         case "rate_limited":
-            # Always parent-based, since half a trace is of no use.
-            return ParentBased(RateLimitedSampler(argument))
+            return RateLimitedSampler(argument)
         case "always_on":
             # Writes its threshold to tracestate, in place of a parent's.
-            root = ConsistentRatioSampler(1)
+            return ConsistentRatioSampler(1)
         case _:
-            root = ALWAYS_OFF
-    return ParentBased(root) if name.startswith("parentbased_") else root
+            return _OffSampler()
+
+
+class _OffSampler(DecidingSampler):
+    def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
+        return False, parent.trace_state if parent is not None and parent.is_valid else None
+
+    def get_description(self) -> str:
+        return "AlwaysOffSampler"

@@ -1,7 +1,7 @@
 """Reads the contents of an ended span in the fastest way that its class allows."""
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
@@ -11,7 +11,11 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
 
 Found = tuple[Any, ...]
-"""The exported fields of a span, in the order of `_PRIVATE`."""
+"""The exported fields of a span.
+
+Resource, scope, context, parent, name, kind, start time, end time, status, attributes (a mapping or None),
+number of dropped attributes, events and links (each in a `BoundedList` or what has its interface, or None).
+"""
 _PRIVATE = (
     *("_resource", "_instrumentation_scope", "_context", "_parent", "_name", "_kind"),
     *("_start_time", "_end_time", "_status", "_attributes", "_events", "_links"),
@@ -20,9 +24,8 @@ _PRIVATE = (
 
 @dataclass(slots=True)
 class _Container:
-    """The part of the SDK's container interface that is read here."""
+    """The part of the interface of the SDK's `BoundedList` that is read here."""
 
-    _dict: Mapping[str, Any]
     _dq: Sequence[Any]
     dropped: int
 
@@ -31,10 +34,9 @@ def read_public(span: ReadableSpan) -> Found:
     """Reads any span."""
     return (
         *(span.resource, span.instrumentation_scope, span.context, span.parent, span.name, span.kind),
-        *(span.start_time, span.end_time, span.status),
-        _Container(span.attributes or {}, (), span.dropped_attributes),
-        _Container({}, span.events, span.dropped_events),
-        _Container({}, span.links, span.dropped_links),
+        *(span.start_time, span.end_time, span.status, span.attributes, span.dropped_attributes),
+        _Container(span.events, span.dropped_events),
+        _Container(span.links, span.dropped_links),
     )
 
 
@@ -48,20 +50,31 @@ def read_sdk(span: ReadableSpan) -> Found:
     span no longer changes.
     """
     found = _read_private(span)
-    is_own = type(found[9]) is BoundedAttributes and type(found[10]) is BoundedList is type(found[11])
-    return found if is_own else read_public(span)
+    attributes = found[9]
+    is_own = type(attributes) is BoundedAttributes and type(found[10]) is BoundedList is type(found[11])
+    if not is_own:
+        return read_public(span)
+    return (*found[:9], attributes._dict, attributes.dropped, *found[10:])
 
 
-def choose_reader() -> Callable[[ReadableSpan], Found]:
-    """Returns the fast reader if this SDK has the private attributes that it reads."""
+READERS: dict[type[ReadableSpan], Callable[[ReadableSpan], Found]] = {}
+"""How to read spans of other classes, by class; whoever defines such a class adds it at import."""
+
+
+def _has_known_sdk() -> bool:
+    """Whether this SDK has the private attributes that `read_sdk` reads."""
     try:
         _read_private(ReadableSpan("probe"))
         queue: object = attrgetter("_dq")(BoundedList(1))
-        is_known = isinstance(BoundedAttributes()._dict, dict) and isinstance(queue, deque)
+        return isinstance(BoundedAttributes()._dict, dict) and isinstance(queue, deque)
     except AttributeError:
-        is_known = False
-    return read_sdk if is_known else read_public
+        return False
 
 
-read = choose_reader()
-"""Reads a span."""
+if _has_known_sdk():
+    READERS[ReadableSpan] = read_sdk
+
+
+def read(span: ReadableSpan) -> Found:
+    """Reads a span in the fastest way that its class allows."""
+    return READERS.get(type(span), read_public)(span)

@@ -156,7 +156,8 @@ class Encoder:
 
     def _encode_span(self, found: reading.Found) -> bytes:
         """Encodes a span's fields as an entry of `ScopeSpans.spans`, including tag and length."""
-        _, _, context, parent, name, kind, start_time, end_time, status, attributes, events, links = found
+        (_, _, context, parent, name, kind, start_time, end_time, status, *contents) = found
+        attributes, lost, events, links = contents
         trace_id, span_id, _, _, trace_state, _ = context
         if type(name) is not str:
             name = _name(name)
@@ -171,17 +172,18 @@ class Encoder:
         known = self._names.get(name)
         parts.append(known[1] if known is not None and known[0] is kind else self._encode_name(name, kind))
         parts.append(_PACK_TIMES(_START_TIME, start_time, _END_TIME, end_time))
-        lost = self._append_attributes(parts, attributes._dict) + attributes.dropped
+        if attributes:
+            lost += self._append_attributes(parts, attributes)
         if lost:
             parts.append(_DROPPED_ATTRIBUTES + varint(lost))
-        if events._dq:
+        if events is not None:
             parts.extend(self._encode_event(event) for event in events._dq)
-        if events.dropped:
-            parts.append(_DROPPED_EVENTS + varint(events.dropped))
-        if links._dq:
+            if events.dropped:
+                parts.append(_DROPPED_EVENTS + varint(events.dropped))
+        if links is not None:
             parts.extend(self._encode_link(link) for link in links._dq)
-        if links.dropped:
-            parts.append(_DROPPED_LINKS + varint(links.dropped))
+            if links.dropped:
+                parts.append(_DROPPED_LINKS + varint(links.dropped))
         if status is not self._latest_status:
             self._latest_status, self._latest_status_bytes = status, _encode_status(status)
         parts.append(self._latest_status_bytes)

@@ -1,0 +1,421 @@
+"""A recording span that costs little: plain values, containers made when first written, no copy at its end.
+
+To everybody else it is the SDK's own span. It inherits the SDK's class and what is rarely called (events,
+links, exceptions, JSON), keeps its state under the names that those methods read, and gives the SDK's own
+containers to who asks for them.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from operator import attrgetter
+from time import time_ns
+from typing import Any
+
+from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+    _Span,
+)
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.util import BoundedList
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AnyValue
+
+from ..export.otlp import reading
+from ..export.pipeline import ExportPipeline
+from .sampling import DecidingSampler
+
+_UNSET = Status(StatusCode.UNSET)
+_TEXT: frozenset[type] = frozenset({str})
+_PLAIN: frozenset[type] = frozenset({str, int, bool, float})
+"""Types whose values need no cleaning, unless the length of texts is limited."""
+_SHARED = ("resource", "scope", "info", "processor", "sampler", "limits")
+_FULL = (
+    "Attributes dict is full. Dropping the oldest key-value pair from attributes to make space for the new "
+    "key-value pair."
+)
+# Warnings go to the loggers of the SDK, which say the same.
+_attributes_log = logging.getLogger("opentelemetry.attributes")
+_span_log = logging.getLogger("opentelemetry.sdk.trace")
+
+
+class Origin:
+    """What the spans of one tracer have in common. Immutable, but for what it knows of the processors.
+
+    Args:
+        resource: the service.
+        scope: the instrumentation scope.
+        info: the same in its deprecated form.
+        processor: the provider's processors.
+        sampler: the one that decided.
+        limits: of attributes, events and links.
+    """
+
+    __slots__ = (*_SHARED, "_known", "_offer", "are_texts_unlimited", "decide", "max_attributes")
+
+    def __init__(
+        self,
+        resource: Resource,
+        scope: InstrumentationScope,
+        info: Any,
+        processor: SpanProcessor,
+        sampler: Sampler,
+        limits: SpanLimits,
+    ) -> None:
+        self.resource = resource
+        self.scope = scope
+        self.info = info
+        self.processor = processor
+        self.sampler = sampler
+        self.limits = limits
+        self.max_attributes: int | None = limits.max_span_attributes
+        self.are_texts_unlimited = limits.max_span_attribute_length is None
+        self.decide = sampler.decide if isinstance(sampler, DecidingSampler) else None
+        """Decides without building anything, if the sampler can."""
+        self._known: object = None
+        self._offer: Callable[[ReadableSpan], None] | None = None
+
+    def replace(self, name: str, value: Any) -> "Origin":
+        """Returns a copy with one value replaced."""
+        return Origin(**{each: getattr(self, each) for each in _SHARED} | {name: value})
+
+    def is_of(self, resource: Resource, processor: SpanProcessor, sampler: Sampler) -> bool:
+        """Whether these are the ones that it was made with."""
+        return self.resource is resource and self.processor is processor and self.sampler is sampler
+
+    def start(self, span: "RecordingSpan", parent_context: Context | None) -> None:
+        """Tells the processors, unless the pipeline, which only wants to know of the end, is the only one."""
+        if self._offer_to_pipeline() is None:
+            self.processor.on_start(span, parent_context=parent_context)
+
+    def end(self, span: "RecordingSpan") -> None:
+        """Gives an ended span to the pipeline, or what the SDK makes of one to the processors."""
+        offer = self._offer_to_pipeline()
+        if offer is None:
+            self.processor._on_ending(span)
+            self.processor.on_end(span._readable_span())
+        else:
+            offer(span)
+
+    def _offer_to_pipeline(self) -> Callable[[ReadableSpan], None] | None:
+        """Returns the pipeline's `on_end` if it is the only processor; others may be added at any time."""
+        processors: tuple[Any, ...] = getattr(self.processor, "_span_processors", ())
+        if processors is not self._known:
+            is_alone = (
+                type(self.processor) is SynchronousMultiSpanProcessor
+                and len(processors) == 1
+                and type(processors[0]) is ExportPipeline
+            )
+            self._offer, self._known = processors[0].on_end if is_alone else None, processors
+        return self._offer
+
+
+def _shared(name: str) -> Any:
+    """Returns a property for what spans of one tracer share; who sets it changes it for one span."""
+
+    def get(span: "RecordingSpan") -> Any:
+        return getattr(span._origin, name)
+
+    def change(span: "RecordingSpan", value: Any) -> None:
+        span._origin = span._origin.replace(name, value)
+
+    return property(get, change)
+
+
+_new: Any = object.__new__
+_make_lock = threading.RLock
+
+
+class RecordingSpan(_Span):
+    """A span that is recorded, made by `make`. Thread-safe; after its end, nothing changes it any more."""
+
+    __slots__ = (
+        "_context",
+        "_end_time",
+        "_kind",
+        "_lock",
+        "_name",
+        "_origin",
+        "_parent",
+        "_start_time",
+        "_values",
+    )
+
+    _origin: Origin
+    _context: SpanContext
+    _lock: Any
+    _values: dict[str, Any] | None
+
+    # Rarely set: the values of the class stand for those that are not.
+    _status = _UNSET
+    _dropped = 0
+    _bounded: BoundedAttributes | None = None
+    _event_list: Any = None
+    _link_list: Any = None
+    _record_exception = True
+    _set_status_on_exception = True
+    _record_end_metrics: Callable[[], None] | None = None
+    _trace_config = None
+
+    @staticmethod
+    def make(
+        origin: Origin,
+        name: str,
+        context: SpanContext,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        start_time: int,
+    ) -> "RecordingSpan":
+        """Makes a span, which its tracer then tells the processors of.
+
+        Not by the SDK's constructor, which makes every container at once.
+
+        Args:
+            origin: what it shares with the other spans of its tracer.
+            name: its name.
+            context: its own.
+            parent: its parent's context; None for the first span of a trace.
+            kind: its kind.
+            start_time: in nanoseconds since the epoch.
+        """
+        span: RecordingSpan = _new(RecordingSpan)
+        span._origin = origin
+        span._name = name
+        span._context = context
+        span._parent = parent
+        span._kind = kind
+        span._start_time = start_time
+        span._end_time = None
+        span._values = None
+        # Reentrant: a finaliser or a log handler may write to the span that this thread is writing to.
+        span._lock = _make_lock()
+        return span
+
+    def get_span_context(self) -> SpanContext:
+        """Returns the span's context."""
+        return self._context
+
+    def is_recording(self) -> bool:
+        """Whether the span has not ended."""
+        return self._end_time is None
+
+    def set_attribute(self, key: str, value: AnyValue) -> None:
+        """Sets one attribute; an invalid key is dropped and counted, an invalid value becomes text."""
+        if self._end_time is not None:
+            _span_log.warning("Setting attribute on ended span.")
+            return
+        kind, origin = type(value), self._origin
+        if kind in _PLAIN and key and type(key) in _TEXT and (kind is not str or origin.are_texts_unlimited):
+            with self._lock:
+                values = self._values
+                if values is None:
+                    values = self._values = {}
+                limit = origin.max_attributes
+                is_new = key not in values and (limit is None or len(values) < limit)
+                if is_new and self._end_time is None:  # else another thread has ended it
+                    values[key] = value
+                    return
+            self._write({key: value}, 0, 1)
+            return
+        scratch = self._scratch()
+        if origin.max_attributes != 0:
+            scratch[key] = value
+        self._write(scratch._dict, scratch.dropped, 1)
+
+    def set_attributes(self, attributes: Mapping[str, AnyValue]) -> None:
+        """Sets each attribute of a mapping, like `set_attribute`."""
+        if self._end_time is not None:
+            _span_log.warning("Setting attribute on ended span.")
+            return
+        if self._is_plain(attributes):
+            self._write(attributes, 0, len(attributes))
+        else:
+            scratch = self._scratch()
+            if self._origin.max_attributes != 0:
+                scratch._set_items(attributes)
+            self._write(scratch._dict, scratch.dropped, len(attributes))
+
+    def adjust(
+        self,
+        links: Sequence[Link],
+        note_end: Callable[[], None] | None,
+        *,
+        record_exception: bool,
+        set_status_on_exception: bool,
+    ) -> None:
+        """Sets what few spans have; nobody else has the span yet.
+
+        Args:
+            links: to other spans.
+            note_end: called at the span's end.
+            record_exception: whether an exception that leaves the span's `with` block is recorded.
+            set_status_on_exception: whether it sets the status.
+        """
+        if links:
+            self._link_list = self._new_links(links)
+        self._record_end_metrics = note_end
+        self._record_exception = record_exception
+        self._set_status_on_exception = set_status_on_exception
+
+    def begin_with(self, attributes: Mapping[str, AnyValue]) -> None:
+        """Sets the attributes that the span starts with; nobody else has the span yet."""
+        limit = self._origin.max_attributes
+        if self._is_plain(attributes) and (limit is None or len(attributes) <= limit):
+            self._values = dict(attributes)
+        else:
+            self.set_attributes(attributes)
+
+    def end(self, end_time: int | None = None) -> None:
+        """Ends the span and hands it on.
+
+        Args:
+            end_time: in nanoseconds since the epoch; now, if it is not given.
+        """
+        with self._lock:
+            is_first = self._end_time is None
+            if is_first:
+                self._end_time = time_ns() if end_time is None else end_time
+                if self._bounded is not None:
+                    self._bounded._immutable = True
+        if not is_first:
+            _span_log.warning("Calling end() on an ended span.")
+            return
+        if self._record_end_metrics is not None:
+            self._record_end_metrics()
+        self._origin.end(self)
+
+    def _is_plain(self, attributes: Mapping[str, Any]) -> bool:
+        """Whether attributes can be kept as they are."""
+        return (
+            self._origin.are_texts_unlimited
+            and type(attributes) is dict
+            and _PLAIN.issuperset(map(type, attributes.values()))
+            and _TEXT.issuperset(map(type, attributes))
+            and "" not in attributes
+        )
+
+    def _scratch(self) -> BoundedAttributes:
+        """Returns a container that cleans what is put into it, as the SDK does, however many there are."""
+        return BoundedAttributes(immutable=False, max_value_len=self._origin.limits.max_span_attribute_length)
+
+    def _write(self, cleaned: Mapping[str, Any], dropped: int, given: int) -> None:
+        """Writes clean attributes, unless the span has ended meanwhile.
+
+        Args:
+            cleaned: the attributes.
+            dropped: how many were not clean.
+            given: how many there were.
+        """
+        limit = self._origin.max_attributes
+        oldest = 0
+        with self._lock:
+            has_ended = self._end_time is not None
+            if not has_ended and limit == 0:
+                self._count_dropped(given)
+            elif not has_ended:
+                values = self._values
+                if values is None:
+                    values = self._values = {}
+                for key, value in cleaned.items():
+                    if key in values:
+                        del values[key]  # what is set again becomes the newest
+                    elif limit is not None and len(values) >= limit:
+                        del values[next(iter(values))]
+                        oldest += 1
+                    values[key] = value
+                if dropped or oldest:
+                    self._count_dropped(dropped + oldest)
+        if has_ended:
+            _span_log.warning("Setting attribute on ended span.")
+        for _ in range(oldest):
+            _attributes_log.warning(_FULL)
+
+    def _count_dropped(self, count: int) -> None:
+        if self._bounded is None:
+            self._dropped += count
+        else:
+            self._bounded.dropped += count
+
+    @property
+    def dropped_attributes(self) -> int:
+        """The number of attributes that were dropped."""
+        return self._dropped if self._bounded is None else self._bounded.dropped
+
+    # What the SDK's methods and others' read: the SDK's containers, made when they are asked for.
+
+    @property
+    def _attributes(self) -> Any:
+        with self._lock:
+            if self._bounded is None:
+                bounded = BoundedAttributes(
+                    self._origin.max_attributes,
+                    immutable=False,
+                    max_value_len=self._origin.limits.max_span_attribute_length,
+                )
+                if self._values is None:
+                    self._values = {}
+                bounded._dict, bounded.dropped = self._values, self._dropped
+                bounded._immutable = self._end_time is not None
+                self._bounded = bounded
+            return self._bounded
+
+    @_attributes.setter
+    def _attributes(self, attributes: Any) -> None:
+        if not isinstance(attributes, BoundedAttributes):
+            given, attributes = attributes, BoundedAttributes(self._origin.max_attributes, immutable=False)
+            attributes._dict = dict(given or {})
+        self._bounded, self._values = attributes, attributes._dict
+
+    @property
+    def _events(self) -> Any:
+        with self._lock:
+            if self._event_list is None:
+                self._event_list = BoundedList(self._origin.limits.max_events)
+            return self._event_list
+
+    @_events.setter
+    def _events(self, events: Any) -> None:
+        self._event_list = events
+
+    @property
+    def _links(self) -> Any:
+        with self._lock:
+            if self._link_list is None:
+                self._link_list = self._new_links(())
+            return self._link_list
+
+    @_links.setter
+    def _links(self, links: Any) -> None:
+        self._link_list = links
+
+    _resource = _shared("resource")
+    _instrumentation_scope = _shared("scope")
+    _instrumentation_info = _shared("info")
+    _span_processor = _shared("processor")
+    _sampler = _shared("sampler")
+    _limits = _shared("limits")
+
+
+_read = attrgetter(
+    *("_origin.resource", "_origin.scope", "_context", "_parent", "_name", "_kind"),
+    *("_start_time", "_end_time", "_status", "_values", "dropped_attributes", "_event_list", "_link_list"),
+)
+
+
+def _read_recording_span(span: ReadableSpan) -> reading.Found:
+    """Reads a span without making containers that nobody asked for."""
+    found = _read(span)
+    is_own = (found[11] is None or type(found[11]) is BoundedList) and (
+        found[12] is None or type(found[12]) is BoundedList
+    )
+    return found if is_own else reading.read_public(span)
+
+
+reading.READERS[RecordingSpan] = _read_recording_span

@@ -1,0 +1,284 @@
+"""A tracer provider whose spans cost little, and which is the SDK's in everything else.
+
+The tracer decides about a span before it builds anything: an unsampled one is only a context.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from contextvars import Token
+from random import getrandbits
+from time import time_ns
+from types import TracebackType
+from typing import Any, TypeVar
+
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Tracer, TracerProvider
+from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    get_current_span,
+    set_span_in_context,
+)
+from opentelemetry.util.types import Attributes
+
+from .recording_span import Origin, RecordingSpan
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+_FLAGS = {
+    (is_sampled, is_random): TraceFlags(
+        (TraceFlags.SAMPLED if is_sampled else 0) | (TraceFlags.RANDOM_TRACE_ID if is_random else 0)
+    )
+    for is_sampled in (False, True)
+    for is_random in (False, True)
+}
+_NO_STATE = SpanContext(1, 1, is_remote=False).trace_state
+_HAS_KNOWN_LAYOUT = tuple(SpanContext(1, 2, False, _FLAGS[True, False], _NO_STATE)) == (
+    *(1, 2, False, _FLAGS[True, False], _NO_STATE, True),
+)
+"""Whether a `SpanContext` can be made as the tuple that it is, without checks of ids that are known."""
+
+
+class RecordingTracerProvider(TracerProvider):
+    """The SDK's tracer provider, with tracers that make `RecordingSpan`s. Thread-safe."""
+
+    def get_tracer(self, *arguments: Any, **options: Any) -> Any:
+        """Returns the tracer of an instrumentation scope, the same one each time."""
+        tracer = super().get_tracer(*arguments, **options)
+        if type(tracer) is Tracer:
+            # The SDK's provider makes and keeps its tracers itself and can be told of no other class.
+            tracer.__class__ = RecordingTracer
+        return tracer
+
+
+def _part_of_origin(name: str) -> Any:
+    """Returns a property for an attribute of the SDK's tracer, which others may replace at any time."""
+
+    def get(tracer: "RecordingTracer") -> Any:
+        return tracer.__dict__[name]
+
+    def change(tracer: "RecordingTracer", value: Any) -> None:
+        tracer.__dict__[name] = value
+        tracer._origin = None
+
+    return property(get, change)
+
+
+class RecordingTracer(Tracer):
+    """The SDK's tracer, but for how it makes its spans. Thread-safe."""
+
+    _origin: Origin | None = None
+    """What its spans share; None if something of it has been replaced since the last span."""
+    resource = _part_of_origin("resource")
+    sampler = _part_of_origin("sampler")
+    span_processor = _part_of_origin("span_processor")
+
+    def start_span(
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = (),
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+    ) -> Span:
+        """Starts a span; its parent is the current span of `context`, or of the current context.
+
+        Args:
+            name: its name.
+            context: a context; the current one, if it is not given.
+            kind: its kind.
+            attributes: those that it starts with.
+            links: to other spans.
+            start_time: in nanoseconds since the epoch; now, if it is not given.
+            record_exception: whether an exception that leaves the span's `with` block is recorded.
+            set_status_on_exception: whether it sets the status.
+        """
+        parent = _parent_in(context)
+        if not self._tracer_config.is_enabled:
+            return NonRecordingSpan(get_current_span(context).get_span_context())
+        origin = self._origin or self._make_origin()
+        trace_id, span_id, is_random = self._identify(parent)
+        if origin.decide is not None:
+            is_sampled, state = origin.decide(trace_id, parent)
+            decision = Decision.RECORD_AND_SAMPLE if is_sampled else Decision.DROP
+        else:
+            result = origin.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
+            decision, attributes, state = result.decision, result.attributes, result.trace_state
+            is_sampled = decision is Decision.RECORD_AND_SAMPLE
+        own = _make_context(trace_id, span_id, _FLAGS[is_sampled, is_random], state)
+        metrics = self._tracer_metrics
+        note_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
+        if decision is Decision.DROP:
+            return NonRecordingSpan(own)
+        start_time = time_ns() if start_time is None else start_time
+        span = RecordingSpan.make(origin, name, own, parent, kind, start_time)
+        if attributes:
+            span.begin_with(attributes)
+        if links or note_end is not None or not (record_exception and set_status_on_exception):
+            span.adjust(
+                links or (),
+                note_end,
+                record_exception=record_exception,
+                set_status_on_exception=set_status_on_exception,
+            )
+        origin.start(span, context)
+        return span
+
+    def start_as_current_span(  # type: ignore[override] # the SDK's is a generator, with a decorator of its own
+        self,
+        name: str,
+        context: Context | None = None,
+        kind: SpanKind = SpanKind.INTERNAL,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = (),
+        start_time: int | None = None,
+        record_exception: bool = True,
+        set_status_on_exception: bool = True,
+        end_on_exit: bool = True,
+    ) -> "CurrentSpan":
+        """Returns a `with` block, or a decorator, in which a new span is the current one.
+
+        Args:
+            name: its name.
+            context: as in `start_span`, and so for the others.
+            kind: its kind.
+            attributes: those that it starts with.
+            links: to other spans.
+            start_time: in nanoseconds since the epoch; that of entering, if it is not given.
+            record_exception: whether an exception that leaves the block is recorded.
+            set_status_on_exception: whether it sets the status.
+            end_on_exit: whether the span ends with the block.
+        """
+        start = functools.partial(
+            self.start_span,
+            name,
+            context,
+            kind,
+            attributes,
+            links,
+            start_time,
+            record_exception,
+            set_status_on_exception,
+        )
+        return CurrentSpan(start, record_exception, set_status_on_exception, end_on_exit)
+
+    def _identify(self, parent: SpanContext | None) -> tuple[int, int, bool]:
+        """Returns the trace's id, a new span's id, and whether the former is random."""
+        ids = self.id_generator
+        if type(ids) is RandomIdGenerator:
+            span_id = getrandbits(64) or ids.generate_span_id()
+            if parent is None:
+                return getrandbits(128) or ids.generate_trace_id(), span_id, True
+        else:
+            span_id = ids.generate_span_id()
+            if parent is None:
+                return ids.generate_trace_id(), span_id, ids.is_trace_id_random()
+        return parent.trace_id, span_id, parent.trace_flags.random_trace_id
+
+    def _make_origin(self) -> Origin:
+        origin = self._origin = Origin(
+            self.resource,
+            self._instrumentation_scope,
+            self.instrumentation_info,
+            self.span_processor,
+            self.sampler,
+            self._span_limits,
+        )
+        if not origin.is_of(self.resource, self.span_processor, self.sampler):
+            self._origin = None  # another thread has replaced one meanwhile
+        return origin
+
+
+def _parent_in(context: Context | None) -> SpanContext | None:
+    """Returns the context of the current span; None if there is none, or an invalid one."""
+    parent: object = get_current_span(context).get_span_context()  # of anybody's span
+    if parent is None:
+        return None
+    if not isinstance(parent, SpanContext):
+        raise TypeError("parent_span_context must be a SpanContext or None.")
+    return parent if parent.is_valid else None
+
+
+def _make_context(trace_id: int, span_id: int, flags: TraceFlags, state: TraceState | None) -> SpanContext:
+    if _HAS_KNOWN_LAYOUT:
+        fields = (trace_id, span_id, False, flags, _NO_STATE if state is None else state, True)
+        return tuple.__new__(SpanContext, fields)
+    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=state)
+
+
+class CurrentSpan(AbstractContextManager[Span]):
+    """A `with` block in which a new span is current; also a decorator that makes one for each call.
+
+    For one task or thread at a time, and, unless it decorates, for one use.
+    """
+
+    __slots__ = ("_does_end", "_does_record", "_does_set_status", "_span", "_start", "_token")
+
+    def __init__(
+        self, start: Callable[[], Span], does_record: bool, does_set_status: bool, does_end: bool
+    ) -> None:
+        self._start = start
+        self._does_record = does_record
+        self._does_set_status = does_set_status
+        self._does_end = does_end
+        self._span: Span
+        self._token: Token[Context]
+
+    def __enter__(self) -> Span:
+        span = self._span = self._start()
+        self._token = otel_context.attach(set_span_in_context(span))
+        return span
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        otel_context.detach(self._token)
+        span = self._span
+        try:
+            # Others, such as a cancellation or GeneratorExit, are no errors.
+            if isinstance(error, Exception) and span.is_recording():
+                if self._does_record:
+                    span.record_exception(error)
+                if self._does_set_status:
+                    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+        finally:
+            if self._does_end:
+                span.end()
+
+    def __call__(self, function: _Function) -> _Function:
+        """Returns the function, each call of which is such a block."""
+
+        def block() -> CurrentSpan:
+            return CurrentSpan(self._start, self._does_record, self._does_set_status, self._does_end)
+
+        if inspect.iscoroutinefunction(function):
+
+            @functools.wraps(function)
+            async def run_async(*arguments: Any, **options: Any) -> Any:
+                with block():
+                    return await function(*arguments, **options)
+
+            return run_async  # type: ignore[return-value]
+
+        @functools.wraps(function)
+        def run(*arguments: Any, **options: Any) -> Any:
+            with block():
+                return function(*arguments, **options)
+
+        return run  # type: ignore[return-value]
