@@ -81,6 +81,8 @@ def _default(name: str, field: FieldInfo) -> str:
 def _code(value: object) -> str:
     if value in (None, (), {}, ""):
         return ""
+    if isinstance(value, tuple):
+        value = ",".join(map(str, value))
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 

@@ -9,27 +9,17 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import (
-    AliasChoices,
-    AliasGenerator,
-    Field,
-    FiniteFloat,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import FiniteFloat, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from .errors import ConfigurationError
 from .export.breaker import BreakerSettings
 from .settings import messages
 from .settings.batching import Batching
+from .settings.declaration import setting, variables_of
 from .settings.endpoint import (
     OTLP_METRICS_PATH,
     OTLP_TRACES_PATH,
@@ -41,15 +31,15 @@ from .settings.endpoint import (
 from .settings.headers import check_headers
 from .settings.precedence import GENERAL_FORM_OF, fill_in
 from .settings.presets import preset_of
+from .settings.request import RequestSettings
+from .settings.service import ServiceSettings
 from .settings.spool import SpoolSettings, destination_folder
 from .settings.values import (
     Address,
     Authority,
     Folder,
-    Names,
     OptionalPairs,
     Pairs,
-    Paths,
     SamplerName,
     TlsFile,
     check_client_certificate,
@@ -64,27 +54,12 @@ _BREAKER = BreakerSettings()
 _warned: set[str] = set()
 
 
-def _setting(default: Any, *variables: str, **rules: Any) -> Any:
-    """Declares a setting; its description is the docstring below it, which pydantic reads from the source.
-
-    Args:
-        default: the value if no source sets one.
-        variables: their names, highest precedence first; by default `TELEMETRY_` and the field's name.
-        rules: further arguments of pydantic's `Field`, such as the range.
-    """
-    return Field(default, validation_alias=AliasChoices(*variables) if variables else None, **rules)
-
-
 def _otlp(suffix: str) -> tuple[str, str]:
     # The signal-specific variable takes precedence over the general one (OTLP exporter specification).
     return f"OTEL_EXPORTER_OTLP_TRACES_{suffix}", f"OTEL_EXPORTER_OTLP_{suffix}"
 
 
-def _derived_variable(field: str) -> AliasChoices:
-    return AliasChoices(f"TELEMETRY_{field.upper()}")
-
-
-class TelemetryConfig(BaseSettings):
+class TelemetryConfig(RequestSettings, ServiceSettings):
     """The library's settings, read once and then frozen, so they are safe to share between threads.
 
     `TelemetryConfig()` reads the environment; keyword arguments, named like the fields, take precedence.
@@ -94,128 +69,92 @@ class TelemetryConfig(BaseSettings):
         ConfigurationError: a value is malformed; the message names the variable, the value and the rule.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        case_sensitive=True,
-        env_ignore_empty=True,
-        populate_by_name=True,
-        validate_default=True,
-        hide_input_in_errors=True,
-        use_attribute_docstrings=True,
-        alias_generator=AliasGenerator(validation_alias=_derived_variable),
-    )
-
-    service_name: str = _setting("unknown_service", "OTEL_SERVICE_NAME", "SERVICE_NAME", min_length=1)
-    """The service's name, as traces and dashboards show it."""
-    service_version: str = _setting("0.0.0", "SERVICE_VERSION", min_length=1)
-    """The service's version."""
-    environment: str = _setting("development", "ENVIRONMENT", min_length=1)
-    """Production, staging or development; chooses the preset."""
-    resource_attributes: Pairs = _setting({}, "OTEL_RESOURCE_ATTRIBUTES")
-    """Further resource attributes, as key=value,key2=value2."""
-    sdk_disabled: bool = _setting(False, "OTEL_SDK_DISABLED")
-    """`true`: no span is made, nothing is sent."""
-    enable_prometheus: bool = _setting(True, "ENABLE_PROMETHEUS")
-    """`true`: the app serves /metrics."""
-    multiproc_dir: Path | None = _setting(None, "PROMETHEUS_MULTIPROC_DIR")
-    """Folder that several workers share, so that each one's /metrics shows all of them."""
-    excluded_urls: Paths = _setting(())
-    """Paths neither traced nor counted, in addition to health and metrics: /live,/internal/*."""
-    trace_response: bool = _setting(False)
-    """`true`: answers carry a traceresponse header."""
-    slow_call_ms: FiniteFloat = _setting(500, ge=0)
-    """A measured call slower than this many milliseconds is logged."""
-
-    disabled_instrumentations: Names = _setting((), "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
-    """Instrumentations to leave off, by name: httpx,sqlalchemy,logging."""
-
-    traces_exporter: Literal["otlp", "console", "none"] = _setting("otlp", "OTEL_TRACES_EXPORTER")
+    traces_exporter: Literal["otlp", "console", "none"] = setting("otlp", "OTEL_TRACES_EXPORTER")
     """Where finished spans go."""
-    metrics_exporter: Literal["otlp", "none"] = _setting("none", "OTEL_METRICS_EXPORTER")
+    metrics_exporter: Literal["otlp", "none"] = setting("none", "OTEL_METRICS_EXPORTER")
     """`otlp`: metrics are pushed as well as scraped."""
-    metric_export_interval_ms: FiniteFloat = _setting(60_000, "OTEL_METRIC_EXPORT_INTERVAL", gt=0, le=2**31)
+    metric_export_interval_ms: FiniteFloat = setting(60_000, "OTEL_METRIC_EXPORT_INTERVAL", gt=0, le=2**31)
     """The time between two pushes of metrics, in milliseconds."""
-    metric_export_timeout_ms: FiniteFloat = _setting(30_000, "OTEL_METRIC_EXPORT_TIMEOUT", gt=0, le=2**31)
+    metric_export_timeout_ms: FiniteFloat = setting(30_000, "OTEL_METRIC_EXPORT_TIMEOUT", gt=0, le=2**31)
     """The longest that collecting and pushing them may take, in milliseconds."""
-    sampler: SamplerName = _setting("parentbased_traceidratio", "OTEL_TRACES_SAMPLER")
+    sampler: SamplerName = setting("parentbased_traceidratio", "OTEL_TRACES_SAMPLER")
     """The sampler's standard name."""
-    sampler_arg: FiniteFloat = _setting(_PRESET["sampler_arg"], "OTEL_TRACES_SAMPLER_ARG", ge=0)
+    sampler_arg: FiniteFloat = setting(_PRESET["sampler_arg"], "OTEL_TRACES_SAMPLER_ARG", ge=0)
     """The share of traces to keep, 0 to 1; for rate_limited the most traces a second."""
 
-    protocol: Literal["grpc", "http/protobuf"] = _setting("grpc", *_otlp("PROTOCOL"))
+    protocol: Literal["grpc", "http/protobuf"] = setting("grpc", *_otlp("PROTOCOL"))
     """The OTLP transport."""
-    endpoint: Address = _setting("", "OTEL_EXPORTER_OTLP_ENDPOINT", repr=False)
+    endpoint: Address = setting("", "OTEL_EXPORTER_OTLP_ENDPOINT", repr=False)
     """The Collector's address, such as http://localhost:4317."""
-    traces_endpoint: Address | None = _setting(None, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", repr=False)
+    traces_endpoint: Address | None = setting(None, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", repr=False)
     """The address for traces, used as it is; wins over the general one."""
-    metrics_endpoint: Address | None = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", repr=False)
+    metrics_endpoint: Address | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", repr=False)
     """The address for pushed metrics, used as it is; wins over the general one."""
-    insecure: bool | None = _setting(None, *_otlp("INSECURE"))
+    insecure: bool | None = setting(None, *_otlp("INSECURE"))
     """`true`: gRPC without TLS, for an address without scheme."""
-    metrics_insecure: bool | None = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_INSECURE")
+    metrics_insecure: bool | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_INSECURE")
     """The same for pushed metrics; the general one where it is not given."""
-    headers: Pairs = _setting({}, *_otlp("HEADERS"), repr=False)
+    headers: Pairs = setting({}, *_otlp("HEADERS"), repr=False)
     """Headers of each export, as key=value,key2=value2."""
-    metrics_headers: OptionalPairs = _setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
+    metrics_headers: OptionalPairs = setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
     """Headers of each push of metrics; the general ones where they are not given."""
-    exporter_timeout_seconds: FiniteFloat = _setting(1.0, *_otlp("TIMEOUT"), gt=0, le=300)
+    exporter_timeout_seconds: FiniteFloat = setting(1.0, *_otlp("TIMEOUT"), gt=0, le=300)
     """The deadline of one export attempt, in seconds (as Python's exporters read it)."""
-    compression: Literal["none", "gzip"] = _setting("none", *_otlp("COMPRESSION"))
+    compression: Literal["none", "gzip"] = setting("none", *_otlp("COMPRESSION"))
     """Compression of export requests."""
-    certificate: Authority | None = _setting(None, *_otlp("CERTIFICATE"))
+    certificate: Authority | None = setting(None, *_otlp("CERTIFICATE"))
     """File of the CA certificate that the Collector's certificate is verified with."""
-    client_key: TlsFile | None = _setting(None, *_otlp("CLIENT_KEY"))
+    client_key: TlsFile | None = setting(None, *_otlp("CLIENT_KEY"))
     """File of the mTLS key."""
-    client_certificate: TlsFile | None = _setting(None, *_otlp("CLIENT_CERTIFICATE"))
+    client_certificate: TlsFile | None = setting(None, *_otlp("CLIENT_CERTIFICATE"))
     """File of the mTLS certificate."""
 
-    max_queue_size: int = _setting(_PRESET["max_queue_size"], "OTEL_BSP_MAX_QUEUE_SIZE", ge=1, le=10_000_000)
+    max_queue_size: int = setting(_PRESET["max_queue_size"], "OTEL_BSP_MAX_QUEUE_SIZE", ge=1, le=10_000_000)
     """The most spans kept in memory."""
-    max_export_batch_size: int = _setting(
+    max_export_batch_size: int = setting(
         _PRESET["max_export_batch_size"], "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", ge=1, le=1_000_000
     )
     """The most spans in one export."""
-    schedule_delay_ms: FiniteFloat = _setting(
+    schedule_delay_ms: FiniteFloat = setting(
         _PRESET["schedule_delay_ms"], "OTEL_BSP_SCHEDULE_DELAY", ge=1, le=MOST_DELAY_MS
     )
     """The longest a span waits for its batch to fill, in milliseconds."""
-    export_timeout_ms: FiniteFloat = _setting(
+    export_timeout_ms: FiniteFloat = setting(
         _PRESET["export_timeout_ms"], "OTEL_BSP_EXPORT_TIMEOUT", gt=0, le=MOST_DELAY_MS
     )
     """The longest one export may take, in milliseconds."""
-    buffer_max_bytes: int = _setting(64 * 2**20, ge=2**10)
+    buffer_max_bytes: int = setting(64 * 2**20, ge=2**10)
     """The most bytes of encoded batches kept in memory."""
-    spool_dir: Folder | None = _setting(None)
+    spool_dir: Folder | None = setting(None)
     """Folder for spans that wait on disk; when unset, nothing is written to disk."""
-    spool_mode: Literal["outage", "always"] = _setting("outage")
+    spool_mode: Literal["outage", "always"] = setting("outage")
     """`outage`: a batch is written when it cannot be sent; `always`: before it is sent."""
-    spool_max_bytes: int = _setting(256 * 2**20, ge=2**16)
+    spool_max_bytes: int = setting(256 * 2**20, ge=2**16)
     """The most bytes of spooled spans on disk, for each process."""
-    spool_max_age_seconds: FiniteFloat = _setting(86_400, gt=0)
+    spool_max_age_seconds: FiniteFloat = setting(86_400, gt=0)
     """Spooled spans older than this many seconds are dropped."""
-    spool_fsync: Literal["always", "interval", "never"] = _setting("interval")
+    spool_fsync: Literal["always", "interval", "never"] = setting("interval")
     """When spooled spans are synced, so as to survive a power failure; `interval`: each second."""
-    spool_min_free: FiniteFloat = _setting(0.1, ge=0, lt=1)
+    spool_min_free: FiniteFloat = setting(0.1, ge=0, lt=1)
     """The share of the disk that spooled spans leave free, 0 to 1."""
-    max_in_flight: int = _setting(4, ge=1, le=64)
+    max_in_flight: int = setting(4, ge=1, le=64)
     """The most exports in flight at once."""
-    shutdown_seconds: FiniteFloat = _setting(5.0, gt=0, le=300)
+    shutdown_seconds: FiniteFloat = setting(5.0, gt=0, le=300)
     """How long shutdown may take, over all signals, in seconds."""
 
-    breaker_failure_threshold: int = _setting(_BREAKER.failure_threshold, ge=1)
+    breaker_failure_threshold: int = setting(_BREAKER.failure_threshold, ge=1)
     """Consecutive failures that open the breaker."""
-    breaker_window_seconds: FiniteFloat = _setting(_BREAKER.window_seconds, gt=0)
+    breaker_window_seconds: FiniteFloat = setting(_BREAKER.window_seconds, gt=0)
     """The window over which the failure rate is taken, in seconds."""
-    breaker_failure_rate: FiniteFloat = _setting(_BREAKER.failure_rate, gt=0, le=1)
+    breaker_failure_rate: FiniteFloat = setting(_BREAKER.failure_rate, gt=0, le=1)
     """The share of failed calls in the window that opens the breaker."""
-    breaker_minimum_calls: int = _setting(_BREAKER.minimum_calls, ge=1)
+    breaker_minimum_calls: int = setting(_BREAKER.minimum_calls, ge=1)
     """Calls in the window before the failure rate counts."""
-    breaker_open_seconds: FiniteFloat = _setting(_BREAKER.open_seconds, gt=0)
+    breaker_open_seconds: FiniteFloat = setting(_BREAKER.open_seconds, gt=0)
     """Base of the open time, in seconds; doubles with each opening."""
-    breaker_open_max_seconds: FiniteFloat = _setting(_BREAKER.open_max_seconds, gt=0)
+    breaker_open_max_seconds: FiniteFloat = setting(_BREAKER.open_max_seconds, gt=0)
     """The longest open time, in seconds."""
-    breaker_probes: int = _setting(_BREAKER.probes, ge=1)
+    breaker_probes: int = setting(_BREAKER.probes, ge=1)
     """Successful probes that close the breaker."""
 
     def __init__(self, **values: Any) -> None:
@@ -236,7 +175,7 @@ class TelemetryConfig(BaseSettings):
 
         Fields are in declaration order; each field's variables are ordered from highest precedence down.
         """
-        return {name: field for field, info in cls.model_fields.items() for name in _choices(info)}
+        return {name: field for field, info in cls.model_fields.items() for name in variables_of(info)}
 
     @model_validator(mode="before")
     @classmethod
@@ -272,7 +211,7 @@ class TelemetryConfig(BaseSettings):
         check_client_certificate(self.client_certificate, self.client_key)
         for field in ("traces_endpoint", "metrics_endpoint"):
             own = getattr(self, field)
-            variable = _choices(type(self).model_fields["endpoint" if own is None else field])[0]
+            variable = variables_of(type(self).model_fields["endpoint" if own is None else field])[0]
             check_scheme(self.endpoint if own is None else own, self.protocol, variable)
         return self
 
@@ -368,16 +307,11 @@ class TelemetryConfig(BaseSettings):
         _log(messages.other_protocol(self.export_endpoint, self.protocol))
 
 
-def _choices(info: FieldInfo) -> tuple[str, ...]:
-    alias = info.validation_alias
-    return tuple(str(choice) for choice in alias.choices) if isinstance(alias, AliasChoices) else ()
-
-
 def _explain(fields: Mapping[str, FieldInfo], details: ErrorDetails, arguments: Mapping[str, Any]) -> str:
     return messages.explain(
         details,
         variables={
-            field: (*_choices(info), *GENERAL_FORM_OF.get(field, ())) for field, info in fields.items()
+            field: (*variables_of(info), *GENERAL_FORM_OF.get(field, ())) for field, info in fields.items()
         },
         descriptions={field: info.description or "" for field, info in fields.items()},
         arguments=arguments,

@@ -3,12 +3,14 @@
 An unusable value raises a `ValueError` with the rule; `TelemetryConfig` adds the variable and the value.
 """
 
+import re
 import ssl
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, FiniteFloat
 from pydantic_settings import NoDecode
 
 from .endpoint import check_endpoint
@@ -78,6 +80,33 @@ def check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
     return paths
 
 
+def check_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns names or regular expressions unchanged.
+
+    Raises:
+        ValueError: one is no regular expression.
+    """
+    for pattern in patterns:
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise ValueError(
+                f"{pattern!r} is no name and no regular expression: {error} (a comma separates two of them)"
+            ) from None
+    return patterns
+
+
+def check_buckets(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    """Returns the bounds of a histogram's buckets unchanged.
+
+    Raises:
+        ValueError: they are not positive and ascending, or there is none.
+    """
+    if not bounds or bounds[0] <= 0 or any(low >= high for low, high in pairwise(bounds)):
+        raise ValueError("give positive numbers of milliseconds, each above the one before, as in 5,50,500")
+    return bounds
+
+
 def check_file(file: str) -> str:
     """Returns a file's name unchanged.
 
@@ -132,6 +161,10 @@ Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(read_pairs)]
 OptionalPairs = Annotated[dict[str, str] | None, NoDecode, BeforeValidator(read_pairs)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_list)]
 Paths = Annotated[Names, AfterValidator(check_paths)]
+Patterns = Annotated[Names, AfterValidator(check_patterns)]
+Buckets = Annotated[
+    tuple[FiniteFloat, ...], NoDecode, BeforeValidator(read_list), AfterValidator(check_buckets)
+]
 Folder = Annotated[Path | None, BeforeValidator(read_folder)]
 Address = Annotated[str, AfterValidator(check_endpoint)]
 TlsFile = Annotated[str, AfterValidator(check_file)]
