@@ -16,6 +16,7 @@ from .client import TelemetryClient
 from .config import TelemetryConfig
 from .current import find_tracer_provider, offer_as_default, service_name
 from .request.excluded import ExcludedPaths
+from .request.hooks import Hooks, RequestHook, ResponseHook
 from .request.middleware import RoutedScopeMiddleware, TelemetryMiddleware
 from .request.pages import HEALTH_PATH, METRICS_PATH, own_routes
 from .tracing.current_provider import CurrentTracerProvider
@@ -25,7 +26,13 @@ from .tracing.log_fields import add_log_fields, remove_log_fields
 logger = logging.getLogger(__name__)
 
 
-def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> TelemetryClient:
+def setup_telemetry(
+    app: FastAPI,
+    config: TelemetryConfig | None = None,
+    *,
+    server_request_hook: RequestHook | None = None,
+    server_response_hook: ResponseHook | None = None,
+) -> TelemetryClient:
     """Adds a server span per request, request metrics, `/metrics` and `/health/telemetry` to `app`.
 
     Call it at import, in an application factory or inside a lifespan; a second call for the same
@@ -35,15 +42,22 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
     Args:
         app: the application.
         config: read from the environment if not given.
+        server_request_hook: called with the server span and the ASGI scope of each recorded request before
+            the application gets it, to add attributes.
+        server_response_hook: called with the span, the scope, which by then has what the router found, and
+            the first message of the answer.
 
     Raises:
         ConfigurationError: the environment holds a malformed value.
+        TypeError: a hook cannot be called, or is asynchronous.
     """
+    hooks = Hooks(server_request_hook, server_response_hook)
     existing: TelemetryClient | None = getattr(app.state, "telemetry", None)
     if existing is not None:
-        if config is not None and config != existing.config:
+        if (config is not None and config != existing.config) or server_request_hook or server_response_hook:
             logger.warning(
-                "setup_telemetry() was called again with another configuration; the first one stays"
+                "setup_telemetry() was called again with another configuration or other hooks; "
+                "those of the first call stay"
             )
         existing.start()
         offer_as_default(existing, is_set_up=True)
@@ -58,7 +72,7 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
     is_running = app.middleware_stack is not None
     # First in the list, so that an application's catch-all route does not hide them.
     app.router.routes[:0] = own_routes(client)
-    _instrument(app, client)
+    _instrument(app, client, hooks)
     _chain_lifespan(app, client)
     if is_running:
         # New requests are served by the rebuilt stack; the old one is left to the running lifespan.
@@ -68,7 +82,7 @@ def setup_telemetry(app: FastAPI, config: TelemetryConfig | None = None) -> Tele
     return client
 
 
-def _instrument(app: FastAPI, client: TelemetryClient) -> None:
+def _instrument(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
     config = client.config
     excluded = ExcludedPaths((HEALTH_PATH, METRICS_PATH, *config.excluded_urls))
     _silence_other_server_spans(app)
@@ -81,7 +95,7 @@ def _instrument(app: FastAPI, client: TelemetryClient) -> None:
 
     def build_measured() -> ASGIApp:
         # Around the whole stack, so that it measures middlewares that are added later, too.
-        return TelemetryMiddleware(build(), client=client, excluded=excluded)
+        return TelemetryMiddleware(build(), client=client, excluded=excluded, hooks=hooks)
 
     app.build_middleware_stack = build_measured  # type: ignore[method-assign]
 

@@ -4,7 +4,8 @@ They are read from the ASGI scope alone: the server, or a middleware that trusts
 client is. Long values are cut, and the values of query parameters that carry credentials are redacted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -17,7 +18,11 @@ from opentelemetry.semconv.attributes import (
     user_agent_attributes,
 )
 from opentelemetry.util.types import AttributeValue
-from starlette.types import Scope
+from starlette.types import Message, Scope
+
+from ..config import TelemetryConfig
+from .headers import FORWARDED_FOR, CapturedHeaders
+from .old_attributes import OLD_STATUS_CODE, old_attributes
 
 KNOWN_METHODS = frozenset(
     {"CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"}
@@ -30,6 +35,8 @@ REDACTED_PARAMETERS = frozenset(
     | {"x-goog-signature"}
 )
 """Query parameters whose values the conventions redact, in lower case."""
+OLD_CONVENTIONS_TOO = "http/dup"
+"""The value of `OTEL_SEMCONV_STABILITY_OPT_IN` that asks for the old attributes beside the stable ones."""
 _LARGEST_PORT = 65_535
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -40,69 +47,133 @@ def method_of(scope: Scope) -> str:
     return method if method in KNOWN_METHODS else OTHER_METHOD
 
 
-def request_attributes(
-    scope: Scope, method: str, headers: Mapping[bytes, bytes]
-) -> dict[str, AttributeValue]:
-    """Returns what is known of a request before it is answered.
+class RequestAttributes:
+    """What the server spans of one application say of its requests. Thread-safe.
+
+    The settings are resolved here once: a request does not pay for what is not asked for.
 
     Args:
-        scope: the request's.
-        method: as `method_of` gives it.
-        headers: the first value of each header that is needed, by its name in lower case.
+        config: names captured headers, further secrets, and whether old attributes are wanted.
     """
-    scheme = scope.get("scheme", "http")
-    attributes: dict[str, AttributeValue] = {
-        http_attributes.HTTP_REQUEST_METHOD: method,
-        url_attributes.URL_SCHEME: scheme,
-        url_attributes.URL_PATH: scope["path"][:LONGEST_VALUE],
-    }
-    if method == OTHER_METHOD:
-        attributes[http_attributes.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:LONGEST_VALUE]
-    query = scope.get("query_string")
-    if query:
-        attributes[url_attributes.URL_QUERY] = redact_query(query.decode("latin-1"))[:LONGEST_VALUE]
-    version = scope.get("http_version")
-    if version:
-        attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
-    _add_server(attributes, scope, headers.get(b"host"), scheme)
-    client = scope.get("client")
-    if client:
-        address, port = client[:2]
-        attributes[client_attributes.CLIENT_ADDRESS] = address
-        if port:  # without one the address is a header's, and the peer is not known
-            attributes[network_attributes.NETWORK_PEER_ADDRESS] = address
-            attributes[network_attributes.NETWORK_PEER_PORT] = port
-    agent = headers.get(b"user-agent")
-    if agent:
-        attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = agent[:LONGEST_VALUE].decode("latin-1")
-    return attributes
+
+    __slots__ = ("_has_old", "_query", "_request_headers", "_response_headers", "status_names")
+
+    def __init__(self, config: TelemetryConfig) -> None:
+        self._has_old = OLD_CONVENTIONS_TOO in config.semconv_opt_in
+        self._query = QueryRedaction(config.redacted_query)
+        hidden = config.sanitized_headers
+        self._request_headers = (
+            CapturedHeaders("request", config.captured_request_headers, hidden, has_old=self._has_old)
+            if config.captured_request_headers
+            else None
+        )
+        self._response_headers = (
+            CapturedHeaders("response", config.captured_response_headers, hidden, has_old=self._has_old)
+            if config.captured_response_headers
+            else None
+        )
+        self.status_names: tuple[str, ...] = (
+            (http_attributes.HTTP_RESPONSE_STATUS_CODE, OLD_STATUS_CODE)
+            if self._has_old
+            else (http_attributes.HTTP_RESPONSE_STATUS_CODE,)
+        )
+        """The attributes of an answer's status."""
+
+    @property
+    def reads_answers(self) -> bool:
+        """Whether `of_answer` may return any."""
+        return self._response_headers is not None
+
+    def of_request(
+        self, scope: Scope, method: str, headers: Mapping[bytes, bytes]
+    ) -> dict[str, AttributeValue]:
+        """Returns what is known of a request before it is answered.
+
+        Args:
+            scope: the request's.
+            method: as `method_of` gives it.
+            headers: the first value of each header that is needed, by its name in lower case.
+        """
+        scheme = scope.get("scheme", "http")
+        attributes: dict[str, AttributeValue] = {
+            http_attributes.HTTP_REQUEST_METHOD: method,
+            url_attributes.URL_SCHEME: scheme,
+            url_attributes.URL_PATH: scope["path"][:LONGEST_VALUE],
+        }
+        if method == OTHER_METHOD:
+            attributes[http_attributes.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:LONGEST_VALUE]
+        query = scope.get("query_string")
+        if query:
+            attributes[url_attributes.URL_QUERY] = self._query.redact(query.decode("latin-1"))[:LONGEST_VALUE]
+        version = scope.get("http_version")
+        if version:
+            attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
+        host = headers.get(b"host")
+        # From `Host`, what the client asked for, else what the server listens on.
+        address, port = _asked_for(host[:LONGEST_VALUE], scheme) if host else scope.get("server") or (None, 0)
+        if address:
+            attributes[server_attributes.SERVER_ADDRESS] = address
+            if port:
+                attributes[server_attributes.SERVER_PORT] = port
+        client = scope.get("client")
+        if client:
+            _add_client(attributes, client, headers.get(FORWARDED_FOR))
+        agent = headers.get(b"user-agent")
+        if agent:
+            attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = agent[:LONGEST_VALUE].decode("latin-1")
+        if self._has_old:
+            attributes.update(old_attributes(scope, attributes, host))
+        if self._request_headers is not None:
+            attributes.update(self._request_headers.read(scope.get("headers", ())))
+        return attributes
+
+    def of_answer(self, message: Message) -> dict[str, AttributeValue]:
+        """Returns what the first message of an answer says, or a WebSocket's acceptance."""
+        return (
+            {} if self._response_headers is None else self._response_headers.read(message.get("headers", ()))
+        )
 
 
-def redact_query(query: str) -> str:
-    """Returns the query with the values of sensitive parameters replaced."""
-    if "=" not in query:
+class QueryRedaction:
+    """Replaces the values of query parameters that carry credentials. Thread-safe.
+
+    Args:
+        further: names of secret parameters, in any case, in addition to those of the conventions.
+    """
+
+    def __init__(self, further: Iterable[str] = ()) -> None:
+        self._names = REDACTED_PARAMETERS | {name.lower() for name in further}
+
+    def redact(self, query: str) -> str:
+        """Returns the query with the values of secret parameters replaced."""
+        readable = (unquote(query) if "%" in query else query).lower()
+        for name in self._names:
+            if name in readable:  # perhaps within another name, or a value
+                return "&".join(map(self._redact_parameter, query.split("&")))
         return query
-    return "&".join(_redact(parameter) for parameter in query.split("&"))
+
+    def _redact_parameter(self, parameter: str) -> str:
+        name, equals, _ = parameter.partition("=")
+        return f"{name}={REDACTED}" if equals and unquote(name).lower() in self._names else parameter
 
 
-def _redact(parameter: str) -> str:
-    name, equals, _ = parameter.partition("=")
-    return f"{name}={REDACTED}" if equals and unquote(name).lower() in REDACTED_PARAMETERS else parameter
+def _add_client(
+    attributes: dict[str, AttributeValue], client: Sequence[Any], forwarded_for: bytes | None
+) -> None:
+    """Adds who the server, or a middleware that trusts its proxy, says the client is."""
+    address, port = client[:2]
+    attributes[client_attributes.CLIENT_ADDRESS] = address
+    # Without a port, or if a proxy named it, the address is a header's: the peer is not known.
+    if port and not (forwarded_for and address.encode("latin-1", "replace") in forwarded_for):
+        attributes[network_attributes.NETWORK_PEER_ADDRESS] = address
+        attributes[network_attributes.NETWORK_PEER_PORT] = port
 
 
-def _add_server(attributes: dict[str, Any], scope: Scope, host: bytes | None, scheme: str) -> None:
-    """Adds the address that the client asked for, from `Host`, else the one that the server listens on."""
-    address: str | None
-    port: int | None
-    if host:
-        address, port = _split_host(host[:LONGEST_VALUE].decode("latin-1"))
-        port = port or _DEFAULT_PORTS.get(scheme)
-    else:
-        address, port = scope.get("server") or (None, None)
-    if address:
-        attributes[server_attributes.SERVER_ADDRESS] = address
-        if port:
-            attributes[server_attributes.SERVER_PORT] = port
+@lru_cache(maxsize=256)
+def _asked_for(host: bytes, scheme: str) -> tuple[str, int | None]:
+    """Returns address and port of a `Host` header; the port may be the scheme's."""
+    address, port = _split_host(host.decode("latin-1"))
+    return address, port or _DEFAULT_PORTS.get(scheme)
 
 
 def _split_host(host: str) -> tuple[str, int | None]:

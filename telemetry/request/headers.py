@@ -1,12 +1,24 @@
-"""The headers of a request that matter here: those of attributes, and those of propagators."""
+"""The headers of a request that matter here: of attributes, of propagators, and those to be captured."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from opentelemetry import propagate
 from opentelemetry.propagators.textmap import Getter
+from opentelemetry.util.types import AttributeValue
 from starlette.types import Scope
 
-_FOR_ATTRIBUTES = frozenset({b"host", b"user-agent"})
+FORWARDED_FOR = b"x-forwarded-for"
+_FOR_ATTRIBUTES = frozenset({b"host", b"user-agent", FORWARDED_FOR})
 _W3C_FIELDS = frozenset({"traceparent", "tracestate", "baggage"})
 _W3C_HEADERS = frozenset(field.encode() for field in _W3C_FIELDS)
+HIDDEN = "[REDACTED]"
+CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
+"""Headers whose values are hidden unless they are captured by their very names, not by a wider pattern."""
+_LONGEST_VALUE = 2_048
+_MOST_NAMES = 1_024
+"""Names whose meaning is remembered: clients may send any."""
 
 
 class LowerCaseGetter(Getter[dict[str, str]]):
@@ -29,9 +41,54 @@ def read_headers(scope: Scope) -> tuple[dict[bytes, bytes], dict[str, str]]:
     takes_any = not propagate.get_global_textmap().fields <= _W3C_FIELDS
     for key, value in scope.get("headers", ()):
         if key in _FOR_ATTRIBUTES:
-            wanted.setdefault(key, value)
+            if key not in wanted:
+                wanted[key] = value
+            elif key == FORWARDED_FOR:
+                wanted[key] += b"," + value
         if takes_any or key in _W3C_HEADERS:
             name, text = key.decode("latin-1"), value.decode("latin-1")
             # A list that comes in several lines is joined (RFC 9110, 5.3); for others that is malformed.
             carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
     return wanted, carrier
+
+
+class CapturedHeaders:
+    """Headers that become attributes, `http.request.header.<name>`, each a list of its values. Thread-safe.
+
+    Args:
+        of: `request` or `response`.
+        patterns: names or regular expressions; one that matches a whole name, in any case, captures it.
+        hidden: names or regular expressions; the values of a header whose name contains one are replaced.
+        has_old: whether attributes have their old names, too, with underscores for hyphens.
+    """
+
+    def __init__(self, of: str, patterns: Iterable[str], hidden: Iterable[str], *, has_old: bool) -> None:
+        self._prefix = f"http.{of}.header."
+        self._names = frozenset(pattern.lower() for pattern in patterns)
+        self._patterns = tuple(re.compile(pattern, re.IGNORECASE) for pattern in patterns)
+        self._hidden = tuple(re.compile(pattern, re.IGNORECASE) for pattern in hidden)
+        self._has_old = has_old
+        self._attributes_of = lru_cache(_MOST_NAMES)(self._find_attributes)
+
+    def read(self, headers: Iterable[Sequence[bytes]]) -> dict[str, AttributeValue]:
+        """Returns the attributes of those headers that are to be captured."""
+        attributes: dict[str, list[str]] = {}
+        for key, value in headers:
+            names, is_hidden = self._attributes_of(bytes(key))
+            for name in names:
+                attributes.setdefault(name, []).append(
+                    HIDDEN if is_hidden else bytes(value[:_LONGEST_VALUE]).decode("latin-1")
+                )
+        return dict(attributes)
+
+    def _find_attributes(self, key: bytes) -> tuple[tuple[str, ...], bool]:
+        """Returns a header's attributes, none if it is not captured, and whether its value is hidden."""
+        header = key.decode("latin-1").lower()
+        if not any(pattern.fullmatch(header) for pattern in self._patterns):
+            return (), False
+        is_hidden = any(pattern.search(header) for pattern in self._hidden) or (
+            header in CREDENTIALS and header not in self._names
+        )
+        name = f"{self._prefix}{header}"
+        old = f"{self._prefix}{header.replace('-', '_')}"
+        return ((name, old) if self._has_old and old != name else (name,)), is_hidden

@@ -15,7 +15,7 @@ from opentelemetry import context as otel_context
 from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.semconv.attributes.http_attributes import HTTP_RESPONSE_STATUS_CODE, HTTP_ROUTE
+from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.trace import (
     INVALID_SPAN,
     Span,
@@ -30,16 +30,18 @@ from starlette.websockets import WebSocketDisconnect
 
 from ..client import TelemetryClient
 from ..metrics import names
-from .attributes import OTHER_METHOD, method_of, request_attributes
+from .attributes import OTHER_METHOD, RequestAttributes, method_of
 from .background import has_background_work, is_of_background_work
 from .failure import record_failure
 from .headers import LowerCaseGetter, read_headers
+from .hooks import Hooks
 from .template import RouteTemplates
 
 _CLIENT_WENT_AWAY = 499
 _SERVER_ERROR = 500
 _FORBIDDEN = 403
 _SWITCHING_PROTOCOLS = 101
+_FIRST_OF_ANSWER = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
 _GETTER = LowerCaseGetter()
 
 
@@ -53,17 +55,22 @@ class RequestMeasurement:
         client: makes the span and records the metrics.
         scope: the request's, which routers add to.
         templates: of the application's routes.
+        attributes: what the span says.
+        hooks: the application's, which add to that.
         send: the server's.
         clock: monotonic time in seconds.
         on_defect: called with an exception of this library, which must not reach the application.
     """
 
     __slots__ = (
+        "_attributes",
         "_client",
+        "_client_address",
         "_clock",
         "_ended",
         "_has_background_work",
         "_has_trailers",
+        "_hooks",
         "_inner_send",
         "_is_own",
         "_is_recorded",
@@ -87,6 +94,8 @@ class RequestMeasurement:
         client: TelemetryClient,
         scope: Scope,
         templates: RouteTemplates,
+        attributes: RequestAttributes,
+        hooks: Hooks,
         send: Send,
         clock: Callable[[], float],
         on_defect: Callable[[Exception], None],
@@ -98,6 +107,9 @@ class RequestMeasurement:
         self._on_defect = on_defect
         self._method = method_of(scope)
         self._templates = templates
+        self._attributes = attributes
+        self._hooks = hooks
+        self._client_address = scope.get("client")
         self._routed: tuple[Scope, str, Any] | None = None
         """The scope that the routers add to, the server's `root_path`, and the outermost application."""
         self._is_route_known = False
@@ -162,6 +174,17 @@ class RequestMeasurement:
             self._routed = scope, scope["app_root_path"], scope.get("router")
         else:
             self._routed = scope, scope.get("root_path") or "", scope.get("app")
+        if scope.get("client") is not self._client_address and self._recording:
+            self._note_proxy(scope)
+
+    def _note_proxy(self, scope: Scope) -> None:
+        """Notes what a middleware within the application has read from a trusted proxy's headers."""
+        try:
+            seen = {**self._scope, "client": scope.get("client"), "scheme": scope.get("scheme", "http")}
+            attributes = self._attributes.of_request(seen, self._method, read_headers(seen)[0])
+            self._span.set_attributes(attributes)
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
+            self._on_defect(defect)
 
     def _start_span(self) -> Context | None:
         """Starts the server span; returns the context to serve in, or None if another one is current."""
@@ -173,6 +196,8 @@ class RequestMeasurement:
                 current = Context()
             elif _is_server_span(around) and (outer is None or around is not outer.span):
                 self._span, self._is_own = around, False
+                if self._hooks.on_request is not None:
+                    self._hooks.on_request(around, self._scope)
                 return None
             headers, carrier = read_headers(self._scope)
             context = self._extract(carrier, current)
@@ -184,7 +209,9 @@ class RequestMeasurement:
             )
             self._recording = self._span.is_recording()
             if self._recording:
-                self._span.set_attributes(request_attributes(self._scope, self._method, headers))
+                self._span.set_attributes(self._attributes.of_request(self._scope, self._method, headers))
+                if self._hooks.on_request is not None:
+                    self._hooks.on_request(self._span, self._scope)
             return set_span_in_context(self._span, context)
         except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
             self._on_defect(defect)
@@ -199,15 +226,8 @@ class RequestMeasurement:
 
     async def _send(self, message: Message) -> None:
         kind = message["type"]
-        if kind in {"http.response.start", "websocket.http.response.start"}:
-            if self._status is None:
-                self._status = message["status"]
-            self._has_trailers = message.get("trailers", False)
-            name = self._trace_response()
-            if name is not None and not any(key == b"traceresponse" for key, _ in message.get("headers", ())):
-                message = {**message, "headers": [*message.get("headers", ()), (b"traceresponse", name)]}
-        elif kind == "websocket.accept":
-            self._status = _SWITCHING_PROTOCOLS
+        if kind in _FIRST_OF_ANSWER:
+            message = self._begin_answer(kind, message)
         elif kind == "websocket.close" and self._status is None:
             self._status = _FORBIDDEN
         try:
@@ -223,6 +243,31 @@ class RequestMeasurement:
                 self._has_background_work = self._recording and has_background_work()
             except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer has been sent
                 self._on_defect(defect)
+
+    def _begin_answer(self, kind: str, message: Message) -> Message:
+        """Notes what the first message of the answer says; returns the one to send."""
+        if kind == "websocket.accept":
+            self._status = _SWITCHING_PROTOCOLS
+        else:
+            if self._status is None:
+                self._status = message["status"]
+            self._has_trailers = message.get("trailers", False)
+            name = self._trace_response()
+            if name is not None and not any(key == b"traceresponse" for key, _ in message.get("headers", ())):
+                message = {**message, "headers": [*message.get("headers", ()), (b"traceresponse", name)]}
+        if self._attributes.reads_answers or self._hooks.on_response is not None:
+            self._note_answer(message)
+        return message
+
+    def _note_answer(self, message: Message) -> None:
+        try:
+            if self._recording and self._attributes.reads_answers:
+                self._span.set_attributes(self._attributes.of_answer(message))
+            if self._hooks.on_response is not None and self._span.is_recording():
+                scope = self._scope if self._routed is None else self._routed[0]
+                self._hooks.on_response(self._span, scope, message)
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
+            self._on_defect(defect)
 
     def _is_last(self, kind: str, message: Message) -> bool:
         if kind == "http.response.body":
@@ -309,7 +354,8 @@ class RequestMeasurement:
         span = self._span
         route = self._route()
         if status is not None:
-            span.set_attribute(HTTP_RESPONSE_STATUS_CODE, status)
+            for status_name in self._attributes.status_names:
+                span.set_attribute(status_name, status)
         if route is not None:
             span.set_attribute(HTTP_ROUTE, route)
         name = _span_name(self._method, route)

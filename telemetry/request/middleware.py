@@ -13,7 +13,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..client import TelemetryClient
 from ..current import silenced, use_client
+from .attributes import RequestAttributes
 from .excluded import ExcludedPaths, path_of
+from .hooks import Hooks
 from .measurement import RequestMeasurement
 from .template import RouteTemplates
 
@@ -30,6 +32,7 @@ class TelemetryMiddleware:
         app: the application inside.
         client: makes the spans and records the metrics, and is the request's client for decorators.
         excluded: paths passed through unrecorded, with every instrumentation suppressed.
+        hooks: the application's, which add to its server spans.
         clock: monotonic time in seconds.
     """
 
@@ -39,6 +42,7 @@ class TelemetryMiddleware:
         *,
         client: TelemetryClient,
         excluded: ExcludedPaths,
+        hooks: Hooks | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.app = app
@@ -46,6 +50,8 @@ class TelemetryMiddleware:
         self._excluded = excluded
         self._clock = clock
         self._templates = RouteTemplates()
+        self._attributes = RequestAttributes(client.config)
+        self._hooks = Hooks() if hooks is None else hooks
         self._has_failed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,7 +69,14 @@ class TelemetryMiddleware:
             return
         with use_client(self._client):
             request = RequestMeasurement(
-                self._client, scope, self._templates, send, self._clock, self._on_defect
+                self._client,
+                scope,
+                self._templates,
+                self._attributes,
+                self._hooks,
+                send,
+                self._clock,
+                self._on_defect,
             )
             scope[_MARK] = request
             try:

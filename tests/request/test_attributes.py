@@ -6,13 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from telemetry.request.attributes import LONGEST_VALUE, method_of, redact_query, request_attributes
+from telemetry.config import TelemetryConfig
+from telemetry.request.attributes import LONGEST_VALUE, QueryRedaction, RequestAttributes, method_of
+
+USUAL = RequestAttributes(TelemetryConfig())
 
 
 def attributes_of(headers: dict[bytes, bytes] | None = None, **scope: Any) -> dict[str, Any]:
     """Returns the attributes of a request with these headers and this in its scope."""
     whole = {"type": "http", "method": "GET", "path": "/", "scheme": "http", **scope}
-    return request_attributes(whole, method_of(whole), headers or {})
+    return USUAL.of_request(whole, method_of(whole), headers or {})
 
 
 def test_ordinary_request() -> None:
@@ -92,7 +95,7 @@ def test_unknown_method_is_bounded() -> None:
 )
 def test_credentials_in_a_query_are_redacted(query: str, shown: str) -> None:
     """The parameters that the conventions name, whatever their case."""
-    assert redact_query(query) == shown
+    assert QueryRedaction().redact(query) == shown
     assert attributes_of(query_string=query.encode())["url.query"] == shown
 
 

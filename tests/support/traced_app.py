@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
@@ -25,11 +26,14 @@ class TracedApp:
     Args:
         app: the application; routes and middlewares may still be added.
         config: the settings; by default every trace is kept and nothing is exported.
+        hooks: given to `setup_telemetry`.
     """
 
-    def __init__(self, app: FastAPI | None = None, config: TelemetryConfig | None = None) -> None:
+    def __init__(
+        self, app: FastAPI | None = None, config: TelemetryConfig | None = None, **hooks: Any
+    ) -> None:
         self.app = FastAPI() if app is None else app
-        self.client = setup_telemetry(self.app, config or quiet_config())
+        self.client = setup_telemetry(self.app, config or quiet_config(), **hooks)
         _clients.append(self.client)
         self._exporter = InMemorySpanExporter()
         provider = self.client.tracer_provider
