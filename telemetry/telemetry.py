@@ -9,16 +9,13 @@ from typing import Any
 import anyio
 import anyio.to_thread
 from fastapi import FastAPI
-from starlette.middleware import Middleware
-from starlette.types import ASGIApp
 
 from .client import TelemetryClient
 from .config import TelemetryConfig
 from .current import find_tracer_provider, offer_as_default, service_name
-from .request.excluded import ExcludedPaths
 from .request.hooks import Hooks, RequestHook, ResponseHook
-from .request.middleware import RoutedScopeMiddleware, TelemetryMiddleware
-from .request.pages import HEALTH_PATH, METRICS_PATH, own_routes
+from .request.install import check_instrumentation, install
+from .request.pages import own_routes
 from .tracing.current_provider import CurrentTracerProvider
 from .tracing.instrumentation import instrument_libraries
 from .tracing.log_fields import add_log_fields, remove_log_fields
@@ -48,7 +45,7 @@ def setup_telemetry(
             the first message of the answer.
 
     Raises:
-        ConfigurationError: the environment holds a malformed value.
+        ConfigurationError: the environment holds a malformed value, or names a package that is not installed.
         TypeError: a hook cannot be called, or is asynchronous.
     """
     hooks = Hooks(server_request_hook, server_response_hook)
@@ -64,6 +61,8 @@ def setup_telemetry(
         return existing
     # First, so that formats which name the fields work whatever becomes of the telemetry.
     are_new = add_log_fields(service_name)
+    config = TelemetryConfig() if config is None else config
+    check_instrumentation(config)
     client = TelemetryClient(config)
     if are_new and "logging" in client.config.disabled_instrumentations:
         remove_log_fields()  # otherwise they are another application's, too
@@ -72,7 +71,11 @@ def setup_telemetry(
     is_running = app.middleware_stack is not None
     # First in the list, so that an application's catch-all route does not hide them.
     app.router.routes[:0] = own_routes(client)
-    _instrument(app, client, hooks)
+    if not client.config.sdk_disabled:
+        instrument_libraries(
+            CurrentTracerProvider(find_tracer_provider), disabled=client.config.disabled_instrumentations
+        )
+    install(app, client, hooks)
     _chain_lifespan(app, client)
     if is_running:
         # New requests are served by the rebuilt stack; the old one is left to the running lifespan.
@@ -80,38 +83,6 @@ def setup_telemetry(
         client.start_serving()
         _flush_before_server_ends(client)
     return client
-
-
-def _instrument(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
-    config = client.config
-    excluded = ExcludedPaths((HEALTH_PATH, METRICS_PATH, *config.excluded_urls))
-    _silence_other_server_spans(app)
-    if not config.sdk_disabled:
-        instrument_libraries(
-            CurrentTracerProvider(find_tracer_provider), disabled=config.disabled_instrumentations
-        )
-    app.user_middleware.append(Middleware(RoutedScopeMiddleware))
-    build = app.build_middleware_stack
-
-    def build_measured() -> ASGIApp:
-        # Around the whole stack, so that it measures middlewares that are added later, too.
-        return TelemetryMiddleware(build(), client=client, excluded=excluded, hooks=hooks)
-
-    app.build_middleware_stack = build_measured  # type: ignore[method-assign]
-
-
-def _silence_other_server_spans(app: FastAPI) -> None:
-    """Leaves the server span to our middleware, if the app is instrumented by others too."""
-    if getattr(app, "_is_instrumented_by_opentelemetry", False):
-        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor  # noqa: PLC0415 - rarely needed
-
-        FastAPIInstrumentor.uninstrument_app(app)
-        app.middleware_stack = None
-    # FastAPI from 0.142 on traces and measures by itself, outside every middleware, once a global provider
-    # exists, which may be ours.
-    native = getattr(app, "_telemetry", None)
-    if isinstance(native, dict):
-        native.update(tracing=False, metrics=False)
 
 
 def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:

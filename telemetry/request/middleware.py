@@ -59,14 +59,10 @@ class TelemetryMiddleware:
         if scope["type"] not in {"http", "websocket"} or _MARK in scope:
             await self.app(scope, receive, send)
             return
-        # For mounted applications: the mark says that this request is measured, and FastAPI's own
-        # tracing adds no second server span if it finds its key.
-        scope[_MARK] = None
-        scope.setdefault("fastapi.telemetry", None)
         if path_of(scope) in self._excluded:
-            with silenced(self._client), suppress_instrumentation():
-                await self.app(scope, receive, send)
+            await _pass_silently(self._client, self.app, scope, receive, send)
             return
+        _mark(scope)
         with use_client(self._client):
             request = RequestMeasurement(
                 self._client,
@@ -89,6 +85,46 @@ class TelemetryMiddleware:
         if not self._has_failed:
             self._has_failed = True
             logger.error("recording a request failed; further failures are not logged", exc_info=error)
+
+
+class ExcludingMiddleware:
+    """Goes around a server span that others make, so that they leave excluded paths alone, too.
+
+    Args:
+        app: their middleware.
+        client: of the application.
+        excluded: paths passed through unrecorded, with every instrumentation suppressed.
+    """
+
+    def __init__(self, app: ASGIApp, *, client: TelemetryClient, excluded: ExcludedPaths) -> None:
+        self.app = app
+        self._client = client
+        self._excluded = excluded
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request or connection."""
+        is_new = scope["type"] in {"http", "websocket"} and _MARK not in scope
+        if is_new and path_of(scope) in self._excluded:
+            await _pass_silently(self._client, self.app, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
+async def _pass_silently(
+    client: TelemetryClient, app: ASGIApp, scope: Scope, receive: Receive, send: Send
+) -> None:
+    _mark(scope)
+    with silenced(client), suppress_instrumentation():
+        await app(scope, receive, send)
+
+
+def _mark(scope: Scope) -> None:
+    """Marks a request for mounted applications: it is measured, or is not to be.
+
+    FastAPI's own tracing adds no second server span if it finds its key.
+    """
+    scope[_MARK] = None
+    scope.setdefault("fastapi.telemetry", None)
 
 
 class RoutedScopeMiddleware:
