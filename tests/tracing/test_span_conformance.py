@@ -1,0 +1,91 @@
+"""The library's spans are the SDK's to everyone who looks: the same calls give the same results in both."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from opentelemetry.sdk.trace import SpanLimits
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.trace import StatusCode
+from support.span_calls import THEMES, Call, SetStatus
+from support.span_readings import encode_official, encode_ours, outcome, read_context, read_span
+from support.span_values import LIMITS, SAMPLING
+from support.span_worlds import PROVIDERS, CountingIds, ScriptedSampler, World, log_lines
+
+Sampling = Sequence[tuple[Decision, dict[Any, Any] | None, Any]]
+ALL = [(Decision.RECORD_AND_SAMPLE, None, None)]
+
+
+def tell(
+    make_provider: Any, calls: Sequence[Call], sampling: Sampling, limits: SpanLimits | None, random_ids: bool
+) -> list[tuple[str, Any]]:
+    """Makes the calls in a new world; returns all that was seen after each of them, and at the end."""
+    sampler = ScriptedSampler(sampling)
+    told: list[tuple[str, Any]] = []
+    with log_lines() as lines:
+        world = World(make_provider, sampler=sampler, limits=limits, ids=CountingIds(is_random=random_ids))
+        world.spans.append(world.tracer.start_span("first", start_time=1))
+        for call in calls:
+            told.append((f"result of {call}", outcome(lambda call=call: call.run(world))))
+            told.append((f"log of {call}", list(lines)))
+            lines.clear()
+            told.append((f"spans after {call}", [read_span(span) for span in world.spans]))
+        for span in world.spans:
+            span.end(10**12)
+        ended = world.recorder.ended
+        told.append(("log of the end", list(lines)))
+        told.append(("asked of the sampler", [(read_context(each[0]), *each[1:]) for each in sampler.asked]))
+        told.append(("calls of the processor", world.recorder.calls))
+        # The spans in a context are told apart by their addresses.
+        parents = [each and list(each) for each in world.recorder.parent_contexts]
+        told.append(("parents given to the processor", parents))
+        told.append(("ended spans", [read_span(span) for span in ended]))
+        told.append(("our message", encode_ours(ended)))
+        told.append(("official messages", encode_official(ended)))
+    return told
+
+
+def assert_same(
+    calls: Sequence[Call],
+    sampling: Sampling = ALL,
+    limits: SpanLimits | None = None,
+    *,
+    random_ids: bool = True,
+) -> None:
+    """Makes the calls with both providers and compares step by step."""
+    told = {name: tell(make, calls, sampling, limits, random_ids) for name, make in PROVIDERS.items()}
+    for (what, expected), (_, found) in zip(told["sdk"], told["ours"], strict=True):
+        assert found == expected, what
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_any_calls_have_the_same_results(theme: str, data: st.DataObject) -> None:
+    """Results, exceptions, warnings, properties, JSON, both encoders' messages: all are as the SDK's."""
+    calls = data.draw(THEMES[theme])
+    limits = data.draw(LIMITS)
+    assert_same(calls, data.draw(SAMPLING), limits, random_ids=data.draw(st.booleans()))
+
+
+STATUS_CALLS = [
+    *(
+        SetStatus(0, code, description, None, is_status=False)
+        for code in StatusCode
+        for description in (None, "d")
+    ),
+    *(SetStatus(0, code, None, inner, is_status=True) for code in StatusCode for inner in (None, "i", 5)),
+    SetStatus(0, StatusCode.ERROR, "ignored", "kept", is_status=True),
+    SetStatus(0, StatusCode.ERROR, 5, None, is_status=False),
+    SetStatus(0, StatusCode.ERROR, "", "", is_status=True),
+    SetStatus(0, "ERROR", "d", None, is_status=False),
+]
+
+
+@pytest.mark.parametrize("first", STATUS_CALLS, ids=str)
+def test_status_has_the_same_precedence(first: SetStatus) -> None:
+    """Every pair of statuses, followed by another error: OK is final, UNSET is ignored."""
+    for second in STATUS_CALLS:
+        assert_same([first, second, SetStatus(0, StatusCode.ERROR, "last", None, is_status=False)])
