@@ -11,17 +11,16 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from opentelemetry import metrics as metrics_api
 from opentelemetry import trace as trace_api
 from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
-from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+from opentelemetry.sdk.metrics.export import MetricReader, ResourceMetrics, ScopeMetrics
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
@@ -48,9 +47,9 @@ from .tracing.sampling import AdjustableSampler
 logger = logging.getLogger(__name__)
 
 SCOPE_NAME = "telemetry"
-PUSHED_SCOPE = "telemetry.requests"
-"""The scope of our own pushed instruments, which `/metrics` has already."""
 """The instrumentation scope of the library's own spans and of manual ones."""
+_PUSHED_SCOPE = "telemetry.requests"
+"""The instrumentation scope of our own metrics where they are pushed."""
 _GRACE_SECONDS = 0.5
 """Extra time at exit, beyond the budget, for logging losses."""
 
@@ -75,18 +74,21 @@ class Providers:
                 config.multiproc_dir, group, partial(collect_everything, self.registry)
             )
         self.pipeline = ExportPipeline(config, on_attempt=self._record_export)
+        self.metrics = Metrics(
+            self.registry,
+            http_metrics=config.http_metrics,
+            latency_buckets_ms=config.latency_buckets_ms,
+            max_label_sets=config.max_label_sets,
+        )
         self._pusher: PushMetricReader | None = None
         if config.metrics_exporter == "otlp" and not config.sdk_disabled:
-            self._pusher = _metric_pusher(config, self.pipeline)
+            self._pusher = _metric_pusher(config, self.pipeline, self._pushed_metrics)
         self.meter_provider: MeterProvider = (
             NoOpMeterProvider()
             if config.sdk_disabled
             else SdkMeterProvider(
                 _metric_readers(self.registry, self._pusher), self._resource, shutdown_on_exit=False
             )
-        )
-        self.metrics = Metrics(
-            self.registry, None if self._pusher is None else self.meter_provider.get_meter(PUSHED_SCOPE)
         )
         self.sampler = AdjustableSampler(config)
         self.registry.register(PipelineCollector(self.pipeline, lambda: self.sampler.ratio))
@@ -107,6 +109,13 @@ class Providers:
 
     def _record_export(self, attempt: Attempt) -> None:
         self.metrics.record_export(attempt)
+
+    def _pushed_metrics(self) -> ResourceMetrics | None:
+        metrics = self.metrics.push()
+        if not metrics:
+            return None
+        scope = ScopeMetrics(InstrumentationScope(_PUSHED_SCOPE), metrics, schema_url="")
+        return ResourceMetrics(self._resource, [scope], schema_url="")
 
     def acquire(self, holder: object) -> None:
         """Registers a holder of these providers; the pipeline accepts spans while there is one."""
@@ -245,7 +254,9 @@ def _stop(providers: Providers, seconds: float) -> None:
         logger.exception("stopping the telemetry of %s failed", providers.config.service_name)
 
 
-def _metric_pusher(config: TelemetryConfig, pipeline: ExportPipeline) -> PushMetricReader:
+def _metric_pusher(
+    config: TelemetryConfig, pipeline: ExportPipeline, produce: Callable[[], ResourceMetrics | None]
+) -> PushMetricReader:
     status = ExportStatus("metrics")
     breaker = pipeline.breaker
     if not is_same_server(config.export_endpoint, config.metrics_export_endpoint, config.protocol):
@@ -267,27 +278,12 @@ def _metric_pusher(config: TelemetryConfig, pipeline: ExportPipeline) -> PushMet
         interval_seconds=config.metric_export_interval_ms / 1000,
         timeout_seconds=config.metric_export_timeout_ms / 1000,
         on_failure=record,
+        produce=produce,
     )
 
 
-class _ScrapedReader(PrometheusMetricReader):
-    """Puts the application's own instruments on `/metrics`; ours are there already, from the registry."""
-
-    def _receive_metrics(self, metrics_data: MetricsData | None, *args: Any, **kwargs: Any) -> None:
-        if metrics_data is None:
-            return
-        others = [
-            replace(
-                each,
-                scope_metrics=[scope for scope in each.scope_metrics if scope.scope.name != PUSHED_SCOPE],
-            )
-            for each in metrics_data.resource_metrics
-        ]
-        super()._receive_metrics(MetricsData(others), *args, **kwargs)
-
-
 def _metric_readers(registry: CollectorRegistry, pusher: PushMetricReader | None) -> list[MetricReader]:
-    readers: list[MetricReader] = [_ScrapedReader(registry=registry)]
+    readers: list[MetricReader] = [PrometheusMetricReader(registry=registry)]
     if pusher is not None:
         readers.append(pusher)
     return readers

@@ -1,62 +1,51 @@
-"""Instruments for requests, decorated functions and export attempts, recorded as they happen.
+"""Instruments for requests, decorated functions and export attempts, recorded as they happen."""
 
-They are prometheus_client's, whose histograms carry exemplars; requests are also recorded in
-OpenTelemetry instruments when metrics are pushed.
-"""
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
-from collections.abc import Mapping
-
-from opentelemetry.metrics import Meter
-from opentelemetry.trace import Span, get_current_span
+from opentelemetry.sdk.metrics.export import Metric as PushedMetric
+from opentelemetry.trace import get_current_span
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from ..export.attempt import Attempt
 from ..export.otlp.response import Disposition
+from ..settings.request import LATENCY_BUCKETS_MS
 from . import names
+from .families import Description, Family, HistogramFamily, SumFamily
+from .label_sets import LabelSets
+from .request_instruments import RequestMetrics
+from .series import HistogramSeries, SumSeries, exemplar_of
 
-LATENCY_BUCKETS_MS = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000)
 _EXPORT_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGE_BUCKETS_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 86_400)
 _BATCH_BUCKETS_SPANS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096)
+_FUNCTION_DURATION = Description(
+    names.FUNCTION_DURATION_MS, "Duration of measured functions, in milliseconds."
+)
+_FUNCTION_ERRORS = Description(names.FUNCTION_ERROR_COUNT, "Exceptions that left tracked functions.")
 
 
 class Metrics:
     """The library's own instruments, in one registry. Thread-safe.
 
+    Requests and functions, whose label sets are many and whose records must be cheap, have series of our
+    own; the rest are prometheus_client's.
+
     Args:
         registry: registers the instruments.
-        meter: records requests as well; given when metrics are pushed too.
+        http_metrics: the requests' metrics: the guide's, the conventions', or both.
+        latency_buckets_ms: the upper bounds of buckets for requests and functions, in milliseconds.
+        max_label_sets: the most label sets of each metric of requests and functions.
     """
 
-    def __init__(self, registry: CollectorRegistry, meter: Meter | None = None) -> None:
-        request_labels = (names.METHOD, names.ROUTE, names.STATUS_CODE)
-        self._requests = Counter(names.REQUEST_COUNT, "Requests answered.", request_labels, registry=registry)
-        self._latency = Histogram(
-            names.REQUEST_LATENCY_MS,
-            "Time from a request's arrival to the end of its answer, in milliseconds.",
-            request_labels,
-            buckets=LATENCY_BUCKETS_MS,
-            registry=registry,
-        )
-        self._errors = Counter(
-            names.ERROR_COUNT,
-            "Requests that failed: answered with 5xx, or ended by an exception.",
-            (*request_labels, names.ERROR_TYPE),
-            registry=registry,
-        )
-        self._function_duration = Histogram(
-            names.FUNCTION_DURATION_MS,
-            "Duration of measured functions, in milliseconds.",
-            (names.FUNCTION, names.OUTCOME),
-            buckets=LATENCY_BUCKETS_MS,
-            registry=registry,
-        )
-        self._function_errors = Counter(
-            names.FUNCTION_ERROR_COUNT,
-            "Exceptions that left tracked functions.",
-            (names.FUNCTION, names.ERROR_TYPE),
-            registry=registry,
-        )
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        *,
+        http_metrics: Literal["app", "standard", "both"] = "app",
+        latency_buckets_ms: Sequence[float] = LATENCY_BUCKETS_MS,
+        max_label_sets: int = 2_000,
+    ) -> None:
         self._export_duration = Histogram(
             names.EXPORT_DURATION_SECONDS,
             "Duration of export attempts, failed ones included.",
@@ -83,35 +72,59 @@ class Metrics:
         self._export_failures = Counter(
             names.EXPORT_FAILURES, "Export attempts that failed.", (names.KIND,), registry=registry
         )
-        self._pushed = None if meter is None else _PushedRequestInstruments(meter)
+        has_created = _has_created(self._export_bytes)
+        self.requests = RequestMetrics(
+            http_metrics, latency_buckets_ms, max_label_sets, has_created=has_created
+        )
+        """Those of requests."""
+        self._functions = LabelSets(
+            names.FUNCTION_DURATION_MS,
+            (names.FUNCTION, names.OUTCOME),
+            {names.FUNCTION},
+            max_label_sets,
+            lambda: HistogramSeries(latency_buckets_ms),
+        )
+        self._function_errors = LabelSets(
+            names.FUNCTION_ERROR_COUNT,
+            (names.FUNCTION, names.ERROR_TYPE),
+            {names.FUNCTION, names.ERROR_TYPE},
+            max_label_sets,
+            SumSeries,
+        )
+        families: Iterable[Family[Any, Any]] = (
+            *self.requests.families,
+            HistogramFamily(
+                _FUNCTION_DURATION,
+                self._functions,
+                HistogramSeries.read,
+                bounds=latency_buckets_ms,
+                has_created=has_created,
+            ),
+            SumFamily(_FUNCTION_ERRORS, self._function_errors, SumSeries.read, has_created=has_created),
+        )
+        for family in families:
+            registry.register(family)
 
-    def record_request(
-        self, *, method: str, route: str, status_code: int, duration_ms: float, span: Span
-    ) -> None:
-        """Records one answered request; the exemplar is the span's trace."""
-        labels = (method, route, str(status_code))
-        exemplar = _exemplar(span)
-        self._requests.labels(*labels).inc(exemplar=exemplar)
-        self._latency.labels(*labels).observe(duration_ms, exemplar=exemplar)
-        if self._pushed is not None:
-            self._pushed.record(dict(zip(_LABELS, labels, strict=True)), duration_ms)
-
-    def record_request_error(
-        self, *, method: str, route: str, status_code: int, error_type: str, span: Span
-    ) -> None:
-        """Counts one request that failed; the exemplar is the span's trace."""
-        labels = (method, route, str(status_code), error_type)
-        self._errors.labels(*labels).inc(exemplar=_exemplar(span))
-        if self._pushed is not None:
-            self._pushed.record_error(dict(zip((*_LABELS, names.ERROR_TYPE), labels, strict=True)))
+    def push(self) -> list[PushedMetric]:
+        """Returns the requests' metrics as the OpenTelemetry SDK collects them."""
+        pushed = [family.push() for family in self.requests.families]
+        return [metric for metric in pushed if metric is not None]
 
     def record_function(self, function: str, outcome: str, duration_ms: float) -> None:
         """Records one call of a measured function; `outcome` is ok, error or cancelled."""
-        self._function_duration.labels(function, outcome).observe(duration_ms, exemplar=_exemplar())
+        key = (function, outcome)
+        series = self._functions.rows.get(key)
+        if series is None:
+            series = self._functions.bind(key)
+        series.observe(duration_ms, exemplar_of(get_current_span(), duration_ms))
 
     def record_function_error(self, function: str, error_type: str) -> None:
         """Counts one exception that left a tracked function."""
-        self._function_errors.labels(function, error_type).inc(exemplar=_exemplar())
+        key = (function, error_type)
+        series = self._function_errors.rows.get(key)
+        if series is None:
+            series = self._function_errors.bind(key)
+        series.add(1, exemplar_of(get_current_span(), 1))
 
     def record_export(self, attempt: Attempt) -> None:
         """Records one export attempt."""
@@ -124,31 +137,6 @@ class Metrics:
             self._export_failures.labels(attempt.result.kind).inc()
 
 
-class _PushedRequestInstruments:
-    def __init__(self, meter: Meter) -> None:
-        self._requests = meter.create_counter(names.OTEL_REQUEST_COUNT, "1", "Requests answered.")
-        self._latency = meter.create_histogram(
-            names.OTEL_REQUEST_LATENCY_MS,
-            "ms",
-            "Time to answer.",
-            explicit_bucket_boundaries_advisory=LATENCY_BUCKETS_MS,
-        )
-        self._errors = meter.create_counter(names.OTEL_ERROR_COUNT, "1", "Requests that failed.")
-
-    def record(self, attributes: Mapping[str, str], duration_ms: float) -> None:
-        self._requests.add(1, attributes)
-        self._latency.record(duration_ms, attributes)
-
-    def record_error(self, attributes: Mapping[str, str]) -> None:
-        self._errors.add(1, attributes)
-
-
-_LABELS = (names.METHOD, names.ROUTE, names.STATUS_CODE)
-
-
-def _exemplar(span: Span | None = None) -> dict[str, str] | None:
-    context = (span or get_current_span()).get_span_context()
-    if not context.is_valid or not context.trace_flags.sampled:
-        # The trace of an unsampled exemplar could not be opened.
-        return None
-    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+def _has_created(counter: Counter) -> bool:
+    """Whether prometheus_client's own series say when they began, which an application can switch off."""
+    return any(each.name.endswith("_created") for family in counter.collect() for each in family.samples)

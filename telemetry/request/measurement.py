@@ -29,10 +29,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from ..client import TelemetryClient
-from ..metrics import names
+from ..metrics.standard_requests import ActiveRequest
 from .attributes import OTHER_METHOD, RequestAttributes, method_of
 from .background import has_background_work, is_of_background_work
-from .failure import record_failure
+from .failure import record_failure, type_name
 from .headers import LowerCaseGetter, read_headers
 from .hooks import Hooks
 from .template import RouteTemplates
@@ -63,6 +63,7 @@ class RequestMeasurement:
     """
 
     __slots__ = (
+        "_active",
         "_attributes",
         "_client",
         "_client_address",
@@ -119,6 +120,8 @@ class RequestMeasurement:
         """False if an OpenTelemetry middleware around the application made the server span."""
         self._recording = False
         self._is_recorded = False
+        self._active: ActiveRequest | None = None
+        """What the conventions' metrics measure of the request; None if they are off."""
         self._status: int | None = None
         self._peer_left: OSError | None = None
         """What the server raised when the client had left."""
@@ -132,6 +135,7 @@ class RequestMeasurement:
     async def serve(self, app: ASGIApp, receive: Receive) -> None:
         """Serves the request; what the application raises propagates."""
         context = self._start_span()
+        receive = self._begin(receive)
         token = None if context is None else otel_context.attach(context)
         outer = _current.set(self)
         error: BaseException | None = None
@@ -217,6 +221,18 @@ class RequestMeasurement:
             self._on_defect(defect)
             return None
 
+    def _begin(self, receive: Receive) -> Receive:
+        """Begins the conventions' metrics of an HTTP request, if they are on."""
+        standard = self._client.metrics.requests.standard
+        if standard is None or self._scope["type"] != "http":
+            return receive
+        try:
+            self._active = standard.begin(self._scope, self._method)
+            return self._active.receiving(receive)
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
+            self._on_defect(defect)
+            return receive
+
     def _extract(self, carrier: dict[str, str], context: Context) -> Context:
         try:
             return propagate.extract(carrier, context, _GETTER) if carrier else context
@@ -235,14 +251,23 @@ class RequestMeasurement:
         except OSError as error:
             self._peer_left = error
             raise
+        try:
+            self._note_sent(kind, message)
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the message has been sent
+            self._on_defect(defect)
+
+    def _note_sent(self, kind: str, message: Message) -> None:
+        if self._active is not None:
+            self._active.sent(message)
         if self._ended is None and self._is_last(kind, message):
             self._ended = self._clock()
             try:
-                if self._status is not None and self._status < _SERVER_ERROR:
-                    self._record_answer(self._ended)  # else the end tells whether it was the client who left
+                status = self._status
+                if status is not None and status < _SERVER_ERROR:
+                    # Otherwise the end tells whether it was the client who left.
+                    self._record_answer(self._ended, status, None)
+            finally:
                 self._has_background_work = self._recording and has_background_work()
-            except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer has been sent
-                self._on_defect(defect)
 
     def _begin_answer(self, kind: str, message: Message) -> Message:
         """Notes what the first message of the answer says; returns the one to send."""
@@ -276,11 +301,17 @@ class RequestMeasurement:
             return not message.get("more_trailers", False)
         return kind == "http.response.pathsend"
 
-    def _record_answer(self, ended: float) -> None:
+    def _record_answer(self, ended: float, sent_status: int | None, error_type: str | None) -> None:
+        """Records the request once, with the status that the client was sent and the error it failed with."""
         self._is_recorded = True
-        if self._scope["type"] == "http":
-            self._client.metrics.record_request(
-                **self._labels(), duration_ms=(ended - self._started) * 1000, span=self._span
+        if self._scope["type"] != "http":
+            return
+        seconds, route = ended - self._started, self._route()
+        if self._active is not None:
+            self._active.end(route, sent_status, error_type, seconds, self._span)
+        if self._status is not None:
+            self._client.metrics.requests.record(
+                self._method, route, self._status, seconds * 1000, self._span
             )
 
     def _route(self) -> str | None:
@@ -292,14 +323,6 @@ class RequestMeasurement:
             except Exception as defect:  # noqa: BLE001 - it is logged there; the request counts without it
                 self._on_defect(defect)
         return self._template
-
-    def _labels(self) -> dict[str, Any]:
-        route = self._route()
-        return {
-            "method": self._method,
-            "route": names.UNMATCHED_ROUTE if route is None else route,
-            "status_code": self._status,
-        }
 
     def _end(self, error: BaseException | None) -> None:
         """Ends the span, and counts a failure of the answer; `error` is what the application raised."""
@@ -316,7 +339,10 @@ class RequestMeasurement:
         try:
             if is_http:
                 if not self._is_recorded:
-                    self._record_answer(ended)
+                    kind = None if failure is None else type_name(failure)
+                    if kind is None and status is not None and status >= _SERVER_ERROR:
+                        kind = str(status)
+                    self._record_answer(ended, status, kind)
                 self._count_failure(failure)
         finally:
             if self._recording:
@@ -338,9 +364,9 @@ class RequestMeasurement:
             error_type = type(failure).__qualname__
         elif self._status is not None and self._status >= _SERVER_ERROR:
             error_type = str(self._status)
-        if error_type is not None:
-            self._client.metrics.record_request_error(
-                **self._labels(), error_type=error_type, span=self._span
+        if error_type is not None and self._status is not None:
+            self._client.metrics.requests.record_error(
+                self._method, self._route(), self._status, error_type, self._span
             )
 
     def _end_span(

@@ -277,11 +277,11 @@ def test_client_that_leaves_is_no_error(how: str, traced: TracedApp) -> None:
 def test_broken_metrics_leave_the_span(traced: TracedApp, monkeypatch: pytest.MonkeyPatch) -> None:
     """One failure of ours is not to cost the other signal."""
 
-    def broken(**_: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    for method in ("record_request", "record_request_error"):
-        monkeypatch.setattr(traced.client.metrics, method, broken)
+    for method in ("record", "record_error"):
+        monkeypatch.setattr(traced.client.metrics.requests, method, broken)
     traced.app.get("/{status}")(lambda status: Response(status_code=int(status)))
     with traced.browser() as http:
         for status in (200, 500):

@@ -137,10 +137,10 @@ def test_broken_metric_breaks_no_request(
 ) -> None:
     """A failure in the library is logged once, and the answer is sent anyway."""
 
-    def broken(**_: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError("on purpose")
 
-    monkeypatch.setattr(client.metrics, "record_request", broken)
+    monkeypatch.setattr(client.metrics.requests, "record", broken)
     assert [message["type"] for message in serve(client, answer_200)] == [
         "http.response.start",
         "http.response.body",

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader, MetricsData
+from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader, MetricsData, ResourceMetrics
 
 from ...fork import call_in_forked_child
 from ..otlp.response import ExportResult, no_answer
@@ -43,6 +43,7 @@ class PushMetricReader(MetricReader):
         interval_seconds: time between two periodic pushes.
         timeout_seconds: limit for each of these, including collection.
         on_failure: called when the metrics cannot be collected.
+        produce: returns metrics that are pushed beside the SDK's; None if there are none.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class PushMetricReader(MetricReader):
         interval_seconds: float,
         timeout_seconds: float,
         on_failure: Callable[[ExportResult], None],
+        produce: Callable[[], ResourceMetrics | None] | None = None,
     ) -> None:
         super().__init__()
+        self._produce = produce
         self._exporter = exporter
         self._interval_seconds = interval_seconds
         self._timeout_seconds = timeout_seconds
@@ -69,6 +72,7 @@ class PushMetricReader(MetricReader):
         self._push_lock = threading.Lock()
         """Held while metrics are collected and sent: a hanging run may outlive the next one's start."""
         self._present: tuple[PushRun, _Push] | None = None
+        self._is_received = False
 
     def start(self) -> None:
         """Starts periodic pushes; harmless if they are already started."""
@@ -118,13 +122,27 @@ class PushMetricReader(MetricReader):
     ) -> None:
         if self._present is None:  # collected by another caller
             return
+        self._is_received = True
         run, push = self._present
+        metrics_data = self._with_produced(metrics_data)
+        if not metrics_data.resource_metrics:
+            return
         left_seconds = push.deadline - time.monotonic()
         if run.is_over or left_seconds <= 0:
             push.is_sent = False
             return
         result = self._exporter.export(metrics_data, timeout_millis=left_seconds * 1000)
         push.is_sent = result is MetricExportResult.SUCCESS
+
+    def _with_produced(self, collected: MetricsData) -> MetricsData:
+        produced = None if self._produce is None else self._produce()
+        if produced is None:
+            return collected
+        for each in collected.resource_metrics:
+            if each.resource == produced.resource:
+                scopes = [*each.scope_metrics, *produced.scope_metrics]
+                return MetricsData([ResourceMetrics(each.resource, scopes, each.schema_url)])
+        return MetricsData([*collected.resource_metrics, produced])
 
     def _begin(self) -> PushRun:
         run = PushRun()
@@ -165,9 +183,12 @@ class PushMetricReader(MetricReader):
         if run.is_over or left_seconds <= 0:
             return
         self._present = run, push
+        self._is_received = False
         push.is_sent = True  # unless there is something to send
         try:
             self.collect(timeout_millis=left_seconds * 1000)
+            if not self._is_received:  # the SDK has nothing
+                self._receive_metrics(MetricsData([]))
         except Exception as error:
             push.is_sent = False
             logger.debug("collecting metrics raised", exc_info=True)
