@@ -12,7 +12,7 @@ def has_background_work() -> bool:
 
     ASGI has no word for them, so it is asked of the response itself, which is among the callers.
     """
-    frame: FrameType | None = sys._getframe(2)  # noqa: SLF001 - documented, and the only way to the response
+    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented, and the only way to the response
     while frame is not None:
         if frame.f_code.co_varnames[:1] == ("self",):
             sender = frame.f_locals.get("self")

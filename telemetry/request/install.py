@@ -43,7 +43,7 @@ def install(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
     """
     excluded = ExcludedPaths((HEALTH_PATH, METRICS_PATH, *client.config.excluded_urls))
     _silence_other_server_spans(app)
-    app.user_middleware.append(Middleware(RoutedScopeMiddleware))
+    app.user_middleware.append(Middleware(RoutedScopeMiddleware, around=app.user_middleware))
     is_contribs = _is_contribs(client.config)
     if is_contribs:
         _add_contribs(app, client)

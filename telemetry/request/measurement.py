@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
+from weakref import ReferenceType, ref
 
 from opentelemetry import context as otel_context
 from opentelemetry import propagate
@@ -45,7 +46,10 @@ _FIRST_OF_ANSWER = frozenset({"http.response.start", "websocket.accept", "websoc
 _GETTER = LowerCaseGetter()
 
 
-_current: ContextVar["RequestMeasurement | None"] = ContextVar("telemetry_request", default=None)
+_current: ContextVar["ReferenceType[RequestMeasurement] | None"] = ContextVar(
+    "telemetry_request", default=None
+)
+"""The request that this context serves; weakly, as a task that the application starts keeps its context."""
 
 
 class RequestMeasurement:
@@ -63,6 +67,7 @@ class RequestMeasurement:
     """
 
     __slots__ = (
+        "__weakref__",
         "_active",
         "_attributes",
         "_client",
@@ -137,7 +142,7 @@ class RequestMeasurement:
         context = self._start_span()
         receive = self._begin(receive)
         token = None if context is None else otel_context.attach(context)
-        outer = _current.set(self)
+        outer = _current.set(ref(self))
         error: BaseException | None = None
         try:
             await app(self._scope, receive, self._send)
@@ -194,8 +199,9 @@ class RequestMeasurement:
         """Starts the server span; returns the context to serve in, or None if another one is current."""
         try:
             current = otel_context.get_current()
-            around, outer = get_current_span(current), _current.get()
-            if outer is not None and outer.is_answered:
+            around, known = get_current_span(current), _current.get()
+            outer = None if known is None else known()
+            if known is not None and (outer is None or outer.is_answered):
                 # A server starts the next request of a connection in the context of the one before.
                 current = Context()
             elif _is_server_span(around) and (outer is None or around is not outer.span):
@@ -267,7 +273,7 @@ class RequestMeasurement:
                     # Otherwise the end tells whether it was the client who left.
                     self._record_answer(self._ended, status, None)
             finally:
-                self._has_background_work = self._recording and has_background_work()
+                self._note_background_work()
 
     def _begin_answer(self, kind: str, message: Message) -> Message:
         """Notes what the first message of the answer says; returns the one to send."""
@@ -293,6 +299,26 @@ class RequestMeasurement:
                 self._hooks.on_response(self._span, scope, message)
         except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
             self._on_defect(defect)
+
+    def noting_background_work(self, send: Send) -> Send:
+        """Returns the innermost `send`, where a middleware runs the application in a task of its own.
+
+        The last message comes to `_send` from that middleware, whose callers do not include the response.
+        """
+
+        async def note(message: Message) -> None:
+            if self._is_last(message["type"], message):
+                try:
+                    self._note_background_work()
+                except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
+                    self._on_defect(defect)
+            await send(message)
+
+        return note
+
+    def _note_background_work(self) -> None:
+        if self._recording and not self._has_background_work:
+            self._has_background_work = has_background_work()
 
     def _is_last(self, kind: str, message: Message) -> bool:
         if kind == "http.response.body":
@@ -333,7 +359,8 @@ class RequestMeasurement:
         of_background = is_answered and error is not None and is_of_background_work(error)
         failure = None if went_away or of_background else error
         status, is_http = self._status, self._scope["type"] == "http"
-        if is_http and (status is None or (went_away and status >= _SERVER_ERROR)):
+        if status is None or (went_away and status >= _SERVER_ERROR):
+            # Servers answer with 500 for an application that does not, the handshake of a WebSocket included.
             self._status = _CLIENT_WENT_AWAY if went_away else _SERVER_ERROR
             status = None if went_away else _SERVER_ERROR
         try:

@@ -6,9 +6,11 @@ application's other middlewares included.
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..client import TelemetryClient
@@ -132,14 +134,21 @@ class RoutedScopeMiddleware:
 
     Args:
         app: the router, with what handles its exceptions.
+        around: the application's middlewares.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, around: Iterable[Middleware]) -> None:
         self.app = app
+        # It serves the application in another task, and sends the answer itself.
+        self._is_relayed = any(
+            isinstance(each.cls, type) and issubclass(each.cls, BaseHTTPMiddleware) for each in around
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Passes everything on."""
         request = scope.get(_MARK)
         if isinstance(request, RequestMeasurement):
             request.note_routed(scope)
+            if self._is_relayed:
+                send = request.noting_background_work(send)
         await self.app(scope, receive, send)

@@ -1,0 +1,217 @@
+"""What a request's measurement leaves to others: spans, scopes and tasks that are not its own."""
+
+import asyncio
+import gc
+import weakref
+from typing import Any
+
+import pytest
+from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
+from opentelemetry.trace import SpanKind
+from starlette.background import BackgroundTask
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import PlainTextResponse, StreamingResponse
+from starlette.types import Message
+from support.traced_app import TracedApp
+
+from telemetry.request.excluded import ExcludedPaths
+from telemetry.request.middleware import TelemetryMiddleware
+
+
+@pytest.fixture
+def traced() -> TracedApp:
+    """An application with no routes yet."""
+    return TracedApp()
+
+
+def scope_of(kind: str = "http", **more: Any) -> dict[str, Any]:
+    """Returns the scope of a request for /x."""
+    return {"type": kind, "method": "GET", "path": "/x", "query_string": b"", "headers": [], **more}
+
+
+async def receive_nothing() -> Message:
+    """Receives a request without a body."""
+    return {"type": "http.request", "body": b"", "more_body": False}
+
+
+async def discard(message: Message) -> None:
+    """Sends nowhere."""
+
+
+def attributes_of(span: Any) -> dict[str, Any]:
+    """Returns a span's attributes."""
+    return dict(span.attributes)
+
+
+def test_span_lasts_exactly_as_long_as_the_request(traced: TracedApp) -> None:
+    """From its arrival to its last byte, as its metric does: not from when the span was made."""
+    ticks = iter(range(100))
+    middleware = TelemetryMiddleware(
+        PlainTextResponse("x"),
+        client=traced.client,
+        excluded=ExcludedPaths(()),
+        clock=lambda: next(ticks) * 3,
+    )
+    asyncio.run(middleware(scope_of(), receive_nothing, discard))
+    (span,) = traced.server_spans
+    assert span.start_time is not None
+    assert span.end_time == span.start_time + 3_000_000_000
+
+
+def test_server_span_around_the_application_is_left_open(traced: TracedApp) -> None:
+    """Whoever made it ends it and says what it is."""
+    traced.app.get("/x")(lambda: 1)
+    with traced.client.start_span("theirs", kind=SpanKind.SERVER) as span:
+        asyncio.run(traced.app(scope_of(), receive_nothing, discard))
+        assert span.is_recording()
+    (theirs,) = traced.server_spans
+    assert (theirs.name, attributes_of(theirs)) == ("theirs", {})
+
+
+def test_first_of_several_headers_counts(traced: TracedApp) -> None:
+    """As Starlette's own `headers["host"]` has it."""
+    traced.app.get("/x")(lambda: 1)
+    headers = [
+        (b"host", b"first.example"),
+        (b"host", b"second.example"),
+        (b"user-agent", b"one"),
+        (b"user-agent", b"two"),
+    ]
+    asyncio.run(traced.app(scope_of(headers=headers), receive_nothing, discard))
+    found = attributes_of(traced.server_spans[0])
+    assert (found["server.address"], found["user_agent.original"]) == ("first.example", "one")
+
+
+def test_detached_task_does_not_keep_its_requests_scope(traced: TracedApp) -> None:
+    """It keeps the context that it was started in, but not what the request held."""
+
+    class Marker:
+        """Can be referred to weakly."""
+
+    async def serve_once(release: asyncio.Event) -> tuple[weakref.ref[Marker], asyncio.Task[bool]]:
+        started: list[asyncio.Task[bool]] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            started.append(asyncio.create_task(release.wait()))
+            await PlainTextResponse("x")(scope, receive, send)
+
+        middleware = TelemetryMiddleware(app, client=traced.client, excluded=ExcludedPaths(()))
+        scope = scope_of(marker=Marker())
+        await middleware(scope, receive_nothing, discard)
+        return weakref.ref(scope["marker"]), started[0]
+
+    async def run() -> None:
+        release = asyncio.Event()
+        marker, task = await serve_once(release)
+        assert marker() is None
+        release.set()
+        await task
+
+    gc.disable()
+    try:
+        asyncio.run(run())
+    finally:
+        gc.enable()
+
+
+def test_request_in_the_context_of_one_that_is_answered_begins_a_trace(traced: TracedApp) -> None:
+    """A server starts the next request of a connection there; background work may still go on, or be over."""
+    later: list[asyncio.Task[None]] = []
+
+    @traced.app.get("/x")
+    async def read(number: int) -> PlainTextResponse:
+        async def work() -> None:
+            if number == 2:
+                await later[1]
+
+        return PlainTextResponse("x", background=BackgroundTask(work))
+
+    async def request(number: int) -> None:
+        async def send(message: Message) -> None:
+            if number < 3 and message["type"] == "http.response.body":
+                later.append(asyncio.create_task(request(number + 1)))
+
+        query = f"number={number}".encode()
+        await traced.app(scope_of(query_string=query), receive_nothing, send)
+
+    async def run() -> None:
+        await request(1)
+        gc.collect()
+        await asyncio.gather(*later)
+        await later[1]
+
+    asyncio.run(run())
+    assert [span.parent for span in traced.server_spans] == [None] * 3
+    assert len({span.context.trace_id for span in traced.server_spans}) == 3
+
+
+@pytest.mark.parametrize("how", ["raises", "returns"])
+def test_websocket_that_is_not_accepted_for_a_defect_has_status_500(how: str, traced: TracedApp) -> None:
+    """The server answers the handshake with it."""
+
+    @traced.app.websocket("/x")
+    async def room(socket: WebSocket) -> None:
+        if how == "raises":
+            raise RuntimeError("on purpose")
+
+    async def connect() -> Message:
+        return {"type": "websocket.connect"}
+
+    try:
+        asyncio.run(traced.app(scope_of("websocket"), connect, discard))
+    except RuntimeError:
+        assert how == "raises"
+    (span,) = traced.server_spans
+    assert attributes_of(span)["http.response.status_code"] == 500
+    assert span.status.status_code.name == "ERROR"
+    assert attributes_of(span)["error.type"] == ("RuntimeError" if how == "raises" else "500")
+
+
+def test_websocket_given_up_before_its_handshake_has_no_status(traced: TracedApp) -> None:
+    """No answer was sent, and nothing failed."""
+
+    @traced.app.websocket("/x")
+    async def room(socket: WebSocket) -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(traced.app(scope_of("websocket"), receive_nothing, discard))
+    (span,) = traced.server_spans
+    assert "http.response.status_code" not in attributes_of(span)
+    assert span.status.status_code.name == "UNSET"
+
+
+@pytest.mark.parametrize("kind", ["plain", "stream"])
+@pytest.mark.parametrize("added", ["before", "after"])
+def test_background_work_behind_a_middleware_that_relays_the_answer(
+    kind: str, added: str, traced: TracedApp
+) -> None:
+    """`BaseHTTPMiddleware` runs the application in a task of its own, and sends the answer itself."""
+    app = FastAPI() if added == "before" else traced.app
+
+    def middleware(request: Request, call_next: Any) -> Any:
+        return call_next(request)
+
+    if added == "before":
+        app.add_middleware(BaseHTTPMiddleware, dispatch=middleware)
+        traced = TracedApp(app)
+    else:
+        app.middleware("http")(middleware)
+
+    @app.get("/work")
+    async def work(tasks: BackgroundTasks) -> Any:
+        if kind == "stream":
+            return StreamingResponse(iter([b"x", b"y"]), background=BackgroundTask(asyncio.sleep, 0.05))
+        tasks.add_task(asyncio.sleep, 0.05)
+        return 1
+
+    app.get("/none")(lambda: 1)
+    with traced.browser() as http:
+        for path in ("/work", "/none"):
+            assert http.get(path).status_code == 200
+    assert traced.names == ["GET /work", "GET /work background", "GET /none"]
+    server, background, _ = traced.spans
+    assert background.parent is not None
+    assert background.parent.span_id == server.context.span_id
+    assert background.start_time == server.end_time
+    assert (background.end_time or 0) - (background.start_time or 0) >= 50e6
