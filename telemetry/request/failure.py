@@ -1,7 +1,5 @@
 """How a request's failure is recorded on its span."""
 
-import traceback
-
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.exception_attributes import EXCEPTION_MESSAGE, EXCEPTION_TYPE
 from opentelemetry.trace import Span, StatusCode
@@ -14,18 +12,21 @@ def type_name(error: BaseException) -> str:
 
 
 def record_failure(span: Span, error: BaseException) -> None:
-    """Sets the span's status, and records the exception unless the application has done so on this span."""
-    span.set_attribute(ERROR_TYPE, type_name(error))
-    text = "".join(traceback.format_exception_only(error)).strip()
-    span.set_status(StatusCode.ERROR, text)
-    recorded = {EXCEPTION_TYPE: type_name(error), EXCEPTION_MESSAGE: _message(error)}
+    """Sets the span's status, and records the exception unless the application has done so on this span.
+
+    The status is described by the message alone: the type is an attribute ("Recording errors on spans").
+    """
+    kind, message = type_name(error), _message(error)
+    span.set_attribute(ERROR_TYPE, kind)
+    span.set_status(StatusCode.ERROR, message or None)
+    recorded = {EXCEPTION_TYPE: kind, EXCEPTION_MESSAGE: message}
     for event in getattr(span, "events", ()):
         if recorded.items() <= dict(event.attributes or {}).items():
             return
     try:
         span.record_exception(error)
     except Exception:  # noqa: BLE001 - one that cannot be printed
-        span.add_event("exception", {EXCEPTION_TYPE: recorded[EXCEPTION_TYPE]})
+        span.add_event("exception", {EXCEPTION_TYPE: kind})
 
 
 def _message(error: BaseException) -> str:

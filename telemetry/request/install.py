@@ -107,7 +107,7 @@ def _add_contribs(app: FastAPI, client: TelemetryClient) -> None:
 
 
 def _contribs_layer(stack: Any) -> Any:
-    """Returns the middleware that makes the server span; None if contrib could not add it, and has said so."""
+    """Returns the middleware that makes the server span; None if contrib could not add it and said so."""
     from opentelemetry.instrumentation.asgi import OpenTelemetryMiddleware  # noqa: PLC0415 - rarely needed
 
     while stack is not None and not isinstance(stack, OpenTelemetryMiddleware):
