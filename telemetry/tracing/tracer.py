@@ -113,7 +113,7 @@ class RecordingTracer(Tracer):
         if not self._tracer_config.is_enabled:
             return NonRecordingSpan(get_current_span(context).get_span_context())
         origin = self._origin or self._make_origin()
-        trace_id, span_id, is_random = self._identify(parent)
+        trace_id, is_random = self._identify_trace(parent)
         if origin.decide is not None:
             is_sampled, state = origin.decide(trace_id, parent)
             decision = Decision.RECORD_AND_SAMPLE if is_sampled else Decision.DROP
@@ -121,7 +121,7 @@ class RecordingTracer(Tracer):
             result = origin.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
             decision, attributes, state = result.decision, result.attributes, result.trace_state
             is_sampled = decision is Decision.RECORD_AND_SAMPLE
-        own = _make_context(trace_id, span_id, _FLAGS[is_sampled, is_random], state)
+        own = self._make_context(trace_id, _FLAGS[is_sampled, is_random], state)
         metrics = self._tracer_metrics
         note_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
         if decision is Decision.DROP:
@@ -178,18 +178,25 @@ class RecordingTracer(Tracer):
         )
         return CurrentSpan(start, record_exception, set_status_on_exception, end_on_exit)
 
-    def _identify(self, parent: SpanContext | None) -> tuple[int, int, bool]:
-        """Returns the trace's id, a new span's id, and whether the former is random."""
+    def _identify_trace(self, parent: SpanContext | None) -> tuple[int, bool]:
+        """Returns the trace's id, and whether it is random."""
+        if parent is not None:
+            return parent.trace_id, parent.trace_flags.random_trace_id
         ids = self.id_generator
         if type(ids) is RandomIdGenerator:
+            return getrandbits(128) or ids.generate_trace_id(), True
+        return ids.generate_trace_id(), ids.is_trace_id_random()
+
+    def _make_context(self, trace_id: int, flags: TraceFlags, state: TraceState | None) -> SpanContext:
+        """Makes the context of a new span."""
+        ids = self.id_generator
+        if type(ids) is RandomIdGenerator and _HAS_KNOWN_LAYOUT:
             span_id = getrandbits(64) or ids.generate_span_id()
-            if parent is None:
-                return getrandbits(128) or ids.generate_trace_id(), span_id, True
-        else:
-            span_id = ids.generate_span_id()
-            if parent is None:
-                return ids.generate_trace_id(), span_id, ids.is_trace_id_random()
-        return parent.trace_id, span_id, parent.trace_flags.random_trace_id
+            fields = (trace_id, span_id, False, flags, _NO_STATE if state is None else state, True)
+            return tuple.__new__(SpanContext, fields)
+        return SpanContext(
+            trace_id, ids.generate_span_id(), is_remote=False, trace_flags=flags, trace_state=state
+        )
 
     def _make_origin(self) -> Origin:
         origin = self._origin = Origin(
@@ -213,13 +220,6 @@ def _parent_in(context: Context | None) -> SpanContext | None:
     if not isinstance(parent, SpanContext):
         raise TypeError("parent_span_context must be a SpanContext or None.")
     return parent if parent.is_valid else None
-
-
-def _make_context(trace_id: int, span_id: int, flags: TraceFlags, state: TraceState | None) -> SpanContext:
-    if _HAS_KNOWN_LAYOUT:
-        fields = (trace_id, span_id, False, flags, _NO_STATE if state is None else state, True)
-        return tuple.__new__(SpanContext, fields)
-    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=state)
 
 
 class CurrentSpan(AbstractContextManager[Span]):
