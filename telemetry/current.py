@@ -3,11 +3,10 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakSet
 
-from opentelemetry.trace import Tracer, TracerProvider
+from opentelemetry.trace import Span, Tracer, TracerProvider
 
 from .config import TelemetryConfig
 from .export.pipeline import ExportPipeline
@@ -54,12 +53,29 @@ class Client(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class _Silenced:
-    client: Client
+class Serving:
+    """What runs in a context: a request of this client, or the body of a block. For the task that serves it.
+
+    It is kept by tasks that outlive the request, and so holds nothing else of it.
+
+    Args:
+        client: whose it is.
+        is_silent: whether nothing of it is to be recorded.
+    """
+
+    __slots__ = ("client", "has_ended", "is_silent", "span")
+
+    def __init__(self, client: Client, *, is_silent: bool = False) -> None:
+        self.client = client
+        self.is_silent = is_silent
+        self.span: Span | None = None
+        """The server span; None if this is no request, or an excluded one."""
+        self.has_ended = False
+        """Whether the last byte of the request's answer has been sent."""
 
 
-_of_request: ContextVar[Client | _Silenced | None] = ContextVar("telemetry_client", default=None)
+serving: ContextVar[Serving | None] = ContextVar("telemetry_serving", default=None)
+"""What this context serves."""
 _lock = Lock()
 _set_up: list[Client] = []
 _made: list[Client] = []
@@ -72,9 +88,9 @@ def find_client() -> Client | None:
     The default is the first client, not yet shut down, that an application was set up with; if there is
     none, the first client created.
     """
-    client = _of_request.get()
-    if client is not None:
-        return None if isinstance(client, _Silenced) else client
+    found = serving.get()
+    if found is not None:
+        return None if found.is_silent else found.client
     return _default()
 
 
@@ -86,10 +102,8 @@ def find_tracer_provider() -> TracerProvider | None:
 
 def service_name() -> str:
     """Returns the name of the service that runs, in excluded requests too; "" without any client."""
-    client = _of_request.get()
-    if isinstance(client, _Silenced):
-        client = client.client
-    client = client or _default()
+    found = serving.get()
+    client = _default() if found is None else found.client
     return "" if client is None else client.config.service_name
 
 
@@ -101,18 +115,18 @@ def _default() -> Client | None:
 @contextmanager
 def use_client(client: Client) -> Iterator[None]:
     """Makes `find_client` return `client` within the block, in this context."""
-    with _set(client):
+    with _set(Serving(client)):
         yield
 
 
 @contextmanager
-def _set(client: Client | _Silenced) -> Iterator[None]:
-    token = _of_request.set(client)
+def _set(found: Serving) -> Iterator[None]:
+    token = serving.set(found)
     try:
         yield
     finally:
         with suppress(ValueError):  # a task may be closed from another context
-            _of_request.reset(token)
+            serving.reset(token)
 
 
 @contextmanager
@@ -122,13 +136,14 @@ def silenced(client: Client) -> Iterator[None]:
     Args:
         client: the client of the app, whose excluded request this is.
     """
-    with _set(_Silenced(client)):
+    with _set(Serving(client, is_silent=True)):
         yield
 
 
 def is_silent() -> bool:
     """Returns whether the current request is excluded, so that nothing of it is traced."""
-    return isinstance(_of_request.get(), _Silenced)
+    found = serving.get()
+    return found is not None and found.is_silent
 
 
 def offer_as_default(client: Client, *, is_set_up: bool) -> None:

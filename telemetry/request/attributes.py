@@ -92,7 +92,7 @@ class RequestAttributes:
         Args:
             scope: the request's.
             method: as `method_of` gives it.
-            headers: the first value of each header that is needed, by its name in lower case.
+            headers: the first value of each header, by its name in lower case.
         """
         scheme = scope.get("scheme", "http")
         attributes: dict[str, AttributeValue] = {

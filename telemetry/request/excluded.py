@@ -16,6 +16,11 @@ class ExcludedPaths:
     def __contains__(self, path: object) -> bool:
         return isinstance(path, str) and (path in self._exact or path.startswith(self._prefixes))
 
+    def covers(self, scope: Scope) -> bool:
+        """Whether a request is for one of them, below the mount point of its application."""
+        path = path_of(scope) if scope.get("root_path") else scope["path"]
+        return path in self._exact or (bool(self._prefixes) and path.startswith(self._prefixes))
+
 
 def path_of(scope: Scope) -> str:
     """Returns the path below the application's mount point (ASGI: `path` includes `root_path`)."""

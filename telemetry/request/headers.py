@@ -3,20 +3,21 @@
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from typing import Any
 
 from opentelemetry import propagate
-from opentelemetry.propagators.textmap import Getter
+from opentelemetry.propagators.textmap import Getter, TextMapPropagator
 from opentelemetry.util.types import AttributeValue
 from starlette.types import Scope
 
 FORWARDED_FOR = b"x-forwarded-for"
-_FOR_ATTRIBUTES = frozenset({b"host", b"user-agent", FORWARDED_FOR})
 _W3C_FIELDS = frozenset({"traceparent", "tracestate", "baggage"})
 _W3C_HEADERS = frozenset(field.encode() for field in _W3C_FIELDS)
 HIDDEN = "[REDACTED]"
 CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "set-cookie"})
 """Headers whose values are hidden unless they are captured by their very names, not by a wider pattern."""
 _LONGEST_VALUE = 2_048
+_latest: tuple[TextMapPropagator | None, bool] = (None, True)
 _MOST_NAMES = 1_024
 """Names whose meaning is remembered: clients may send any."""
 
@@ -34,22 +35,49 @@ class LowerCaseGetter(Getter[dict[str, str]]):
         return list(carrier)
 
 
-def read_headers(scope: Scope) -> tuple[dict[bytes, bytes], dict[str, str]]:
-    """Returns the headers that attributes need, and those that propagators read."""
-    wanted: dict[bytes, bytes] = {}
-    carrier: dict[str, str] = {}
-    takes_any = not propagate.get_global_textmap().fields <= _W3C_FIELDS
-    for key, value in scope.get("headers", ()):
-        if key in _FOR_ATTRIBUTES:
-            if key not in wanted:
-                wanted[key] = value
-            elif key == FORWARDED_FOR:
-                wanted[key] += b"," + value
-        if takes_any or key in _W3C_HEADERS:
-            name, text = key.decode("latin-1"), value.decode("latin-1")
-            # A list that comes in several lines is joined (RFC 9110, 5.3); for others that is malformed.
-            carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
-    return wanted, carrier
+class RequestHeaders:
+    """The headers of one request, by their names in lower case.
+
+    Args:
+        scope: the request's.
+    """
+
+    __slots__ = ("_all", "first")
+
+    def __init__(self, scope: Scope) -> None:
+        self._all: Any = scope.get("headers", ())
+        self.first: dict[bytes, bytes] = dict(self._all)
+        """The first value of each header; of `X-Forwarded-For` all of them."""
+        if len(self.first) != len(self._all):
+            # A dictionary keeps the last one.
+            for name, value in reversed(list(self._all)):
+                self.first[name] = value
+            forwarded = [value for name, value in self._all if name == FORWARDED_FOR]
+            if forwarded:
+                self.first[FORWARDED_FOR] = b",".join(forwarded)
+
+    def for_propagators(self) -> dict[str, str] | None:
+        """Returns the headers that the propagators read; None if there are none."""
+        takes_any = _takes_any_header(propagate.get_global_textmap())
+        if not takes_any and self.first.keys().isdisjoint(_W3C_HEADERS):
+            return None
+        carrier: dict[str, str] = {}
+        for key, value in self._all:
+            if takes_any or key in _W3C_HEADERS:
+                name, text = key.decode("latin-1"), value.decode("latin-1")
+                # A list that comes in several lines is joined (RFC 9110, 5.3); for others that is malformed.
+                carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
+        return carrier
+
+
+def _takes_any_header(propagator: TextMapPropagator) -> bool:
+    """Whether the process's propagators read more than the headers of W3C."""
+    global _latest  # noqa: PLW0603 - replaced as a whole, so threads may share it
+    known, takes_any = _latest
+    if propagator is not known:
+        takes_any = not propagator.fields <= _W3C_FIELDS
+        _latest = propagator, takes_any
+    return takes_any
 
 
 class CapturedHeaders:
@@ -79,7 +107,7 @@ class CapturedHeaders:
                 attributes.setdefault(name, []).append(
                     HIDDEN if is_hidden else bytes(value[:_LONGEST_VALUE]).decode("latin-1")
                 )
-        return dict(attributes)
+        return {name: tuple(values) for name, values in attributes.items()}
 
     def _find_attributes(self, key: bytes) -> tuple[tuple[str, ...], bool]:
         """Returns a header's attributes, none if it is not captured, and whether its value is hidden."""

@@ -6,7 +6,7 @@ application's other middlewares included.
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from starlette.middleware import Middleware
@@ -14,15 +14,14 @@ from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..client import TelemetryClient
-from ..current import silenced, use_client
-from .attributes import RequestAttributes
-from .excluded import ExcludedPaths, path_of
+from ..current import silenced
+from .excluded import ExcludedPaths
 from .hooks import Hooks
-from .measurement import RequestMeasurement
-from .template import RouteTemplates
+from .measurement import Instruments, RequestMeasurement
 
 logger = logging.getLogger(__name__)
 
+_MEASURED = frozenset({"http", "websocket"})
 _MARK = "telemetry.measured"
 """The scope's key for the measurement of the request; None for an excluded one."""
 
@@ -50,37 +49,29 @@ class TelemetryMiddleware:
         self.app = app
         self._client = client
         self._excluded = excluded
-        self._clock = clock
-        self._templates = RouteTemplates()
-        self._attributes = RequestAttributes(client.config)
-        self._hooks = Hooks() if hooks is None else hooks
+        self._instruments = Instruments(client, Hooks() if hooks is None else hooks, clock, self._on_defect)
         self._has_failed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
-        if scope["type"] not in {"http", "websocket"} or _MARK in scope:
+        if scope["type"] not in _MEASURED or _MARK in scope:
             await self.app(scope, receive, send)
             return
-        if path_of(scope) in self._excluded:
+        if self._excluded.covers(scope):
             await _pass_silently(self._client, self.app, scope, receive, send)
             return
         _mark(scope)
-        with use_client(self._client):
-            request = RequestMeasurement(
-                self._client,
-                scope,
-                self._templates,
-                self._attributes,
-                self._hooks,
-                send,
-                self._clock,
-                self._on_defect,
-            )
-            scope[_MARK] = request
-            try:
-                await request.serve(self.app, receive)
-            finally:
-                scope[_MARK] = None  # they hold one another
+        request = scope[_MARK] = RequestMeasurement(self._instruments, scope, send)
+        receive = request.begin(receive)
+        error: BaseException | None = None
+        try:
+            await self.app(scope, receive, request.send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            request.end(error)
+            error = scope[_MARK] = None  # they hold one another
 
     def _on_defect(self, error: Exception) -> None:
         """Logs a failure of this library once."""
@@ -105,8 +96,8 @@ class ExcludingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request or connection."""
-        is_new = scope["type"] in {"http", "websocket"} and _MARK not in scope
-        if is_new and path_of(scope) in self._excluded:
+        is_new = scope["type"] in _MEASURED and _MARK not in scope
+        if is_new and self._excluded.covers(scope):
             await _pass_silently(self._client, self.app, scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -144,11 +135,11 @@ class RoutedScopeMiddleware:
             isinstance(each.cls, type) and issubclass(each.cls, BaseHTTPMiddleware) for each in around
         )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Passes everything on."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Passes everything on; not a coroutine itself, which would cost each request one more."""
         request = scope.get(_MARK)
         if isinstance(request, RequestMeasurement):
             request.note_routed(scope)
             if self._is_relayed:
                 send = request.noting_background_work(send)
-        await self.app(scope, receive, send)
+        return self.app(scope, receive, send)

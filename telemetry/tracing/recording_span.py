@@ -14,29 +14,21 @@ from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     ReadableSpan,
-    SpanLimits,
-    SpanProcessor,
-    SynchronousMultiSpanProcessor,
     _Span,
 )
-from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util import BoundedList
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue
 
 from ..export.otlp import reading
-from ..export.pipeline import ExportPipeline
-from .sampling import DecidingSampler
+from .span_origin import Origin
 
 _UNSET = Status(StatusCode.UNSET)
 _TEXT: frozenset[type] = frozenset({str})
 _PLAIN: frozenset[type] = frozenset({str, int, bool, float})
 """Types whose values need no cleaning, unless the length of texts is limited."""
-_SHARED = ("resource", "scope", "info", "processor", "sampler", "limits")
 _FULL = (
     "Attributes dict is full. Dropping the oldest key-value pair from attributes to make space for the new "
     "key-value pair."
@@ -44,77 +36,6 @@ _FULL = (
 # Warnings go to the loggers of the SDK, which say the same.
 _attributes_log = logging.getLogger("opentelemetry.attributes")
 _span_log = logging.getLogger("opentelemetry.sdk.trace")
-
-
-class Origin:
-    """What the spans of one tracer have in common. Immutable, but for what it knows of the processors.
-
-    Args:
-        resource: the service.
-        scope: the instrumentation scope.
-        info: the same in its deprecated form.
-        processor: the provider's processors.
-        sampler: the one that decided.
-        limits: of attributes, events and links.
-    """
-
-    __slots__ = (*_SHARED, "_known", "_offer", "are_texts_unlimited", "decide", "max_attributes")
-
-    def __init__(
-        self,
-        resource: Resource,
-        scope: InstrumentationScope,
-        info: Any,
-        processor: SpanProcessor,
-        sampler: Sampler,
-        limits: SpanLimits,
-    ) -> None:
-        self.resource = resource
-        self.scope = scope
-        self.info = info
-        self.processor = processor
-        self.sampler = sampler
-        self.limits = limits
-        self.max_attributes: int | None = limits.max_span_attributes
-        self.are_texts_unlimited = limits.max_span_attribute_length is None
-        self.decide = sampler.decide if isinstance(sampler, DecidingSampler) else None
-        """Decides without building anything, if the sampler can."""
-        self._known: object = None
-        self._offer: Callable[[ReadableSpan], None] | None = None
-
-    def replace(self, name: str, value: Any) -> "Origin":
-        """Returns a copy with one value replaced."""
-        return Origin(**{each: getattr(self, each) for each in _SHARED} | {name: value})
-
-    def is_of(self, resource: Resource, processor: SpanProcessor, sampler: Sampler) -> bool:
-        """Whether these are the ones that it was made with."""
-        return self.resource is resource and self.processor is processor and self.sampler is sampler
-
-    def start(self, span: "RecordingSpan", parent_context: Context | None) -> None:
-        """Tells the processors, unless the pipeline, which only wants to know of the end, is the only one."""
-        if self._offer_to_pipeline() is None:
-            self.processor.on_start(span, parent_context=parent_context)
-
-    def end(self, span: "RecordingSpan") -> None:
-        """Gives an ended span to the pipeline, or what the SDK makes of one to the processors."""
-        offer = self._offer_to_pipeline()
-        if offer is None:
-            self.processor._on_ending(span)
-            self.processor.on_end(span._readable_span())
-        else:
-            offer(span)
-
-    def _offer_to_pipeline(self) -> Callable[[ReadableSpan], None] | None:
-        """Returns the pipeline's `on_end` if it is the only processor; others may be added at any time."""
-        processors: tuple[Any, ...] = getattr(self.processor, "_span_processors", ())
-        if processors is not self._known:
-            is_alone = (
-                type(self.processor) is SynchronousMultiSpanProcessor
-                and len(processors) == 1
-                and type(processors[0]) is ExportPipeline
-            )
-            self._offer, self._known = processors[0].on_end if is_alone else None, processors
-        return self._offer
 
 
 def _shared(name: str) -> Any:
@@ -242,35 +163,61 @@ class RecordingSpan(_Span):
                 scratch._set_items(attributes)
             self._write(scratch._dict, scratch.dropped, len(attributes))
 
-    def adjust(
-        self,
-        links: Sequence[Link],
-        note_end: Callable[[], None] | None,
-        *,
-        record_exception: bool,
-        set_status_on_exception: bool,
-    ) -> None:
+    def adjust(self, links: Sequence[Link], *, record_exception: bool, set_status_on_exception: bool) -> None:
         """Sets what few spans have; nobody else has the span yet.
 
         Args:
             links: to other spans.
-            note_end: called at the span's end.
             record_exception: whether an exception that leaves the span's `with` block is recorded.
             set_status_on_exception: whether it sets the status.
         """
         if links:
             self._link_list = self._new_links(links)
-        self._record_end_metrics = note_end
         self._record_exception = record_exception
         self._set_status_on_exception = set_status_on_exception
 
     def begin_with(self, attributes: Mapping[str, AnyValue]) -> None:
         """Sets the attributes that the span starts with; nobody else has the span yet."""
-        limit = self._origin.max_attributes
-        if self._is_plain(attributes) and (limit is None or len(attributes) <= limit):
-            self._values = dict(attributes)
+        if self._is_plain(attributes):
+            self.adopt(dict(attributes))
         else:
             self.set_attributes(attributes)
+
+    def adopt(self, values: dict[str, Any]) -> None:
+        """Takes over a dictionary of clean values as the span's attributes; nobody else has either yet."""
+        origin = self._origin
+        limit = origin.max_attributes
+        if origin.are_texts_unlimited and (limit is None or len(values) <= limit):
+            self._values = values
+        else:
+            self.set_attributes(values)
+
+    def announce(self, parent_context: Context | None) -> None:
+        """Tells the processors that the span has started."""
+        self._origin.start(self, parent_context)
+
+    def finish(self, name: str, values: dict[str, Any], end_time: int) -> None:
+        """Renames the span, sets a few clean attributes and ends it, all at once.
+
+        Args:
+            name: its name from now on.
+            values: the attributes.
+            end_time: in nanoseconds since the epoch.
+        """
+        origin = self._origin
+        limit = origin.max_attributes
+        with self._lock:
+            own = self._values
+            if own is None:
+                own = self._values = {}
+            fits = origin.are_texts_unlimited and (limit is None or len(own) + len(values) <= limit)
+            if self._end_time is None:
+                self._name = name
+                if fits:
+                    own.update(values)
+        if not fits:
+            self.set_attributes(values)
+        self.end(end_time)
 
     def end(self, end_time: int | None = None) -> None:
         """Ends the span and hands it on.

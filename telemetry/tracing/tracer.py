@@ -34,7 +34,8 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes
 
-from .recording_span import Origin, RecordingSpan
+from .recording_span import RecordingSpan
+from .span_origin import Origin
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -45,6 +46,7 @@ _FLAGS = {
     for is_sampled in (False, True)
     for is_random in (False, True)
 }
+_KEPT, _DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
 _NO_STATE = SpanContext(1, 1, is_remote=False).trace_state
 _HAS_KNOWN_LAYOUT = tuple(SpanContext(1, 2, False, _FLAGS[True, False], _NO_STATE)) == (
     *(1, 2, False, _FLAGS[True, False], _NO_STATE, True),
@@ -109,36 +111,66 @@ class RecordingTracer(Tracer):
             record_exception: whether an exception that leaves the span's `with` block is recorded.
             set_status_on_exception: whether it sets the status.
         """
+        span, given = self.open_span(name, context, kind, start_time, attributes, links)
+        if isinstance(span, RecordingSpan):
+            if given:
+                span.begin_with(given)
+            if links or not (record_exception and set_status_on_exception):
+                span.adjust(
+                    links or (),
+                    record_exception=record_exception,
+                    set_status_on_exception=set_status_on_exception,
+                )
+            span.announce(context)
+        return span
+
+    def open_span(
+        self,
+        name: str,
+        context: Context | None,
+        kind: SpanKind,
+        start_time: int | None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = (),
+    ) -> tuple[Span, Attributes]:
+        """Decides about a span, and makes it without attributes and links; the processors do not know of it.
+
+        For who makes attributes only if they are wanted: a `RecordingSpan` then takes them by `begin_with`
+        or `adopt`, and is started by `announce`.
+
+        Args:
+            name: as in `start_span`, and so for the others.
+            context: a context; the current one, if it is not given.
+            kind: its kind.
+            start_time: in nanoseconds since the epoch; now, if it is not given.
+            attributes: for the sampler.
+            links: for the sampler.
+
+        Returns:
+            The span, and the attributes that it is to begin with: those given, or what the sampler makes.
+        """
         parent = _parent_in(context)
         if not self._tracer_config.is_enabled:
-            return NonRecordingSpan(get_current_span(context).get_span_context())
+            return NonRecordingSpan(get_current_span(context).get_span_context()), None
         origin = self._origin or self._make_origin()
         trace_id, is_random = self._identify_trace(parent)
         if origin.decide is not None:
             is_sampled, state = origin.decide(trace_id, parent)
-            decision = Decision.RECORD_AND_SAMPLE if is_sampled else Decision.DROP
+            decision = _KEPT if is_sampled else _DROPPED
         else:
             result = origin.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
             decision, attributes, state = result.decision, result.attributes, result.trace_state
-            is_sampled = decision is Decision.RECORD_AND_SAMPLE
+            is_sampled = decision is _KEPT
         own = self._make_context(trace_id, _FLAGS[is_sampled, is_random], state)
         metrics = self._tracer_metrics
         note_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
-        if decision is Decision.DROP:
-            return NonRecordingSpan(own)
+        if decision is _DROPPED:
+            return NonRecordingSpan(own), None
         start_time = time_ns() if start_time is None else start_time
         span = RecordingSpan.make(origin, name, own, parent, kind, start_time)
-        if attributes:
-            span.begin_with(attributes)
-        if links or note_end is not None or not (record_exception and set_status_on_exception):
-            span.adjust(
-                links or (),
-                note_end,
-                record_exception=record_exception,
-                set_status_on_exception=set_status_on_exception,
-            )
-        origin.start(span, context)
-        return span
+        if note_end is not None:
+            span._record_end_metrics = note_end
+        return span, attributes
 
     def start_as_current_span(  # type: ignore[override] # the SDK's is a generator, with a decorator of its own
         self,

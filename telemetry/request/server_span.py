@@ -1,0 +1,247 @@
+"""The server span of a request: how it begins, and what it says at its end."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry import propagate
+from opentelemetry.context import Context
+from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
+from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    StatusCode,
+    get_current_span,
+    set_span_in_context,
+)
+from starlette.types import Message, Scope
+
+from ..client import TelemetryClient
+from ..current import serving
+from .attributes import OTHER_METHOD, RequestAttributes
+from .failure import record_failure
+from .headers import LowerCaseGetter, RequestHeaders
+from .hooks import Hooks
+
+_SERVER_ERROR = 500
+_GETTER = LowerCaseGetter()
+
+
+@dataclass(frozen=True, slots=True)
+class SpanSettings:
+    """What the server spans of one application have in common.
+
+    Args:
+        client: its tracer makes them.
+        attributes: what they say.
+        hooks: the application's, which add to that.
+        on_defect: called with an exception of this library, which must not reach the application.
+    """
+
+    client: TelemetryClient
+    attributes: RequestAttributes
+    hooks: Hooks
+    on_defect: Callable[[Exception], None]
+
+
+@dataclass(slots=True)
+class Ending:
+    """How a request ended.
+
+    Args:
+        route: the template; None if no route matched.
+        status: the one that the client was sent; None if it left before, or for an accepted WebSocket.
+        failure: what the answer failed with, if anything.
+        seconds: from the arrival to the end of the answer.
+        has_background_work: whether the application went on after that.
+        background_error: what that failed with, if anything.
+        background_seconds: how long it took.
+    """
+
+    route: str | None
+    status: int | None
+    failure: BaseException | None
+    seconds: float
+    has_background_work: bool
+    background_error: BaseException | None
+    background_seconds: float
+
+
+class ServerSpan:
+    """The server span of one request. For the task that serves it.
+
+    Args:
+        settings: those of its application.
+        scope: the request's.
+        method: the bounded one.
+        started_ns: when it arrived, in nanoseconds since the epoch.
+    """
+
+    # What few requests change stays with the class.
+    span: Span = INVALID_SPAN
+    """The span; an invalid one before it begins."""
+    is_own = True
+    """False if an OpenTelemetry middleware around the application made the span."""
+    is_recording = False
+    """Whether the span is our own, and recorded."""
+
+    def __init__(self, settings: SpanSettings, scope: Scope, method: str, started_ns: int) -> None:
+        self._settings = settings
+        self._scope = scope
+        self._method = method
+        self._started_ns = started_ns
+
+    def begin(self) -> Context | None:
+        """Starts the span; returns the context to serve in, or None to stay in the present one."""
+        settings = self._settings
+        try:
+            current = otel_context.get_current()
+            if current:
+                around = _server_span_around(current)
+                if around is not None:
+                    self.span, self.is_own = around, False
+                    if settings.hooks.on_request is not None:
+                        settings.hooks.on_request(around, self._scope)
+                    return None
+                known = serving.get()
+                if known is not None and known.has_ended:
+                    # A server starts the next request of a connection in the context of the one before.
+                    current = Context()
+            headers = RequestHeaders(self._scope)
+            carrier = headers.for_propagators()
+            context = current if carrier is None else self._extract(carrier, current)
+            self._start(context, headers)
+            return set_span_in_context(self.span, context)
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
+            settings.on_defect(defect)
+            return None
+
+    def _extract(self, carrier: dict[str, str], context: Context) -> Context:
+        try:
+            return propagate.extract(carrier, context, _GETTER)
+        except Exception as defect:  # noqa: BLE001 - it is logged there; the request begins a trace
+            self._settings.on_defect(defect)
+            return context
+
+    def _start(self, context: Context, headers: RequestHeaders) -> None:
+        settings, name = self._settings, _name_of(self._method, None)
+        tracer: Any = settings.client.tracer
+        if hasattr(tracer, "open_span"):  # it is our own: attributes are made for sampled requests alone
+            span, _ = tracer.open_span(name, context, SpanKind.SERVER, self._started_ns)
+            self.span = span
+            if span.is_recording():
+                self._client = self._scope.get("client")
+                self.is_recording = True
+                span.adopt(settings.attributes.of_request(self._scope, self._method, headers.first))
+                span.announce(context)
+        else:
+            self._client = self._scope.get("client")
+            attributes = settings.attributes.of_request(self._scope, self._method, headers.first)
+            self.span = tracer.start_span(
+                name, context, SpanKind.SERVER, attributes, start_time=self._started_ns
+            )
+            self.is_recording = self.span.is_recording()
+        if self.is_recording and settings.hooks.on_request is not None:
+            settings.hooks.on_request(self.span, self._scope)
+
+    def note_routed(self, scope: Scope) -> None:
+        """Notes what a middleware within the application has read from a trusted proxy's headers.
+
+        Args:
+            scope: the one that reaches the router.
+        """
+        if not self.is_recording or scope.get("client") is self._client:
+            return
+        settings = self._settings
+        try:
+            seen = {**self._scope, "client": scope.get("client"), "scheme": scope.get("scheme", "http")}
+            headers = RequestHeaders(seen).first
+            self.span.set_attributes(settings.attributes.of_request(seen, self._method, headers))
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
+            settings.on_defect(defect)
+
+    def note_answer(self, message: Message, scope: Scope) -> None:
+        """Notes what the first message of the answer says.
+
+        Args:
+            message: the message.
+            scope: the one that reached the router, else the request's.
+        """
+        settings = self._settings
+        if not settings.attributes.reads_answers and settings.hooks.on_response is None:
+            return
+        try:
+            if self.is_recording:
+                self.span.set_attributes(settings.attributes.of_answer(message))
+            if settings.hooks.on_response is not None and self.span.is_recording():
+                settings.hooks.on_response(self.span, scope, message)
+        except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
+            settings.on_defect(defect)
+
+    @property
+    def trace_response(self) -> bytes | None:
+        """The `traceresponse` value (W3C Trace Context Level 2), which names the request's trace."""
+        context = self.span.get_span_context()
+        if not context.is_valid:
+            return None
+        return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
+
+    def end(self, ending: Ending) -> None:
+        """Ends the span, if it is our own; what the application did after its answer gets a span itself."""
+        if not self.is_recording:
+            if self.is_own:
+                self.span.end()
+            return
+        span, status, route = self.span, ending.status, ending.route
+        values: dict[str, Any] = {} if route is None else {HTTP_ROUTE: route}
+        if status is not None:
+            for status_name in self._settings.attributes.status_names:
+                values[status_name] = status
+        ended_ns = self._started_ns + round(ending.seconds * 1e9)
+        name = _name_of(self._method, route)
+        try:
+            if ending.failure is not None:
+                record_failure(span, ending.failure)
+            elif status is not None and status >= _SERVER_ERROR:
+                values[ERROR_TYPE] = str(status)
+                span.set_status(StatusCode.ERROR)
+        finally:
+            self._finish(span, name, values, ended_ns)
+        if ending.background_error is not None or ending.has_background_work:
+            after = self._settings.client.tracer.start_span(
+                f"{name} background", context=set_span_in_context(span, Context()), start_time=ended_ns
+            )
+            if ending.background_error is not None:
+                record_failure(after, ending.background_error)
+            after.end(ended_ns + round(ending.background_seconds * 1e9))
+
+    def _finish(self, span: Any, name: str, values: dict[str, Any], ended_ns: int) -> None:
+        # The application may have given the span a name of its own.
+        is_renamed = getattr(span, "name", None) != _name_of(self._method, None)
+        if hasattr(span, "finish"):  # it is our own
+            span.finish(span.name if is_renamed else name, values, ended_ns)
+            return
+        try:
+            span.set_attributes(values)
+            if not is_renamed:
+                span.update_name(name)
+        finally:
+            span.end(ended_ns)
+
+
+def _server_span_around(context: Context) -> Span | None:
+    """Returns the running server span that somebody else's middleware has made for this request, if any."""
+    span = get_current_span(context)
+    known = serving.get()
+    is_foreign = known is None or span is not known.span
+    is_running = getattr(span, "kind", None) is SpanKind.SERVER and span.is_recording()
+    return span if is_foreign and is_running else None
+
+
+def _name_of(method: str, route: str | None) -> str:
+    """Returns the name that the conventions ask for."""
+    verb = "HTTP" if method == OTHER_METHOD else method
+    return verb if route is None else f"{verb} {route}"

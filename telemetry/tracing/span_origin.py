@@ -1,0 +1,92 @@
+"""What the spans of one tracer have in common, and whom they are handed to."""
+
+from collections.abc import Callable
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import (
+    ReadableSpan,
+    Span,
+    SpanLimits,
+    SpanProcessor,
+    SynchronousMultiSpanProcessor,
+)
+from opentelemetry.sdk.trace.sampling import Sampler
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from ..export.pipeline import ExportPipeline
+from .sampling import DecidingSampler
+
+_SHARED = ("resource", "scope", "info", "processor", "sampler", "limits")
+
+
+class Origin:
+    """What the spans of one tracer have in common. Immutable, but for what it knows of the processors.
+
+    Args:
+        resource: the service.
+        scope: the instrumentation scope.
+        info: the same in its deprecated form.
+        processor: the provider's processors.
+        sampler: the one that decided.
+        limits: of attributes, events and links.
+    """
+
+    __slots__ = (*_SHARED, "_known", "_offer", "are_texts_unlimited", "decide", "max_attributes")
+
+    def __init__(
+        self,
+        resource: Resource,
+        scope: InstrumentationScope,
+        info: Any,
+        processor: SpanProcessor,
+        sampler: Sampler,
+        limits: SpanLimits,
+    ) -> None:
+        self.resource = resource
+        self.scope = scope
+        self.info = info
+        self.processor = processor
+        self.sampler = sampler
+        self.limits = limits
+        self.max_attributes: int | None = limits.max_span_attributes
+        self.are_texts_unlimited = limits.max_span_attribute_length is None
+        self.decide = sampler.decide if isinstance(sampler, DecidingSampler) else None
+        """Decides without building anything, if the sampler can."""
+        self._known: object = None
+        self._offer: Callable[[ReadableSpan], None] | None = None
+
+    def replace(self, name: str, value: Any) -> "Origin":
+        """Returns a copy with one value replaced."""
+        return Origin(**{each: getattr(self, each) for each in _SHARED} | {name: value})
+
+    def is_of(self, resource: Resource, processor: SpanProcessor, sampler: Sampler) -> bool:
+        """Whether these are the ones that it was made with."""
+        return self.resource is resource and self.processor is processor and self.sampler is sampler
+
+    def start(self, span: Span, parent_context: Context | None) -> None:
+        """Tells the processors, unless the pipeline, which only wants to know of the end, is the only one."""
+        if self._offer_to_pipeline() is None:
+            self.processor.on_start(span, parent_context=parent_context)
+
+    def end(self, span: Span) -> None:
+        """Gives an ended span to the pipeline, or what the SDK makes of one to the processors."""
+        offer = self._offer_to_pipeline()
+        if offer is None:
+            self.processor._on_ending(span)
+            self.processor.on_end(span._readable_span())
+        else:
+            offer(span)
+
+    def _offer_to_pipeline(self) -> Callable[[ReadableSpan], None] | None:
+        """Returns the pipeline's `on_end` if it is the only processor; others may be added at any time."""
+        processors: tuple[Any, ...] = getattr(self.processor, "_span_processors", ())
+        if processors is not self._known:
+            is_alone = (
+                type(self.processor) is SynchronousMultiSpanProcessor
+                and len(processors) == 1
+                and type(processors[0]) is ExportPipeline
+            )
+            self._offer, self._known = processors[0].on_end if is_alone else None, processors
+        return self._offer
