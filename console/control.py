@@ -13,6 +13,7 @@ import httpx
 
 from stack.errors import StackError
 from stack.runtime import PartState, PartStatus, Runtime
+from stack.service_variables import authorization
 from stack.services import STOREFRONT, urls_of_services
 from stack.settings import ROOT, StackSettings
 from telemetry.health.report import read_report
@@ -39,6 +40,7 @@ class Control:
 
     def __init__(self, settings: StackSettings, runtime: Runtime) -> None:
         self._urls = urls_of_services(settings)
+        self._authorization = authorization(settings)
         self._environment = {**os.environ, **settings.variables()}
         self._runtime = runtime
         self._one_at_a_time = asyncio.Lock()
@@ -139,7 +141,7 @@ class Control:
         ):
             for service, url in self._urls.items():
                 try:
-                    answer = await client.put(f"{url}/tuning", json=override)
+                    answer = await client.put(f"{url}/tuning", json=override, headers=self._authorization)
                 except httpx.HTTPError as error:
                     raise ControlError(f"the {service} does not answer") from error
                 if not answer.is_success:

@@ -10,8 +10,10 @@ import httpx
 
 from demo.programs import Shop
 from demo.story import Request
+from service.settings import DEMO_API_KEY
 
 _PRODUCTS = range(1, 12)
+_KEY = {"Authorization": f"Bearer {DEMO_API_KEY}"}
 
 
 async def shop_until(
@@ -28,7 +30,7 @@ async def shop_until(
     """
     chance = random.Random(1)  # noqa: S311 - the same shoppers each time
     async with (
-        httpx.AsyncClient(base_url=shop.url("storefront", ""), timeout=10) as client,
+        httpx.AsyncClient(base_url=shop.url("storefront", ""), headers=_KEY, timeout=10) as client,
         asyncio.TaskGroup() as all_of_them,
     ):
         for number in itertools.count():
@@ -49,11 +51,11 @@ async def _ask(
 ) -> None:
     try:
         if chance < 0.2:  # noqa: PLR2004 - one in five orders
-            answer = await client.post("/orders", json={"product_id": product, "quantity": 1})
+            answer = await client.post("/v1/orders", json={"product_id": product, "quantity": 1})
             # Sold out is an expected response, too.
             is_failed = answer.status_code not in {httpx.codes.CREATED, httpx.codes.CONFLICT}
         else:
-            answer = await client.get("/products" if chance < 0.5 else f"/products/{product}")  # noqa: PLR2004
+            answer = await client.get("/v1/products" if chance < 0.5 else f"/v1/products/{product}")  # noqa: PLR2004
             is_failed = answer.status_code != httpx.codes.OK
     except httpx.HTTPError:
         is_failed = True

@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
+from service.settings import DEMO_API_KEY
+
 ROOT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 
@@ -88,8 +90,8 @@ class Shop:
                 self._processes.append(
                     subprocess.Popen(
                         [
-                            *(sys.executable, "-m", "uvicorn", f"service.{service}:app", "--no-access-log"),
-                            *("--host", HOST, "--port", str(self.ports[service])),
+                            *(sys.executable, "-m", "uvicorn", f"service.{service}.app:app"),
+                            *("--no-access-log", "--host", HOST, "--port", str(self.ports[service])),
                         ],
                         cwd=ROOT,
                         env=self._environment(service),
@@ -119,6 +121,7 @@ class Shop:
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{HOST}:{self._collector_port}",
             "TELEMETRY_SPOOL_DIR": str(self._folder / "spool" / service),
             "TELEMETRY_BREAKER_OPEN_MAX_SECONDS": "8",
+            "SHOP_API_KEY": DEMO_API_KEY,
             "SHOP_DATABASE_DIR": str(self._folder / "shop"),
             "INVENTORY_URL": f"http://{HOST}:{self.ports['inventory']}",
         }

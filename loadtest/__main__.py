@@ -11,6 +11,7 @@ from loadtest.options import console
 from stack.errors import StackError
 from stack.lenient_settings import load_settings_anyway
 from stack.records import naming_the_run, recall
+from stack.service_variables import API_KEY, api_key
 from telemetry.errors import TelemetryError
 
 COMMANDS = {
@@ -37,12 +38,12 @@ def commands(asked: str) -> typer.Typer:
 
 
 def main() -> None:
-    """Runs a command with the ports of the stack that was started, or would be."""
+    """Runs a command with the ports and the key of the stack that was started, or would be."""
     try:
         settings = load_settings_anyway(console, recall(console))
-        # Only the ports: the services' settings have their own order of precedence.
+        # No other settings: those of the services have their own order of precedence.
         ports = {name: value for name, value in settings.variables().items() if name.endswith("_PORT")}
-        os.environ.update(ports)
+        os.environ.update({**ports, API_KEY: api_key(settings)})
         commands(sys.argv[1] if len(sys.argv) > 1 else "")()
     except (StackError, TelemetryError) as error:
         console.print(f"[bold red]failed[/] {escape(naming_the_run(str(error)))}", highlight=False)

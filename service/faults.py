@@ -1,7 +1,7 @@
 """Faults on demand: errors and latency that a developer requests, to see what telemetry shows of them.
 
 Outside development neither the routes nor the dependency exist. Faults affect only the shop's own
-routes, never health or metrics.
+routes below `/v1`, never health, metrics or the admin's pages.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.authentication import API_KEY_IN_DOCS
 from telemetry.decorators import track_errors
 
 
@@ -36,7 +37,8 @@ class InjectedFaultError(Exception):
 class Faults:
     """The current fault plan, kept in a file so that every worker of the service follows it.
 
-    It stays in effect, even across restarts, until another plan is written or the file is removed.
+    It stays in effect, even across restarts, until another plan is written or the file is removed;
+    `make doctor` warns of it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,5 +84,5 @@ def include_with_faults(app: FastAPI, routes: APIRouter, plan_file: Path) -> Non
     faults = Faults(plan_file)
     app.include_router(routes, dependencies=[Depends(faults.strike)])
     app.add_api_route("/faults", faults.read, methods=["GET"])
-    app.add_api_route("/faults", faults.write, methods=["PUT"])
+    app.add_api_route("/faults", faults.write, methods=["PUT"], dependencies=[API_KEY_IN_DOCS])
     app.add_exception_handler(InjectedFaultError, _answer_injected_fault)

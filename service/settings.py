@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
-from pydantic import Field, HttpUrl
+from pydantic import Field, HttpUrl, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEMO_API_KEY = "demo"
+"""The key that works out of the box: no secret, like everything else in the demo."""
 
 
 class ShopSettings(BaseSettings):
@@ -19,6 +22,9 @@ class ShopSettings(BaseSettings):
 
     environment: str = Field(default="production", validation_alias="ENVIRONMENT")
     """`development` enables faults and tuning on demand; leaving it unset is safe."""
+
+    api_key: SecretStr = Field(default=SecretStr(DEMO_API_KEY), validation_alias="SHOP_API_KEY")
+    """What writes must present as a bearer token; the storefront presents it to the inventory."""
 
     database_dir: Path = Field(default=Path(".stack/shop"), validation_alias="SHOP_DATABASE_DIR")
     """Folder of the SQLite files, created if missing; all workers of a service must share it."""

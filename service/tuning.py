@@ -16,6 +16,7 @@ from fastapi import FastAPI, HTTPException, status
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, ConfigDict, Field
 
+from service.authentication import API_KEY_IN_DOCS
 from telemetry.client import TelemetryClient
 
 logger = logging.getLogger(__name__)
@@ -130,4 +131,4 @@ class TuningOnDemand:
 def include_tuning(app: FastAPI, tuning: TuningOnDemand) -> None:
     """Adds `GET` and `PUT /tuning`."""
     app.add_api_route("/tuning", tuning.read, methods=["GET"])
-    app.add_api_route("/tuning", tuning.write, methods=["PUT"])
+    app.add_api_route("/tuning", tuning.write, methods=["PUT"], dependencies=[API_KEY_IN_DOCS])

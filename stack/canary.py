@@ -10,6 +10,7 @@ from stack.backends.jaeger import Jaeger
 from stack.backends.prometheus import Prometheus
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
+from stack.service_variables import authorization
 from stack.services import SERVICE_NAMES, STOREFRONT
 from stack.settings import StackSettings
 
@@ -21,9 +22,11 @@ _ORDERS_TRIED = 100
 _TRACE_SECONDS = 20.0
 _METRICS_SECONDS = 20.0
 _COUNTERS = {
-    "the storefront's own metrics": 'app_request_count_total{job="storefront",method="POST",route="/orders"}',
+    "the storefront's own metrics": (
+        'app_request_count_total{job="storefront",method="POST",route="/v1/orders"}'
+    ),
     "the Collector's span metrics": (
-        'traces_span_metrics_calls_total{service_name="storefront",span_name="POST /orders"}'
+        'traces_span_metrics_calls_total{service_name="storefront",span_name="POST /v1/orders"}'
     ),
 }
 
@@ -80,9 +83,9 @@ def order_one(settings: StackSettings, *, marked: bool = False) -> str:
     Raises:
         StackError: the storefront does not accept the order, names no trace, or samples none.
     """
-    url = f"{STOREFRONT.url(settings)}/orders"
+    url = f"{STOREFRONT.url(settings)}/v1/orders"
     context = {"traceparent": f"00-{token_hex(16)}-{token_hex(8)}-01", "tracestate": "stack=canary"}
-    headers = context if marked else {}
+    headers = authorization(settings) | (context if marked else {})
     order = {"product_id": 1, "quantity": 1}
     for _ in range(_ORDERS_TRIED):
         try:

@@ -13,13 +13,15 @@ from textwrap import shorten
 
 import psutil
 
+from service.settings import DEMO_API_KEY
 from stack.backends.prometheus import Prometheus
 from stack.console_page import ConsolePage
 from stack.errors import StackError
 from stack.health import NotYetError, get
 from stack.port_check import check_ports
 from stack.runtime import PartState, PartStatus, Runtime
-from stack.services import SERVICES
+from stack.service_variables import API_KEY, api_key
+from stack.services import SERVICES, Service
 from stack.settings import HOST, StackSettings
 from telemetry.health.report import read_report
 
@@ -70,6 +72,7 @@ def examine(
             lambda: _parts(settings, runtime),
             lambda: _console(page),
             *(partial(_telemetry, service.name, service.port(settings)) for service in SERVICES),
+            *(partial(_faults, service, settings) for service in SERVICES),
             lambda: _targets(settings),
             lambda: _alerts(settings),
         ]
@@ -224,6 +227,25 @@ def _telemetry(service: str, port: int) -> Iterator[Finding]:
         )
     else:
         yield Finding(subject, Severity.OK, what)
+
+
+def _faults(service: Service, settings: StackSettings) -> Iterator[Finding]:
+    """A plan in force is easily forgotten: it outlives restarts."""
+    url = f"{service.url(settings)}/faults"
+    try:
+        plan = get(url).json()
+    except (NotYetError, ValueError):  # it has none, as outside development, or is found sick elsewhere
+        return
+    if isinstance(plan, dict) and any(plan.values()):
+        shown = ", ".join(f"{name} {value}" for name, value in plan.items())
+        key = DEMO_API_KEY if api_key(settings) == DEMO_API_KEY else f"${API_KEY}"
+        yield Finding(
+            f"faults of {service.name}",
+            Severity.WARNING,
+            f"a plan of faults is in force until it is taken back, over restarts too: {shown}",
+            f"curl -X PUT {url} -d '{{}}' -H 'content-type: application/json'"
+            f' -H "authorization: Bearer {key}"',
+        )
 
 
 def _targets(settings: StackSettings) -> Iterator[Finding]:

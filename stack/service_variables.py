@@ -6,6 +6,7 @@ import sys
 
 from dotenv import dotenv_values
 
+from service.settings import DEMO_API_KEY
 from stack.errors import StackError
 from stack.settings import ENV_FILE, ROOT, StackSettings
 
@@ -30,6 +31,8 @@ _SET_BY_THE_STACK = frozenset(
     }
 )
 """The stack decides where spans go and under which name, not the shell that starts it."""
+API_KEY = "SHOP_API_KEY"
+"""The variable of the key without which the services accept no writes."""
 _CHECK = "from telemetry.config import TelemetryConfig; TelemetryConfig()"
 
 
@@ -56,6 +59,21 @@ def service_variables(settings: StackSettings) -> dict[str, str]:
         if is_service_variable(name) and name not in _SET_BY_THE_STACK
     }
     return {**in_file, **overriding}
+
+
+def api_key(settings: StackSettings) -> str:
+    """Returns the key that the services ask of those who write.
+
+    Raises:
+        StackError: the file named by `TELEMETRY_ENV` sets a variable that it may not set.
+    """
+    key = service_variables(settings).get(API_KEY)
+    return key or DEMO_API_KEY  # empty counts as unset, as in the services
+
+
+def authorization(settings: StackSettings) -> dict[str, str]:
+    """Returns the header with which the services accept writes; raises as `api_key` does."""
+    return {"Authorization": f"Bearer {api_key(settings)}"}
 
 
 def recommended_variables(settings: StackSettings) -> dict[str, str]:

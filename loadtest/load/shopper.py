@@ -1,9 +1,13 @@
 """The shoppers: they browse, order, look at their order, and get things wrong now and then.
 
+Now and then somebody of the shop looks at what was sold, or takes the newest orders away.
+
 Nothing here sends `traceparent`, because that would decide the shop's sampling; a request's trace is read
 from the `traceresponse` header of its response.
 """
 
+import json
+import os
 import random
 import time
 from http import HTTPStatus
@@ -18,6 +22,9 @@ from loadtest.load.schedule import Schedule
 PRODUCTS_IN_STOCK = range(1, 12)
 SOLD_OUT_PRODUCT = 12
 UNKNOWN_PRODUCT = 999
+EXPORTED_ORDERS = 200
+API_KEY = {"Authorization": f"Bearer {os.environ.get('SHOP_API_KEY') or 'demo'}"}
+"""The header without which the shop takes no order."""
 
 pace = Pace()
 """Of this process, as are its links."""
@@ -43,24 +50,24 @@ class Shopper(FastHttpUser):
         """Returns the seconds until the next request is due."""
         return self._schedule.advance(lambda due: pace.next_due(due, self.environment), time.monotonic())
 
-    @task(20)
+    @task(18)
     def browse(self) -> None:
         """Looks at the list of products."""
-        self._ask("GET", "/products")
+        self._ask("GET", "/v1/products")
 
-    @task(35)
+    @task(33)
     def look_at_product(self) -> None:
         """Looks at one product."""
         product_id = random.choice(PRODUCTS_IN_STOCK)  # noqa: S311 - no secret
-        self._ask("GET", f"/products/{product_id}", name="/products/{product_id}")
+        self._ask("GET", f"/v1/products/{product_id}", name="/v1/products/{product_id}")
 
     @task(20)
     def order(self) -> None:
         """Orders one to three pieces."""
         body = {"product_id": random.choice(PRODUCTS_IN_STOCK), "quantity": random.randint(1, 3)}  # noqa: S311 - no secret
-        order = self._ask("POST", "/orders", json=body, expect=HTTPStatus.CREATED)
+        order = self._ask("POST", "/v1/orders", body=body, expect=HTTPStatus.CREATED)
         if order is not None:
-            self._order_id = order["id"]
+            self._order_id = json.loads(order)["id"]
 
     @task(15)
     def look_at_order(self) -> None:
@@ -68,15 +75,25 @@ class Shopper(FastHttpUser):
         if self._order_id is None:
             self.browse()
         else:
-            self._ask("GET", f"/orders/{self._order_id}", name="/orders/{order_id}")
+            self._ask("GET", f"/v1/orders/{self._order_id}", name="/v1/orders/{order_id}")
+
+    @task(2)
+    def export_orders(self) -> None:
+        """Takes the newest orders away, which are streamed."""
+        self._ask("GET", f"/v1/orders/export?newest={EXPORTED_ORDERS}", name="/v1/orders/export")
+
+    @task(1)
+    def look_at_sales(self) -> None:
+        """Looks at what was sold, in the mounted application."""
+        self._ask("GET", "/admin/sales")
 
     @task(4)
     def follow_dead_link(self) -> None:
         """Looks at a product that the shop never had."""
         self._ask(
             "GET",
-            f"/products/{UNKNOWN_PRODUCT}",
-            name="/products/{product_id} (unknown)",
+            f"/v1/products/{UNKNOWN_PRODUCT}",
+            name="/v1/products/{product_id} (unknown)",
             expect=HTTPStatus.NOT_FOUND,
         )
 
@@ -84,14 +101,26 @@ class Shopper(FastHttpUser):
     def order_sold_out(self) -> None:
         """Orders a product that is sold out."""
         body = {"product_id": SOLD_OUT_PRODUCT, "quantity": 1}
-        self._ask("POST", "/orders", name="/orders (sold out)", json=body, expect=HTTPStatus.CONFLICT)
+        self._ask("POST", "/v1/orders", name="/v1/orders (sold out)", body=body, expect=HTTPStatus.CONFLICT)
 
     @task(2)
     def order_nonsense(self) -> None:
         """Sends a malformed order."""
         body = {"product_id": "a kettle", "quantity": 0}
         expect = HTTPStatus.UNPROCESSABLE_ENTITY
-        self._ask("POST", "/orders", name="/orders (malformed)", json=body, expect=expect)
+        self._ask("POST", "/v1/orders", name="/v1/orders (malformed)", body=body, expect=expect)
+
+    @task(1)
+    def order_as_a_stranger(self) -> None:
+        """Orders without the shop's key."""
+        self._ask(
+            "POST",
+            "/v1/orders",
+            name="/v1/orders (no key)",
+            body={"product_id": 1},
+            headers={},
+            expect=HTTPStatus.UNAUTHORIZED,
+        )
 
     def _ask(
         self,
@@ -99,21 +128,22 @@ class Shopper(FastHttpUser):
         path: str,
         *,
         name: str | None = None,
-        json: dict[str, Any] | None = None,
+        body: dict[str, Any] | None = None,
+        headers: dict[str, str] = API_KEY,
         expect: HTTPStatus = HTTPStatus.OK,
-    ) -> dict[str, Any] | None:
-        """Sends a request; returns the response's body if its status is expected, else reports a failure."""
+    ) -> str | None:
+        """Sends a request; returns the response's text if its status is expected, else reports a failure."""
         due, started = self._schedule.due, time.monotonic()
         context = {"expect": expect, "due": due, "started": started}
         with self.client.request(
-            method, path, name=name, json=json, catch_response=True, context=context
+            method, path, name=name, json=body, headers=headers, catch_response=True, context=context
         ) as response:
             # Locust's own statistics also count from when the request was due.
             response.request_meta["response_time"] += max(0.0, started - due) * 1000
             if response.status_code == expect:
                 response.success()
-                body: dict[str, Any] = response.json()
-                return body
+                text: str = response.text
+                return text
             if response.status_code:
                 options: Any = self.environment.parsed_options
                 error = f"answered {response.status_code} instead of {expect.value}"

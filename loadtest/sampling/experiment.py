@@ -18,6 +18,7 @@ from stack.backends.jaeger import Jaeger
 from stack.backends.prometheus import Prometheus
 from stack.errors import StackError
 from stack.health import NotYetError, wait_for
+from stack.service_variables import authorization
 from stack.services import STOREFRONT
 
 EXCLUDED_PATHS = ("/healthz", "/health/telemetry", "/metrics")
@@ -162,7 +163,7 @@ class SamplingLab:
                 for _ in range(_EXCLUDED_ASKED):
                     client.get(path)
             # A traced request: once it is counted, spans of the earlier requests would be, too.
-            client.get("/products").raise_for_status()
+            client.get("/v1/products").raise_for_status()
         calls = self._calls_since(before, 1)
         if not calls.total:
             raise StackError(
@@ -321,7 +322,8 @@ class SamplingLab:
     def _faults(self, plan: Mapping[str, float]) -> None:
         url = f"{STOREFRONT.url(self._lab.settings)}/faults"
         try:
-            httpx.put(url, json=dict(plan), trust_env=False).raise_for_status()
+            headers = authorization(self._lab.settings)
+            httpx.put(url, json=dict(plan), headers=headers, trust_env=False).raise_for_status()
         except httpx.HTTPError as error:
             raise StackError(
                 f"{url} refuses a plan of faults ({error}); it needs ENVIRONMENT=development"

@@ -167,7 +167,7 @@ def _service(service: Service, settings: StackSettings, run_folder: Path, *, wor
     return Command(
         name,
         (
-            *(sys.executable, "-m", "uvicorn", f"service.{name}:app"),
+            *(sys.executable, "-m", "uvicorn", f"service.{name}.app:app"),
             *("--host", HOST, "--port", str(port), "--no-access-log"),
             # As in the containers, whichever other loops and parsers are installed here.
             *("--loop", "asyncio", "--http", "h11"),

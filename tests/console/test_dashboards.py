@@ -74,7 +74,7 @@ def test_a_chosen_value_is_one_value_whatever_is_in_it() -> None:
     assert (route.label, route.first, route.of_all) == ("route", ".+", ".+")
     assert route.metric == 'app_request_count_total{job="$job"}'
     assert route.fill(".+") == ".+"
-    assert route.fill("/orders/{id}") == r"/orders/\\{id\\}"
+    assert route.fill("/v1/orders/{id}") == r"/v1/orders/\\{id\\}"
     assert job.fill('a"b.c') == r"a\"b.c"
     assert route.options(["/a", "/b"]) == {".+": "all", "/a": "/a", "/b": "/b"}
     assert job.options(["inventory"]) == {"storefront": "storefront", "inventory": "inventory"}
@@ -101,11 +101,11 @@ def test_exemplars_are_dots_that_name_their_traces() -> None:
 def test_a_row_of_a_table_leads_to_its_traces() -> None:
     """The link has the parameters of Jaeger's own search."""
     (panel,) = [each for each in dashboards()["service"].panels if each.kind == "table"]
-    values = {"job": "storefront", "method": "GET", "route": "/orders/{id}?a&b"}
+    values = {"job": "storefront", "method": "GET", "route": "/v1/orders/{id}?a&b"}
     path, _, query = link_of(panel, values).partition("?")
     assert path == "/traces"
     asked = parse_qs(query)
-    assert (asked["service"], asked["operation"]) == (["storefront"], ["GET /orders/{id}?a&b"])
+    assert (asked["service"], asked["operation"]) == (["storefront"], ["GET /v1/orders/{id}?a&b"])
 
 
 def test_a_legend_has_the_labels_of_its_series() -> None:

@@ -63,7 +63,7 @@ def requests(*, slower: float = 1.0, failed: int = 0) -> list[RequestRecord]:
         trace_id = f"{number:032x}"
         found.append(
             RequestRecord(
-                due, due, due + latency, "GET", "/products", status, error, trace_id, is_sampled=True
+                due, due, due + latency, "GET", "/v1/products", status, error, trace_id, is_sampled=True
             )
         )
     return found

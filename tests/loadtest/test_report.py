@@ -22,7 +22,7 @@ GOOD = LoadResult(
     p99_ms=21,
     late_p99_ms=0.4,
     generator_cpu_share=0.12,
-    expected_errors={"POST /orders (sold out): 409": 60},
+    expected_errors={"POST /v1/orders (sold out): 409": 60},
     failures_by_name=[],
     first_failures=[],
     script_errors=[],
@@ -32,10 +32,12 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 BAD = GOOD.model_copy(
     update={
         "failures": 2,
-        "failures_by_name": [FailureCount(method="GET", name="/products", error="answered 500", count=2)],
+        "failures_by_name": [FailureCount(method="GET", name="/v1/products", error="answered 500", count=2)],
         "first_failures": [
-            FailedRequest(at=NOON, method="GET", name="/products", error="answered 500", trace_id=TRACE_ID),
-            FailedRequest(at=NOON, method="GET", name="/products", error="[ssl] refused", trace_id=None),
+            FailedRequest(
+                at=NOON, method="GET", name="/v1/products", error="answered 500", trace_id=TRACE_ID
+            ),
+            FailedRequest(at=NOON, method="GET", name="/v1/products", error="[ssl] refused", trace_id=None),
         ],
     }
 )
@@ -60,7 +62,7 @@ def test_summary_shows_rate_and_times() -> None:
 
 def test_expected_errors_are_listed_apart() -> None:
     """Errors that were provoked on purpose are not failures."""
-    assert "expected: POST /orders (sold out): 409" in printed(GOOD)
+    assert "expected: POST /v1/orders (sold out): 409" in printed(GOOD)
     assert "Unexpected failures" not in printed(GOOD)
 
 

@@ -44,9 +44,10 @@ def test_shoppers_get_things_wrong_on_purpose(calm_run: tuple[int, LoadResult]) 
     _, result = calm_run
 
     assert set(result.expected_errors) <= {
-        "GET /products/{product_id} (unknown): 404",
-        "POST /orders (sold out): 409",
-        "POST /orders (malformed): 422",
+        "GET /v1/products/{product_id} (unknown): 404",
+        "POST /v1/orders (sold out): 409",
+        "POST /v1/orders (malformed): 422",
+        "POST /v1/orders (no key): 401",
     }
     assert sum(result.expected_errors.values()) > 0
 

@@ -39,7 +39,7 @@ def request(number: int, ids: random.Random, ratio: float = 1.0, **changes: Any)
         "started": number / 100,
         "ended": number / 100 + 0.01,
         "method": "GET",
-        "name": "/products",
+        "name": "/v1/products",
         "status": 200,
         "error": "",
         "trace_id": f"{trace_id:032x}",
@@ -65,7 +65,7 @@ def head(ratio: float, **changes: Any) -> HeadRun:
         "strays": 0,
         "strays_asked": 200,
         "thresholds": frozenset({f"ot=th:{encode_threshold(threshold_of(ratio))}"}),
-        "calls": ServerCalls({"GET /products": round(kept / ratio)}, {}),
+        "calls": ServerCalls({"GET /v1/products": round(kept / ratio)}, {}),
         "refused": 0,
     }
     return HeadRun(**{**values, **changes})
@@ -95,7 +95,7 @@ def tail(**changes: Any) -> TailRun:
         "must_keep": whole(100),
         "kept_of_the_rest": 90,
         "rest": 900,
-        "calls": ServerCalls({"GET /products": COUNT}, {"GET /products": 100}),
+        "calls": ServerCalls({"GET /v1/products": COUNT}, {"GET /v1/products": 100}),
         "refused": 0,
     }
     return TailRun(**{**values, **changes})
@@ -150,7 +150,7 @@ def too_many(run: HeadRun) -> HeadRun:
         run,
         requests=more.requests,
         stored=whole(kept),
-        calls=ServerCalls({"GET /products": kept / run.ratio}, {}),
+        calls=ServerCalls({"GET /v1/products": kept / run.ratio}, {}),
     )
 
 
@@ -167,7 +167,7 @@ def too_many(run: HeadRun) -> HeadRun:
         ({"heads": [head(0.5, thresholds=frozenset({"ot=th:8", ""}))]}, "says its threshold", "ot=th:8"),
         ({"heads": [head(0.5, thresholds=frozenset())]}, "says its threshold", "no span"),
         (
-            {"heads": [head(0.1, calls=ServerCalls({"GET /products": 100}, {}))]},
+            {"heads": [head(0.1, calls=ServerCalls({"GET /v1/products": 100}, {}))]},
             "span metrics count what was sampled away",
             "100 counted of 1000",
         ),
@@ -185,12 +185,12 @@ def too_many(run: HeadRun) -> HeadRun:
         ),
         ({"tail": tail(kept_of_the_rest=200)}, "of the rest its share", "200 of 900"),
         (
-            {"tail": tail(calls=ServerCalls({"GET /products": COUNT - 1}, {"GET /products": 100}))},
+            {"tail": tail(calls=ServerCalls({"GET /v1/products": COUNT - 1}, {"GET /v1/products": 100}))},
             "span metrics are the true counts",
             "999 of 1000 requests",
         ),
         (
-            {"tail": tail(calls=ServerCalls({"GET /products": COUNT}, {"GET /products": 99}))},
+            {"tail": tail(calls=ServerCalls({"GET /v1/products": COUNT}, {"GET /v1/products": 99}))},
             "span metrics are the true counts",
             "99 of 100 errors",
         ),
@@ -245,11 +245,12 @@ def test_excess_is_that_of_the_worst_span_of_time(times: list[float], per_second
 def test_traces_must_hold_the_services_that_answered() -> None:
     """An order that reached the inventory needs both services; unsampled requests need no trace."""
     ids = random.Random(14)
-    order = request(0, ids, method="POST", name="/orders", status=201)
-    sold_out = request(1, ids, method="POST", name="/orders (sold out)", status=409)
-    nonsense = request(2, ids, method="POST", name="/orders (malformed)", status=422)
+    order = request(0, ids, method="POST", name="/v1/orders", status=201)
+    sold_out = request(1, ids, method="POST", name="/v1/orders (sold out)", status=409)
+    nonsense = request(2, ids, method="POST", name="/v1/orders (malformed)", status=422)
     page = request(3, ids)
     dropped = request(4, ids, is_sampled=False)
+    stranger = request(5, ids, method="POST", name="/v1/orders (no key)", status=401)
     both, one = frozenset({"storefront", "inventory"}), frozenset({"storefront"})
     assert sampled([order, sold_out, nonsense, page, dropped]) == {
         order.trace_id: both,
@@ -257,7 +258,7 @@ def test_traces_must_hold_the_services_that_answered() -> None:
         nonsense.trace_id: one,
         page.trace_id: one,
     }
-    assert Counter(map(route_of, (order, sold_out))) == {"POST /orders": 2}
+    assert Counter(map(route_of, (order, sold_out, stranger))) == {"POST /v1/orders": 2, "POST": 1}
 
 
 def test_stack_is_put_back_though_the_storefront_is_down(

@@ -96,8 +96,8 @@ def test_every_request_is_pushed_to_prometheus_once(shared_load: SharedLoad) -> 
     assert metrics.total("locust.requests", outcome="failed") == 0
     assert metrics.total("locust.request.latency") == requests
     assert metrics.total("locust.start.delay") == requests
-    orders = sum((each.method, each.name) == ("POST", "/orders") for each in shared_load.requests)
-    assert metrics.total("locust.requests", method="POST", name="/orders") == orders > 0
+    orders = sum((each.method, each.name) == ("POST", "/v1/orders") for each in shared_load.requests)
+    assert metrics.total("locust.requests", method="POST", name="/v1/orders") == orders > 0
     bounds = metrics.bounds["locust.request.latency"]
     assert (bounds[0], bounds[-1]) == (0.001, 10)
 

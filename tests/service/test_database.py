@@ -12,7 +12,7 @@ from support.service_processes import clean_environment
 
 from service.catalogue import GOODS
 from service.database import check_database, open_database
-from service.orders import (
+from service.storefront.tables import (
     Product,
     StorefrontTable,
     find_order,
@@ -25,10 +25,12 @@ OPEN_EACH_LINE = """
 import sys
 from pathlib import Path
 from service.database import open_database
-from service.orders import StorefrontTable, list_products, seed_products
+from sqlalchemy.orm import Session
+from service.storefront.tables import StorefrontTable, list_products, seed_products
 for line in sys.stdin:
     engine = open_database(Path(line.strip()), StorefrontTable.metadata, seed_products)
-    print(len(list_products(engine)), flush=True)
+    with Session(engine) as session:
+        print(len(list_products(session)), flush=True)
     engine.dispose()
 """
 
@@ -79,14 +81,16 @@ def test_a_database_made_meanwhile_is_kept(tmp_path: Path) -> None:
     def seed_slowly(session: Session) -> None:
         seed_products(session)
         faster = open_database(path, StorefrontTable.metadata, seed_products)
-        product = find_product(faster, 1)
-        assert product is not None
-        store_order(faster, product, 1)
+        with Session(faster) as busy:
+            product = find_product(busy, 1)
+            assert product is not None
+            store_order(busy, product, 1)
         faster.dispose()
 
     slower = open_database(path, StorefrontTable.metadata, seed_slowly)
 
-    assert find_order(slower, 1) is not None
+    with Session(slower) as session:
+        assert find_order(session, 1) is not None
     slower.dispose()
 
 

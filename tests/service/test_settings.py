@@ -5,9 +5,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from service.settings import ShopSettings
+from service.settings import DEMO_API_KEY, ShopSettings
 
-VARIABLES = ("ENVIRONMENT", "SHOP_DATABASE_DIR", "INVENTORY_URL", "SHOP_INVENTORY_TIMEOUT_SECONDS")
+VARIABLES = (
+    *("ENVIRONMENT", "SHOP_DATABASE_DIR", "SHOP_API_KEY"),
+    *("INVENTORY_URL", "SHOP_INVENTORY_TIMEOUT_SECONDS"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +26,14 @@ def test_defaults_need_no_environment() -> None:
 
     assert str(settings.inventory_url) == "http://127.0.0.1:8001/"
     assert settings.database_dir == Path(".stack/shop")
+
+
+def test_key_is_in_no_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Settings may be printed; an empty key counts as none set."""
+    monkeypatch.setenv("SHOP_API_KEY", "hush")
+    assert "hush" not in repr(ShopSettings())
+    monkeypatch.setenv("SHOP_API_KEY", "")
+    assert ShopSettings().api_key.get_secret_value() == DEMO_API_KEY
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_bad_order_is_reported(
 
 def test_missing_storefront_is_reported(free_port: int) -> None:
     """The message has the address."""
-    with pytest.raises(StackError, match=f"no answer from http://127.0.0.1:{free_port}/orders"):
+    with pytest.raises(StackError, match=f"no answer from http://127.0.0.1:{free_port}/v1/orders"):
         order_one(load_settings(storefront_port=free_port))
 
 

@@ -10,6 +10,7 @@ from console import control as control_module
 from console.control import Control, ControlError
 from stack.native.runtime import NativeRuntime
 from stack.runtime import PartState
+from stack.service_variables import authorization
 from stack.settings import StackSettings
 
 
@@ -87,7 +88,9 @@ def test_bursts_come_one_at_a_time_fail_aloud_and_can_be_ended(
     assert not control.has_burst
     monkeypatch.setattr(control_module, "BURST_SECONDS", 2)
     shop = f"http://127.0.0.1:{settings.storefront_port}"
-    httpx.put(f"{shop}/faults", json={"error_rate": 1}, trust_env=False).raise_for_status()
+    httpx.put(
+        f"{shop}/faults", json={"error_rate": 1}, headers=authorization(settings), trust_env=False
+    ).raise_for_status()
     with pytest.raises(ControlError, match="requests of the burst failed"):
         asyncio.run(control.burst())
 

@@ -72,7 +72,7 @@ def observed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Observed
     folder = tmp_path_factory.mktemp("load")
     activity = Activity(prometheus)
     started = time.time()
-    httpx.put(f"{stack.storefront}/faults", json={"error_rate": 0.1}, trust_env=False).raise_for_status()
+    stack.put_faults(error_rate=0.1)
     generator = Generator(load, seconds=900, result_file=folder / "load.json", log=folder / "locust.log")
     try:
         time.sleep(_NORMAL_SECONDS)
@@ -87,7 +87,7 @@ def observed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Observed
     finally:
         generator.stop()
         activity.close()
-        httpx.put(f"{stack.storefront}/faults", json={}, trust_env=False)
+        stack.put_faults()
         stack.runtime.restart("collector", {})
     return Observed(started, ended, fired, left & ALERTS)
 

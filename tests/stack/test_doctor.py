@@ -146,7 +146,7 @@ def test_breaker_that_is_open_is_reported_with_the_reason(stack: Stack) -> None:
     try:
 
         def open_breaker() -> bool:
-            httpx.get(f"{stack.storefront}/products", trust_env=False)
+            httpx.get(f"{stack.storefront}/v1/products", trust_env=False)
             return stack.health()["circuit_breaker"]["state"] == "open"
 
         stack.wait("an open breaker", open_breaker, seconds=30)

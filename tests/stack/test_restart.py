@@ -57,12 +57,11 @@ def test_tail_sampling_keeps_errors_and_drops_the_rest(stack: Stack) -> None:
     stack.runtime.restart("collector", {"TAIL_SAMPLING_PERCENTAGE": "0"})
     assert send_canary(stack.settings.model_copy(update={"tail_sampling_percentage": 0.0}))
     ordinary = order_one(stack.settings)
-    faults = f"{stack.storefront}/faults"
-    httpx.put(faults, json={"error_rate": 1}, trust_env=False).raise_for_status()
+    stack.put_faults(error_rate=1)
     try:
-        failed = httpx.get(f"{stack.storefront}/products", trust_env=False)
+        failed = httpx.get(f"{stack.storefront}/v1/products", trust_env=False)
     finally:
-        httpx.put(faults, json={}, trust_env=False).raise_for_status()
+        stack.put_faults()
     assert failed.status_code == httpx.codes.INTERNAL_SERVER_ERROR
     trace_id = failed.headers["traceresponse"].split("-")[1]
     stack.wait("the failed order's trace", lambda: stack.jaeger.spans(trace_id), seconds=20)

@@ -18,13 +18,13 @@ from stack.settings import ROOT
 pytestmark = pytest.mark.timeout(3600)
 
 METRICS = [
-    ("storefront", "requests", 'app_request_count_total{job="storefront",method="POST",route="/orders"}'),
-    ("storefront", "latency", 'app_request_latency_ms_count{job="storefront",route="/orders"}'),
+    ("storefront", "requests", 'app_request_count_total{job="storefront",method="POST",route="/v1/orders"}'),
+    ("storefront", "latency", 'app_request_latency_ms_count{job="storefront",route="/v1/orders"}'),
     ("storefront", "functions", 'app_function_duration_ms_count{job="storefront",outcome="ok"}'),
     ("storefront", "own instrument", 'shop_orders_total{job="storefront",outcome="placed"}'),
     ("storefront", "spans delivered", 'telemetry_spans_total{job="storefront",outcome="delivered"}'),
     ("storefront", "breaker", 'telemetry_breaker_state{job="storefront",state="closed"}'),
-    ("inventory", "requests", 'app_request_count_total{job="inventory",route="/reservations"}'),
+    ("inventory", "requests", 'app_request_count_total{job="inventory",route="/v1/reservations"}'),
     ("inventory", "spans delivered", 'telemetry_spans_total{job="inventory",outcome="delivered"}'),
     ("collector", "spans accepted", 'otelcol_receiver_accepted_spans_total{job="collector"}'),
     (
@@ -78,9 +78,9 @@ def test_one_order_is_one_trace_of_both_services(stack: Stack) -> None:
     everything = [span for of_service in spans.values() for span in of_service]
     ids = {span["spanId"] for span in everything}
     roots = [span for span in everything if not span.get("parentSpanId")]
-    assert [span["name"] for span in roots] == ["POST /orders"]
+    assert [span["name"] for span in roots] == ["POST /v1/orders"]
     assert all(span["parentSpanId"] in ids for span in everything if span.get("parentSpanId"))
-    for service, name in (("storefront", "POST /orders"), ("inventory", "POST /reservations")):
+    for service, name in (("storefront", "POST /v1/orders"), ("inventory", "POST /v1/reservations")):
         servers = [span["name"] for span in spans[service] if span["kind"] in (2, "SPAN_KIND_SERVER")]
         assert servers == [name]
 
@@ -90,8 +90,8 @@ def test_exemplars_of_services_and_spans_name_traces_that_exist(stack: Stack) ->
     started = time.time()
     trace_id = order_one(stack.settings)
     for query in (
-        'app_request_latency_ms_bucket{job="storefront",route="/orders"}',
-        'traces_span_metrics_duration_seconds_bucket{service_name="storefront",span_name="POST /orders"}',
+        'app_request_latency_ms_bucket{job="storefront",route="/v1/orders"}',
+        'traces_span_metrics_duration_seconds_bucket{service_name="storefront",span_name="POST /v1/orders"}',
     ):
         stack.wait(
             f"the exemplar {trace_id} of {query}",

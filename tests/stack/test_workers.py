@@ -53,7 +53,7 @@ def test_every_answer_shows_both_workers_and_both_work(two_workers: Stack) -> No
 
     def both_work() -> bool:
         httpx.get(
-            f"{two_workers.storefront}/products", trust_env=False
+            f"{two_workers.storefront}/v1/products", trust_env=False
         )  # a new connection each: either may answer
         ended = ended_by_worker(two_workers)
         return set(ended) == {"0", "1"} and all(ended.values())
@@ -102,18 +102,17 @@ def test_each_worker_has_its_own_instance_and_its_own_ledger(two_workers: Stack)
 
 def test_faults_reach_every_worker(two_workers: Stack) -> None:
     """One PUT to any worker holds for all, and one ends it."""
-    url = f"{two_workers.storefront}/faults"
 
     def statuses() -> set[int]:
         return {
-            httpx.get(f"{two_workers.storefront}/products", trust_env=False).status_code for _ in range(30)
+            httpx.get(f"{two_workers.storefront}/v1/products", trust_env=False).status_code for _ in range(30)
         }
 
-    httpx.put(url, json={"error_rate": 1.0}, trust_env=False).raise_for_status()
+    two_workers.put_faults(error_rate=1)
     try:
         assert statuses() == {500}
     finally:
-        httpx.put(url, json={}, trust_env=False).raise_for_status()
+        two_workers.put_faults()
     assert statuses() == {200}
 
 

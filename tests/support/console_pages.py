@@ -6,6 +6,7 @@ import httpx
 from playwright.sync_api import Browser, Page
 from support.running_stack import Stack
 
+from stack.service_variables import authorization
 from stack.settings import ROOT
 
 SCREENSHOTS = ROOT / "reports" / "screenshots"
@@ -79,7 +80,12 @@ def wait_for_figure(page: Page, stack: Stack, name: str, at_least: float, *, at_
 def tune(stack: Stack, **override: float) -> None:
     """Tunes both services without the page; waits for a batch size, which may lag behind the response."""
     for port in (stack.settings.storefront_port, stack.settings.inventory_port):
-        httpx.put(f"http://127.0.0.1:{port}/tuning", json=override, trust_env=False).raise_for_status()
+        httpx.put(
+            f"http://127.0.0.1:{port}/tuning",
+            json=override,
+            headers=authorization(stack.settings),
+            trust_env=False,
+        ).raise_for_status()
     if (size := override.get("batch_size")) is not None:
         wait_for_batch(stack, size)
 

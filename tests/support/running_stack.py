@@ -23,6 +23,7 @@ from stack.health import NotYetError, wait_for
 from stack.native.programs import ensure_programs
 from stack.native.runtime import NativeRuntime
 from stack.runtime import Runtime
+from stack.service_variables import authorization
 from stack.services import SERVICE_NAMES, STOREFRONT
 from stack.settings import ROOT, StackSettings, load_settings
 from telemetry.metrics import names
@@ -60,6 +61,12 @@ class Stack:
             headers={"accept": "application/openmetrics-text"},
             trust_env=False,
         ).text
+
+    def put_faults(self, **plan: float) -> None:
+        """Puts a plan of faults in force in the storefront; without values, none."""
+        httpx.put(
+            f"{self.storefront}/faults", json=plan, headers=authorization(self.settings), trust_env=False
+        ).raise_for_status()
 
     def breaker_metric(self) -> str:
         """Returns the breaker's state as the storefront's /metrics shows it."""

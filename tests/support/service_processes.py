@@ -20,8 +20,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from support.free_ports import free_port
 
+from service.settings import DEMO_API_KEY
+
 T = TypeVar("T")
 PROJECT = Path(__file__).resolve().parents[2]
+WITH_KEY = {"Authorization": f"Bearer {DEMO_API_KEY}"}
+"""What the shop asks of those who write."""
 SETTINGS_PREFIXES = ("OTEL_", "TELEMETRY_", "SHOP_", "SERVICE_", "ENVIRONMENT", "INVENTORY_URL")
 
 
@@ -128,12 +132,14 @@ def run_process(command: list[str], log: Path, **settings: str) -> Iterator[subp
 def run_service(
     name: str, folder: Path, *, port: int, arguments: tuple[str, ...] = (), **settings: str
 ) -> Iterator[httpx.Client]:
-    """Runs one service under uvicorn and yields a client for it, which `wait_until_alive` can wait on."""
-    command = ["-m", "uvicorn", f"service.{name}:app", "--port", str(port), "--no-access-log", *arguments]
+    """Runs one service under uvicorn; yields a client that may write, for `wait_until_alive` to wait on."""
+    command = ["-m", "uvicorn", f"service.{name}.app:app", "--port", str(port), "--no-access-log", *arguments]
     settings = {"SERVICE_NAME": name, "SHOP_DATABASE_DIR": str(folder), **settings}
     with (
         run_process(command, folder.parent / f"{name}-{port}.log", **settings),
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10, trust_env=False) as client,
+        httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", headers=WITH_KEY, timeout=10, trust_env=False
+        ) as client,
     ):
         yield client
 
@@ -192,3 +198,17 @@ def run_shop(folder: Path) -> Iterator[Shop]:
             yield Shop(storefront, inventory, receiver, folder)
     finally:
         receiver.close()
+
+
+def trace_of(shop: Shop, answer: httpx.Response, *services: str) -> list[ReceivedSpan]:
+    """Waits for the services' server spans and every parent, since batches overtake; returns the trace."""
+    trace_id = answer.headers["traceresponse"].split("-")[1]
+
+    def look() -> list[ReceivedSpan] | None:
+        trace = shop.receiver.trace(trace_id)
+        there = {it.service for it in trace if it.span.kind == Span.SPAN_KIND_SERVER}
+        parents = {it.span.parent_span_id for it in trace} - {b""}
+        is_whole = parents <= {it.span.span_id for it in trace}
+        return trace if is_whole and there.issuperset(services) else None
+
+    return wait_for(f"trace {trace_id} with the server spans of {services}", look)

@@ -77,9 +77,9 @@ def test_a_row_of_slow_requests_searches_its_traces(open_page: Opener, stack: St
     order_one(stack.settings)
     page = open_page("/dashboards/service")
     row = page.locator('[data-panel="Slow and failing requests"] tr', has_text="POST")
-    row.get_by_role("link", name="/orders", exact=True).click(timeout=LATER)
+    row.get_by_role("link", name="/v1/orders", exact=True).click(timeout=LATER)
     page.wait_for_url("**/traces?service=storefront&operation=POST*", timeout=SOON)
-    expect(page.get_by_label("operation")).to_have_value("POST /orders", timeout=SOON)
+    expect(page.get_by_label("operation")).to_have_value("POST /v1/orders", timeout=SOON)
     expect(page.locator(".trace").first).to_be_visible(timeout=SOON)
     titles = page.locator(".trace .card-title").all_inner_texts()
-    assert {title for title in titles if ":" in title} == {"storefront: POST /orders"}
+    assert {title for title in titles if ":" in title} == {"storefront: POST /v1/orders"}

@@ -38,7 +38,7 @@ def test_collector_is_killed_and_started_with_the_pages_own_buttons(open_page: O
     keep(page, f"{stack.runtime.kind}-recovery")
     stack.wait_for_trace(trace_id, seconds=30)
     trace = open_page(f"/traces/{trace_id}")
-    expect(trace.get_by_text("POST /orders").first).to_be_visible(timeout=SOON)
+    expect(trace.get_by_text("POST /v1/orders").first).to_be_visible(timeout=SOON)
     expect(trace.locator(".chip", has_text="inventory")).to_have_count(1)
     trace.locator(".span").first.click()
     expect(trace.get_by_text("http.route").first).to_be_visible(timeout=SOON)

@@ -12,9 +12,9 @@ pytestmark = pytest.mark.timeout(3600)
 @NATIVELY
 def test_search_finds_failed_requests_only_when_asked(open_page: Opener, stack: Stack) -> None:
     """With the filter, failed traces are found and no others."""
-    httpx.put(f"{stack.storefront}/faults", json={"error_rate": 1}, trust_env=False)
-    httpx.get(f"{stack.storefront}/products", trust_env=False)
-    httpx.put(f"{stack.storefront}/faults", json={}, trust_env=False)
+    stack.put_faults(error_rate=1)
+    httpx.get(f"{stack.storefront}/v1/products", trust_env=False)
+    stack.put_faults()
     page = open_page("/traces")
 
     def finds_failed_ones_alone() -> bool:

@@ -4,6 +4,7 @@ from http import HTTPStatus
 from typing import Self
 
 import httpx
+from pydantic import SecretStr
 
 from telemetry.decorators import measure_performance
 
@@ -17,10 +18,20 @@ class InventoryClient:
 
     The HTTPX instrumentation propagates the trace context in the headers. Nothing is retried: a
     reservation whose response was lost may have been made, and a retry would take the pieces twice.
+
+    Args:
+        base_url: where the inventory is.
+        api_key: what it asks of those who reserve.
+        timeout_seconds: the longest wait for a connection, and for each part of an answer.
     """
 
-    def __init__(self, base_url: str, *, timeout_seconds: float) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_seconds, trust_env=False)
+    def __init__(self, base_url: str, *, api_key: SecretStr, timeout_seconds: float) -> None:
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {api_key.get_secret_value()}"},
+            timeout=timeout_seconds,
+            trust_env=False,
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -36,7 +47,9 @@ class InventoryClient:
             InventoryUnavailableError: there was no response in time, or one with any other status.
         """
         try:
-            answer = self._http.post("/reservations", json={"product_id": product_id, "quantity": quantity})
+            answer = self._http.post(
+                "/v1/reservations", json={"product_id": product_id, "quantity": quantity}
+            )
         except httpx.TransportError as error:
             raise InventoryUnavailableError(
                 f"inventory at {self._http.base_url}: {type(error).__name__}"

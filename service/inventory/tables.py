@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 
-from sqlalchemy import Engine, update
+from sqlalchemy import update
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from service.catalogue import GOODS
@@ -35,16 +35,15 @@ def seed_stock(session: Session) -> None:
     session.add_all(Stock(product_id=goods.id, available=goods.stock) for goods in GOODS)
 
 
-def find_stock(database: Engine, product_id: int) -> Stock | None:
+def find_stock(session: Session, product_id: int) -> Stock | None:
     """Returns the remaining stock of the product, or None for an unknown id."""
-    with Session(database) as session:
-        return session.get(Stock, product_id)
+    return session.get(Stock, product_id)
 
 
 @trace_function("reserve stock")
 @track_errors
 @measure_performance
-def reserve(database: Engine, product_id: int, quantity: int) -> Reservation:
+def reserve(session: Session, product_id: int, quantity: int) -> Reservation:
     """Reserves all of the pieces or none; never oversells, even under concurrent requests.
 
     Running out of stock is an outcome, not an error: nothing is raised for it.
@@ -59,7 +58,7 @@ def reserve(database: Engine, product_id: int, quantity: int) -> Reservation:
         .values(available=Stock.available - quantity)
         .returning(Stock.available)
     )
-    with Session(database) as session, session.begin():
+    with session.begin():
         if session.execute(taking).first() is not None:
             return Reservation.RESERVED
         is_known = session.get(Stock, product_id) is not None

@@ -1,0 +1,1 @@
+"""The inventory: how many pieces are left, and reservations of them."""
