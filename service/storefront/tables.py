@@ -71,7 +71,8 @@ def find_order(session: Session, order_id: int) -> Order | None:
 def newest_orders(session: Session, count: int) -> Iterator[Sequence[Order]]:
     """Yields the newest orders, latest first, some hundreds at a time: memory does not grow with `count`."""
     newest = select(Order).order_by(Order.id.desc()).limit(count)
-    yield from session.scalars(newest).partitions(_ROWS_AT_ONCE)
+    # Without `yield_per` every row would be loaded before the first is returned.
+    yield from session.scalars(newest.execution_options(yield_per=_ROWS_AT_ONCE)).partitions()
 
 
 def add_up_orders(session: Session) -> Sales:

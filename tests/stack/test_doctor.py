@@ -17,9 +17,13 @@ from support.running_stack import Stack
 
 from stack.console_page import ConsolePage
 from stack.doctor import Finding, Severity, examine
+from stack.health import get
 from stack.native.runtime import NativeRuntime
 from stack.report import print_findings
+from stack.service_variables import authorization
+from stack.services import STOREFRONT
 from stack.settings import StackSettings
+from telemetry.health.report import read_report
 
 
 def of(findings: Sequence[Finding], subject: str) -> Finding:
@@ -81,6 +85,32 @@ def test_parts_that_are_dead_frozen_or_no_prometheus(settings: StackSettings, ru
     assert of(findings, "storefront").severity is Severity.OK
     assert any("is not the API of a Prometheus" in finding.what for finding in findings)
     assert of(findings, "telemetry of inventory").severity is Severity.ERROR
+
+
+@pytest.mark.timeout(180)
+def test_plan_of_faults_is_reported_until_it_is_taken_back(
+    settings: StackSettings, runtime: NativeRuntime
+) -> None:
+    """A restart does not end it; asking for it makes no trace."""
+
+    def put(plan: dict[str, float]) -> None:
+        headers = authorization(settings)
+        httpx.put(url, json=plan, headers=headers, trust_env=False).raise_for_status()
+
+    def ended() -> int:
+        return read_report(get(f"{STOREFRONT.url(settings)}/health/telemetry").content).ledger.ended
+
+    url = f"{STOREFRONT.url(settings)}/faults"
+    runtime.up()
+    put({"error_rate": 0.2})
+    runtime.restart("storefront", {})
+    before = ended()
+    found = of(examine(settings, runtime, "it is up"), "faults of storefront")
+    assert (found.severity, ended()) == (Severity.WARNING, before)
+    assert "error_rate 0.2" in found.what
+    assert found.remedy.startswith(f"curl -X PUT {url} -d '{{}}'")
+    put({})
+    assert not [each for each in examine(settings, runtime, "it is up") if "faults" in each.subject]
 
 
 @pytest.mark.parametrize("answer", ["", "null", "[]", "{}", '{"data": []}', '{"data": {}}'])

@@ -4,12 +4,15 @@ It runs natively (`make test-stack`) and in containers (`make test-compose`): se
 outage under load see test_load_lab.py.
 """
 
+import json
 import time
+from secrets import token_hex
 
 import httpx
 import pytest
 import yaml
 from support.running_stack import Stack
+from websockets.sync.client import connect
 
 from stack.canary import order_one
 from stack.settings import ROOT
@@ -83,6 +86,26 @@ def test_one_order_is_one_trace_of_both_services(stack: Stack) -> None:
     for service, name in (("storefront", "POST /v1/orders"), ("inventory", "POST /v1/reservations")):
         servers = [span["name"] for span in spans[service] if span["kind"] in (2, "SPAN_KIND_SERVER")]
         assert servers == [name]
+
+
+def test_connection_is_one_trace_as_long_as_it_is_open(stack: Stack) -> None:
+    """Whoever watches stock by WebSocket is told of an order, and the trace is there once they have left."""
+    trace_id = token_hex(16)
+    with connect(
+        f"ws://127.0.0.1:{stack.settings.inventory_port}/v1/stock/1/watch",
+        additional_headers={"traceparent": f"00-{trace_id}-{token_hex(8)}-01"},
+        proxy=None,
+    ) as socket:
+        before = json.loads(socket.recv(timeout=10))["available"]
+        order_one(stack.settings)
+        assert json.loads(socket.recv(timeout=10))["available"] < before
+
+    def servers() -> list[str]:
+        spans = stack.jaeger.spans(trace_id)["inventory"]
+        return [span["name"] for span in spans if span["kind"] in (2, "SPAN_KIND_SERVER")]
+
+    stack.wait("the connection's span", servers, seconds=20)  # the statements' were sent before it
+    assert servers() == ["GET /v1/stock/{product_id}/watch"]
 
 
 def test_exemplars_of_services_and_spans_name_traces_that_exist(stack: Stack) -> None:
