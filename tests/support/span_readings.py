@@ -22,7 +22,9 @@ _CLOCK_FROM, _CLOCK_UNTIL = 1_700_000_000_000_000_000, 2_700_000_000_000_000_000
 """Nanoseconds since the epoch that only the clock gives: the tests' own times are outside."""
 _CLOCK_TEXT = re.compile(r"20[2-5]\d-\d\d-\d\dT[\d:.]+Z")
 _FOREIGN = r"(?:/opentelemetry/|/telemetry/tracing/|/contextlib\.py)"
-_FOREIGN_FRAME = re.compile(rf'^[ |]*File "[^"]*{_FOREIGN}[^"]*", line .*\n(?:[ |]{{4,}}.*\n)*', re.MULTILINE)
+_CODE_LINE = r"(?:(?:[ |]*\|)? {4}(?! *[|+]).*\n)"
+"""A line below a frame, perhaps within an exception group."""
+_FOREIGN_FRAME = re.compile(rf'^[ |]*File "[^"]*{_FOREIGN}[^"]*", line .*\n{_CODE_LINE}*', re.MULTILINE)
 _NOW = "now"
 
 

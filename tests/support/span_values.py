@@ -207,10 +207,10 @@ def _return_early() -> None:
 
 
 Failing = Callable[[], None]
-FAILURES: st.SearchStrategy[Failing] = st.sampled_from(
-    [
-        *(_raise_plain, _raise_with_cause, _raise_in_handler, _raise_group, _raise_with_note),
-        *(_raise_local, _raise_interrupt, _raise_exit, _raise_stop),
-    ]
-)
-PERHAPS_FAILURES: st.SearchStrategy[Failing] = st.one_of(st.just(_return_early), FAILURES)
+EVERY_FAILURE: list[Failing] = [
+    *(_raise_plain, _raise_with_cause, _raise_in_handler, _raise_group, _raise_with_note),
+    *(_raise_local, _raise_interrupt, _raise_exit, _raise_stop),
+]
+"""Functions that raise, each another exception."""
+FAILURES = st.sampled_from(EVERY_FAILURE)
+PERHAPS_FAILURES = st.one_of(st.just(_return_early), FAILURES)
