@@ -19,6 +19,7 @@ from opentelemetry.exporter.prometheus import PrometheusMetricReader
 from opentelemetry.metrics import MeterProvider, NoOpMeterProvider
 from opentelemetry.sdk.metrics import MeterProvider as SdkMeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader, ResourceMetrics, ScopeMetrics
+from opentelemetry.sdk.metrics.view import DropAggregation, View
 from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NoOpTracerProvider, ProxyTracerProvider, TracerProvider
@@ -87,7 +88,14 @@ class Providers:
             NoOpMeterProvider()
             if config.sdk_disabled
             else SdkMeterProvider(
-                _metric_readers(self.registry, self._pusher), self._resource, shutdown_on_exit=False
+                _metric_readers(self.registry, self._pusher),
+                self._resource,
+                shutdown_on_exit=False,
+                views=[
+                    # Measured by another middleware as well, these would be on `/metrics` twice.
+                    View(instrument_name=name, aggregation=DropAggregation())
+                    for name in self.metrics.requests.standard_names
+                ],
             )
         )
         self.sampler = AdjustableSampler(config)

@@ -6,6 +6,8 @@ from prometheus_client import REGISTRY, CollectorRegistry
 from prometheus_client.core import Metric
 from prometheus_client.exposition import choose_encoder
 
+from .accept import choose_format
+
 
 def collect_everything(registry: CollectorRegistry) -> Iterator[Metric]:
     """Collects from the library's registry, then from the default one, which holds applications' metrics."""
@@ -28,7 +30,8 @@ def render(families: Sequence[Metric], accept: str) -> tuple[bytes, str]:
 
     Args:
         families: the metrics on the page.
-        accept: the request's `Accept` header; exemplars exist in OpenMetrics only.
+        accept: the request's `Accept` header, its lines joined by commas; exemplars exist in OpenMetrics
+            only.
     """
-    encode, content_type = choose_encoder(accept)
+    encode, content_type = choose_encoder(choose_format(accept))
     return encode(_Collected(families)), content_type

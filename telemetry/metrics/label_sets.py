@@ -16,6 +16,7 @@ Key = tuple[Value, ...]
 Row = TypeVar("Row")
 _SHARE_OF_OTHER = 20
 """One label set in so many is kept for those with `other`, so that their methods and statuses remain."""
+_FEWEST_OF_OTHER = 2
 
 
 class LabelSets(Generic[Row]):
@@ -39,9 +40,10 @@ class LabelSets(Generic[Row]):
         self.rows: dict[Key, Row] = {}
         """The rows by their keys. Recording looks here first, and calls `bind` for what is missing."""
         self._metric = metric
+        self._unbounded = unbounded
         self._is_unbounded = tuple(name in unbounded for name in labels)
         self._limit = limit
-        self._most_named = limit - max(1, limit // _SHARE_OF_OTHER)
+        self._most_named = limit - max(_FEWEST_OF_OTHER, limit // _SHARE_OF_OTHER)
         self._make = make
         self._forget()
         call_in_forked_child(self._forget)
@@ -63,11 +65,12 @@ class LabelSets(Generic[Row]):
             self._is_told |= tells
         if tells:
             logger.warning(
-                "%s has %d label sets, the most that TELEMETRY_MAX_LABEL_SETS allows: new ones are counted "
-                "as %s; a label such as a route or an error type takes too many values",
+                "%s has as many label sets as TELEMETRY_MAX_LABEL_SETS=%d allows: new ones are counted as %s; "
+                "one of %s takes too many values",
                 self._metric,
                 self._limit,
                 names.OTHER,
+                ", ".join(sorted(self._unbounded)),
             )
         return row
 

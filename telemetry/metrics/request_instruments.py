@@ -87,6 +87,12 @@ class RequestMetrics:
             self.standard = StandardRequests(bounds, max_label_sets, has_created=has_created)
             self.families += self.standard.families
 
+    @property
+    def standard_names(self) -> tuple[str, ...]:
+        """The conventions' instruments that are measured here, which nobody else should."""
+        families = () if self.standard is None else self.standard.families
+        return tuple(each.description.pushed_name for each in families)
+
     def record(
         self, method: str, route: str | None, status_code: int, duration_ms: float, span: Span
     ) -> None:

@@ -46,6 +46,6 @@ async def _metrics_response(request: Request, client: TelemetryClient) -> Respon
     # Off the event loop, since many workers make a long page, and with its own limiter, since the
     # application's threads may all be stuck.
     body, content_type = await anyio.to_thread.run_sync(
-        render, families, request.headers.get("accept", ""), limiter=anyio.CapacityLimiter(1)
+        render, families, ",".join(request.headers.getlist("accept")), limiter=anyio.CapacityLimiter(1)
     )
     return Response(body, headers={"Content-Type": content_type})
