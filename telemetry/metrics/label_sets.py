@@ -65,8 +65,8 @@ class LabelSets(Generic[Row]):
             self._is_told |= tells
         if tells:
             logger.warning(
-                "%s has as many label sets as TELEMETRY_MAX_LABEL_SETS=%d allows: new ones are counted as %s; "
-                "one of %s takes too many values",
+                "%s has as many label sets as TELEMETRY_MAX_LABEL_SETS=%d allows: new ones are counted as "
+                "%s; one of %s takes too many values",
                 self._metric,
                 self._limit,
                 names.OTHER,

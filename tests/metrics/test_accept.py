@@ -68,7 +68,10 @@ def test_the_highest_weight_wins(accept: str, expected: str) -> None:
         ("text/*;q=0, */*;q=0.1", OPEN_METRICS),
         ("application/openmetrics-text;q=0, */*", TEXT),
         ("application/openmetrics-text;q=0, application/*, text/*;q=0.1", TEXT),
-        ("application/openmetrics-text;q=0.9, application/openmetrics-text;version=1.0.0;q=0.1,text/*;q=0.5", TEXT),
+        (
+            "application/openmetrics-text, application/openmetrics-text;version=1.0.0;q=0.1, text/*;q=0.5",
+            TEXT,
+        ),
         ("application/openmetrics-text;q=0, application/openmetrics-text;version=1.0.0", OPEN_METRICS),
         ("text/*;q=0.9, text/plain;q=0.1, application/openmetrics-text;q=0.5", OPEN_METRICS),
     ],
@@ -143,7 +146,7 @@ def test_prometheus_gets_exemplars() -> None:
     assert family.samples[0].exemplar.labels == {"trace_id": "ab" * 16}  # type: ignore[union-attr]
 
 
-@given(st.text("*/;,=.q\"\\ apt10-", max_size=60) | st.text(max_size=20))
+@given(st.text('*/;,=.q"\\ apt10-', max_size=60) | st.text(max_size=20))
 def test_any_header_gets_a_format(accept: str) -> None:
     """Whatever is sent."""
     assert choose_format(accept).partition(";")[0] in {"text/plain", "application/openmetrics-text"}

@@ -54,7 +54,9 @@ def test_beyond_the_limit_what_varies_becomes_other(caplog: pytest.LogCaptureFix
     assert found.bind(("GET", "/0")) is first
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
-    assert record.getMessage().startswith("jobs has as many label sets as TELEMETRY_MAX_LABEL_SETS=100 allows")
+    assert record.getMessage().startswith(
+        "jobs has as many label sets as TELEMETRY_MAX_LABEL_SETS=100 allows"
+    )
     assert record.getMessage().endswith("one of route takes too many values")
 
 
