@@ -4,7 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, overload
 
 from opentelemetry.sdk.metrics import Exemplar as PushedExemplar
 from opentelemetry.sdk.metrics.export import (
@@ -69,13 +69,12 @@ class Family(Collector, ABC, Generic[Row, Reading]):
     def collect(self) -> Iterable[Metric]:
         """Returns the family for `/metrics`."""
         family = self._empty()
-        for key, row in self._label_sets.snapshot():
-            labels = {
-                name: str(value)
-                for name, value in zip(self._label_sets.labels, key, strict=True)
-                if value is not None
-            }
-            family.samples.extend(self._samples(labels, self._read(row)))
+        readings = [(key, self._read(row)) for key, row in self._label_sets.snapshot()]
+        family.samples = _Samples(  # type: ignore[assignment] # whoever encodes it only iterates
+            lambda: [
+                sample for key, reading in readings for sample in self._samples(self._labels(key), reading)
+            ]
+        )
         return (family,)
 
     def push(self) -> PushedMetric | None:
@@ -88,10 +87,14 @@ class Family(Collector, ABC, Generic[Row, Reading]):
             each.pushed_name, each.documentation, each.pushed_unit, self._data(rows, time.time_ns())
         )
 
+    def _labels(self, key: Key) -> dict[str, str]:
+        labels = zip(self._label_sets.labels, key, strict=True)
+        return {name: str(value) for name, value in labels if value is not None}
+
     def _attributes(self, key: Key) -> dict[str, AttributeValue]:
         attributes = self.description.attributes
         if attributes is None:
-            return {name: str(value) for name, value in zip(self._label_sets.labels, key, strict=True)}
+            return {**self._labels(key)}
         return {name: value for name, value in zip(attributes, key, strict=True) if value is not None}
 
     def _empty(self) -> Metric:
@@ -213,6 +216,38 @@ class SumFamily(Family[Row, SumReading]):
             for attributes, reading in rows
         ]
         return Sum(points, _CUMULATIVE, self._is_monotonic)
+
+
+class _Samples(Sequence[Sample]):
+    """Samples of values that are read already, made when somebody looks at them.
+
+    A page is collected on the event loop and encoded in a thread: the loop is not kept waiting for the
+    samples, of which there are sixteen for each histogram.
+    """
+
+    def __init__(self, make: Callable[[], list[Sample]]) -> None:
+        self._make = make
+        self._made: list[Sample] | None = None
+
+    def _all(self) -> list[Sample]:
+        if self._made is None:
+            self._made = self._make()
+        return self._made
+
+    def __iter__(self) -> Iterator[Sample]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Sample]: ...
+
+    def __getitem__(self, index: int | slice) -> Sample | list[Sample]:
+        return self._all()[index]
 
 
 def _scraped(exemplar: TraceExemplar | None, value: float | None = None) -> Exemplar | None:

@@ -154,6 +154,20 @@ def test_name_that_exists_is_refused() -> None:
         Metrics(registry)
 
 
+def test_samples_are_of_the_time_at_which_they_were_collected() -> None:
+    """They are made later, off the event loop, and read as a list is."""
+    registry = CollectorRegistry()
+    metrics = Metrics(registry)
+    metrics.record_function("f", "ok", 1.0)
+    (family,) = [each for each in registry.collect() if each.name == "app_function_duration_ms"]
+    metrics.record_function("f", "ok", 1.0)
+    metrics.record_function("g", "ok", 1.0)
+    assert {sample.labels["function"] for sample in family.samples} == {"f"}
+    assert [s.value for s in family.samples if s.name == "app_function_duration_ms_count"] == [1]
+    assert family.samples[-1] == list(family.samples)[len(family.samples) - 1]
+    assert family.samples[:2] == list(family.samples)[:2]
+
+
 def test_no_observation_of_racing_threads_is_lost() -> None:
     """And each reading is of one moment: its sum belongs to its counts."""
     series = HistogramSeries((1, 2))
