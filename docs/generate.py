@@ -38,7 +38,8 @@ _NOTES = """
   span metrics count what was sampled away. `rate_limited` keeps at most so many traces a second, for each
   process.
 - **Metrics** are scraped; with `OTEL_METRICS_EXPORTER=otlp` they are pushed as well, cumulative, to
-  `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or the general endpoint.
+  `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or the general endpoint. [metrics.md](metrics.md) says what
+  `TELEMETRY_HTTP_METRICS`, `TELEMETRY_LATENCY_BUCKETS_MS` and `TELEMETRY_MAX_LABEL_SETS` change.
 - **Several workers.** `PROMETHEUS_MULTIPROC_DIR` is a folder with a short path. For metrics made before
   `setup_telemetry`, prometheus_client wants it to exist, and empty at the start.
 - **Memory.** On top of `TELEMETRY_BUFFER_MAX_BYTES` come the batches of the spool that are being sent,
