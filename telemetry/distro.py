@@ -16,13 +16,10 @@ from opentelemetry.instrumentation import environment_variables
 from opentelemetry.instrumentation.distro import BaseDistro
 from wrapt import wrap_function_wrapper
 
-from .client import TelemetryClient
-from .current import offer_as_default, service_name
-from .telemetry import setup_telemetry
-from .tracing.log_fields import add_log_fields, remove_log_fields
-
-_OURS = frozenset({"fastapi", "logging"})
-"""Instrumentations that the library does itself."""
+from .current import find_tracer_provider, offer_as_default
+from .telemetry import build_client, setup_telemetry
+from .tracing.current_provider import CurrentTracerProvider
+from .tracing.instrumentation import instrument_library
 
 
 class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
@@ -32,10 +29,9 @@ class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
         """Selects our own configurator, since another distro's would create its own providers."""
         os.environ.setdefault(environment_variables.OTEL_PYTHON_CONFIGURATOR, "telemetry")
 
-    def load_instrumentor(self, entry_point: EntryPoint, **kwargs: Any) -> None:
-        """Enables one instrumentation."""
-        if entry_point.name not in _OURS:
-            super().load_instrumentor(entry_point, **kwargs)
+    def load_instrumentor(self, entry_point: EntryPoint, **_: Any) -> None:
+        """Switches one instrumentation on, as `setup_telemetry` would."""
+        instrument_library(entry_point, CurrentTracerProvider(find_tracer_provider))
 
 
 class TelemetryConfigurator:
@@ -48,11 +44,7 @@ class TelemetryConfigurator:
             ConfigurationError: the environment holds a malformed value; the launcher logs it, and the
                 program runs without telemetry.
         """
-        add_log_fields(service_name)
-        client = TelemetryClient()
-        if "logging" in client.config.disabled_instrumentations:
-            remove_log_fields()
-        offer_as_default(client, is_set_up=False)
+        offer_as_default(build_client(), is_set_up=False)
         wrap_function_wrapper(FastAPI, "__init__", _build_then_set_up)
 
 

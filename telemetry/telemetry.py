@@ -59,13 +59,7 @@ def setup_telemetry(
         existing.start()
         offer_as_default(existing, is_set_up=True)
         return existing
-    # First, so that formats which name the fields work whatever becomes of the telemetry.
-    are_new = add_log_fields(service_name)
-    config = TelemetryConfig() if config is None else config
-    check_instrumentation(config)
-    client = TelemetryClient(config)
-    if are_new and "logging" in client.config.disabled_instrumentations:
-        remove_log_fields()  # otherwise they are another application's, too
+    client = build_client(config)
     app.state.telemetry = client
     offer_as_default(client, is_set_up=True)
     is_running = app.middleware_stack is not None
@@ -73,7 +67,7 @@ def setup_telemetry(
     app.router.routes[:0] = own_routes(client)
     if not client.config.sdk_disabled:
         instrument_libraries(
-            CurrentTracerProvider(find_tracer_provider), disabled=client.config.disabled_instrumentations
+            CurrentTracerProvider(find_tracer_provider), is_disabled=client.config.is_disabled
         )
     install(app, client, hooks)
     _chain_lifespan(app, client)
@@ -82,6 +76,22 @@ def setup_telemetry(
         app.middleware_stack = app.build_middleware_stack()
         client.start_serving()
         _flush_before_server_ends(client)
+    return client
+
+
+def build_client(config: TelemetryConfig | None = None) -> TelemetryClient:
+    """Builds a client, and adds the trace's fields to log records unless they are to be left off.
+
+    Raises:
+        ConfigurationError: a value is malformed, or a package that it needs is not installed; the fields are
+            there all the same, so that formats which name them work whatever becomes of the telemetry.
+    """
+    are_new = add_log_fields(service_name)
+    config = TelemetryConfig() if config is None else config
+    check_instrumentation(config)
+    client = TelemetryClient(config)
+    if are_new and config.is_disabled("logging"):
+        remove_log_fields()  # otherwise they are another application's, too
     return client
 
 

@@ -41,6 +41,9 @@ settings.register_profile("project", deadline=None)
 settings.load_profile("project")
 
 _INSTRUMENTORS = (
+    "opentelemetry.instrumentation.grpc.GrpcInstrumentorClient",
+    "opentelemetry.instrumentation.grpc.GrpcAioInstrumentorClient",
+    "opentelemetry.instrumentation.httpx.HTTPX2ClientInstrumentor",
     "opentelemetry.instrumentation.httpx.HTTPXClientInstrumentor",
     "opentelemetry.instrumentation.sqlalchemy.SQLAlchemyInstrumentor",
 )

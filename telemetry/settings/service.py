@@ -25,3 +25,7 @@ class ServiceSettings(Settings):
     """Folder that several workers share, so that each one's /metrics shows all of them."""
     disabled_instrumentations: Names = setting((), "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS")
     """Instrumentations to leave off, by name, or `*` for all: httpx,sqlalchemy,logging."""
+
+    def is_disabled(self, instrumentation: str) -> bool:
+        """Returns whether an instrumentation is to be left off."""
+        return not {instrumentation, "*"}.isdisjoint(self.disabled_instrumentations)

@@ -1,38 +1,76 @@
-"""OpenTelemetry's instrumentations of other libraries, enabled where they are installed."""
+"""OpenTelemetry's instrumentations of other libraries, switched on where they are installed.
 
-import importlib
+They announce themselves as entry points. One is loaded only if its library is installed, in a version that it
+knows, so nothing is imported for the sake of those that are not.
+"""
+
 import logging
-from collections.abc import Collection
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 
-from opentelemetry.instrumentation.instrumentor import BaseInstrumentor
+from opentelemetry.instrumentation.dependencies import DependencyConflictError, get_dist_dependency_conflicts
 from opentelemetry.trace import TracerProvider
+
+from ..fork import Lock
 
 logger = logging.getLogger(__name__)
 
-_OPTIONAL = {
-    "httpx": ("opentelemetry.instrumentation.httpx", "HTTPXClientInstrumentor"),
-    "sqlalchemy": ("opentelemetry.instrumentation.sqlalchemy", "SQLAlchemyInstrumentor"),
-}
+LEFT_OUT = frozenset(
+    {"aiohttp-server", "asgi", "aws-lambda", "django", "falcon", "fastapi", "flask", "grpc_aio_server"}
+    | {"grpc_server", "logging", "pyramid", "starlette", "tornado", "wsgi"}
+)
+"""What this library does itself, and servers: a request has one server span."""
+_lock = Lock()
+_reported: set[str] = set()
 
 
-def instrument_libraries(tracer_provider: TracerProvider, *, disabled: Collection[str] = ()) -> None:
-    """Traces outgoing and database calls. Each is done once per process, by the first caller.
+def instrument_libraries(tracer_provider: TracerProvider, *, is_disabled: Callable[[str], bool]) -> None:
+    """Switches on every instrumentation that is installed along with its library. Thread-safe.
+
+    Each is switched on once per process, by the first caller. One that fails is logged once, and left out.
+    Metrics of theirs go to the global meter provider.
 
     Args:
         tracer_provider: creates the spans.
-        disabled: names to skip, as in `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`.
+        is_disabled: called with an instrumentation's name, as in `OTEL_PYTHON_DISABLED_INSTRUMENTATIONS`.
     """
-    for name, (module, class_name) in _OPTIONAL.items():
-        if name in disabled:
-            continue
-        try:
-            instrumentor = getattr(importlib.import_module(module), class_name)()
-        except ImportError:
-            logger.debug("%s is not traced: it or its instrumentation is not installed", name)
-            continue
-        _instrument(instrumentor, tracer_provider=tracer_provider)
+    with _lock:
+        for entry_point in _installed():
+            if not is_disabled(entry_point.name):
+                instrument_library(entry_point, tracer_provider)
 
 
-def _instrument(instrumentor: BaseInstrumentor, **options: object) -> None:
-    if not instrumentor.is_instrumented_by_opentelemetry:
-        instrumentor.instrument(**options)
+def instrument_library(entry_point: EntryPoint, tracer_provider: TracerProvider) -> None:
+    """Switches one instrumentation on, unless it is left out, on already, or without its library."""
+    name = entry_point.name
+    if name in LEFT_OUT:
+        return
+    try:
+        conflict = None if entry_point.dist is None else get_dist_dependency_conflicts(entry_point.dist)
+        if conflict is None:
+            instrumentor = entry_point.load()()
+            if not instrumentor.is_instrumented_by_opentelemetry:
+                instrumentor.instrument(tracer_provider=tracer_provider, raise_exception_on_conflict=True)
+            return
+    except DependencyConflictError as error:
+        conflict = error.conflict
+    except ModuleNotFoundError as error:
+        logger.debug("%s is not traced: %s", name, error)
+        return
+    except Exception:
+        if name not in _reported:
+            _reported.add(name)
+            logger.warning("the instrumentation of %s failed and is left out", name, exc_info=True)
+        return
+    if (conflict.found or conflict.found_any) and name not in _reported:
+        _reported.add(name)
+        logger.warning("%s is not traced: %s", name, conflict)
+    else:
+        logger.debug("%s is not traced: %s", name, conflict)
+
+
+@cache
+def _installed() -> tuple[EntryPoint, ...]:
+    found = entry_points(group="opentelemetry_instrumentor")
+    return tuple(sorted(found, key=lambda entry_point: entry_point.name))
