@@ -3,12 +3,14 @@
 The checks change nothing. Each is a separate function that yields findings; its failure becomes a finding.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from importlib.metadata import entry_points
 from textwrap import shorten
 
 import psutil
@@ -25,6 +27,7 @@ from stack.services import SERVICES, Service
 from stack.settings import HOST, StackSettings
 from telemetry.health.report import read_report
 
+_DISTRO = "OTEL_PYTHON_DISTRO"
 _LOG_LINES, _LOG_COLUMNS = 2, 160
 _LITTLE_DISK_BYTES = 2 * 2**30
 _LITTLE_MEMORY_BYTES = 2**30
@@ -65,6 +68,7 @@ def examine(
     """
     checks: list[Callable[[], Iterator[Finding]]] = [
         lambda: _machine(settings),
+        _distributions,
         lambda: _runtime(runtime, reason),
     ]
     if runtime.is_up():
@@ -104,6 +108,18 @@ def _machine(settings: StackSettings) -> Iterator[Finding]:
         yield Finding("machine", Severity.WARNING, what, "end other programs: the stack needs about 0.5 GiB")
     else:
         yield Finding("machine", Severity.OK, what)
+
+
+def _distributions() -> Iterator[Finding]:
+    names = sorted({each.name for each in entry_points(group="opentelemetry_distro")})
+    if len(names) > 1 and not os.environ.get(_DISTRO):
+        yield Finding(
+            "distributions",
+            Severity.WARNING,
+            f"several are installed ({', '.join(names)}) and {_DISTRO} is not set: without the launcher "
+            "opentelemetry-instrument, which takes ours, the first one found configures a process",
+            f"{_DISTRO}=telemetry for this library's; for another one, OTEL_PYTHON_CONFIGURATOR as well",
+        )
 
 
 def _runtime(runtime: Runtime, reason: str) -> Iterator[Finding]:

@@ -27,7 +27,8 @@ class TelemetryDistro(BaseDistro):  # type: ignore[misc] # the base is untyped
 
     def _configure(self, **_: Any) -> None:
         """Selects our own configurator, since another distro's would create its own providers."""
-        os.environ.setdefault(environment_variables.OTEL_PYTHON_CONFIGURATOR, "telemetry")
+        if not os.environ.get(environment_variables.OTEL_PYTHON_CONFIGURATOR):
+            os.environ[environment_variables.OTEL_PYTHON_CONFIGURATOR] = "telemetry"
 
     def load_instrumentor(self, entry_point: EntryPoint, **_: Any) -> None:
         """Switches one instrumentation on, as `setup_telemetry` would."""

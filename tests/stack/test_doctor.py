@@ -7,6 +7,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,6 +42,31 @@ def test_stack_that_is_down_is_reported_with_its_remedy(
         "runtime", Severity.ERROR, "the stack is down (native: nothing is up)", "make up"
     )
     assert of(findings, "ports").severity is Severity.OK
+
+
+def test_several_distributions_are_reported_unless_one_is_chosen(
+    settings: StackSettings, runtime: NativeRuntime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One alone is no finding."""
+
+    def found() -> list[Finding]:
+        findings = examine(settings, runtime, "nothing is up")
+        return [finding for finding in findings if finding.subject == "distributions"]
+
+    assert found() == []
+    official = tmp_path / "opentelemetry_distro-1.0.dist-info"
+    official.mkdir()
+    (official / "METADATA").write_text("Metadata-Version: 2.1\nName: opentelemetry-distro\nVersion: 1.0\n")
+    (official / "entry_points.txt").write_text(
+        "[opentelemetry_distro]\ndistro = opentelemetry.distro:Distro\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (finding,) = found()
+    assert finding.severity is Severity.WARNING
+    assert finding.what.startswith("several are installed (distro, telemetry)")
+    assert "OTEL_PYTHON_DISTRO=telemetry" in finding.remedy
+    monkeypatch.setenv("OTEL_PYTHON_DISTRO", "telemetry")
+    assert found() == []
 
 
 def test_port_that_is_taken_is_reported_with_its_holder_and_its_variable(

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from opentelemetry.instrumentation.grpc import GrpcInstrumentorClient, GrpcInstrumentorServer
+from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.trace import NoOpTracerProvider
 from support.traced_app import TracedApp, quiet_config
 
@@ -166,9 +168,6 @@ def test_broken_instrumentation_is_told_once_and_harms_nothing(
 
 def test_installed_ones_are_switched_on() -> None:
     """Those of the tests' own environment."""
-    from opentelemetry.instrumentation.grpc import GrpcInstrumentorClient, GrpcInstrumentorServer
-    from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
-
     switch_on()
     assert GrpcInstrumentorClient().is_instrumented_by_opentelemetry
     assert HTTPXClientInstrumentor().is_instrumented_by_opentelemetry
