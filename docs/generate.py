@@ -7,6 +7,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from telemetry.config import TelemetryConfig
+from telemetry.settings.declaration import descriptions_of
 from telemetry.settings.presets import PRESETS
 
 PAGE = Path(__file__).with_name("configuration.md")
@@ -56,11 +57,12 @@ def page() -> str:
     variables: dict[str, list[str]] = {}
     for variable, field in TelemetryConfig.variables().items():
         variables.setdefault(field, []).append(f"`{variable}`")
+    descriptions = descriptions_of(TelemetryConfig)
     return (
         _HEAD
         + "".join(
             f"| {', '.join(variables[name])} | `{name}` | {_default(name, field)} | {_values(field)} "
-            f"| {field.description} |\n"
+            f"| {descriptions[name]} |\n"
             for name, field in TelemetryConfig.model_fields.items()
         )
         + _NOTES

@@ -12,14 +12,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
 from pydantic import FiniteFloat, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from .errors import ConfigurationError
 from .export.breaker import BreakerSettings
 from .settings import messages
 from .settings.batching import Batching
-from .settings.declaration import setting, variables_of
+from .settings.declaration import descriptions_of, setting, variables_of
 from .settings.endpoint import (
     OTLP_METRICS_PATH,
     OTLP_TRACES_PATH,
@@ -163,8 +162,7 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
         except ValidationError as error:
             raise ConfigurationError(
                 "; ".join(
-                    _explain(type(self).model_fields, details, values)
-                    for details in error.errors(include_url=False)
+                    _explain(type(self), details, values) for details in error.errors(include_url=False)
                 )
             ) from None
         _log_once(messages.unknown_variables(os.environ, self.variables()))
@@ -307,13 +305,14 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
         _log(messages.other_protocol(self.export_endpoint, self.protocol))
 
 
-def _explain(fields: Mapping[str, FieldInfo], details: ErrorDetails, arguments: Mapping[str, Any]) -> str:
+def _explain(config: type[TelemetryConfig], details: ErrorDetails, arguments: Mapping[str, Any]) -> str:
     return messages.explain(
         details,
         variables={
-            field: (*variables_of(info), *GENERAL_FORM_OF.get(field, ())) for field, info in fields.items()
+            field: (*variables_of(info), *GENERAL_FORM_OF.get(field, ()))
+            for field, info in config.model_fields.items()
         },
-        descriptions={field: info.description or "" for field, info in fields.items()},
+        descriptions=descriptions_of(config),
         arguments=arguments,
         environment=os.environ,
     )
