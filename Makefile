@@ -10,6 +10,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+RIVALS_READY := .venv-bench/.ready
 # Python must find the modules in this folder, even if the shell sets this variable for other projects.
 unexport PYTHONSAFEPATH
 USERS ?= 20
@@ -63,7 +64,7 @@ sampling: $(READY) ## head and tail sampling against what they promise: make sam
 	@$(BIN)/python -m loadtest sampling
 
 ##@ Development
-.PHONY: test test-pythons soak bench-export test-stack test-compose lint format lock dashboards docs clean help
+.PHONY: test test-pythons soak bench-export bench-request test-stack test-compose lint format lock dashboards docs clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
 	@exec $(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
@@ -73,6 +74,8 @@ soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 	@$(BIN)/pytest -m soak
 bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory
 	@$(BIN)/python -m benchmarks.export
+bench-request: $(RIVALS_READY) ## a request's cost beside the stock instrumentation and the rivals, a quarter of an hour: [QUICK=1]
+	@.venv-bench/bin/python -m benchmarks.request $(if $(QUICK),--quick)
 test-stack test-compose: export PROGRAMS_FROM = build
 test-stack: $(READY) ## the tests on the real programs, beside a stack that runs: make test-stack [TESTS=tests/stack/test_stack.py]
 	@$(BIN)/python -m stack build
@@ -94,6 +97,7 @@ lock: $(READY) ## compile requirements/*.txt, and the Collector's sources from t
 	$(COMPILE) requirements/dev.in -o requirements/dev.txt
 	$(COMPILE) requirements/service.in -c requirements/dev.txt -o requirements/service.txt
 	$(COMPILE) requirements/loadtest.in -c requirements/dev.txt -o requirements/loadtest.txt
+	$(COMPILE) requirements/bench.in -o requirements/bench.txt
 	$(COMPILE) requirements/go.in -o requirements/go.txt
 	$(COMPILE) requirements/uv.in -c requirements/dev.txt -o requirements/uv.txt
 	cd stack/native/modules/collector && ./regenerate
@@ -105,7 +109,7 @@ clean: ## stop the stack; remove its data, the virtual environment and every too
 	@if [ -x $(BIN)/python ] || ls -d .stack .stack-* >/dev/null 2>&1; then \
 		$(MAKE) --silent $(READY) && exec $(BIN)/python -m stack clean; fi
 	@if [ -e .stack-runs ]; then echo "another run is left, which needs .venv: it stays"; exit; fi; set -x; \
-	rm -rf .venv .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
+	rm -rf .venv .venv-bench .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -124,3 +128,7 @@ $(READY): requirements/dev.txt requirements/uv.txt requirements/install.py pypro
 	@command -v $(PYTHON) >/dev/null && $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is older or absent: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@$(PYTHON) -m requirements.install
+
+# What `make bench-request` compares with. A new `.venv` may be of another Python.
+$(RIVALS_READY): $(READY) requirements/bench.txt requirements/bench.py
+	@$(BIN)/python -m requirements.bench

@@ -10,9 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from uv import find_uv_bin
-
-from requirements.install import PINS, ROOT, environment_of_uv, ways_to_packages
+from requirements.environments import fill, run_pip
+from requirements.install import PINS, ROOT
 
 VERSIONS = ("3.12", "3.13", "3.14")
 ENVIRONMENTS = ROOT / ".pythons"
@@ -52,18 +51,8 @@ def find(version: str) -> Path | None:
 
 def passes(version: str, python: Path) -> bool:
     """Returns whether the tests pass with this Python."""
-    environment = ENVIRONMENTS / version
-    interpreter = environment / "bin" / "python"
-    pip = (find_uv_bin(), "pip")
-    into = ("--quiet", "--python", interpreter)
-    variables = environment_of_uv()
-    if not interpreter.exists():
-        subprocess.run((find_uv_bin(), "venv", "--quiet", "--python", python, environment), check=True)
-    subprocess.run(
-        (*pip, "sync", *into, *ways_to_packages(), "--require-hashes", PINS), env=variables, check=True
-    )
-    here = ("--no-deps", "--no-build-isolation", "--editable", ROOT)
-    subprocess.run((*pip, "install", *into, *here), env=variables, check=True)
+    interpreter = fill(ENVIRONMENTS / version, PINS, python)
+    run_pip(interpreter, "install", "--no-deps", "--no-build-isolation", "--editable", ROOT)
     tests = ("-q", "-n", "4", "--dist", "worksteal", "-m", "not stack and not compose and not soak", *LIBRARY)
     return subprocess.run((interpreter, "-m", "pytest", *tests), cwd=ROOT, check=False).returncode == 0
 
