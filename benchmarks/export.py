@@ -6,11 +6,10 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.figures import Figure
-from benchmarks.report import table_of, write
+from benchmarks.report import table_of, wide_console, write
 from benchmarks.run import HOST, ROOT, Receiver, Run, SpansLostError
 
 _RATE = 2_500
@@ -187,10 +186,11 @@ def main(
         raise SystemExit(str(error)) from None
     finally:
         receiver.close()
-    Console().print(table_of(figures))
+    console = wide_console()
+    console.print(table_of(figures))
     if not only:
         file = write("export", figures, run, _PACKAGES)
-        Console().print(f"every sample: {file.relative_to(ROOT)}")
+        console.print(f"every sample: {file.relative_to(ROOT)}")
 
 
 if __name__ == "__main__":

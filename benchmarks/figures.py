@@ -48,6 +48,25 @@ class Figure:
         return self.value <= self.target if self.is_at_most else self.value >= self.target
 
 
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """An absolute value, which has no target."""
+
+    name: str
+    unit: str
+    samples: Sequence[float]
+
+    @property
+    def value(self) -> float:
+        """The median."""
+        return statistics.median(self.samples)
+
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the greatest sample."""
+        return min(self.samples), max(self.samples)
+
+
 def bootstrap(samples: Sequence[float]) -> tuple[float, float]:
     """Returns the interval of the median by resampling, always the same for the same samples."""
     chance = random.Random(0)  # noqa: S311 - no secret

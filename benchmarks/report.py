@@ -9,12 +9,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import Figure
+from benchmarks.figures import Amount, Figure
 from benchmarks.run import ROOT, Run
 
+_LEAST_WIDTH = 130
 RESULTS = Path(__file__).with_name("results")
+
+
+def wide_console() -> Console:
+    """Returns a console whose lines stay whole."""
+    return Console(width=max(Console().width, _LEAST_WIDTH))
 
 
 def table_of(figures: Sequence[Figure]) -> Table:
@@ -35,12 +42,39 @@ def table_of(figures: Sequence[Figure]) -> Table:
     return table
 
 
-def write(name: str, figures: Sequence[Figure], run: Run, packages: Iterable[str], **more: Any) -> Path:
+def table_of_amounts(amounts: Sequence[Amount]) -> Table:
+    """Returns absolute values as a table, each with its spread."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "median", "least to greatest", "samples"):
+        table.add_column(heading)
+    for amount in amounts:
+        low, high = amount.spread
+        table.add_row(
+            amount.name,
+            f"{amount.value:,.4g} {amount.unit}",
+            f"{low:,.4g} to {high:,.4g}",
+            str(len(amount.samples)),
+        )
+    return table
+
+
+def write(
+    name: str,
+    figures: Sequence[Figure],
+    run: Run,
+    packages: Iterable[str],
+    amounts: Sequence[Amount] = (),
+) -> Path:
     """Writes the figures, with every sample, to benchmarks/results; returns the file."""
     file = RESULTS / (f"{name}-quick.json" if run.is_quick else f"{name}.json")
     RESULTS.mkdir(exist_ok=True)
-    content = {**_circumstances(packages), "figures": [_entry(figure) for figure in figures], **more}
-    file.write_text(json.dumps({**content, "samples": run.samples}, indent=1) + "\n")
+    content = {**_circumstances(packages), "figures": [_entry(figure) for figure in figures]}
+    if amounts:
+        content["amounts"] = [
+            {"name": amount.name, "unit": amount.unit, "median": amount.value, "spread": amount.spread}
+            for amount in amounts
+        ]
+    file.write_text(json.dumps({**content, "void": run.void, "samples": run.samples}, indent=1) + "\n")
     return file
 
 

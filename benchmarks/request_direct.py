@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.request_variants import VARIANTS, Endpoints, build_app, instrument
 
-_BURST = 20
+_BURST = 100
 _OK = 200
 
 
@@ -29,7 +29,7 @@ def measure(
 ) -> dict[str, float]:
     """Measures the CPU microseconds a request over all threads, sending included.
 
-    Requests come in small bursts at a steady rate, so that batches are sent while others are answered.
+    Requests come in bursts at a steady rate, so that batches are sent while others are answered.
 
     Args:
         variant: a key of `VARIANTS`.

@@ -1,7 +1,7 @@
 """The application that is measured, and its variants: each is set up as its own documentation says.
 
-All of them see the same environment and the same receiver. Rivals are imported where they are set up, since only
-`.venv-bench` has all of them.
+All of them see the same environment and the same receiver. Rivals are imported where they are set up, since
+only `.venv-bench` has all of them.
 """
 
 import os

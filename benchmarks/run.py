@@ -1,6 +1,7 @@
 """A run of measurements: the receiver that all variants send to, and the processes that measure them."""
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+_SETTINGS = ("OTEL_", "TELEMETRY_", "LOGFIRE_", "FASTAPI_OTEL_", "PROMETHEUS_", "SERVICE_", "ENVIRONMENT")
 HOST = "http://127.0.0.1"
 
 
@@ -56,6 +58,8 @@ class Run:
         self.receiver = receiver
         self.is_quick = is_quick
         self.samples: dict[str, list[dict[str, float]]] = defaultdict(list)
+        self.void: list[str] = []
+        """What became of samples that were not kept."""
         self._chance = random.Random(1)  # noqa: S311 - the order only
 
     def measure(self, label: str, module: str, **what: Any) -> dict[str, float]:
@@ -99,12 +103,17 @@ class Run:
         return [sample[key] for sample in self.samples[label]]
 
 
-def ask(module: str, what: dict[str, Any], environment: dict[str, str] | None = None) -> dict[str, float]:
+def clean_environment() -> dict[str, str]:
+    """Returns the environment without the settings of telemetry that the shell may have."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)}
+
+
+def ask(module: str, what: dict[str, Any]) -> dict[str, float]:
     """Runs `python -m <module>` with these parameters, and returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", module, json.dumps(what)],
         cwd=ROOT,
-        env=environment,
+        env=clean_environment(),
         stdout=subprocess.PIPE,
         text=True,
         check=True,
