@@ -46,11 +46,14 @@ class RequestHeaders:
 
     def __init__(self, scope: Scope) -> None:
         self._all: Any = scope.get("headers", ())
+        if not isinstance(self._all, list | tuple):
+            # It may be read once only (ASGI: an iterable); Starlette keeps it likewise.
+            self._all = scope["headers"] = list(self._all)
         self.first: dict[bytes, bytes] = dict(self._all)
         """The first value of each header; of `X-Forwarded-For` all of them."""
         if len(self.first) != len(self._all):
             # A dictionary keeps the last one.
-            for name, value in reversed(list(self._all)):
+            for name, value in reversed(self._all):
                 self.first[name] = value
             forwarded = [value for name, value in self._all if name == FORWARDED_FOR]
             if forwarded:

@@ -142,44 +142,56 @@ class RequestMeasurement:
 
     async def send(self, message: Message) -> None:
         """Sends a message of the answer, and notes what it says."""
-        kind = message["type"]
-        if kind in _FIRST_OF_ANSWER:
-            message = self._begin_answer(kind, message)
-        elif kind == "websocket.close" and self._status is None:
-            self._status = _FORBIDDEN
+        is_last = False
+        try:
+            kind = message.get("type")
+            if kind in _FIRST_OF_ANSWER:
+                message = self._begin_answer(kind, message)
+            else:
+                is_last = self._is_last(message)
+                if kind == "websocket.close" and self._status is None:
+                    self._status = _FORBIDDEN
+        except Exception as defect:  # noqa: BLE001 - it is logged there; the server judges what it is sent
+            self._instruments.on_defect(defect)
         try:
             await self._inner_send(message)
         except OSError as error:
             self._peer_left = error
             raise
-        try:
-            if self._active is not None:
-                self._active.sent(message)
-            if self._ended is None and self._is_last(kind, message):
-                self._end_answer()
-        except Exception as defect:  # noqa: BLE001 - it is logged there, and the message has been sent
-            self._instruments.on_defect(defect)
+        if is_last or self._active is not None:
+            try:
+                if self._active is not None:
+                    self._active.sent(message)
+                if is_last and self._ended is None:
+                    self._end_answer()
+            except Exception as defect:  # noqa: BLE001 - it is logged there, and the message has been sent
+                self._instruments.on_defect(defect)
 
     def _begin_answer(self, kind: str, message: Message) -> Message:
         """Notes what the first message of the answer says; returns the one to send."""
         if kind == "websocket.accept":
             self._status = _SWITCHING_PROTOCOLS
         else:
-            if self._status is None:
-                self._status = message["status"]
             self._has_trailers = message.get("trailers", False)
+            status = message.get("status")
+            if self._status is None and isinstance(status, int):
+                self._status = status
             if self._instruments.answers_with_trace:
                 message = self._with_trace_response(message)
         self._span.note_answer(message, self._scope if self._routed is None else self._routed[0])
         return message
 
     def _with_trace_response(self, message: Message) -> Message:
-        headers, value = message.get("headers", ()), self._span.trace_response
-        if value is None or any(key == b"traceresponse" for key, _ in headers):
+        value = self._span.trace_response
+        if value is None:
             return message
-        return {**message, "headers": [*headers, (b"traceresponse", value)]}
+        headers = list(message.get("headers", ()))  # it may be an iterator
+        if not any(header[0] == b"traceresponse" for header in headers):
+            headers.append((b"traceresponse", value))
+        return {**message, "headers": headers}
 
-    def _is_last(self, kind: str, message: Message) -> bool:
+    def _is_last(self, message: Message) -> bool:
+        kind = message.get("type")
         if kind == "http.response.body":
             return not message.get("more_body", False) and not self._has_trailers
         if kind == "http.response.trailers":
@@ -205,11 +217,11 @@ class RequestMeasurement:
         """
 
         async def note(message: Message) -> None:
-            if self._is_last(message["type"], message):
-                try:
+            try:
+                if self._is_last(message):
                     self._note_background_work()
-                except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
-                    self._instruments.on_defect(defect)
+            except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
+                self._instruments.on_defect(defect)
             await send(message)
 
         return note

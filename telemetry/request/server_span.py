@@ -17,6 +17,7 @@ from opentelemetry.trace import (
     get_current_span,
     set_span_in_context,
 )
+from opentelemetry.util.types import AttributeValue
 from starlette.types import Message, Scope
 
 from ..client import TelemetryClient
@@ -131,21 +132,25 @@ class ServerSpan:
         tracer: Any = settings.client.tracer
         if hasattr(tracer, "open_span"):  # it is our own: attributes are made for sampled requests alone
             span, _ = tracer.open_span(name, context, SpanKind.SERVER, self._started_ns)
-            self.span = span
-            if span.is_recording():
-                self._client = self._scope.get("client")
-                self.is_recording = True
-                span.adopt(settings.attributes.of_request(self._scope, self._method, headers.first))
+            self.span, self.is_recording = span, span.is_recording()
+            if self.is_recording:
+                span.adopt(self._attributes(headers))
                 span.announce(context)
         else:
-            self._client = self._scope.get("client")
-            attributes = settings.attributes.of_request(self._scope, self._method, headers.first)
             self.span = tracer.start_span(
-                name, context, SpanKind.SERVER, attributes, start_time=self._started_ns
+                name, context, SpanKind.SERVER, self._attributes(headers), start_time=self._started_ns
             )
             self.is_recording = self.span.is_recording()
         if self.is_recording and settings.hooks.on_request is not None:
             settings.hooks.on_request(self.span, self._scope)
+
+    def _attributes(self, headers: RequestHeaders) -> dict[str, AttributeValue]:
+        self._client = self._scope.get("client")
+        try:
+            return self._settings.attributes.of_request(self._scope, self._method, headers.first)
+        except Exception as defect:  # noqa: BLE001 - it is logged there; the span is the request's all the same
+            self._settings.on_defect(defect)
+            return {}
 
     def note_routed(self, scope: Scope) -> None:
         """Notes what a middleware within the application has read from a trusted proxy's headers.
