@@ -14,10 +14,9 @@ def has_background_work() -> bool:
     """
     frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented, and the only way to the response
     while frame is not None:
-        if frame.f_code.co_varnames[:1] == ("self",):
-            sender = frame.f_locals.get("self")
-            if isinstance(sender, Response):
-                return sender.background is not None
+        sender = frame.f_locals.get("self")
+        if isinstance(sender, Response):
+            return sender.background is not None
         frame = frame.f_back
     return False
 

@@ -61,8 +61,8 @@ class RequestHeaders:
 
     def for_propagators(self) -> dict[str, str] | None:
         """Returns the headers that the propagators read; None if there are none."""
-        takes_any = _takes_any_header(propagate.get_global_textmap())
-        if not takes_any and self.first.keys().isdisjoint(_W3C_HEADERS):
+        first, takes_any = self.first, _takes_any_header(propagate.get_global_textmap())
+        if not (takes_any or b"traceparent" in first or b"tracestate" in first or b"baggage" in first):
             return None
         carrier: dict[str, str] = {}
         for key, value in self._all:

@@ -6,7 +6,6 @@ answer needed, such as a dependency with `yield`, is the request's.
 """
 
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import Token
 from time import time_ns
 from typing import Any
@@ -24,7 +23,7 @@ from .attributes import RequestAttributes, method_of
 from .background import has_background_work, is_of_background_work
 from .failure import type_name
 from .hooks import Hooks
-from .server_span import Ending, ServerSpan, SpanSettings
+from .server_span import ServerSpan, SpanSettings
 from .template import RouteTemplates
 
 _CLIENT_WENT_AWAY = 499
@@ -84,6 +83,8 @@ class RequestMeasurement:
     _has_trailers = False
     _ended: float | None = None
     """When the last byte of the answer was sent."""
+    _seconds = 0.0
+    """From the arrival to that moment, once it is recorded."""
     _context_token: Token[Context] | None = None
 
     def __init__(self, instruments: Instruments, scope: Scope, send: Send) -> None:
@@ -114,13 +115,18 @@ class RequestMeasurement:
 
     def end(self, error: BaseException | None) -> None:
         """Ends the request; `error` is what the application raised."""
-        # Not otel_context.detach(): it logs an error when a task is closed from another context.
-        with suppress(ValueError):
+        try:
+            # Not otel_context.detach(): it logs an error when a task is closed from another context.
             serving.reset(self._serving_token)
             if self._context_token is not None:
                 self._context_token.var.reset(self._context_token)
+        except ValueError:  # the task is closed from another context, which never had them
+            pass
         try:
-            self._end(error)
+            if error is None and self._is_recorded and not self._has_background_work:
+                self._span.end(self._route(), self._status, self._seconds)  # as nearly every request
+            else:
+                self._end(error)
         except Exception as defect:  # noqa: BLE001 - it is logged there; the answer or the exception must not change
             self._instruments.on_defect(defect)
         self._serving.has_ended = True
@@ -235,7 +241,8 @@ class RequestMeasurement:
         self._is_recorded = True
         if self._scope["type"] != "http":
             return
-        seconds, route = ended - self._started, self._route()
+        route = self._route()
+        self._seconds = seconds = ended - self._started
         if self._active is not None:
             self._active.end(route, sent_status, error_type, seconds, self._span.span)
         if self._status is not None:
@@ -274,17 +281,10 @@ class RequestMeasurement:
                 self._record_answer(ended, status, kind)
             self._count_failure(failure)
         finally:
-            self._span.end(
-                Ending(
-                    self._route(),
-                    status,
-                    failure,
-                    ended - self._started,
-                    self._has_background_work,
-                    error if of_background else None,
-                    now - ended,
-                )
-            )
+            seconds = ended - self._started
+            self._span.end(self._route(), status, seconds, failure)
+            if of_background or self._has_background_work:
+                self._span.add_background(seconds, now - ended, error if of_background else None)
 
     def _is_departure(self, error: BaseException) -> bool:
         """Whether it says that the client has left, or that nobody wants an answer any more."""

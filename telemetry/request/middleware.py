@@ -60,8 +60,8 @@ class TelemetryMiddleware:
         if self._excluded.covers(scope):
             await _pass_silently(self._client, self.app, scope, receive, send)
             return
-        _mark(scope)
-        request = scope[_MARK] = RequestMeasurement(self._instruments, scope, send)
+        request = RequestMeasurement(self._instruments, scope, send)
+        _mark(scope, request)
         receive = request.begin(receive)
         error: BaseException | None = None
         try:
@@ -106,17 +106,17 @@ class ExcludingMiddleware:
 async def _pass_silently(
     client: TelemetryClient, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    _mark(scope)
+    _mark(scope, None)
     with silenced(client), suppress_instrumentation():
         await app(scope, receive, send)
 
 
-def _mark(scope: Scope) -> None:
+def _mark(scope: Scope, request: RequestMeasurement | None) -> None:
     """Marks a request for mounted applications: it is measured, or is not to be.
 
     FastAPI's own tracing adds no second server span if it finds its key.
     """
-    scope[_MARK] = None
+    scope[_MARK] = request
     scope.setdefault("fastapi.telemetry", None)
 
 

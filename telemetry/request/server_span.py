@@ -48,29 +48,6 @@ class SpanSettings:
     on_defect: Callable[[Exception], None]
 
 
-@dataclass(slots=True)
-class Ending:
-    """How a request ended.
-
-    Args:
-        route: the template; None if no route matched.
-        status: the one that the client was sent; None if it left before, or for an accepted WebSocket.
-        failure: what the answer failed with, if anything.
-        seconds: from the arrival to the end of the answer.
-        has_background_work: whether the application went on after that.
-        background_error: what that failed with, if anything.
-        background_seconds: how long it took.
-    """
-
-    route: str | None
-    status: int | None
-    failure: BaseException | None
-    seconds: float
-    has_background_work: bool
-    background_error: BaseException | None
-    background_seconds: float
-
-
 class ServerSpan:
     """The server span of one request. For the task that serves it.
 
@@ -82,6 +59,7 @@ class ServerSpan:
     """
 
     # What few requests change stays with the class.
+    _client: Any = None
     span: Span = INVALID_SPAN
     """The span; an invalid one before it begins."""
     is_own = True
@@ -128,7 +106,7 @@ class ServerSpan:
             return context
 
     def _start(self, context: Context, headers: RequestHeaders) -> None:
-        settings, name = self._settings, _name_of(self._method, None)
+        settings, name = self._settings, name_of(self._method, None)
         tracer: Any = settings.client.tracer
         if hasattr(tracer, "open_span"):  # it is our own: attributes are made for sampled requests alone
             span, _ = tracer.open_span(name, context, SpanKind.SERVER, self._started_ns)
@@ -194,47 +172,67 @@ class ServerSpan:
             return None
         return b"00-%032x-%016x-%02x" % (context.trace_id, context.span_id, context.trace_flags)
 
-    def end(self, ending: Ending) -> None:
-        """Ends the span, if it is our own; what the application did after its answer gets a span itself."""
+    def end(
+        self, route: str | None, status: int | None, seconds: float, failure: BaseException | None = None
+    ) -> None:
+        """Ends the span, if it is our own.
+
+        Args:
+            route: the template; None if no route matched.
+            status: the one that the client was sent; None if it had left before.
+            seconds: from the arrival to the end of the answer.
+            failure: what the answer failed with, if anything.
+        """
         if not self.is_recording:
             if self.is_own:
                 self.span.end()
             return
-        span, status, route = self.span, ending.status, ending.route
         values: dict[str, Any] = {} if route is None else {HTTP_ROUTE: route}
         if status is not None:
             for status_name in self._settings.attributes.status_names:
                 values[status_name] = status
-        ended_ns = self._started_ns + round(ending.seconds * 1e9)
-        name = _name_of(self._method, route)
+        self._ended_ns = self._started_ns + round(seconds * 1e9)
+        self._name = name_of(self._method, route)
         try:
-            if ending.failure is not None:
-                record_failure(span, ending.failure)
+            if failure is not None:
+                record_failure(self.span, failure)
             elif status is not None and status >= _SERVER_ERROR:
                 values[ERROR_TYPE] = str(status)
-                span.set_status(StatusCode.ERROR)
+                self.span.set_status(StatusCode.ERROR)
         finally:
-            self._finish(span, name, values, ended_ns)
-        if ending.background_error is not None or ending.has_background_work:
-            after = self._settings.client.tracer.start_span(
-                f"{name} background", context=set_span_in_context(span, Context()), start_time=ended_ns
-            )
-            if ending.background_error is not None:
-                record_failure(after, ending.background_error)
-            after.end(ended_ns + round(ending.background_seconds * 1e9))
+            self._finish(self.span, values)
 
-    def _finish(self, span: Any, name: str, values: dict[str, Any], ended_ns: int) -> None:
+    def _finish(self, span: Any, values: dict[str, Any]) -> None:
         # The application may have given the span a name of its own.
-        is_renamed = getattr(span, "name", None) != _name_of(self._method, None)
+        is_renamed = getattr(span, "name", None) != name_of(self._method, None)
         if hasattr(span, "finish"):  # it is our own
-            span.finish(span.name if is_renamed else name, values, ended_ns)
+            span.finish(span.name if is_renamed else self._name, values, self._ended_ns)
             return
         try:
             span.set_attributes(values)
             if not is_renamed:
-                span.update_name(name)
+                span.update_name(self._name)
         finally:
-            span.end(ended_ns)
+            span.end(self._ended_ns)
+
+    def add_background(self, answered: float, seconds: float, error: BaseException | None) -> None:
+        """Makes the span of what the application did after its answer; `end` comes first.
+
+        Args:
+            answered: from the arrival to the end of the answer, in seconds.
+            seconds: how long it went on after that.
+            error: what that failed with, if anything.
+        """
+        if not self.is_recording:
+            return
+        after = self._settings.client.tracer.start_span(
+            f"{self._name} background",
+            context=set_span_in_context(self.span, Context()),
+            start_time=self._ended_ns,
+        )
+        if error is not None:
+            record_failure(after, error)
+        after.end(self._started_ns + round((answered + seconds) * 1e9))
 
 
 def _server_span_around(context: Context) -> Span | None:
@@ -246,7 +244,7 @@ def _server_span_around(context: Context) -> Span | None:
     return span if is_foreign and is_running else None
 
 
-def _name_of(method: str, route: str | None) -> str:
+def name_of(method: str, route: str | None) -> str:
     """Returns the name that the conventions ask for."""
     verb = "HTTP" if method == OTHER_METHOD else method
     return verb if route is None else f"{verb} {route}"

@@ -246,6 +246,8 @@ class RecordingTracer(Tracer):
 
 def _parent_in(context: Context | None) -> SpanContext | None:
     """Returns the context of the current span; None if there is none, or an invalid one."""
+    if context is not None and not context:
+        return None
     parent: object = get_current_span(context).get_span_context()  # of anybody's span
     if parent is None:
         return None
