@@ -63,15 +63,15 @@ class Serving:
         is_silent: whether nothing of it is to be recorded.
     """
 
-    __slots__ = ("client", "has_ended", "is_silent", "span")
+    is_silent = False
+    span: Span | None = None
+    """The server span; None if this is no request, or an excluded one."""
+    has_ended = False
+    """Whether the last byte of the request's answer has been sent."""
 
     def __init__(self, client: Client, *, is_silent: bool = False) -> None:
         self.client = client
         self.is_silent = is_silent
-        self.span: Span | None = None
-        """The server span; None if this is no request, or an excluded one."""
-        self.has_ended = False
-        """Whether the last byte of the request's answer has been sent."""
 
 
 serving: ContextVar[Serving | None] = ContextVar("telemetry_serving", default=None)

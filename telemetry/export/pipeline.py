@@ -30,6 +30,7 @@ from .worker import ExportWorker, Limits
 
 logger = logging.getLogger(__name__)
 
+_SAMPLED = TraceFlags.SAMPLED
 _LONGEST_WRITING_SECONDS = 0.5
 """The longest part of the shutdown timeout that is reserved for writing unsent spans to the spool."""
 
@@ -90,7 +91,7 @@ class ExportPipeline(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queues a sampled span without blocking; if the queue is full, drops and counts it."""
         context = span.context
-        if context is None or not context.trace_flags & TraceFlags.SAMPLED:
+        if context is None or not context.trace_flags & _SAMPLED:
             return
         run = self._run or self._start()
         if run is None:

@@ -94,7 +94,7 @@ class RequestMetrics:
         return tuple(each.description.pushed_name for each in families)
 
     def record(
-        self, method: str, route: str | None, status_code: int, duration_ms: float, span: Span
+        self, method: str, route: str | None, status_code: int, duration_ms: float, span: Span | None
     ) -> None:
         """Records one answered request in the guide's metrics, if they are on.
 
@@ -103,7 +103,7 @@ class RequestMetrics:
             route: the template; None if no route matched.
             status_code: the answer's.
             duration_ms: from the arrival to the end of the answer.
-            span: the exemplar's.
+            span: the exemplar's; None for no exemplar.
         """
         if not self._has_app_metrics:
             return
@@ -111,10 +111,10 @@ class RequestMetrics:
         series = self._answered.rows.get(key)
         if series is None:
             series = self._answered.bind(key)
-        series.observe(duration_ms, exemplar_of(span, duration_ms))
+        series.observe(duration_ms, None if span is None else exemplar_of(span, duration_ms))
 
     def record_error(
-        self, method: str, route: str | None, status_code: int, error_type: str, span: Span
+        self, method: str, route: str | None, status_code: int, error_type: str, span: Span | None
     ) -> None:
         """Counts one request that failed in the guide's metrics, if they are on.
 
@@ -123,7 +123,7 @@ class RequestMetrics:
             route: the template; None if no route matched.
             status_code: the answer's.
             error_type: the exception's class, or the status.
-            span: the exemplar's.
+            span: the exemplar's; None for no exemplar.
         """
         if not self._has_app_metrics:
             return
@@ -131,4 +131,4 @@ class RequestMetrics:
         series = self._failed.rows.get(key)
         if series is None:
             series = self._failed.bind(key)
-        series.add(1, exemplar_of(span, 1))
+        series.add(1, None if span is None else exemplar_of(span, 1))

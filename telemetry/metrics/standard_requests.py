@@ -209,7 +209,7 @@ class ActiveRequest:
         status_code: int | None,
         error_type: str | None,
         duration_seconds: float,
-        span: Span,
+        span: Span | None,
     ) -> None:
         """Counts the request as finished, the first time that it is called.
 
@@ -218,7 +218,7 @@ class ActiveRequest:
             status_code: the one that was sent; None if none was.
             error_type: the class of the error that it failed with, or its status; None for a success.
             duration_seconds: from the arrival to the end of the answer.
-            span: the exemplar's.
+            span: the exemplar's; None for no exemplar.
         """
         if not self._is_active:
             return
@@ -228,7 +228,8 @@ class ActiveRequest:
         row = self._finished.rows.get(key)
         if row is None:
             row = self._finished.bind(key)
-        row.duration.observe(duration_seconds, exemplar_of(span, duration_seconds))
+        exemplar = None if span is None else exemplar_of(span, duration_seconds)
+        row.duration.observe(duration_seconds, exemplar)
         row.request_body.observe(self._received or 0)
         row.response_body.observe(0 if self._is_bodiless else self._sent)
 

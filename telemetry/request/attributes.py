@@ -91,7 +91,7 @@ class RequestAttributes:
 
         Args:
             scope: the request's.
-            method: as `method_of` gives it.
+            method: the bounded one.
             headers: the first value of each header, by its name in lower case.
         """
         scheme = scope.get("scheme", "http")

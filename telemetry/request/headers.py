@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
 
 from opentelemetry import propagate
 from opentelemetry.propagators.textmap import Getter, TextMapPropagator
@@ -35,42 +34,39 @@ class LowerCaseGetter(Getter[dict[str, str]]):
         return list(carrier)
 
 
-class RequestHeaders:
-    """The headers of one request, by their names in lower case.
+def first_values(scope: Scope) -> dict[bytes, bytes]:
+    """Returns the first value of each header, by its name in lower case; of `X-Forwarded-For` all of them."""
+    headers = scope.get("headers", ())
+    if not isinstance(headers, list | tuple):
+        # It may be read once only (ASGI: an iterable); Starlette keeps it likewise.
+        headers = scope["headers"] = list(headers)
+    first = dict(headers)
+    if len(first) != len(headers):
+        # A dictionary keeps the last one.
+        first.update(reversed(headers))
+        forwarded = [value for name, value in headers if name == FORWARDED_FOR]
+        if forwarded:
+            first[FORWARDED_FOR] = b",".join(forwarded)
+    return first
+
+
+def for_propagators(scope: Scope, first: dict[bytes, bytes]) -> dict[str, str] | None:
+    """Returns the headers that the process's propagators read; None if there are none.
 
     Args:
         scope: the request's.
+        first: its `first_values`.
     """
-
-    __slots__ = ("_all", "first")
-
-    def __init__(self, scope: Scope) -> None:
-        self._all: Any = scope.get("headers", ())
-        if not isinstance(self._all, list | tuple):
-            # It may be read once only (ASGI: an iterable); Starlette keeps it likewise.
-            self._all = scope["headers"] = list(self._all)
-        self.first: dict[bytes, bytes] = dict(self._all)
-        """The first value of each header; of `X-Forwarded-For` all of them."""
-        if len(self.first) != len(self._all):
-            # A dictionary keeps the last one.
-            for name, value in reversed(self._all):
-                self.first[name] = value
-            forwarded = [value for name, value in self._all if name == FORWARDED_FOR]
-            if forwarded:
-                self.first[FORWARDED_FOR] = b",".join(forwarded)
-
-    def for_propagators(self) -> dict[str, str] | None:
-        """Returns the headers that the propagators read; None if there are none."""
-        first, takes_any = self.first, _takes_any_header(propagate.get_global_textmap())
-        if not (takes_any or b"traceparent" in first or b"tracestate" in first or b"baggage" in first):
-            return None
-        carrier: dict[str, str] = {}
-        for key, value in self._all:
-            if takes_any or key in _W3C_HEADERS:
-                name, text = key.decode("latin-1"), value.decode("latin-1")
-                # A list that comes in several lines is joined (RFC 9110, 5.3); for others that is malformed.
-                carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
-        return carrier
+    takes_any = _takes_any_header(propagate.get_global_textmap())
+    if not (takes_any or b"traceparent" in first or b"tracestate" in first or b"baggage" in first):
+        return None
+    carrier: dict[str, str] = {}
+    for key, value in scope.get("headers", ()):
+        if takes_any or key in _W3C_HEADERS:
+            name, text = key.decode("latin-1"), value.decode("latin-1")
+            # A list that comes in several lines is joined (RFC 9110, 5.3); for others that is malformed.
+            carrier[name] = f"{carrier[name]},{text}" if name in carrier else text
+    return carrier
 
 
 def _takes_any_header(propagator: TextMapPropagator) -> bool:

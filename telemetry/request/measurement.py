@@ -10,15 +10,15 @@ from contextvars import Token
 from time import time_ns
 from typing import Any
 
-from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from ..client import TelemetryClient
-from ..current import Serving, serving
-from ..metrics.standard_requests import ActiveRequest
+from ..current import serving
+from ..metrics.standard_requests import ActiveRequest, StandardRequests
+from ..tracing.current_context import CURRENT_CONTEXT
 from .attributes import RequestAttributes, method_of
 from .background import has_background_work, is_of_background_work
 from .failure import type_name
@@ -50,13 +50,15 @@ class Instruments:
         clock: Callable[[], float],
         on_defect: Callable[[Exception], None],
     ) -> None:
-        self.client = client
         self.clock = clock
         self.on_defect = on_defect
         self.metrics = client.metrics.requests
-        self.spans = SpanSettings(client, RequestAttributes(client.config), hooks, on_defect)
+        attributes = RequestAttributes(client.config)
+        self.spans = SpanSettings(client, attributes, hooks, on_defect)
         self.templates = RouteTemplates()
         self.answers_with_trace = client.config.trace_response
+        self.reads_answers = attributes.reads_answers or hooks.on_response is not None
+        """Whether the first message of an answer has something for the span."""
 
 
 class RequestMeasurement:
@@ -92,19 +94,20 @@ class RequestMeasurement:
         self._scope = scope
         self._inner_send = send
         self._method = method_of(scope)
-        self._serving = Serving(instruments.client)
-        self._span = ServerSpan(instruments.spans, scope, self._method, time_ns())
+        self._span = ServerSpan(instruments.spans, self._method, time_ns())
         self._started = instruments.clock()
 
     def begin(self, receive: Receive) -> Receive:
         """Starts the span and makes it current; returns the `receive` for the application."""
-        context = self._span.begin()
+        context = self._span.begin(self._scope)
         if context is not None:
-            self._context_token = otel_context.attach(context)
-        self._serving.span = self._span.span
-        self._serving_token = serving.set(self._serving)
+            self._context_token = CURRENT_CONTEXT.set(context)
+        self._serving_token = serving.set(self._span)
         standard = self._instruments.metrics.standard
-        if standard is None or self._scope["type"] != "http":
+        return receive if standard is None else self._begin_standard(standard, receive)
+
+    def _begin_standard(self, standard: StandardRequests, receive: Receive) -> Receive:
+        if self._scope["type"] != "http":
             return receive
         try:
             self._active = standard.begin(self._scope, self._method)
@@ -119,17 +122,18 @@ class RequestMeasurement:
             # Not otel_context.detach(): it logs an error when a task is closed from another context.
             serving.reset(self._serving_token)
             if self._context_token is not None:
-                self._context_token.var.reset(self._context_token)
+                CURRENT_CONTEXT.reset(self._context_token)
         except ValueError:  # the task is closed from another context, which never had them
             pass
         try:
-            if error is None and self._is_recorded and not self._has_background_work:
-                self._span.end(self._route(), self._status, self._seconds)  # as nearly every request
+            if error is None and self._is_recorded and not self._has_background_work:  # as nearly always
+                if self._span.is_recording:
+                    self._span.end(self._template, self._status, self._seconds)
             else:
                 self._end(error)
         except Exception as defect:  # noqa: BLE001 - it is logged there; the answer or the exception must not change
             self._instruments.on_defect(defect)
-        self._serving.has_ended = True
+        self._span.has_ended = True
         # The exceptions go up, and their tracebacks hold this; so does the scope.
         self._routed = self._peer_left = None
 
@@ -144,14 +148,18 @@ class RequestMeasurement:
             self._routed = scope, scope["app_root_path"], scope.get("router")
         else:
             self._routed = scope, scope.get("root_path") or "", scope.get("app")
-        self._span.note_routed(scope)
+        span = self._span
+        if span.is_recording and scope.get("client") is not span.client_address:
+            span.note_proxy(self._scope, scope)
 
     async def send(self, message: Message) -> None:
         """Sends a message of the answer, and notes what it says."""
         is_last = False
         try:
             kind = message.get("type")
-            if kind in _FIRST_OF_ANSWER:
+            if kind == "http.response.body":
+                is_last = not (message.get("more_body", False) or self._has_trailers)
+            elif kind in _FIRST_OF_ANSWER:
                 message = self._begin_answer(kind, message)
             else:
                 is_last = self._is_last(message)
@@ -184,7 +192,8 @@ class RequestMeasurement:
                 self._status = status
             if self._instruments.answers_with_trace:
                 message = self._with_trace_response(message)
-        self._span.note_answer(message, self._scope if self._routed is None else self._routed[0])
+        if self._instruments.reads_answers:
+            self._span.note_answer(message, self._scope if self._routed is None else self._routed[0])
         return message
 
     def _with_trace_response(self, message: Message) -> Message:
@@ -206,15 +215,15 @@ class RequestMeasurement:
 
     def _end_answer(self) -> None:
         self._ended = ended = self._instruments.clock()
-        self._serving.has_ended = True
+        self._span.has_ended = True
         try:
             status = self._status
             if status is not None and status < _SERVER_ERROR:
-                self._record_answer(
-                    ended, status, None
-                )  # else the end tells whether it was the client who left
+                # Otherwise the end tells whether it was the client who left.
+                self._record_answer(ended, status, None)
         finally:
-            self._note_background_work()
+            if self._span.is_recording:
+                self._note_background_work()
 
     def noting_background_work(self, send: Send) -> Send:
         """Returns the innermost `send`, where a middleware runs the application in a task of its own.
@@ -239,15 +248,15 @@ class RequestMeasurement:
     def _record_answer(self, ended: float, sent_status: int | None, error_type: str | None) -> None:
         """Records the request once, with the status that the client was sent and the error it failed with."""
         self._is_recorded = True
+        self._seconds = seconds = ended - self._started
         if self._scope["type"] != "http":
             return
         route = self._route()
-        self._seconds = seconds = ended - self._started
         if self._active is not None:
-            self._active.end(route, sent_status, error_type, seconds, self._span.span)
+            self._active.end(route, sent_status, error_type, seconds, self._span.exemplar)
         if self._status is not None:
             self._instruments.metrics.record(
-                self._method, route, self._status, seconds * 1000, self._span.span
+                self._method, route, self._status, seconds * 1000, self._span.exemplar
             )
 
     def _route(self) -> str | None:
@@ -300,5 +309,5 @@ class RequestMeasurement:
             return
         error_type = str(status) if failure is None else type(failure).__qualname__
         self._instruments.metrics.record_error(
-            self._method, self._route(), status, error_type, self._span.span
+            self._method, self._route(), status, error_type, self._span.exemplar
         )

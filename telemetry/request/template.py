@@ -34,21 +34,22 @@ class RouteTemplates:
             root_path: the scope's `root_path` before that.
             app: the application whose router got the scope.
         """
-        mounted = _mounted_path(scope, root_path)
+        inner_root = scope.get("root_path") or ""
+        mounted = "" if inner_root == root_path else inner_root.removeprefix(root_path)
         route = _selected(scope)
         root = root_path.rstrip("/")
         if route is None and "endpoint" in scope:
             found = _search(_routes_of(app), scope["path"].removeprefix(root), scope["endpoint"])
             if found is not None:
                 return root + found
-        own = "" if route is None or isinstance(route, Mount | Host) else getattr(route, "path", None)
+        own = None if route is None else getattr(route, "path", None)
+        if own is None or isinstance(route, Mount | Host):
+            own = ""
         if not isinstance(own, str) or not (mounted or own):
             return None
-        return root + self._template_of_mounts(mounted, app) + own
+        return root + self._template_of_mounts(mounted, app) + own if mounted else root + own
 
     def _template_of_mounts(self, path: str, app: Any) -> str:
-        if not path:
-            return ""
         known = self._mounts.get(path)
         if known is None:
             known = _template_of_mounts(path, _routes_of(app))
@@ -60,17 +61,11 @@ class RouteTemplates:
         return known
 
 
-def _mounted_path(scope: Scope, root_path: str) -> str:
-    """Returns the path that mounts matched, with its values."""
-    inner: str = scope.get("root_path") or ""
-    return inner.removeprefix(root_path) if inner.startswith(root_path) else inner
-
-
 def _selected(scope: Scope) -> Any:
     """Returns the innermost matched route, with its routers' prefixes in its path."""
     route = scope.get("route")
     details = scope.get("fastapi")
-    context = details.get("effective_route_context") if isinstance(details, Mapping) else None
+    context = details.get("effective_route_context") if details and isinstance(details, Mapping) else None
     if context is not None and (context.original_route is route or not hasattr(route, "path")):
         # FastAPI from 0.142 on keeps included routers apart; the route itself lacks their prefixes.
         return context.starlette_route or context

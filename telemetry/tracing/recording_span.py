@@ -6,7 +6,7 @@ containers to who asks for them.
 """
 
 import logging
-import threading
+from _thread import RLock  # the function of `threading` only calls it
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from time import time_ns
@@ -51,7 +51,6 @@ def _shared(name: str) -> Any:
 
 
 _new: Any = object.__new__
-_make_lock = threading.RLock
 
 
 class RecordingSpan(_Span):
@@ -116,7 +115,7 @@ class RecordingSpan(_Span):
         span._end_time = None
         span._values = None
         # Reentrant: a finaliser or a log handler may write to the span that this thread is writing to.
-        span._lock = _make_lock()
+        span._lock = RLock()
         return span
 
     def get_span_context(self) -> SpanContext:
@@ -210,14 +209,24 @@ class RecordingSpan(_Span):
             own = self._values
             if own is None:
                 own = self._values = {}
-            fits = origin.are_texts_unlimited and (limit is None or len(own) + len(values) <= limit)
-            if self._end_time is None:
+            is_usual = (
+                self._end_time is None
+                and self._bounded is None
+                and origin.are_texts_unlimited
+                and (limit is None or len(own) + len(values) <= limit)
+            )
+            if is_usual:
                 self._name = name
-                if fits:
-                    own.update(values)
-        if not fits:
+                own.update(values)
+                self._end_time = end_time
+        if not is_usual:
+            self.update_name(name)
             self.set_attributes(values)
-        self.end(end_time)
+            self.end(end_time)
+            return
+        if self._record_end_metrics is not None:
+            self._record_end_metrics()
+        origin.end(self)
 
     def end(self, end_time: int | None = None) -> None:
         """Ends the span and hands it on.

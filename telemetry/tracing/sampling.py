@@ -91,7 +91,7 @@ class AdjustableSampler(DecidingSampler):
 
     def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
         """Follows a valid parent, if the sampler is parent-based; otherwise decides for the trace."""
-        if self._follows_parent and parent is not None and parent.is_valid:
+        if parent is not None and self._follows_parent and parent.is_valid:
             return parent.trace_flags.sampled, parent.trace_state
         return self._root.decide(trace_id, parent)
 

@@ -1,12 +1,10 @@
 """What the spans of one tracer have in common, and whom they are handed to."""
 
-from collections.abc import Callable
 from typing import Any
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
-    ReadableSpan,
     Span,
     SpanLimits,
     SpanProcessor,
@@ -33,7 +31,7 @@ class Origin:
         limits: of attributes, events and links.
     """
 
-    __slots__ = (*_SHARED, "_known", "_offer", "are_texts_unlimited", "decide", "max_attributes")
+    __slots__ = (*_SHARED, "_known", "_pipeline", "are_texts_unlimited", "decide", "max_attributes")
 
     def __init__(
         self,
@@ -55,7 +53,7 @@ class Origin:
         self.decide = sampler.decide if isinstance(sampler, DecidingSampler) else None
         """Decides without building anything, if the sampler can."""
         self._known: object = None
-        self._offer: Callable[[ReadableSpan], None] | None = None
+        self._pipeline: ExportPipeline | None = None
 
     def replace(self, name: str, value: Any) -> "Origin":
         """Returns a copy with one value replaced."""
@@ -67,20 +65,20 @@ class Origin:
 
     def start(self, span: Span, parent_context: Context | None) -> None:
         """Tells the processors, unless the pipeline, which only wants to know of the end, is the only one."""
-        if self._offer_to_pipeline() is None:
+        if self._find_pipeline() is None:
             self.processor.on_start(span, parent_context=parent_context)
 
     def end(self, span: Span) -> None:
         """Gives an ended span to the pipeline, or what the SDK makes of one to the processors."""
-        offer = self._offer_to_pipeline()
-        if offer is None:
+        pipeline = self._find_pipeline()
+        if pipeline is None:
             self.processor._on_ending(span)
             self.processor.on_end(span._readable_span())
         else:
-            offer(span)
+            pipeline.on_end(span)
 
-    def _offer_to_pipeline(self) -> Callable[[ReadableSpan], None] | None:
-        """Returns the pipeline's `on_end` if it is the only processor; others may be added at any time."""
+    def _find_pipeline(self) -> ExportPipeline | None:
+        """Returns the pipeline if it is the only processor; others may be added at any time."""
         processors: tuple[Any, ...] = getattr(self.processor, "_span_processors", ())
         if processors is not self._known:
             is_alone = (
@@ -88,5 +86,5 @@ class Origin:
                 and len(processors) == 1
                 and type(processors[0]) is ExportPipeline
             )
-            self._offer, self._known = processors[0].on_end if is_alone else None, processors
-        return self._offer
+            self._pipeline, self._known = processors[0] if is_alone else None, processors
+        return self._pipeline

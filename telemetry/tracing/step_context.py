@@ -12,7 +12,7 @@ from contextlib import suppress
 from contextvars import Context, ContextVar, Token, copy_context
 from typing import Any
 
-from opentelemetry import context as otel_context
+from .current_context import CURRENT_CONTEXT
 
 _ABSENT = object()
 
@@ -33,7 +33,7 @@ class StepContext:
         """Gives the body the values of the context that takes the step."""
         own, outside = self.context, copy_context()
         for variable, value in outside.items():
-            if variable is not _current_span and own.get(variable, _ABSENT) is not value:
+            if variable is not CURRENT_CONTEXT and own.get(variable, _ABSENT) is not value:
                 token = own.run(variable.set, value)
                 self._carried_in.setdefault(variable, token)
         for variable in [each for each in self._carried_in if each not in outside]:
@@ -44,17 +44,8 @@ class StepContext:
         """Gives that context the values that the body has changed in this step."""
         own, before = self.context, self._before
         for variable, value in own.items():
-            if variable is not _current_span and before.get(variable, _ABSENT) is not value:
+            if variable is not CURRENT_CONTEXT and before.get(variable, _ABSENT) is not value:
                 self._carried_out.setdefault(variable, variable.set(value))
         for variable in [each for each in self._carried_out if each not in own]:
             with suppress(ValueError):  # it was set in another context, which never had it otherwise
                 variable.reset(self._carried_out.pop(variable))
-
-
-def _variable_of_the_current_span() -> ContextVar[Any]:
-    token = otel_context.attach(otel_context.get_current())
-    otel_context.detach(token)
-    return token.var
-
-
-_current_span = _variable_of_the_current_span()

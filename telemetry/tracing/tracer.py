@@ -28,12 +28,11 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
-    TraceState,
     get_current_span,
-    set_span_in_context,
 )
 from opentelemetry.util.types import Attributes
 
+from .current_context import CURRENT_CONTEXT, context_with
 from .recording_span import RecordingSpan
 from .span_origin import Origin
 
@@ -47,6 +46,7 @@ _FLAGS = {
     for is_random in (False, True)
 }
 _KEPT, _DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
+_new_context: Any = tuple.__new__
 _NO_STATE = SpanContext(1, 1, is_remote=False).trace_state
 _HAS_KNOWN_LAYOUT = tuple(SpanContext(1, 2, False, _FLAGS[True, False], _NO_STATE)) == (
     *(1, 2, False, _FLAGS[True, False], _NO_STATE, True),
@@ -149,11 +149,19 @@ class RecordingTracer(Tracer):
         Returns:
             The span, and the attributes that it is to begin with: those given, or what the sampler makes.
         """
-        parent = _parent_in(context)
+        # An empty context, as at the start of most requests, has no span.
+        parent = _parent_in(context) if context is None or context else None
         if not self._tracer_config.is_enabled:
             return NonRecordingSpan(get_current_span(context).get_span_context()), None
         origin = self._origin or self._make_origin()
-        trace_id, is_random = self._identify_trace(parent)
+        ids = self.id_generator
+        are_ids_random = type(ids) is RandomIdGenerator
+        if parent is not None:
+            trace_id, is_random = parent.trace_id, parent.trace_flags.random_trace_id
+        elif are_ids_random:
+            trace_id, is_random = getrandbits(128) or ids.generate_trace_id(), True
+        else:
+            trace_id, is_random = ids.generate_trace_id(), ids.is_trace_id_random()
         if origin.decide is not None:
             is_sampled, state = origin.decide(trace_id, parent)
             decision = _KEPT if is_sampled else _DROPPED
@@ -161,7 +169,16 @@ class RecordingTracer(Tracer):
             result = origin.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
             decision, attributes, state = result.decision, result.attributes, result.trace_state
             is_sampled = decision is _KEPT
-        own = self._make_context(trace_id, _FLAGS[is_sampled, is_random], state)
+        flags = _FLAGS[is_sampled, is_random]
+        if are_ids_random and _HAS_KNOWN_LAYOUT:
+            span_id = getrandbits(64) or ids.generate_span_id()
+            own = _new_context(
+                SpanContext, (trace_id, span_id, False, flags, _NO_STATE if state is None else state, True)
+            )
+        else:
+            own = SpanContext(
+                trace_id, ids.generate_span_id(), is_remote=False, trace_flags=flags, trace_state=state
+            )
         metrics = self._tracer_metrics
         note_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
         if decision is _DROPPED:
@@ -210,26 +227,6 @@ class RecordingTracer(Tracer):
         )
         return CurrentSpan(start, record_exception, set_status_on_exception, end_on_exit)
 
-    def _identify_trace(self, parent: SpanContext | None) -> tuple[int, bool]:
-        """Returns the trace's id, and whether it is random."""
-        if parent is not None:
-            return parent.trace_id, parent.trace_flags.random_trace_id
-        ids = self.id_generator
-        if type(ids) is RandomIdGenerator:
-            return getrandbits(128) or ids.generate_trace_id(), True
-        return ids.generate_trace_id(), ids.is_trace_id_random()
-
-    def _make_context(self, trace_id: int, flags: TraceFlags, state: TraceState | None) -> SpanContext:
-        """Makes the context of a new span."""
-        ids = self.id_generator
-        if type(ids) is RandomIdGenerator and _HAS_KNOWN_LAYOUT:
-            span_id = getrandbits(64) or ids.generate_span_id()
-            fields = (trace_id, span_id, False, flags, _NO_STATE if state is None else state, True)
-            return tuple.__new__(SpanContext, fields)
-        return SpanContext(
-            trace_id, ids.generate_span_id(), is_remote=False, trace_flags=flags, trace_state=state
-        )
-
     def _make_origin(self) -> Origin:
         origin = self._origin = Origin(
             self.resource,
@@ -246,8 +243,6 @@ class RecordingTracer(Tracer):
 
 def _parent_in(context: Context | None) -> SpanContext | None:
     """Returns the context of the current span; None if there is none, or an invalid one."""
-    if context is not None and not context:
-        return None
     parent: object = get_current_span(context).get_span_context()  # of anybody's span
     if parent is None:
         return None
@@ -276,7 +271,7 @@ class CurrentSpan(AbstractContextManager[Span]):
 
     def __enter__(self) -> Span:
         span = self._span = self._start()
-        self._token = otel_context.attach(set_span_in_context(span))
+        self._token = CURRENT_CONTEXT.set(context_with(span, CURRENT_CONTEXT.get()))
         return span
 
     def __exit__(
