@@ -228,6 +228,17 @@ class RecordingSpan(_Span):
             self._record_end_metrics()
         origin.end(self)
 
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Sets the status as the SDK does, but warns before it takes the lock: log handlers may want it."""
+        is_open = self._end_time is None and self._status.status_code is not StatusCode.OK
+        if is_open and isinstance(status, StatusCode) and status is not StatusCode.UNSET:
+            status, description = Status(status, description), None
+        elif is_open and isinstance(status, Status) and not status.is_unset and description is not None:
+            text = "Description %s ignored. Use either `Status` or `(StatusCode, Description)`"
+            _span_log.warning(text, description)
+            description = None
+        super().set_status(status, description)
+
     def end(self, end_time: int | None = None) -> None:
         """Ends the span and hands it on.
 
