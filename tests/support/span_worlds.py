@@ -129,18 +129,18 @@ class Recorder(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Notes a start."""
-        self.calls.append(("start", repr(span.name)))
+        self.calls.append(("start", _shown(span.name)))
         self.started.append(span)
         self.parent_contexts.append(parent_context)
         self.touch(span)
 
     def _on_ending(self, span: Span) -> None:
-        self.calls.append(("ending", repr(span.name)))
+        self.calls.append(("ending", _shown(span.name)))
         self.touch_ending(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Notes an end."""
-        self.calls.append(("end", repr(span.name)))
+        self.calls.append(("end", _shown(span.name)))
         self.ended.append(span)
 
     def shutdown(self) -> None:
@@ -151,6 +151,10 @@ class Recorder(SpanProcessor):
         """Notes a flush."""
         self.calls.append(("flush", ""))
         return True
+
+
+def _shown(name: object) -> str:
+    return repr(name) if isinstance(name, str) else type(name).__name__
 
 
 class _Lines(logging.Handler):
