@@ -113,15 +113,16 @@ KINDS = st.sampled_from(SpanKind)
 _STATES = st.dictionaries(
     st.from_regex(r"[a-z]{1,4}", fullmatch=True), st.from_regex(r"[a-z0-9]{1,4}", fullmatch=True), max_size=2
 ).map(lambda pairs: TraceState(list(pairs.items())))
+VALID_CONTEXTS = st.builds(
+    SpanContext,
+    trace_id=st.integers(1, 2**128 - 1),
+    span_id=st.integers(1, 2**64 - 1),
+    is_remote=st.booleans(),
+    trace_flags=st.sampled_from([TraceFlags(0), TraceFlags(1), TraceFlags(3), TraceFlags(0xFF)]),
+    trace_state=_STATES,
+)
 CONTEXTS = st.one_of(
-    st.builds(
-        SpanContext,
-        trace_id=st.integers(1, 2**128 - 1),
-        span_id=st.integers(1, 2**64 - 1),
-        is_remote=st.booleans(),
-        trace_flags=st.sampled_from([TraceFlags(0), TraceFlags(1), TraceFlags(3), TraceFlags(0xFF)]),
-        trace_state=_STATES,
-    ),
+    VALID_CONTEXTS,
     st.sampled_from([INVALID_SPAN_CONTEXT, SpanContext(0, 5, is_remote=True), SpanContext(2**128, 1, True)]),
     st.builds(SpanContext, st.just(0), st.just(0), st.just(False), st.just(TraceFlags(1)), _STATES),
 )
