@@ -13,6 +13,7 @@ from typing import Any, Literal, Self
 
 from pydantic import FiniteFloat, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import ErrorDetails
+from pydantic_settings import SettingsConfigDict
 
 from .errors import ConfigurationError
 from .export.breaker import BreakerSettings
@@ -67,6 +68,8 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
     Raises:
         ConfigurationError: a value is malformed; the message names the variable, the value and the rule.
     """
+
+    model_config = SettingsConfigDict(defer_build=False)
 
     traces_exporter: Literal["otlp", "console", "none"] = setting("otlp", "OTEL_TRACES_EXPORTER")
     """Where finished spans go."""

@@ -17,7 +17,8 @@ from opentelemetry.instrumentation.distro import BaseDistro
 from wrapt import wrap_function_wrapper
 
 from .current import find_tracer_provider, offer_as_default
-from .telemetry import build_client, setup_telemetry
+from .request.install import build_client
+from .telemetry import setup_telemetry
 from .tracing.current_provider import CurrentTracerProvider
 from .tracing.instrumentation import instrument_library
 

@@ -29,7 +29,7 @@ from prometheus_client.core import Metric
 from .config import MOST_DELAY_MS, TelemetryConfig
 from .export.attempt import Attempt
 from .export.breaker import CircuitBreaker
-from .export.otlp.response import ExportResult
+from .export.otlp.result import ExportResult
 from .export.otlp.transport import build_metric_transport
 from .export.pipeline import ExportPipeline
 from .export.push.exporter import OtlpMetricExporter

@@ -12,13 +12,12 @@ from fastapi import FastAPI
 
 from .client import TelemetryClient
 from .config import TelemetryConfig
-from .current import find_tracer_provider, offer_as_default, service_name
+from .current import find_tracer_provider, offer_as_default
 from .request.hooks import Hooks, RequestHook, ResponseHook
-from .request.install import check_instrumentation, install
+from .request.install import build_client, install
 from .request.pages import own_routes
 from .tracing.current_provider import CurrentTracerProvider
 from .tracing.instrumentation import instrument_libraries
-from .tracing.log_fields import add_log_fields, remove_log_fields
 
 logger = logging.getLogger(__name__)
 
@@ -76,22 +75,6 @@ def setup_telemetry(
         app.middleware_stack = app.build_middleware_stack()
         client.start_serving()
         _flush_before_server_ends(client)
-    return client
-
-
-def build_client(config: TelemetryConfig | None = None) -> TelemetryClient:
-    """Builds a client, and adds the trace's fields to log records unless they are to be left off.
-
-    Raises:
-        ConfigurationError: a value is malformed, or a package that it needs is not installed; the fields are
-            there all the same, so that formats which name them work whatever becomes of the telemetry.
-    """
-    are_new = add_log_fields(service_name)
-    config = TelemetryConfig() if config is None else config
-    check_instrumentation(config)
-    client = TelemetryClient(config)
-    if are_new and config.is_disabled("logging"):
-        remove_log_fields()  # otherwise they are another application's, too
     return client
 
 

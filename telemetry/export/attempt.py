@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .breaker import Permit
-from .otlp.response import Disposition, ExportResult, from_request_size, no_answer
+from .otlp.result import Disposition, ExportResult, from_request_size, no_answer
 from .otlp.transport import Transport
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ Owned by one thread, the worker's.
 """
 
 from .ledger import ON_DISK, DropReason, Ledger
-from .otlp.response import Disposition, ExportResult
+from .otlp.result import Disposition, ExportResult
 from .otlp.split import Batch
 from .outbox import Flush, Outbox, QueuedBatch
 from .spool.pace import ReplayPace

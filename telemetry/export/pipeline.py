@@ -23,7 +23,7 @@ from ..settings.batching import Batching
 from .attempt import Attempt
 from .breaker import CircuitBreaker
 from .ledger import Ledger
-from .otlp.transport import Transport, build_transport
+from .otlp.transport import Transport, build_transport, load_transport
 from .spool.spool import Spool, SpoolStatus
 from .status import ExportStatus, StatusReading
 from .worker import ExportWorker, Limits
@@ -63,6 +63,7 @@ class ExportPipeline(SpanProcessor):
         build: Callable[[TelemetryConfig], Transport] = build_transport,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        load_transport(config)
         self.config = config
         self.ledger = Ledger(clock=clock)
         self.breaker = CircuitBreaker(config.breaker, clock=clock)

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from .ledger import Ledger
-from .otlp.response import NO_OTLP, Disposition, ExportResult
+from .otlp.result import NO_OTLP, Disposition, ExportResult
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from .backlog import Backlog
 from .backoff import LONGEST_SECONDS, Backoff
 from .breaker import BreakerState, CircuitBreaker, Permit, Rejected
 from .ledger import DropReason, Ledger
-from .otlp.response import Disposition, ExportResult, no_answer
+from .otlp.result import Disposition, ExportResult, no_answer
 from .otlp.spans import Encoder
 from .otlp.transport import Transport
 from .outbox import Flush, QueuedBatch

@@ -8,7 +8,7 @@ from opentelemetry.trace import get_current_span
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from ..export.attempt import Attempt
-from ..export.otlp.response import Disposition
+from ..export.otlp.result import Disposition
 from ..settings.request import LATENCY_BUCKETS_MS
 from . import names
 from .families import Description, Family, HistogramFamily, SumFamily

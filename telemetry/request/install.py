@@ -14,7 +14,9 @@ from starlette.types import ASGIApp, Scope
 
 from ..client import TelemetryClient
 from ..config import TelemetryConfig
+from ..current import service_name
 from ..errors import ConfigurationError
+from ..tracing.log_fields import add_log_fields, remove_log_fields
 from .attributes import QueryRedaction
 from .excluded import ExcludedPaths
 from .hooks import Hooks
@@ -25,14 +27,21 @@ _CONTRIB = "opentelemetry-instrumentation-fastapi"
 _MARK_OF_CONTRIB = "_is_instrumented_by_opentelemetry"
 
 
-def check_instrumentation(config: TelemetryConfig) -> None:
-    """Checks that the package that is to make the server spans is there.
+def build_client(config: TelemetryConfig | None = None) -> TelemetryClient:
+    """Builds a client, and adds the trace's fields to log records unless they are to be left off.
 
     Raises:
-        ConfigurationError: it is not.
+        ConfigurationError: a value is malformed, or a package that it needs is not installed; the fields are
+            there all the same, so that formats which name them work whatever becomes of the telemetry.
     """
+    are_new = add_log_fields(service_name)
+    config = TelemetryConfig() if config is None else config
     if _is_contribs(config):
-        _contribs_instrumentor()
+        _contribs_instrumentor()  # raises here, before anything has begun
+    client = TelemetryClient(config)
+    if are_new and config.is_disabled("logging"):
+        remove_log_fields()  # otherwise they are another application's, too
+    return client
 
 
 def install(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:

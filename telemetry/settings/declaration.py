@@ -60,7 +60,7 @@ def _derived_variable(field: str) -> AliasChoices:
 
 
 class Settings(BaseSettings):
-    """Base of the classes that `TelemetryConfig` is made of."""
+    """Base of the classes that `TelemetryConfig` is made of; they are not used on their own."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -70,5 +70,6 @@ class Settings(BaseSettings):
         populate_by_name=True,
         validate_default=True,
         hide_input_in_errors=True,
+        defer_build=True,
         alias_generator=AliasGenerator(validation_alias=_derived_variable),
     )

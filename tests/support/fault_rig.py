@@ -13,7 +13,7 @@ from support.pipeline_rig import PipelineRig
 from support.waiting import Until
 
 from telemetry.export.ledger import DropReason
-from telemetry.export.otlp.response import ExportResult
+from telemetry.export.otlp.result import ExportResult
 from telemetry.export.otlp.transport import Transport, build_transport
 
 MakeRig = Callable[..., "FaultRig"]

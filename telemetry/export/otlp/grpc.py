@@ -3,19 +3,16 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import cast
 
 import grpc
 
+from ...config import TelemetryConfig
 from ...fork import call_around_fork
-from .response import (
-    LONGEST_RESPONSE_BYTES,
-    Disposition,
-    ExportResult,
-    from_accepted,
-    from_grpc_error,
-    no_answer,
-)
+from .grpc_response import from_grpc_error
+from .response import LONGEST_RESPONSE_BYTES, from_accepted
+from .result import Disposition, ExportResult, no_answer
 
 TRACES_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 METRICS_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
@@ -37,6 +34,23 @@ class _TrackedChannel:
 
     channel: grpc.Channel
     exports: int = 0
+
+
+def channel_credentials(config: TelemetryConfig) -> grpc.ChannelCredentials:
+    """Reads the certificates that the settings name.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+
+    def read(file: str | None) -> bytes | None:
+        return None if file is None else Path(file).read_bytes()
+
+    return grpc.ssl_channel_credentials(
+        root_certificates=read(config.certificate),
+        private_key=read(config.client_key),
+        certificate_chain=read(config.client_certificate),
+    )
 
 
 class GrpcTransport:

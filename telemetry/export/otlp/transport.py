@@ -1,20 +1,11 @@
-"""Builds the transport for a configuration."""
+"""Builds the transport for a configuration. Only the one that is configured is imported."""
 
-import ssl
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
-
-import grpc
-from google.protobuf.json_format import MessageToJson
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ...config import TelemetryConfig
 from ...settings.endpoint import grpc_target
-from .grpc import METRICS_METHOD, TRACES_METHOD, GrpcTransport
-from .http import HttpTransport
-from .response import Disposition, ExportResult
+from .result import ExportResult
 
 
 class Transport(Protocol):
@@ -29,19 +20,21 @@ class Transport(Protocol):
         ...
 
 
-class ConsoleTransport:
-    """A transport that prints requests as OTLP JSON (`OTEL_TRACES_EXPORTER=console`)."""
+def load_transport(config: TelemetryConfig) -> None:
+    """Imports what the configured transports need.
 
-    def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:  # noqa: ARG002 - a terminal has no deadline
-        """Prints one request."""
-        try:
-            sys.stdout.write(MessageToJson(ExportTraceServiceRequest.FromString(payload)) + "\n")
-        except (OSError, ValueError) as error:  # the stream is closed
-            return ExportResult(Disposition.PERMANENT, "console", str(error))
-        return ExportResult(Disposition.DELIVERED)
-
-    def close(self) -> None:
-        """Does nothing: no resources are held."""
+    To be called by the thread that sets up: a fork could cut an import by the worker's thread in two.
+    """
+    if config.sdk_disabled:
+        return
+    if config.traces_exporter == "console":
+        from . import console  # noqa: F401, PLC0415 - see above
+    if "otlp" not in {config.traces_exporter, config.metrics_exporter}:
+        return
+    if config.protocol == "grpc":
+        from . import grpc  # noqa: F401, PLC0415 - see above
+    else:
+        from . import http  # noqa: F401, PLC0415 - see above
 
 
 def build_transport(config: TelemetryConfig) -> Transport:
@@ -52,9 +45,11 @@ def build_transport(config: TelemetryConfig) -> Transport:
         ssl.SSLError: a certificate or key is invalid.
     """
     if config.traces_exporter == "console":
+        from .console import ConsoleTransport  # noqa: PLC0415 - only where it is configured
+
         return ConsoleTransport()
     return _build_otlp(
-        config, config.export_endpoint, TRACES_METHOD, config.headers, is_insecure=config.is_insecure
+        config, config.export_endpoint, config.headers, is_insecure=config.is_insecure, is_for_metrics=False
     )
 
 
@@ -63,52 +58,38 @@ def build_metric_transport(config: TelemetryConfig) -> Transport:
     return _build_otlp(
         config,
         config.metrics_export_endpoint,
-        METRICS_METHOD,
         config.metrics_export_headers,
         is_insecure=config.is_metrics_insecure,
+        is_for_metrics=True,
     )
 
 
 def _build_otlp(
     config: TelemetryConfig,
     endpoint: str,
-    grpc_method: str,
     headers: Mapping[str, str],
     *,
     is_insecure: bool,
+    is_for_metrics: bool,
 ) -> Transport:
     is_compressed = config.compression == "gzip"
     if config.protocol == "grpc":
-        return GrpcTransport(
+        from . import grpc  # noqa: PLC0415 - only where it is configured
+
+        return grpc.GrpcTransport(
             grpc_target(endpoint),
-            method=grpc_method,
-            credentials=None if is_insecure else _credentials(config),
+            method=grpc.METRICS_METHOD if is_for_metrics else grpc.TRACES_METHOD,
+            credentials=None if is_insecure else grpc.channel_credentials(config),
             # gRPC metadata keys are lower case.
             headers={key.lower(): value for key, value in headers.items()},
             is_compressed=is_compressed,
         )
+    from . import http  # noqa: PLC0415 - only where it is configured
+
     is_secure = endpoint.lower().startswith("https:")
-    return HttpTransport(
+    return http.HttpTransport(
         endpoint,
-        context=_context(config) if is_secure else None,
+        context=http.tls_context(config) if is_secure else None,
         headers=headers,
         is_compressed=is_compressed,
     )
-
-
-def _credentials(config: TelemetryConfig) -> grpc.ChannelCredentials:
-    def read(file: str | None) -> bytes | None:
-        return None if file is None else Path(file).read_bytes()
-
-    return grpc.ssl_channel_credentials(
-        root_certificates=read(config.certificate),
-        private_key=read(config.client_key),
-        certificate_chain=read(config.client_certificate),
-    )
-
-
-def _context(config: TelemetryConfig) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=config.certificate)
-    if config.client_certificate is not None:
-        context.load_cert_chain(config.client_certificate, config.client_key)
-    return context

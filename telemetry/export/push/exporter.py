@@ -4,13 +4,12 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 
 from ...fork import call_in_forked_child
 from ..attempt import attempt
 from ..breaker import CircuitBreaker, Rejected
-from ..otlp.response import ExportResult, no_answer
+from ..otlp.result import ExportResult, no_answer
 from ..otlp.transport import Transport
 
 
@@ -35,7 +34,11 @@ class OtlpMetricExporter(MetricExporter):
         attempt_seconds: float,
         on_result: Callable[[ExportResult], None],
     ) -> None:
+        # Not at the top: it is heavy, and most services' metrics are only scraped.
+        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics  # noqa: PLC0415
+
         super().__init__()
+        self._encode = encode_metrics
         self.is_sent = True
         """Whether the latest push arrived."""
         self._build = build
@@ -72,7 +75,7 @@ class OtlpMetricExporter(MetricExporter):
 
     def _push(self, metrics_data: MetricsData, seconds: float) -> ExportResult | None:
         """Pushes once and returns the result; None if the breaker rejects the call."""
-        payload = encode_metrics(metrics_data).SerializeToString()
+        payload = self._encode(metrics_data).SerializeToString()
         permit = self._breaker.acquire()
         if isinstance(permit, Rejected):
             return None

@@ -11,7 +11,7 @@ from typing import Any
 from opentelemetry.sdk.metrics.export import MetricExportResult, MetricReader, MetricsData, ResourceMetrics
 
 from ...fork import call_in_forked_child
-from ..otlp.response import ExportResult, no_answer
+from ..otlp.result import ExportResult, no_answer
 from .exporter import OtlpMetricExporter
 
 logger = logging.getLogger(__name__)

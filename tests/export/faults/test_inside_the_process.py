@@ -19,7 +19,7 @@ from support.wire import Wire
 from telemetry.config import TelemetryConfig
 from telemetry.export.breaker import CircuitBreaker
 from telemetry.export.ledger import DropReason, Ledger
-from telemetry.export.otlp.response import ExportResult
+from telemetry.export.otlp.result import ExportResult
 from telemetry.export.otlp.transport import Transport, build_transport
 from telemetry.export.pipeline import ExportPipeline
 from telemetry.export.worker import ExportWorker

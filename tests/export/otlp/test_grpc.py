@@ -17,7 +17,7 @@ from google.rpc.status_pb2 import Status
 from support.otlp_answers import partial_success
 
 from telemetry.export.otlp.grpc import TRACES_METHOD, GrpcTransport
-from telemetry.export.otlp.response import Disposition, ExportResult
+from telemetry.export.otlp.result import Disposition, ExportResult
 
 PAYLOAD = b"\x0a\x02\x0a\x00" * 10
 

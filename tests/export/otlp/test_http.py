@@ -16,7 +16,7 @@ from support.raw_http_server import RawHttpServer, answer, drip
 
 from telemetry.export.otlp import http as otlp_http
 from telemetry.export.otlp.http import HttpTransport
-from telemetry.export.otlp.response import Disposition, ExportResult
+from telemetry.export.otlp.result import Disposition, ExportResult
 
 PAYLOAD = b"\x0a\x02\x0a\x00" * 100
 

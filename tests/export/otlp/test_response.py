@@ -3,7 +3,9 @@
 import grpc
 import pytest
 
-from telemetry.export.otlp.response import Disposition, from_grpc, from_http
+from telemetry.export.otlp.grpc_response import from_grpc
+from telemetry.export.otlp.response import from_http
+from telemetry.export.otlp.result import Disposition
 
 RETRYABLE = {
     grpc.StatusCode.CANCELLED,

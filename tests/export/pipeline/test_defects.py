@@ -13,7 +13,7 @@ from support.waiting import Until
 
 from telemetry.config import TelemetryConfig
 from telemetry.export.ledger import DropReason
-from telemetry.export.otlp.response import Disposition, ExportResult
+from telemetry.export.otlp.result import Disposition, ExportResult
 from telemetry.export.pipeline import ExportPipeline
 from telemetry.export.worker import ExportWorker
 

@@ -25,7 +25,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader, MetricsData
 
 from telemetry.config import TelemetryConfig
 from telemetry.export.breaker import BreakerSettings, BreakerState, CircuitBreaker
-from telemetry.export.otlp.response import ExportResult
+from telemetry.export.otlp.result import ExportResult
 from telemetry.export.otlp.transport import build_metric_transport
 from telemetry.export.push.exporter import OtlpMetricExporter
 

@@ -11,7 +11,7 @@ from support.spool_rig import SPANS, SpoolRig
 
 from telemetry.export.backlog import Backlog
 from telemetry.export.ledger import ON_DISK
-from telemetry.export.otlp.response import Disposition, ExportResult
+from telemetry.export.otlp.result import Disposition, ExportResult
 from telemetry.export.otlp.spans import Encoder
 from telemetry.export.otlp.split import Batch
 from telemetry.export.spool.spool import Spool
