@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
-from opentelemetry.instrumentation.dependencies import DependencyConflictError, get_dist_dependency_conflicts
 from opentelemetry.trace import TracerProvider
 
 from ..fork import Lock
@@ -46,6 +45,12 @@ def instrument_library(entry_point: EntryPoint, tracer_provider: TracerProvider)
     name = entry_point.name
     if name in LEFT_OUT:
         return
+    # Not at the top: it takes as long as all of this library's settings, and there may be nothing to check.
+    from opentelemetry.instrumentation.dependencies import (  # noqa: PLC0415
+        DependencyConflictError,
+        get_dist_dependency_conflicts,
+    )
+
     try:
         conflict = None if entry_point.dist is None else get_dist_dependency_conflicts(entry_point.dist)
         if conflict is None:
