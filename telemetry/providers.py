@@ -95,7 +95,9 @@ class Providers:
                     # Measured by another middleware as well, these would be on `/metrics` twice.
                     View(instrument_name=name, aggregation=DropAggregation())
                     for name in self.metrics.requests.standard_names
-                ],
+                ]
+                # FastAPI's own, of applications that are not set up: the global provider wakes them.
+                + [View(meter_name="fastapi", aggregation=DropAggregation())],
             )
         )
         self.sampler = AdjustableSampler(config)

@@ -22,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import (
     Link,
     NonRecordingSpan,
+    NoOpTracer,
     Span,
     SpanContext,
     SpanKind,
@@ -36,6 +37,7 @@ from .current_context import CURRENT_CONTEXT, context_with
 from .recording_span import RecordingSpan
 from .span_origin import Origin
 
+FASTAPIS_OWN_SCOPE = "fastapi"
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _FLAGS = {
@@ -58,7 +60,14 @@ class RecordingTracerProvider(TracerProvider):
     """The SDK's tracer provider, with tracers that make `RecordingSpan`s. Thread-safe."""
 
     def get_tracer(self, *arguments: Any, **options: Any) -> Any:
-        """Returns the tracer of an instrumentation scope, the same one each time."""
+        """Returns the tracer of an instrumentation scope, the same one each time.
+
+        That of FastAPI makes no spans: from 0.142 on, a global provider, which this one may be, would switch
+        on its own tracing in every application of the process, also in those that are not set up.
+        """
+        scope = arguments[0] if arguments else options.get("instrumenting_module_name")
+        if scope == FASTAPIS_OWN_SCOPE:
+            return NoOpTracer()
         tracer = super().get_tracer(*arguments, **options)
         if type(tracer) is Tracer:
             # The SDK's provider makes and keeps its tracers itself and can be told of no other class.

@@ -210,6 +210,21 @@ def test_fastapis_own_tracing_stands_aside(traced: TracedApp) -> None:
     assert [span.kind for span in traced.spans] == [SpanKind.SERVER]
 
 
+def test_fastapis_own_tracing_is_not_woken_in_other_applications(traced: TracedApp) -> None:
+    """Those that nobody has set up, in a process where a client of ours is global."""
+    client = traced.client
+    native = {"tracer_provider": client.tracer_provider, "meter_provider": client._providers.meter_provider}
+    other = FastAPI()
+    if hasattr(other, "_telemetry"):  # from FastAPI 0.142 on
+        other._telemetry.update(native)
+    other.get("/x")(lambda: 1)
+    with TestClient(other) as http:
+        assert http.get("/x").json() == 1
+    assert traced.spans == ()
+    with traced.browser() as http:
+        assert "http_server" not in http.get("/metrics").text
+
+
 def test_log_fields_exist_although_telemetry_is_misconfigured(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
