@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 from support.traced_app import TracedApp, quiet_config
 
+from telemetry.request.attributes import QueryRedaction
 from telemetry.request.headers import HIDDEN, CapturedHeaders
 
 
@@ -143,6 +144,21 @@ def test_further_query_parameters_are_redacted() -> None:
     assert attributes["url.query"] == hidden
     assert attributes["http.url"] == f"http://testserver/x?{hidden}"
     assert not any("secret" in str(value) for value in attributes.values())
+
+
+@pytest.mark.parametrize(
+    ("query", "shown"),
+    [
+        ("%74oken=secret", "%74oken=REDACTED"),
+        ("t%6Fken=secret", "t%6Fken=REDACTED"),
+        ("q=token&x=%74oken", "q=token&x=%74oken"),
+        ("token%3Dsecret", "token%3Dsecret"),
+        ("%", "%"),
+    ],
+)
+def test_parameters_are_recognised_however_they_are_encoded(query: str, shown: str) -> None:
+    """And nothing else is taken for one."""
+    assert QueryRedaction(("token",)).redact(query) == shown
 
 
 def test_old_attributes_are_left_out_by_default() -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -89,6 +90,26 @@ def test_what_is_installed_is_switched_on_once_per_process(install: Install) -> 
         with traced.browser() as http:
             http.get("/x")
         assert traced.names == ["of the library", "GET /x"]
+
+
+def test_threads_that_set_up_at_once_switch_it_on_once(install: Install) -> None:
+    """Each waits until it is on."""
+    module = install("slow", body="import time; time.sleep(0.02)")
+    is_on: list[bool] = []
+    start = threading.Barrier(4)
+
+    def set_up() -> None:
+        start.wait()
+        switch_on()
+        is_on.append(sys.modules[module].Instrumentor().is_instrumented_by_opentelemetry)
+
+    threads = [threading.Thread(target=set_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert is_on == [True] * 4
+    assert len(given_to(module)) == 1
 
 
 @pytest.mark.parametrize("disabled", ["shelf", "*"])
