@@ -41,6 +41,9 @@ _NOTES = """
 - **Metrics** are scraped; with `OTEL_METRICS_EXPORTER=otlp` they are pushed as well, cumulative, to
   `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or the general endpoint. [metrics.md](metrics.md) says what
   `TELEMETRY_HTTP_METRICS`, `TELEMETRY_LATENCY_BUCKETS_MS` and `TELEMETRY_MAX_LABEL_SETS` change.
+- **Server spans.** [tracing.md](tracing.md) says what `TELEMETRY_INSTRUMENTATION`,
+  `TELEMETRY_REDACTED_QUERY`, `OTEL_SEMCONV_STABILITY_OPT_IN` and the settings of headers change, and which
+  instrumentations are switched on.
 - **Several workers.** `PROMETHEUS_MULTIPROC_DIR` is a folder with a short path. For metrics made before
   `setup_telemetry`, prometheus_client wants it to exist, and empty at the start.
 - **Memory.** On top of `TELEMETRY_BUFFER_MAX_BYTES` come the batches of the spool that are being sent,
