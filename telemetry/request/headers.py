@@ -1,7 +1,7 @@
 """The headers of a request that matter here: of attributes, of propagators, and those to be captured."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 
 from opentelemetry import propagate
@@ -97,22 +97,25 @@ class CapturedHeaders:
         self._has_old = has_old
         self._attributes_of = lru_cache(_MOST_NAMES)(self._find_attributes)
 
-    def read(self, headers: Iterable[Sequence[bytes]]) -> dict[str, AttributeValue]:
+    def read(self, headers: Iterable[tuple[bytes, bytes]]) -> dict[str, AttributeValue]:
         """Returns the attributes of those headers that are to be captured."""
         attributes: dict[str, list[str]] = {}
+        attributes_of = self._attributes_of
         for key, value in headers:
-            names, is_hidden = self._attributes_of(bytes(key))
+            found = attributes_of(key)
+            if found is None:
+                continue
+            names, is_hidden = found
+            text = HIDDEN if is_hidden else value[:_LONGEST_VALUE].decode("latin-1")
             for name in names:
-                attributes.setdefault(name, []).append(
-                    HIDDEN if is_hidden else bytes(value[:_LONGEST_VALUE]).decode("latin-1")
-                )
+                attributes.setdefault(name, []).append(text)
         return {name: tuple(values) for name, values in attributes.items()}
 
-    def _find_attributes(self, key: bytes) -> tuple[tuple[str, ...], bool]:
-        """Returns a header's attributes, none if it is not captured, and whether its value is hidden."""
+    def _find_attributes(self, key: bytes) -> tuple[tuple[str, ...], bool] | None:
+        """Returns a header's attributes and whether its value is hidden; None if it is not captured."""
         header = key.decode("latin-1").lower()
         if not any(pattern.fullmatch(header) for pattern in self._patterns):
-            return (), False
+            return None
         is_hidden = any(pattern.search(header) for pattern in self._hidden) or (
             header in CREDENTIALS and header not in self._names
         )
