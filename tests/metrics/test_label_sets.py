@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import pytest
 from opentelemetry.trace import INVALID_SPAN
@@ -90,7 +91,12 @@ def test_missing_label_stays_missing() -> None:
 
 def test_racing_threads_neither_exceed_it_nor_tell_twice(caplog: pytest.LogCaptureFixture) -> None:
     """All of them bind new label sets at once, and no count is lost."""
-    found = label_sets(200)
+
+    def make() -> SumSeries:
+        time.sleep(0)  # lets another thread run, where a race would have its effect
+        return SumSeries()
+
+    found = LabelSets("jobs", ("method", "route"), {"route"}, 200, make)
     start = threading.Barrier(8)
 
     def bind(thread: int) -> None:
