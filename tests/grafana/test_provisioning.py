@@ -175,9 +175,9 @@ def test_every_data_source_that_is_referred_to_exists() -> None:
 
 
 def test_exemplars_are_found_by_the_label_that_they_carry() -> None:
-    """telemetry/metrics/instruments.py writes that label."""
+    """telemetry/metrics/families.py writes that label."""
     (destination,) = datasource("prometheus")["jsonData"]["exemplarTraceIdDestinations"]
-    assert f'"{destination["name"]}":' in (ROOT / "telemetry" / "metrics" / "instruments.py").read_text()
+    assert f'"{destination["name"]}":' in (ROOT / "telemetry" / "metrics" / "families.py").read_text()
     assert destination["url"].endswith("/trace/$${__value.raw}")
 
 
