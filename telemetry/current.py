@@ -120,24 +120,24 @@ def use_client(client: Client) -> Iterator[None]:
 
 
 @contextmanager
-def _set(found: Serving) -> Iterator[None]:
+def _set(found: Serving) -> Iterator[Serving]:
     token = serving.set(found)
     try:
-        yield
+        yield found
     finally:
         with suppress(ValueError):  # a task may be closed from another context
             serving.reset(token)
 
 
 @contextmanager
-def silenced(client: Client) -> Iterator[None]:
-    """Hides every client within the block, in this context, and makes `is_silent` true.
+def silenced(client: Client) -> Iterator[Serving]:
+    """Hides every client within the block, in this context, and makes `is_silent` true; yields what says so.
 
     Args:
         client: the client of the app, whose excluded request this is.
     """
-    with _set(Serving(client, is_silent=True)):
-        yield
+    with _set(Serving(client, is_silent=True)) as silent:
+        yield silent
 
 
 def is_silent() -> bool:

@@ -6,15 +6,18 @@ application's other middlewares included.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
+from opentelemetry import context as otel_context
+from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..client import TelemetryClient
-from ..current import silenced
+from ..current import serving, silenced
 from .excluded import ExcludedPaths
 from .hooks import Hooks
 from .measurement import Instruments, RequestMeasurement
@@ -107,8 +110,35 @@ async def _pass_silently(
     client: TelemetryClient, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
     _mark(scope, None)
-    with silenced(client), suppress_instrumentation():
-        await app(scope, receive, send)
+    with _apart_from_the_last_request(), silenced(client) as silent, suppress_instrumentation():
+
+        async def send_noting(message: Message) -> None:
+            await send(message)
+            if isinstance(message, dict) and message.get("type") == "http.response.body":
+                silent.has_ended = not message.get("more_body", False)
+
+        try:
+            await app(scope, receive, send_noting)
+        finally:
+            silent.has_ended = True
+
+
+@contextmanager
+def _apart_from_the_last_request() -> Iterator[None]:
+    """Leaves out the trace, the baggage and the like of a request that has ended.
+
+    A server starts the next request of a connection in the context of the one before.
+    """
+    known = serving.get()
+    if known is None or not known.has_ended:
+        yield
+        return
+    token = otel_context.attach(Context())
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # the task may be closed from another context
+            token.var.reset(token)
 
 
 def _mark(scope: Scope, request: RequestMeasurement | None) -> None:

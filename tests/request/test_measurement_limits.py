@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Request, WebSocket
-from opentelemetry.trace import SpanKind
+from opentelemetry import baggage
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+from opentelemetry.trace import SpanKind, get_current_span
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.types import Message
-from support.traced_app import TracedApp
+from support.traced_app import TracedApp, quiet_config
 
 from telemetry.request.excluded import ExcludedPaths
 from telemetry.request.middleware import TelemetryMiddleware
@@ -143,6 +145,37 @@ def test_request_in_the_context_of_one_that_is_answered_begins_a_trace(traced: T
     asyncio.run(run())
     assert [span.parent for span in traced.server_spans] == [None] * 3
     assert len({span.context.trace_id for span in traced.server_spans}) == 3
+
+
+def test_excluded_request_shares_nothing_with_its_neighbours_on_a_connection() -> None:
+    """Neither has it the trace of the one before, nor the one after it the silence."""
+    traced = TracedApp(config=quiet_config(excluded_urls=("/live",)))
+    seen: list[tuple[str, bool, bool, object]] = []
+
+    async def look(request: Request) -> PlainTextResponse:
+        span, mine = get_current_span(), baggage.get_baggage("k")
+        seen.append((request.url.path, span.is_recording(), is_instrumentation_enabled(), mine))
+        return PlainTextResponse("x", background=BackgroundTask(asyncio.sleep, 0.01))
+
+    paths, later = ["/live", "/x", "/live", "/live", "/x"], list[asyncio.Task[None]]()
+    for path in set(paths):
+        traced.app.get(path)(look)
+
+    async def request(index: int) -> None:
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.body" and index + 1 < len(paths):
+                later.append(asyncio.create_task(request(index + 1)))
+
+        headers = [(b"baggage", b"k=v")]
+        await traced.app(scope_of(path=paths[index], headers=headers), receive_nothing, send)
+
+    async def run() -> None:
+        await request(0)
+        for index in range(len(paths) - 1):
+            await later[index]
+
+    asyncio.run(run())
+    assert seen == [(path, path == "/x", path == "/x", "v" if path == "/x" else None) for path in paths]
 
 
 @pytest.mark.parametrize("how", ["raises", "returns"])
