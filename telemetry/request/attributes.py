@@ -37,7 +37,7 @@ REDACTED_PARAMETERS = frozenset(
 """Query parameters whose values the conventions redact, in lower case."""
 OLD_CONVENTIONS_TOO = "http/dup"
 """The value of `OTEL_SEMCONV_STABILITY_OPT_IN` that asks for the old attributes beside the stable ones."""
-_LARGEST_PORT = 65_535
+_LARGEST_PORT, _MOST_DIGITS = 65_535, 5
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
@@ -177,9 +177,14 @@ def _asked_for(host: bytes, scheme: str) -> tuple[str, int | None]:
 
 
 def _split_host(host: str) -> tuple[str, int | None]:
-    """Splits `Host` into address and port; an IPv6 address loses its brackets."""
+    """Splits `Host` into address and port; an IPv6 address loses its brackets.
+
+    It has no user and password (RFC 9110, 7.2); those that a client puts there are left out.
+    """
+    host = host.rpartition("@")[2]
     name, colon, port = host.rpartition(":")
-    if not colon or not (port.isascii() and port.isdecimal()) or int(port[:6]) > _LARGEST_PORT:
+    is_port = port.isascii() and port.isdecimal() and len(port) <= _MOST_DIGITS and int(port) <= _LARGEST_PORT
+    if not colon or not is_port:
         name, port = host, ""
     if name.startswith("[") and name.endswith("]"):
         name = name[1:-1]

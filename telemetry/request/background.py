@@ -16,7 +16,9 @@ def has_background_work() -> bool:
     while frame is not None:
         sender = frame.f_locals.get("self")
         if isinstance(sender, Response):
-            return sender.background is not None
+            # FastAPI gives an endpoint that asks for `BackgroundTasks` a list of them, which may stay empty.
+            work = sender.background
+            return work is not None and bool(getattr(work, "tasks", True))
         frame = frame.f_back
     return False
 

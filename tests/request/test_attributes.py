@@ -53,6 +53,8 @@ def test_ordinary_request() -> None:
         (b"shop.example:http", "http", "shop.example:http", 80),
         (b"shop:\xb2", "http", "shop:\xb2", 80),
         (b"shop:123456789012345678901234567890", "http", "shop:123456789012345678901234567890", 80),
+        (b"shop:000000000070000", "http", "shop:000000000070000", 80),
+        (b"user:secret@shop.example:8080", "http", "shop.example", 8080),
         (b"", "http", "127.0.0.1", 8000),
     ],
 )

@@ -179,13 +179,16 @@ def test_background_work_is_neither_latency_nor_the_answers_error(traced: Traced
 
 
 def test_plain_answer_has_one_span(traced: TracedApp) -> None:
-    """Also where a middleware streams it, and where a dependency is closed."""
+    """Also where a middleware streams it, a dependency is closed, and background work was not needed."""
 
     async def dependency() -> AsyncIterator[None]:
         yield
         await asyncio.sleep(0)
 
-    traced.app.get("/plain", dependencies=[Depends(dependency)])(lambda: 1)
+    def plain(tasks: BackgroundTasks) -> int:
+        return 1
+
+    traced.app.get("/plain", dependencies=[Depends(dependency)])(plain)
     traced.app.middleware("http")(lambda request, call_next: call_next(request))
     with traced.browser() as http:
         http.get("/plain")

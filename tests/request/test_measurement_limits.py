@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from contextvars import Context, copy_context
 from typing import Any
 
 import pytest
@@ -176,6 +177,25 @@ def test_excluded_request_shares_nothing_with_its_neighbours_on_a_connection() -
 
     asyncio.run(run())
     assert seen == [(path, path == "/x", path == "/x", "v" if path == "/x" else None) for path in paths]
+
+
+def test_task_of_an_excluded_request_that_is_over_leaves_its_silence_to_no_other() -> None:
+    """As where a server accepts a connection in a context that an excluded WebSocket left."""
+    traced = TracedApp(config=quiet_config(excluded_urls=("/live",)))
+    seen, contexts = [], list[Context]()
+    traced.app.get("/x")(lambda: seen.append(is_instrumentation_enabled()))
+
+    @traced.app.websocket("/live")
+    async def live(socket: WebSocket) -> None:
+        contexts.append(copy_context())
+        await socket.close()
+
+    async def run() -> None:
+        await traced.app(scope_of("websocket", path="/live"), receive_nothing, discard)
+        await asyncio.create_task(traced.app(scope_of(), receive_nothing, discard), context=contexts[0])
+
+    asyncio.run(run())
+    assert seen == [True]
 
 
 @pytest.mark.parametrize("how", ["raises", "returns"])

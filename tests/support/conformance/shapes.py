@@ -105,6 +105,7 @@ _HOSTS = (
     _hosted("host empty", b""),
     _hosted("host with a wrong port", b"shop.example:port"),
     _hosted("host with an impossible port", b"shop.example:99999"),
+    _hosted("host with credentials", b"user:secret@shop.example:80"),
     _hosted("host not ASCII", b"sh\xf6p.example"),
     _hosted("host long", LONG.encode()),
     _hosted("host that routes", b"tea.hosted", target="/hosted/x"),
