@@ -190,8 +190,8 @@ class RequestMeasurement:
             status = message.get("status")
             if self._status is None and isinstance(status, int):
                 self._status = status
-            if self._instruments.answers_with_trace:
-                message = self._with_trace_response(message)
+        if self._instruments.answers_with_trace:
+            message = self._with_trace_response(message)
         if self._instruments.reads_answers:
             self._span.note_answer(message, self._scope if self._routed is None else self._routed[0])
         return message
@@ -223,7 +223,7 @@ class RequestMeasurement:
                 self._record_answer(ended, status, None)
         finally:
             if self._span.is_recording:
-                self._note_background_work()
+                self._note_background_work(ended - self._started)
 
     def noting_background_work(self, send: Send) -> Send:
         """Returns the innermost `send`, where a middleware runs the application in a task of its own.
@@ -234,16 +234,17 @@ class RequestMeasurement:
         async def note(message: Message) -> None:
             try:
                 if self._is_last(message):
-                    self._note_background_work()
+                    self._note_background_work(None)
             except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
                 self._instruments.on_defect(defect)
             await send(message)
 
         return note
 
-    def _note_background_work(self) -> None:
-        if self._span.is_recording and not self._has_background_work:
-            self._has_background_work = has_background_work()
+    def _note_background_work(self, answered: float | None) -> None:
+        if self._span.is_recording and not self._has_background_work and has_background_work():
+            self._has_background_work = True
+            self._span.begin_background(self._route(), answered)
 
     def _record_answer(self, ended: float, sent_status: int | None, error_type: str | None) -> None:
         """Records the request once, with the status that the client was sent and the error it failed with."""
@@ -293,7 +294,9 @@ class RequestMeasurement:
             seconds = ended - self._started
             self._span.end(self._route(), status, seconds, failure)
             if of_background or self._has_background_work:
-                self._span.add_background(seconds, now - ended, error if of_background else None)
+                self._span.end_background(
+                    self._route(), seconds, now - ended, error if of_background else None
+                )
 
     def _is_departure(self, error: BaseException) -> bool:
         """Whether it says that the client has left, or that nobody wants an answer any more."""

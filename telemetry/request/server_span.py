@@ -6,9 +6,11 @@ from typing import Any
 
 from opentelemetry import propagate
 from opentelemetry.context import Context
+from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.trace import (
+    INVALID_SPAN,
     INVALID_SPAN_CONTEXT,
     Span,
     SpanKind,
@@ -65,6 +67,7 @@ class ServerSpan(Serving):
     """The span that stands for the request in its metrics; None if it is not sampled."""
     client_address: Any = None
     """The scope's `client` when the span began."""
+    _background: Span | None = None
 
     def __init__(self, settings: SpanSettings, method: str, started_ns: int) -> None:
         self.client = settings.client
@@ -86,6 +89,8 @@ class ServerSpan(Serving):
                 if known is not None and known.has_ended:
                     # A server starts the next request of a connection in the context of the one before.
                     context = Context()
+                elif not is_http_instrumentation_enabled():
+                    return None
             headers = first_values(scope)
             carrier = for_propagators(scope, headers)
             if carrier is not None:
@@ -111,7 +116,7 @@ class ServerSpan(Serving):
             return context
 
     def _start(self, context: Context, scope: Scope, headers: dict[bytes, bytes]) -> Any:
-        name = "HTTP" if self._method == OTHER_METHOD else self._method
+        name = _name_of(self._method, None)
         tracer: Any = self._settings.client.tracer
         if hasattr(tracer, "open_span"):  # it is our own: attributes are made for recorded requests alone
             span, _ = tracer.open_span(name, context, SpanKind.SERVER, self._started_ns)
@@ -206,12 +211,11 @@ class ServerSpan(Serving):
         if status is not None:
             for status_name in self._settings.attributes.status_names:
                 values[status_name] = status
-        self._ended_ns = self._started_ns + round(seconds * 1e9)
-        verb = "HTTP" if self._method == OTHER_METHOD else self._method
-        self._name = verb if route is None else f"{verb} {route}"
+        ended_ns = self._started_ns + round(seconds * 1e9)
         # The application may have given the span a name of its own.
-        given = getattr(span, "name", None)
-        name = self._name if given == verb else given
+        name = getattr(span, "name", None)
+        if name == _name_of(self._method, None):
+            name = _name_of(self._method, route)
         try:
             if failure is not None:
                 record_failure(span, failure)
@@ -220,30 +224,49 @@ class ServerSpan(Serving):
                 span.set_status(StatusCode.ERROR)
         finally:
             if hasattr(span, "finish"):  # it is our own
-                span.finish(name, values, self._ended_ns)
+                span.finish(name, values, ended_ns)
             else:
                 span.set_attributes(values)
                 span.update_name(name)
-                span.end(self._ended_ns)
+                span.end(ended_ns)
 
-    def add_background(self, answered: float, seconds: float, error: BaseException | None) -> None:
-        """Makes the span of what the application did after its answer; `end` comes first.
+    def begin_background(self, route: str | None, answered: float | None) -> None:
+        """Starts the span of what the application does after its answer, and makes it current in this task.
+
+        Whoever has made the server span's context current puts the one before it back.
 
         Args:
+            route: the template; None if no route matched.
+            answered: from the arrival to the end of the answer, in seconds; None if that is about now.
+        """
+        self._background = span = self._start_background(route, answered)
+        CURRENT_CONTEXT.set(context_with(span, CURRENT_CONTEXT.get()))
+
+    def _start_background(self, route: str | None, answered: float | None) -> Span:
+        span = INVALID_SPAN if self.span is None else self.span
+        return self._settings.client.tracer.start_span(
+            f"{_name_of(self._method, route)} background",
+            context=context_with(span, Context()),
+            start_time=None if answered is None else self._started_ns + round(answered * 1e9),
+        )
+
+    def end_background(
+        self, route: str | None, answered: float, seconds: float, error: BaseException | None
+    ) -> None:
+        """Ends that span, which is a new one if nobody knew of the work before it failed.
+
+        Args:
+            route: the template; None if no route matched.
             answered: from the arrival to the end of the answer, in seconds.
             seconds: how long it went on after that.
             error: what that failed with, if anything.
         """
         if self.span is None or not self.is_recording:
             return
-        after = self._settings.client.tracer.start_span(
-            f"{self._name} background",
-            context=context_with(self.span, Context()),
-            start_time=self._ended_ns,
-        )
+        span = self._start_background(route, answered) if self._background is None else self._background
         if error is not None:
-            record_failure(after, error)
-        after.end(self._started_ns + round((answered + seconds) * 1e9))
+            record_failure(span, error)
+        span.end(self._started_ns + round((answered + seconds) * 1e9))
 
 
 def _server_span_around(context: Context) -> Span | None:
@@ -253,3 +276,9 @@ def _server_span_around(context: Context) -> Span | None:
     is_foreign = known is None or span is not known.span
     is_running = getattr(span, "kind", None) is SpanKind.SERVER and span.is_recording()
     return span if is_foreign and is_running else None
+
+
+def _name_of(method: str, route: str | None) -> str:
+    """Returns the name that the conventions ask for."""
+    verb = "HTTP" if method == OTHER_METHOD else method
+    return verb if route is None else f"{verb} {route}"

@@ -240,6 +240,7 @@ messages = st.one_of(
             {"type": "http.response.start", "status": 200, "headers": None},
             {"type": "http.response.start", "status": 200, "headers": [(), (b"x",)]},
             {"type": "websocket.accept"},
+            {"type": "websocket.accept", "subprotocol": "x", "headers": [(b"x", b"y")]},
             {"type": "websocket.send", "text": "x"},
             {"type": "websocket.close", "code": 1000},
             {"type": Text("http.response.debug"), "info": {}},
