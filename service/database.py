@@ -67,11 +67,15 @@ def _create_database(path: Path, tables: MetaData, seed: Callable[[Session], Non
 def _connect_lazily(path: Path) -> Engine:
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, check_same_thread=False)
-        # Readers and the one writer do not block each other; a crash of the machine may lose the last
-        # orders but does not corrupt the file (sqlite.org/pragma.html, synchronous).
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+        try:
+            # Readers and the one writer do not block each other; a crash of the machine may lose the last
+            # orders but does not corrupt the file (sqlite.org/pragma.html, synchronous).
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=NORMAL")
+            connection.execute(f"PRAGMA journal_size_limit={WAL_LIMIT_BYTES}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     # The URL only names the database: instrumentation puts it into span names, where a path does not belong.
