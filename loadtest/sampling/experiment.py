@@ -186,7 +186,7 @@ class SamplingLab:
         )
         self._faults({})
         requests = [*requests, *slow]
-        slow_ids = {it.trace_id for it in slow}
+        slow_ids = {it.trace_id for it in slow if is_struck(it)}
         must = [it for it in requests if _has_error_span(it) or it.trace_id in slow_ids]
         must_ids = {it.trace_id for it in must}
         kept = self._look_up(sampled(must))
@@ -331,6 +331,11 @@ class SamplingLab:
 
     def _print(self, what: str) -> None:
         self._console.print(what, highlight=False)
+
+
+def is_struck(request: RequestRecord) -> bool:
+    """Returns whether the shop's faults apply to the request: not to its admin, nor to what was refused."""
+    return request.name.startswith("/v1/") and request.status != httpx.codes.UNAUTHORIZED
 
 
 def _has_error_span(request: RequestRecord) -> bool:

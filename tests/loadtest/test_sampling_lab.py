@@ -3,7 +3,6 @@
 import itertools
 import random
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -20,9 +19,9 @@ from loadtest.load.requests_file import RequestRecord
 from loadtest.sampling import experiment
 from loadtest.sampling.data import HeadRun, RateRun, SamplingRun, ServerCalls, TailRun
 from loadtest.sampling.experiment import SamplingLab
-from loadtest.sampling.judging import excess_over_limit, judge_sampling, route_of
+from loadtest.sampling.judging import excess_over_limit, judge_sampling
 from loadtest.sampling.report import SamplingResult, write_report
-from loadtest.traces import StoredTraces, sampled
+from loadtest.traces import StoredTraces
 from loadtest.verdict import Verdict, is_good
 from stack.errors import StackError
 from stack.settings import load_settings
@@ -240,25 +239,6 @@ def test_excess_is_that_of_the_worst_span_of_time(times: list[float], per_second
     pairs = itertools.combinations_with_replacement(range(len(times)), 2)
     slow = max(last - first + 1 - per_second * (times[last] - times[first]) for first, last in pairs)
     assert excess_over_limit(times, per_second) == pytest.approx(slow - max(1, per_second), abs=1e-6)
-
-
-def test_traces_must_hold_the_services_that_answered() -> None:
-    """An order that reached the inventory needs both services; unsampled requests need no trace."""
-    ids = random.Random(14)
-    order = request(0, ids, method="POST", name="/v1/orders", status=201)
-    sold_out = request(1, ids, method="POST", name="/v1/orders (sold out)", status=409)
-    nonsense = request(2, ids, method="POST", name="/v1/orders (malformed)", status=422)
-    page = request(3, ids)
-    dropped = request(4, ids, is_sampled=False)
-    stranger = request(5, ids, method="POST", name="/v1/orders (no key)", status=401)
-    both, one = frozenset({"storefront", "inventory"}), frozenset({"storefront"})
-    assert sampled([order, sold_out, nonsense, page, dropped]) == {
-        order.trace_id: both,
-        sold_out.trace_id: both,
-        nonsense.trace_id: one,
-        page.trace_id: one,
-    }
-    assert Counter(map(route_of, (order, sold_out, stranger))) == {"POST /v1/orders": 2, "POST": 1}
 
 
 def test_stack_is_put_back_though_the_storefront_is_down(
