@@ -1,8 +1,8 @@
 """`python -m benchmarks.request`: what telemetry costs a request, ours beside the others.
 
 Everything is measured in rounds: each round takes one sample of every variant, each in a process of its own,
-in shuffled order, and a ratio is one of two samples of the same round. All variants send to one receiver; a
-sample is void unless exactly the spans that it must send have arrived.
+in shuffled order, and a ratio is one of two samples of the same round. All variants send to one receiver, and
+a sample is void unless exactly the spans that it must send have arrived.
 """
 
 from collections.abc import Callable

@@ -9,7 +9,8 @@ import select
 import socket
 import sys
 import time
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, Self
 
 _CONNECTIONS = 8
 _TIMEOUT_SECONDS = 30
@@ -26,6 +27,12 @@ class Connection:
         self._size = 0
         """Of an answer, in bytes; all have the same."""
         self._missing = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
 
     def ask(self, number: int) -> None:
         """Sends one request."""
@@ -79,17 +86,18 @@ def load(
     Raises:
         ConnectionError: a request was not answered with 200.
     """
-    connections = [Connection(port) for _ in range(_CONNECTIONS)]
-    for connection in connections:
-        connection.learn()
-    started, used = time.perf_counter(), time.process_time()
-    if seconds is None:
-        answered = _pace(connections, requests or 0, per_second or 0.0, started)
-        in_time = answered
-    else:
-        answered, in_time = _press(connections, started + seconds)
-    took = time.perf_counter() - started if seconds is None else seconds
-    used = time.process_time() - used
+    with ExitStack() as stack:
+        connections = [stack.enter_context(Connection(port)) for _ in range(_CONNECTIONS)]
+        for connection in connections:
+            connection.learn()
+        started, used = time.perf_counter(), time.process_time()
+        if seconds is None:
+            answered = _pace(connections, requests or 0, per_second or 0.0, started)
+            in_time = answered
+        else:
+            answered, in_time = _press(connections, started + seconds)
+        took = time.perf_counter() - started if seconds is None else seconds
+        used = time.process_time() - used
     return {"requests": answered + _CONNECTIONS, "per_second": in_time / took, "load_busy": used / took}
 
 
