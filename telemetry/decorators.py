@@ -14,19 +14,19 @@ import logging
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
-from contextvars import Token
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
-from opentelemetry import context, trace
+from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.semconv.attributes.code_attributes import CODE_FUNCTION_NAME
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes
 
 from .current import find_client
+from .metrics.instruments import Metrics
 from .tracing.calls import Call, Decorator, Layer, wrap
+from .tracing.current_context import CURRENT_CONTEXT, context_with
 
 __all__ = ["measure_performance", "trace_function", "track_errors"]
 
@@ -59,17 +59,21 @@ def trace_function(
         attributes: attributes of every such span, in addition to `code.function.name`.
     """
     span_name = name if isinstance(name, str) else None
+    every_time = dict(attributes or {})
 
     def begin(function: str, *, is_measured: bool) -> Call | None:
         client = find_client()
         if client is None:
             return None
-        span = client.tracer.start_span(
-            function if span_name is None else span_name,
-            kind=kind,
-            attributes={**(attributes or {}), CODE_FUNCTION_NAME: function},
-        )
-        return _TracedCall(span, partial(client.metrics.record_function, function) if is_measured else None)
+        context: Context = CURRENT_CONTEXT.get()
+        tracer: Any = client.tracer
+        if hasattr(tracer, "drops_all_in") and tracer.drops_all_in(context):  # it is our own
+            return _UnsampledCall(client.metrics, function) if is_measured else None
+        attributes_now = {**every_time, CODE_FUNCTION_NAME: function}
+        name_now = function if span_name is None else span_name
+        span = tracer.start_span(name_now, context, kind, attributes_now)
+        metrics = client.metrics if is_measured else None
+        return _TracedCall(span, context_with(span, context), metrics, function)
 
     def decorate(function: Callable[P, R], /) -> Callable[P, R]:
         measured = partial(begin, is_measured=True)
@@ -137,7 +141,7 @@ def measure_performance(
         if client is None:
             return None
         threshold_ms = client.config.slow_call_ms if slow_ms is None else slow_ms
-        return _MeasuredCall(client.metrics.record_function, name, threshold_ms, clock)
+        return _MeasuredCall(client.metrics, name, threshold_ms, clock)
 
     def decorate(function: Callable[P, R], /) -> Callable[P, R]:
         return wrap(function, Layer.DURATION, begin)
@@ -148,29 +152,27 @@ def measure_performance(
 class _TracedCall(Call):
     has_context = True
 
-    def __init__(self, span: Span, record: Callable[[str, float], None] | None) -> None:
+    def __init__(self, span: Span, context: Context, metrics: Metrics | None, function: str) -> None:
         super().__init__()
         self._span = span
-        self._record = record
-        """Takes outcome and duration, in milliseconds; None if `measure_performance` does."""
-        self._resumed_at = 0.0
+        self._context = context
+        self._metrics = metrics
+        """Those of the call; None if `measure_performance` records them."""
+        self._function = function
         self._seconds = 0.0
-        self._context = trace.set_span_in_context(span)
-        self._token: Token[Context] | None = None
 
     def on_resume(self) -> None:
-        self._token = context.attach(self._context)
+        self._token = CURRENT_CONTEXT.set(self._context)
         self._resumed_at = time.perf_counter()
 
     def on_pause(self) -> None:
         self._seconds += time.perf_counter() - self._resumed_at
         # A span that the body keeps open across a step becomes current again in the next one.
-        self._context = context.get_current()
-        if self._token is not None:
-            # Not context.detach(): it logs an error when the garbage collector or another task closes a
-            # coroutine, because the token was created in another context.
-            with suppress(ValueError):
-                self._token.var.reset(self._token)
+        self._context = CURRENT_CONTEXT.get()
+        try:  # noqa: SIM105 - it costs a call less than `suppress`
+            CURRENT_CONTEXT.reset(self._token)
+        except ValueError:  # the garbage collector or another task closes a coroutine
+            pass
 
     def on_end(self, error: BaseException | None) -> None:
         try:
@@ -179,11 +181,31 @@ class _TracedCall(Call):
                 description = "".join(traceback.format_exception_only(error)).strip()
                 self._span.set_status(StatusCode.ERROR, description)
                 _record_once(self, self._span, error)
-            if self._record is not None:
-                with trace.use_span(self._span):  # the exemplar's
-                    self._record(_outcome(error), self._seconds * 1000)
+            if self._metrics is not None:
+                self._metrics.record_function(
+                    self._function, _outcome(error), self._seconds * 1000, self._span
+                )
         finally:
             self._span.end()
+
+
+class _UnsampledCall(Call):
+    """A call that only its metrics tell of, because its trace is not sampled."""
+
+    def __init__(self, metrics: Metrics, function: str) -> None:
+        super().__init__()
+        self._metrics = metrics
+        self._function = function
+        self._seconds = 0.0
+
+    def on_resume(self) -> None:
+        self._resumed_at = time.perf_counter()
+
+    def on_pause(self) -> None:
+        self._seconds += time.perf_counter() - self._resumed_at
+
+    def on_end(self, error: BaseException | None) -> None:
+        self._metrics.record_function(self._function, _outcome(error), self._seconds * 1000)
 
 
 class _TrackedCall(Call):
@@ -210,19 +232,12 @@ class _TrackedCall(Call):
 
 
 class _MeasuredCall(Call):
-    def __init__(
-        self,
-        record: Callable[[str, str, float], None],
-        name: str,
-        threshold_ms: float,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, metrics: Metrics, name: str, threshold_ms: float, clock: Callable[[], float]) -> None:
         super().__init__()
-        self._record = record
+        self._metrics = metrics
         self._name = name
         self._threshold_ms = threshold_ms
         self._clock = clock
-        self._resumed_at = 0.0
         self._seconds = 0.0
 
     def on_resume(self) -> None:
@@ -232,9 +247,9 @@ class _MeasuredCall(Call):
         self._seconds += self._clock() - self._resumed_at
 
     def on_end(self, error: BaseException | None) -> None:
-        duration_ms = self._seconds * 1000
+        duration_ms, span = self._seconds * 1000, trace.get_current_span()
         if duration_ms > self._threshold_ms:
-            trace_id = trace.get_current_span().get_span_context().trace_id
+            trace_id = span.get_span_context().trace_id
             logger.warning(
                 "%s took %.1f ms, more than %g ms (trace %s)",
                 self._name,
@@ -242,7 +257,7 @@ class _MeasuredCall(Call):
                 self._threshold_ms,
                 trace.format_trace_id(trace_id) if trace_id else "none",
             )
-        self._record(self._name, _outcome(error), duration_ms)
+        self._metrics.record_function(self._name, _outcome(error), duration_ms, span)
 
 
 def _outcome(error: BaseException | None) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from opentelemetry.sdk.metrics.export import Metric as PushedMetric
-from opentelemetry.trace import get_current_span
+from opentelemetry.trace import Span, get_current_span
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from ..export.attempt import Attempt
@@ -110,13 +110,22 @@ class Metrics:
         pushed = [family.push() for family in self.requests.families]
         return [metric for metric in pushed if metric is not None]
 
-    def record_function(self, function: str, outcome: str, duration_ms: float) -> None:
-        """Records one call of a measured function; `outcome` is ok, error or cancelled."""
+    def record_function(
+        self, function: str, outcome: str, duration_ms: float, span: Span | None = None
+    ) -> None:
+        """Records one call of a measured function.
+
+        Args:
+            function: its name.
+            outcome: ok, error or cancelled.
+            duration_ms: the call's.
+            span: the exemplar's; None for no exemplar.
+        """
         key = (function, outcome)
         series = self._functions.rows.get(key)
         if series is None:
             series = self._functions.bind(key)
-        series.observe(duration_ms, exemplar_of(get_current_span(), duration_ms))
+        series.observe(duration_ms, None if span is None else exemplar_of(span, duration_ms))
 
     def record_function_error(self, function: str, error_type: str) -> None:
         """Counts one exception that left a tracked function."""

@@ -47,11 +47,12 @@ class Call:
     has_context = False
     """Whether the steps of a generator must run in one context, because the call makes something current."""
 
+    is_recorded = False
+    """Whether the exception that ended the call has been recorded on a span."""
+    is_counted = False
+    """Whether the exception that ended the call has been counted."""
+
     def __init__(self) -> None:
-        self.is_recorded = False
-        """Whether the exception that ended the call has been recorded on a span."""
-        self.is_counted = False
-        """Whether the exception that ended the call has been counted."""
         self.began = self.ended = next(_moments)
 
     def on_resume(self) -> None:
@@ -65,29 +66,38 @@ class Call:
 
     def resume(self) -> None:
         """Signals that a step of the body begins; never raises."""
-        _quietly(self.on_resume)
+        try:
+            self.on_resume()
+        except Exception as failure:  # noqa: BLE001 - it is logged there, and the body runs
+            _log_once(self, failure)
 
     def pause(self) -> None:
         """Signals that the step is over; never raises."""
-        _quietly(self.on_pause)
+        try:
+            self.on_pause()
+        except Exception as failure:  # noqa: BLE001 - it is logged there, and the result is the body's
+            _log_once(self, failure)
 
-    def __enter__(self) -> Self:
-        self.resume()
-        return self
+    def end(self, error: BaseException | None) -> None:
+        """Signals that the last step is over, and the exception that left it; never raises."""
+        try:
+            if error is not None and isinstance(error, Exception):
+                inner = self._last_left_by(error)
+                if inner is not None:
+                    self.is_recorded, self.is_counted = inner.is_recorded, inner.is_counted
+            self.on_end(error)
+        except Exception as failure:  # noqa: BLE001 - it is logged there, and the result is the body's
+            _log_once(self, failure)
+        finally:
+            self.ended = next(_moments)
+
+    __enter__ = resume
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
     ) -> None:
         self.pause()
-        _quietly(self._end, error)
-
-    def _end(self, error: BaseException | None) -> None:
-        try:
-            if isinstance(error, Exception) and (inner := self._last_left_by(error)) is not None:
-                self.is_recorded, self.is_counted = inner.is_recorded, inner.is_counted
-            self.on_end(error)
-        finally:
-            self.ended = next(_moments)
+        self.end(error)
 
     def _last_left_by(self, error: Exception) -> "Call | None":
         """Finds the call inside this one that the exception left last.
@@ -196,7 +206,11 @@ def _wrap_once(function: Callable[..., Any], begin: Callable[[], Call | None]) -
 def _wrap_plain(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = _quietly(begin)
+        try:
+            call = begin()
+        except Exception as failure:  # noqa: BLE001 - it is logged there, and the function runs
+            _log_once(begin, failure)
+            call = None
         if call is None:
             return function(*args, **kwargs)
         with call:
@@ -208,7 +222,11 @@ def _wrap_plain(function: Callable[..., Any], begin: Callable[[], Call | None]) 
 def _wrap_coroutine(function: Callable[..., Any], begin: Callable[[], Call | None]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        call = _quietly(begin)
+        try:
+            call = begin()
+        except Exception as failure:  # noqa: BLE001 - it is logged there, and the function runs
+            _log_once(begin, failure)
+            call = None
         if call is None:
             return await function(*args, **kwargs)
         with call:
@@ -280,7 +298,7 @@ class _Steps:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
     ) -> None:
         self.end()
-        _quietly(self._call._end, error)  # noqa: SLF001 - two halves of one thing
+        self._call.end(error)
 
 
 def _wrap_async_generator(
@@ -359,9 +377,15 @@ def _quietly(action: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R | N
     """Runs `action`, and logs its failure once instead of raising: telemetry never breaks the app."""
     try:
         return action(*args, **kwargs)
-    except Exception as error:
-        kind = type(getattr(action, "__self__", action)), type(error)
-        if kind not in _logged:
-            _logged.add(kind)
-            logger.exception("Telemetry of a decorated function failed; further failures are not logged")
+    except Exception as failure:  # noqa: BLE001 - it is logged there
+        _log_once(getattr(action, "__self__", action), failure)
         return None
+
+
+def _log_once(owner: object, failure: Exception) -> None:
+    kind = type(owner), type(failure)
+    if kind not in _logged:
+        _logged.add(kind)
+        logger.error(
+            "Telemetry of a decorated function failed; further failures are not logged", exc_info=failure
+        )

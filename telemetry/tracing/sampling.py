@@ -24,6 +24,9 @@ Verdict = tuple[bool, TraceState | None]
 class DecidingSampler(Sampler):
     """A sampler that decides by the trace's id and the parent of the span alone."""
 
+    follows_parent = False
+    """Whether a valid parent's decision is every child's."""
+
     @abstractmethod
     def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
         """Decides about one span.
@@ -61,7 +64,7 @@ class AdjustableSampler(DecidingSampler):
         self._name = config.sampler
         self._ratio = config.sampling_ratio
         # Half a trace is of no use, so that one limited by its rate is always parent-based.
-        self._follows_parent = self._name.startswith("parentbased_") or self._name == "rate_limited"
+        self.follows_parent = self._name.startswith("parentbased_") or self._name == "rate_limited"
         self._root = _build(self._name, config.sampler_arg)
 
     @property
@@ -91,14 +94,14 @@ class AdjustableSampler(DecidingSampler):
 
     def decide(self, trace_id: int, parent: SpanContext | None) -> Verdict:
         """Follows a valid parent, if the sampler is parent-based; otherwise decides for the trace."""
-        if parent is not None and self._follows_parent and parent.is_valid:
+        if parent is not None and self.follows_parent and parent.is_valid:
             return parent.trace_flags.sampled, parent.trace_state
         return self._root.decide(trace_id, parent)
 
     def get_description(self) -> str:
         """Returns the description of the sampler in effect."""
         root = self._root.get_description()
-        return f"ParentBased{{root:{root}}}" if self._follows_parent else root
+        return f"ParentBased{{root:{root}}}" if self.follows_parent else root
 
 
 class ConsistentRatioSampler(DecidingSampler):

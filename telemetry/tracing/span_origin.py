@@ -31,7 +31,15 @@ class Origin:
         limits: of attributes, events and links.
     """
 
-    __slots__ = (*_SHARED, "_known", "_pipeline", "are_texts_unlimited", "decide", "max_attributes")
+    __slots__ = (
+        *_SHARED,
+        "_known",
+        "_pipeline",
+        "are_texts_unlimited",
+        "decide",
+        "follows_parent",
+        "max_attributes",
+    )
 
     def __init__(
         self,
@@ -52,6 +60,8 @@ class Origin:
         self.are_texts_unlimited = limits.max_span_attribute_length is None
         self.decide = sampler.decide if isinstance(sampler, DecidingSampler) else None
         """Decides without building anything, if the sampler can."""
+        self.follows_parent = isinstance(sampler, DecidingSampler) and sampler.follows_parent
+        """Whether a span is dropped if its parent is."""
         self._known: object = None
         self._pipeline: ExportPipeline | None = None
 

@@ -33,7 +33,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes
 
-from .current_context import CURRENT_CONTEXT, context_with
+from .current_context import CURRENT_CONTEXT, SPAN_KEY, context_with
 from .recording_span import RecordingSpan
 from .span_origin import Origin
 
@@ -197,6 +197,22 @@ class RecordingTracer(Tracer):
         if note_end is not None:
             span._record_end_metrics = note_end
         return span, attributes
+
+    def drops_all_in(self, context: Context) -> bool:
+        """Whether any span that began in a context would be dropped, because the current one there was.
+
+        Who then makes no span changes nothing of what is recorded, and leaves that one to be propagated.
+        """
+        span = context.get(SPAN_KEY)
+        if type(span) is not NonRecordingSpan:
+            return False
+        parent = span.get_span_context()
+        return (
+            parent.is_valid
+            and not parent.trace_flags & TraceFlags.SAMPLED
+            and (self._origin or self._make_origin()).follows_parent
+            and type(self._tracer_metrics) is NoOpTracerMetrics  # which count dropped spans, too
+        )
 
     def start_as_current_span(  # type: ignore[override] # the SDK's is a generator, with a decorator of its own
         self,
