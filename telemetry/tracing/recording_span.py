@@ -23,6 +23,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue
 
 from ..export.otlp import reading
+from .escaping import record_escaping
 from .span_origin import Origin
 
 _UNSET = Status(StatusCode.UNSET)
@@ -257,6 +258,12 @@ class RecordingSpan(_Span):
         if self._record_end_metrics is not None:
             self._record_end_metrics()
         self._origin.end(self)
+
+    def __exit__(self, exc_type: object, exc_val: BaseException | None, exc_tb: object) -> None:
+        if exc_val is not None and self._end_time is None:
+            does_record, does_set_status = self._record_exception, self._set_status_on_exception
+            record_escaping(self, exc_val, does_record, does_set_status, is_escaped=True)
+        self.end()
 
     def _is_plain(self, attributes: Mapping[str, Any]) -> bool:
         """Whether attributes can be kept as they are."""

@@ -26,14 +26,13 @@ from opentelemetry.trace import (
     Span,
     SpanContext,
     SpanKind,
-    Status,
-    StatusCode,
     TraceFlags,
     get_current_span,
 )
 from opentelemetry.util.types import Attributes
 
 from .current_context import CURRENT_CONTEXT, SPAN_KEY, context_with
+from .escaping import record_escaping
 from .recording_span import RecordingSpan
 from .span_origin import Origin
 
@@ -307,10 +306,7 @@ class CurrentSpan(AbstractContextManager[Span]):
         try:
             # Others, such as a cancellation or GeneratorExit, are no errors.
             if isinstance(error, Exception) and span.is_recording():
-                if self._does_record:
-                    span.record_exception(error)
-                if self._does_set_status:
-                    span.set_status(Status(StatusCode.ERROR, f"{type(error).__name__}: {error}"))
+                record_escaping(span, error, self._does_record, self._does_set_status, is_escaped=False)
         finally:
             if self._does_end:
                 span.end()

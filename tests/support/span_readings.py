@@ -8,6 +8,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from traceback import format_exception_only
 from typing import Any
 
 from google.protobuf.message import Message
@@ -33,7 +34,7 @@ def outcome(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except Exception as error:  # noqa: BLE001 - whatever it raises is what is compared
-        return ("raised", type(error).__name__, str(error))
+        return ("raised", type(error).__name__, format_exception_only(error)[-1].strip())
 
 
 def moment(time: Any) -> Any:

@@ -174,11 +174,14 @@ def log_lines() -> Iterator[list[tuple[str, str]]]:
     loggers = [logging.getLogger(name) for name in ("opentelemetry", "telemetry")]
     for logger in loggers:
         logger.addHandler(handler)
+        # Processes of tests cannot report lone surrogates to one another.
+        logger.propagate = False
     try:
         yield lines
     finally:
         for logger in loggers:
             logger.removeHandler(handler)
+            logger.propagate = True
 
 
 class World:

@@ -162,7 +162,7 @@ def test_processor_that_raises_is_heard_alike(where: str) -> None:
         told.append((outcome(begin_and_end), world.recorder.calls, trace.get_current_span()))
     expected, found = told
     assert found == expected
-    assert found[0] == ("raised", "ValueError", where)
+    assert found[0] == ("raised", "ValueError", f"ValueError: {where}")
 
 
 def unfrozen(attributes: Any) -> MutableMapping[str, Any]:

@@ -158,19 +158,9 @@ for _number, _time in enumerate(TIMES):
     ).end(5)
 ACTS["failing exception"] = lambda world: world.spans[0].record_exception(ErrorFails())
 ACTS["exception's class"] = lambda world: world.spans[0].record_exception(ValueError)
-ACTS["leaving with a failing exception"] = lambda world: leave(world.spans[0], ErrorFails())
-ACTS["leaving current with a failing exception"] = lambda world: leave(
-    world.tracer.start_as_current_span("s", start_time=1), ErrorFails()
-)
 ACTS["span as a context"] = lambda world: world.spans[0].add_link(INVALID_SPAN)
 ACTS["links of contexts"] = lambda world: world.tracer.start_span("s", links=[CONTEXT, "text"])
 ACTS["kinds by number"] = lambda world: world.tracer.start_span("s", kind=SpanKind.CLIENT.value).end(5)
-
-
-def leave(block: Any, error: Exception) -> None:
-    """Leaves a block with an exception."""
-    with block:
-        raise error
 
 
 def act(make_provider: MakeProvider, name: str, limits: SpanLimits | None) -> dict[str, Any]:
@@ -211,3 +201,23 @@ def assert_no_worse(name: str, limits: SpanLimits | None) -> None:
             assert found["given"] == expected["given"] or not isinstance(found["given"], tuple)
             assert found["after"] is None
             assert found["message"][1] == 0
+
+
+@pytest.mark.parametrize("make", [make_our_provider, make_pipelines_provider])
+@pytest.mark.parametrize("is_current", [True, False])
+@pytest.mark.parametrize("does_record", [True, False])
+def test_exception_without_a_text_leaves_a_block_as_it_is(
+    does_record: bool, is_current: bool, make: MakeProvider
+) -> None:
+    """The application gets its own exception, and no other; the span has ended and tells the type."""
+    world = World(make)
+    start: Any = world.tracer.start_as_current_span if is_current else world.tracer.start_span
+    error = ErrorFails()
+    with pytest.raises(ErrorFails) as caught, start("work", record_exception=does_record):
+        raise error
+    assert caught.value is error
+    assert error.__context__ is None
+    (ended,) = world.recorder.ended
+    assert (ended.status.status_code, ended.status.description) == (StatusCode.ERROR, "ErrorFails")
+    types = [(event.attributes or {})["exception.type"] for event in ended.events]
+    assert types == [f"{ErrorFails.__module__}.ErrorFails"] * does_record
