@@ -8,6 +8,7 @@ import logging
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 from opentelemetry.trace import TracerProvider
 
@@ -21,7 +22,10 @@ LEFT_OUT = frozenset(
 )
 """What this library does itself, and servers: a request has one server span."""
 _lock = Lock()
-_reported: set[str] = set()
+_loaded: dict[str, Any] = {}
+"""Instrumentors, by their names."""
+_given_up: set[str] = set()
+"""Those that failed, or whose libraries are not there; a process does not ask again."""
 
 
 def instrument_libraries(tracer_provider: TracerProvider, *, is_disabled: Callable[[str], bool]) -> None:
@@ -43,36 +47,38 @@ def instrument_libraries(tracer_provider: TracerProvider, *, is_disabled: Callab
 def instrument_library(entry_point: EntryPoint, tracer_provider: TracerProvider) -> None:
     """Switches one instrumentation on, unless it is left out, on already, or without its library."""
     name = entry_point.name
-    if name in LEFT_OUT:
+    if name in LEFT_OUT or name in _given_up:
         return
     # Not at the top: it takes as long as all of this library's settings, and there may be nothing to check.
-    from opentelemetry.instrumentation.dependencies import (  # noqa: PLC0415
-        DependencyConflictError,
-        get_dist_dependency_conflicts,
-    )
+    from opentelemetry.instrumentation import dependencies  # noqa: PLC0415
 
     try:
-        conflict = None if entry_point.dist is None else get_dist_dependency_conflicts(entry_point.dist)
-        if conflict is None:
-            instrumentor = entry_point.load()()
-            if not instrumentor.is_instrumented_by_opentelemetry:
-                instrumentor.instrument(tracer_provider=tracer_provider, raise_exception_on_conflict=True)
-            return
-    except DependencyConflictError as error:
-        conflict = error.conflict
+        instrumentor = _loaded.get(name) or _load(entry_point)
+        if not instrumentor.is_instrumented_by_opentelemetry:
+            instrumentor.instrument(tracer_provider=tracer_provider, raise_exception_on_conflict=True)
+    except dependencies.DependencyConflictError as error:
+        _given_up.add(name)
+        is_another_version = error.conflict.found or error.conflict.found_any
+        level = logging.WARNING if is_another_version else logging.DEBUG
+        logger.log(level, "%s is not traced: %s", name, error)
     except ModuleNotFoundError as error:
+        _given_up.add(name)
         logger.debug("%s is not traced: %s", name, error)
-        return
     except Exception:
-        if name not in _reported:
-            _reported.add(name)
-            logger.warning("the instrumentation of %s failed and is left out", name, exc_info=True)
-        return
-    if (conflict.found or conflict.found_any) and name not in _reported:
-        _reported.add(name)
-        logger.warning("%s is not traced: %s", name, conflict)
-    else:
-        logger.debug("%s is not traced: %s", name, conflict)
+        _given_up.add(name)
+        logger.warning("the instrumentation of %s failed and is left out", name, exc_info=True)
+
+
+def _load(entry_point: EntryPoint) -> Any:
+    """Loads one; raises `DependencyConflictError` if its library is not there in the right version."""
+    from opentelemetry.instrumentation import dependencies  # noqa: PLC0415 - see above
+
+    if entry_point.dist is not None:
+        conflict = dependencies.get_dist_dependency_conflicts(entry_point.dist)
+        if conflict is not None:
+            raise dependencies.DependencyConflictError(conflict)
+    instrumentor = _loaded[entry_point.name] = entry_point.load()()
+    return instrumentor
 
 
 @cache

@@ -63,7 +63,8 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
     yield add
     instrumentation._installed.cache_clear()
-    instrumentation._reported.clear()
+    instrumentation._loaded.clear()
+    instrumentation._given_up.clear()
     for module in modules:
         sys.modules.pop(module, None)
 
