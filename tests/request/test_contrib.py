@@ -2,10 +2,12 @@
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from fastapi import BackgroundTasks, FastAPI, Response, WebSocket
+from fastapi.testclient import TestClient
 from opentelemetry.instrumentation._semconv import _OpenTelemetrySemanticConventionStability as Stability
 from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
 from opentelemetry.trace import Span, StatusCode
@@ -170,6 +172,21 @@ def test_application_that_contrib_had_before_is_taken_over() -> None:
     with traced.browser() as http:
         http.get("/items/7")
     assert [span.name for span in traced.server_spans] == ["GET /items/{item_id}"]
+
+
+def test_application_that_runs_already_may_be_set_up() -> None:
+    """Inside its lifespan: the stack, which is built by then, is built again."""
+    made: list[TracedApp] = []
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        made.append(traced_by_contrib(app))
+        yield
+
+    with TestClient(FastAPI(lifespan=lifespan)) as http:
+        assert http.get("/items/7").json() == "7"
+        assert sample(http, "app_request_count_total", route="/items/{item_id}") == 1
+    assert [span.name for span in made[0].server_spans] == ["GET /items/{item_id}"]
 
 
 def test_stack_that_contrib_cannot_instrument_is_traced_by_us(caplog: pytest.LogCaptureFixture) -> None:
