@@ -57,7 +57,6 @@ def build_shop() -> FastAPI:
     app.mount("/static", StaticFiles(directory=FOLDER))
     app.mount("/asgi", _asgi)
     app.router.routes.append(Host("{shop}.hosted", Router([Route("/hosted/{name}", _answer)])))
-    app.router.routes.append(Host("raw.hosts", PlainTextResponse("raw")))
     app.get("/status/{code}")(lambda code: Response(status_code=int(code)))
     app.get("/redirect")(lambda: RedirectResponse("/any"))
     app.get("/file")(lambda: FileResponse(FOLDER / "app.py"))
@@ -184,5 +183,5 @@ def _add_failures(app: FastAPI) -> None:
     app.get("/crash/closing", dependencies=[Depends(after)])(lambda: 1)
     app.get("/crash/stream")(lambda: StreamingResponse(broken()))
     app.get("/crash/background")(lambda: Response("x", background=BackgroundTask(_crash)))
-    for code in (400, 404, 499, 500, 503):
+    for code in (400, 404, 429, 500, 503):
         app.get(f"/refuse/{code}")(raises(HTTPException(code)))

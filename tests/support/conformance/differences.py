@@ -91,7 +91,6 @@ DIFFERENCES = (
             "host not ASCII": "sh\xf6p.example",
             "host long": "x" * 2_048,
             "host that routes": "tea.hosted",
-            "host that is no router": "raw.hosts",
             "host empty": "127.0.0.1",
             "host missing": "127.0.0.1",
             "server of a Unix socket": "/run/shop.sock",

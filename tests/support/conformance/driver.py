@@ -68,9 +68,8 @@ class Shape:
         return {key: value for key, value in scope.items() if key not in self.without}
 
 
-async def serve(app: ASGIApp, shape: Shape) -> tuple[list[Message], BaseException | None]:
-    """Returns what the application sent and raised."""
-    waiting, sent = list(shape.received), list[Message]()
+async def _serve(app: ASGIApp, shape: Shape) -> tuple[list[Message], str | None]:
+    waiting, sent, raised = list(shape.received), list[Message](), None
 
     async def receive() -> Message:
         if not waiting:
@@ -86,22 +85,21 @@ async def serve(app: ASGIApp, shape: Shape) -> tuple[list[Message], BaseExceptio
             await asyncio.sleep(0)
 
     async def run() -> None:
-        await app(shape.full_scope, receive, send)
+        nonlocal raised
+        try:
+            await app(shape.full_scope, receive, send)
+        except BaseException as error:  # noqa: BLE001 - some would end the event loop
+            raised = type(error).__name__
 
     async with asyncio.timeout(60):
         task = asyncio.create_task(run())
-        await asyncio.wait([task])
-    return sent, asyncio.CancelledError() if task.cancelled() else task.exception()
+        await task
+    return sent, raised
 
 
 def outcome(app: ASGIApp, shape: Shape) -> tuple[list[Message], str | None]:
     """Returns the messages that the application sent, and the type of what it raised."""
-    sent: list[Message]
-    try:
-        sent, error = asyncio.run(serve(app, shape))
-    except KeyboardInterrupt as interrupt:  # it ends the event loop
-        sent, error = [], interrupt
-    return sent, None if error is None else type(error).__name__
+    return asyncio.run(_serve(app, shape))
 
 
 def describe(spans: Sequence[ReadableSpan]) -> dict[str, Any]:
