@@ -54,7 +54,8 @@ def measured(traced: TracedApp) -> Any:
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def inside(scope: Scope, receive: Receive, send: Send) -> None:
-            assert scope["type"] in {"lifespan", "later"} or get_current_span().is_recording()
+            is_measured = scope["type"] in {"http", "websocket"} and scope["path"] != "/live"
+            assert get_current_span().is_recording() == is_measured
             await app(scope, receive, send)
 
         middleware = TelemetryMiddleware(inside, client=traced.client, excluded=ExcludedPaths(("/live",)))
@@ -107,6 +108,17 @@ def test_answer_gets_the_name_of_its_trace_and_nothing_else(
             message["headers"] = given_headers
     assert with_it.sent == without.sent
     assert (with_it.received, with_it.raised) == (without.received, without.raised)
+
+
+@settings(RUNS, max_examples=100)
+@given(script=asgi.scripts, scope=asgi.scopes)
+def test_excluded_request_sees_the_same(script: Script, scope: dict[str, Any], traced: TracedApp) -> None:
+    """It passes through, and leaves no context behind either."""
+    scope = {**scope, "path": "/live", "root_path": ""}
+    with_it = play(script, fresh(scope), measured(traced))
+    without = play(script, fresh(scope), alone)
+    assert with_it == without
+    assert traced.spans == ()
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "later"])
