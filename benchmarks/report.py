@@ -1,6 +1,7 @@
 """What a run says: a table of figures, and a file with the machine, the versions and every sample."""
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Sequence
@@ -95,6 +96,7 @@ def _circumstances(packages: Iterable[str]) -> dict[str, Any]:
             "cores": len(cpu),
             "system": platform.system(),
             "python": platform.python_version(),
+            "load_average": os.getloadavg(),
         },
         "packages": {name: version(name) for name in packages},
     }

@@ -75,7 +75,7 @@ class Connection:
 def load(
     port: int, requests: int | None = None, per_second: float | None = None, seconds: float | None = None
 ) -> dict[str, float]:
-    """Loads a server; returns `requests`, all answered, the rate, and how busy this process was.
+    """Loads a server; returns the `requests` (all answered), the rate, and this process's share of a core.
 
     Args:
         port: the server's, on loopback.
@@ -98,7 +98,12 @@ def load(
             answered, in_time = _press(connections, started + seconds)
         took = time.perf_counter() - started if seconds is None else seconds
         used = time.process_time() - used
-    return {"requests": answered + _CONNECTIONS, "per_second": in_time / took, "load_busy": used / took}
+    return {
+        "requests": answered + _CONNECTIONS,
+        "seconds": took,
+        "per_second": in_time / took,
+        "load_busy": used / took,
+    }
 
 
 def _pace(connections: list[Connection], requests: int, per_second: float, started: float) -> int:

@@ -63,7 +63,7 @@ def _serve(run: Run, variant: str, ratio: float, parser: str) -> Iterator[Server
 def measure_served(
     run: Run, label: str, variant: str, *, ratio: float, parser: str, **load: Any
 ) -> dict[str, float]:
-    """Takes one sample: CPU microseconds a request of the whole server, and requests a second.
+    """Takes one sample: the server's CPU microseconds a request, its share of a core, and requests a second.
 
     Args:
         run: keeps the sample.
@@ -84,6 +84,7 @@ def measure_served(
         used_then, ended = server.flush()
     answered += sample["requests"]
     run.check(label, _expected(variant, ratio, answered, ended), before)
+    sample["server_busy"] = (used_then - used) / sample["seconds"]
     sample["us_per_request"] = (used_then - used) / sample["requests"] * 1e6
     run.samples[label].append(sample)
     return sample

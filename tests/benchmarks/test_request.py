@@ -93,7 +93,9 @@ def test_all_spans_of_a_server_arrive(run: Run, variant: str, ratio: float, pars
         run, "sample", variant, ratio=ratio, parser=parser, requests=40, per_second=10_000
     )
     assert sample["requests"] == 48
-    assert all(0 < sample[key] < math.inf for key in ("us_per_request", "per_second", "load_busy"))
+    assert all(
+        0 < sample[key] < math.inf for key in ("us_per_request", "server_busy", "per_second", "load_busy")
+    )
     assert run.samples == {"sample": [sample]}
 
 
