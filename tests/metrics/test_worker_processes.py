@@ -160,7 +160,7 @@ def test_workers_of_a_real_server(server: tuple[str, subprocess.Popen[bytes]], u
             return False
         return len(pids) == 2
 
-    until("both workers to answer", both_work, 30)
+    until("both workers to answer", both_work, 90)
     instances = instances_of(scrape(url))
     assert len(instances) == 2
     asked: set[str] = set()
@@ -177,7 +177,7 @@ def test_workers_of_a_real_server(server: tuple[str, subprocess.Popen[bytes]], u
             assert samples["python_info"].value == 1
         return len(asked) == 2
 
-    until("an answer of each worker", both_were_asked, 30)
+    until("an answer of each worker", both_were_asked, 90)
     text = httpx.get(
         f"{url}/metrics", headers={"accept": "application/openmetrics-text"}, trust_env=False
     ).text
@@ -199,7 +199,7 @@ def test_workers_of_a_real_server(server: tuple[str, subprocess.Popen[bytes]], u
             return False
         return len(pids) == 2
 
-    until("a new worker", replaced, 30)
+    until("a new worker", replaced, 90)
     assert survivor < pids
     seen = scrape(url)
     assert set(seen) == {"0", "1"}
@@ -214,7 +214,7 @@ def test_frozen_worker_is_counted_as_silent(
 ) -> None:
     """The kernel still accepts its connections; the other worker answers within the deadline."""
     url, process = server
-    until("both workers", lambda: _is_up(url) and set(scrape(url)) == {"0", "1"}, 30)
+    until("both workers", lambda: _is_up(url) and set(scrape(url)) == {"0", "1"}, 90)
     children = psutil.Process(process.pid).children()
     frozen = next(each for each in children if "spawn_main" in " ".join(each.cmdline()))
     frozen.suspend()
@@ -229,11 +229,11 @@ def test_frozen_worker_is_counted_as_silent(
             answers.append(text)
             return 'telemetry_workers{state="silent"} 1.0' in text
 
-        until("an answer that lacks the frozen worker", other_answers, 30)
+        until("an answer that lacks the frozen worker", other_answers, 90)
         assert 'telemetry_workers{state="answered"} 1.0' in answers[-1]
     finally:
         frozen.resume()
-    until("both again", lambda: set(scrape(url)) == {"0", "1"}, 30)
+    until("both again", lambda: set(scrape(url)) == {"0", "1"}, 90)
 
 
 def _is_up(url: str) -> bool:
