@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
@@ -70,6 +70,7 @@ def shown(world: World) -> list[Any]:
     ]
 
 
+@example({"a": 1, "b": 2}, [], {"http.route": "/"}, SpanLimits(max_span_attributes=2))
 @settings(max_examples=150)
 @given(PLAIN, st.one_of(THEMES["attributes"], THEMES["names"], THEMES["status"]), PLAIN, LIMITS)
 def test_request_is_recorded_as_by_the_sdks_calls(
