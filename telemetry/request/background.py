@@ -24,10 +24,12 @@ def has_background_work() -> bool:
 
 
 def is_of_background_work(error: BaseException) -> bool:
-    """Whether it was raised by a background task, not by the answer or by what a request closes."""
-    step = error.__traceback__
+    """Whether a response's background task raised it, not the answer or what a request closes."""
+    step, caller = error.__traceback__, None
     while step is not None:
         if step.tb_frame.f_code.co_filename == background.__file__:
-            return True
+            # An endpoint may run a task itself.
+            return isinstance(caller, Response)
+        caller = step.tb_frame.f_locals.get("self")
         step = step.tb_next
     return False
