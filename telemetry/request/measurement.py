@@ -188,7 +188,7 @@ class RequestMeasurement:
         else:
             self._has_trailers = message.get("trailers", False)
             status = message.get("status")
-            if isinstance(status, int):
+            if self._status is None and isinstance(status, int):
                 self._status = status
         if self._instruments.answers_with_trace:
             message = self._with_trace_response(message)
