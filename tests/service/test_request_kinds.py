@@ -115,6 +115,7 @@ def test_background_work_is_no_part_of_the_request(shop: Shop) -> None:
     assert work.parent_span_id == server.span_id
     assert work.start_time_unix_nano == server.end_time_unix_nano
     (deleting,) = [it.span for it in trace if it.span.name == "DELETE storefront.sqlite3"]
+    assert deleting.parent_span_id == work.span_id
     assert work.start_time_unix_nano <= deleting.start_time_unix_nano
     assert deleting.end_time_unix_nano <= work.end_time_unix_nano
 
