@@ -22,6 +22,8 @@ class Figure:
     is_at_most: bool = True
     bound_of_interval: float | None = None
     """If given, the interval's lower end must not be above it either."""
+    is_trusted: bool = True
+    """False if something else kept the machine busy, which changes what is read from the clock."""
 
     @property
     def samples(self) -> list[float]:

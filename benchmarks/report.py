@@ -20,9 +20,9 @@ _LEAST_WIDTH = 130
 RESULTS = Path(__file__).with_name("results")
 
 
-def wide_console() -> Console:
-    """Returns a console whose lines stay whole."""
-    return Console(width=max(Console().width, _LEAST_WIDTH))
+def wide_console(*, is_for_errors: bool = False) -> Console:
+    """Returns a console, of standard output or error, whose lines stay whole."""
+    return Console(width=max(Console().width, _LEAST_WIDTH), stderr=is_for_errors)
 
 
 def table_of(figures: Sequence[Figure]) -> Table:
@@ -33,7 +33,7 @@ def table_of(figures: Sequence[Figure]) -> Table:
     for figure in figures:
         low, high = figure.interval
         table.add_row(
-            "[green]reached[/]" if figure.is_reached else "[red]missed[/]",
+            _verdict(figure),
             figure.name,
             f"{figure.value:.3g} {figure.unit if figure.unit != 'ratio' else ''}",
             f"{low:.3g} to {high:.3g}",
@@ -57,6 +57,12 @@ def table_of_amounts(amounts: Sequence[Amount]) -> Table:
             str(len(amount.samples)),
         )
     return table
+
+
+def _verdict(figure: Figure) -> str:
+    if not figure.is_trusted:
+        return "[yellow]unsure[/]"
+    return "[green]reached[/]" if figure.is_reached else "[red]missed[/]"
 
 
 def write(
@@ -110,4 +116,5 @@ def _entry(figure: Figure) -> dict[str, Any]:
         "interval_95": figure.interval,
         "to_reach": figure.target,
         "is_reached": figure.is_reached,
+        "is_trusted": figure.is_trusted,
     }

@@ -23,14 +23,18 @@ class Server:
         self._process = process
         self.port = int(self._read())
 
-    def flush(self) -> tuple[float, int]:
-        """Lets it send its spans; returns its CPU seconds and the number of sampled spans, -1 if unknown."""
+    def flush(self) -> tuple[float, float, int]:
+        """Lets it send its spans.
+
+        Returns:
+            Its seconds of CPU, those that it waited for a core, and its sampled spans, -1 if unknown.
+        """
         if self._process.stdin is None:
             raise RuntimeError("the server has no input")
         self._process.stdin.write("\n")
         self._process.stdin.flush()
-        seconds, ended = self._read().split()
-        return float(seconds), int(ended)
+        used, waited, ended = self._read().split()
+        return float(used), float(waited), int(ended)
 
     def _read(self) -> str:
         if self._process.stdout is None:
@@ -63,7 +67,7 @@ def _serve(run: Run, variant: str, ratio: float, parser: str) -> Iterator[Server
 def measure_served(
     run: Run, label: str, variant: str, *, ratio: float, parser: str, **load: Any
 ) -> dict[str, float]:
-    """Takes one sample: the server's CPU microseconds a request, its share of a core, and requests a second.
+    """Takes one sample: the server's CPU microseconds a request, requests a second, and how long it waited.
 
     Args:
         run: keeps the sample.
@@ -79,12 +83,12 @@ def measure_served(
     before = run.receiver.spans
     with _serve(run, variant, ratio, parser) as server:
         answered = ask(_LOAD, {"port": server.port, **_WARM_UP})["requests"]
-        used, _ = server.flush()
+        used, waited, _ = server.flush()
         sample = ask(_LOAD, {"port": server.port, **load})
-        used_then, ended = server.flush()
+        used_then, waited_then, ended = server.flush()
     answered += sample["requests"]
     run.check(label, _expected(variant, ratio, answered, ended), before)
-    sample["server_busy"] = (used_then - used) / sample["seconds"]
+    sample["waited"] = (waited_then - waited) / sample["seconds"]
     sample["us_per_request"] = (used_then - used) / sample["requests"] * 1e6
     run.samples[label].append(sample)
     return sample

@@ -1,8 +1,8 @@
 """One variant behind uvicorn: `python -m benchmarks.request_server '{"variant": "ours", …}'`.
 
-It prints its port. For each line that it reads, it sends what spans it has and prints the CPU seconds that
-the process has used so far, and how many sampled spans have ended if the variant counts them. The end of its
-input ends it.
+It prints its port. For each line that it reads, it sends what spans it has and prints the seconds of CPU that
+it has used, those that it has waited for a core, and how many sampled spans have ended if the variant counts
+them. The end of its input ends it.
 """
 
 import json
@@ -15,6 +15,7 @@ import time
 import uvicorn
 
 from benchmarks.request_variants import Endpoints, build_app, instrument
+from benchmarks.waiting import waited_seconds
 
 
 def serve(variant: str, ratio: float, grpc: str, http: str, parser: str) -> None:
@@ -36,7 +37,7 @@ def serve(variant: str, ratio: float, grpc: str, http: str, parser: str) -> None
         for _ in sys.stdin:
             instrumented.flush()
             ended = -1 if instrumented.ended is None else instrumented.ended()
-            say(f"{time.process_time()} {ended}")
+            say(f"{time.process_time()} {waited_seconds()} {ended}")
         server.should_exit = True
 
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:

@@ -93,9 +93,8 @@ def test_all_spans_of_a_server_arrive(run: Run, variant: str, ratio: float, pars
         run, "sample", variant, ratio=ratio, parser=parser, requests=40, per_second=10_000
     )
     assert sample["requests"] == 48
-    assert all(
-        0 < sample[key] < math.inf for key in ("us_per_request", "server_busy", "per_second", "load_busy")
-    )
+    assert all(0 < sample[key] < math.inf for key in ("us_per_request", "per_second", "load_busy"))
+    assert sample["waited"] >= 0
     assert run.samples == {"sample": [sample]}
 
 
@@ -187,6 +186,16 @@ def test_added_cpu_is_beside_the_bare_application(run: Run) -> None:
     assert [figure.samples for figure in figures] == [[0.1, 0.2]]
     assert [figure.target for figure in figures] == [0.10]
     assert [list(amount.samples) for amount in amounts] == [[50.0, 60.0], [10.0, 20.0], [100.0, 100.0]]
+
+
+def test_rates_of_a_process_that_waited_are_not_trusted(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is said aloud, and no verdict is given, since a rate is read from the clock."""
+    assert request._had_a_core("ours", [0.0, 0.01, 0.9])
+    assert not capsys.readouterr().err
+    assert not request._had_a_core("ours", [0.0, 0.2, 0.9])
+    assert "ours waited for a core 20% of the time" in capsys.readouterr().err
+    figure = Figure("x", "ratio", [1.0], [2.0], 0.5, is_trusted=False)
+    assert list(report.table_of([figure]).columns[0].cells) == ["[yellow]unsure[/]"]
 
 
 def test_every_comparison_is_of_variants_that_are_measured() -> None:
