@@ -1,1 +1,1 @@
-"""Benchmarks of the export engine against the stock one."""
+"""Benchmarks: the export engine, a request and the import beside the stock packages and the rivals."""
