@@ -12,9 +12,11 @@ from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.trace import (
     INVALID_SPAN,
     INVALID_SPAN_CONTEXT,
+    NonRecordingSpan,
     Span,
     SpanKind,
     StatusCode,
+    TraceFlags,
     get_current_span,
 )
 from opentelemetry.util.types import AttributeValue
@@ -118,10 +120,11 @@ class ServerSpan(Serving):
     def _start(self, context: Context, scope: Scope, headers: dict[bytes, bytes]) -> Any:
         name = _name_of(self._method, None)
         tracer: Any = self._settings.client.tracer
-        if hasattr(tracer, "open_span"):  # it is our own: attributes are made for recorded requests alone
+        if hasattr(tracer, "open_span") and not tracer.asks_for_attributes:
+            # It is our own: attributes are made for recorded requests alone.
             span, _ = tracer.open_span(name, context, SpanKind.SERVER, self._started_ns)
             self.span = span
-            if not span.is_recording():
+            if type(span) is NonRecordingSpan:
                 return span
             span.adopt(self._attributes(scope, headers))
             span.announce(context)
@@ -137,7 +140,7 @@ class ServerSpan(Serving):
             if not span.is_recording():
                 return span
         self.is_recording = True
-        if span.get_span_context().trace_flags.sampled:
+        if span.get_span_context().trace_flags & TraceFlags.SAMPLED:
             self.exemplar = span
         if self._settings.hooks.on_request is not None:
             self._settings.hooks.on_request(span, scope)

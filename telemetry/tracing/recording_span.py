@@ -194,7 +194,9 @@ class RecordingSpan(_Span):
 
     def announce(self, parent_context: Context | None) -> None:
         """Tells the processors that the span has started."""
-        self._origin.start(self, parent_context)
+        origin = self._origin
+        if not origin.has_pipeline_alone:
+            origin.processor.on_start(self, parent_context=parent_context)
 
     def finish(self, name: str, values: dict[str, Any], end_time: int) -> None:
         """Renames the span, sets a few clean attributes and ends it, all at once.

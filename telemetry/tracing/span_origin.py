@@ -2,16 +2,15 @@
 
 from typing import Any
 
-from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
-    Span,
     SpanLimits,
     SpanProcessor,
     SynchronousMultiSpanProcessor,
 )
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import TraceFlags
 
 from ..export.pipeline import ExportPipeline
 from .sampling import DecidingSampler
@@ -73,22 +72,12 @@ class Origin:
         """Whether these are the ones that it was made with."""
         return self.resource is resource and self.processor is processor and self.sampler is sampler
 
-    def start(self, span: Span, parent_context: Context | None) -> None:
-        """Tells the processors, unless the pipeline, which only wants to know of the end, is the only one."""
-        if self._find_pipeline() is None:
-            self.processor.on_start(span, parent_context=parent_context)
+    @property
+    def has_pipeline_alone(self) -> bool:
+        """Whether the pipeline, which only wants to know of a span's end, is the only processor.
 
-    def end(self, span: Span) -> None:
-        """Gives an ended span to the pipeline, or what the SDK makes of one to the processors."""
-        pipeline = self._find_pipeline()
-        if pipeline is None:
-            self.processor._on_ending(span)
-            self.processor.on_end(span._readable_span())
-        else:
-            pipeline.on_end(span)
-
-    def _find_pipeline(self) -> ExportPipeline | None:
-        """Returns the pipeline if it is the only processor; others may be added at any time."""
+        Others may be added at any time, also behind the provider's back.
+        """
         processors: tuple[Any, ...] = getattr(self.processor, "_span_processors", ())
         if processors is not self._known:
             is_alone = (
@@ -97,4 +86,17 @@ class Origin:
                 and type(processors[0]) is ExportPipeline
             )
             self._pipeline, self._known = processors[0] if is_alone else None, processors
-        return self._pipeline
+        return self._pipeline is not None
+
+    def end(self, span: Any) -> None:
+        """Gives an ended span to the pipeline, or what the SDK makes of one to the processors.
+
+        Args:
+            span: a `RecordingSpan`.
+        """
+        if self.has_pipeline_alone and self._pipeline is not None:
+            if span._context.trace_flags & TraceFlags.SAMPLED:
+                self._pipeline.offer(span)
+        else:
+            self.processor._on_ending(span)
+            self.processor.on_end(span._readable_span())

@@ -120,7 +120,7 @@ class RecordingTracer(Tracer):
             set_status_on_exception: whether it sets the status.
         """
         span, given = self.open_span(name, context, kind, start_time, attributes, links)
-        if isinstance(span, RecordingSpan):
+        if type(span) is RecordingSpan:
             if given:
                 span.begin_with(given)
             if links or not (record_exception and set_status_on_exception):
@@ -169,7 +169,7 @@ class RecordingTracer(Tracer):
         elif are_ids_random:
             trace_id, is_random = getrandbits(128) or ids.generate_trace_id(), True
         else:
-            trace_id, is_random = ids.generate_trace_id(), ids.is_trace_id_random()
+            trace_id, is_random = ids.generate_trace_id(), bool(ids.is_trace_id_random())
         if origin.decide is not None:
             is_sampled, state = origin.decide(trace_id, parent)
             decision = _KEPT if is_sampled else _DROPPED
@@ -196,6 +196,11 @@ class RecordingTracer(Tracer):
         if note_end is not None:
             span._record_end_metrics = note_end
         return span, attributes
+
+    @property
+    def asks_for_attributes(self) -> bool:
+        """Whether its sampler wants to know a span's attributes before it decides."""
+        return (self._origin or self._make_origin()).decide is None
 
     def drops_all_in(self, context: Context) -> bool:
         """Whether any span that began in a context would be dropped, because the current one there was.

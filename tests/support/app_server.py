@@ -86,6 +86,7 @@ def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., Ap
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
         )
         servers.append(AppServer(process, port))
         wait_until("uvicorn to answer", lambda: servers[-1].get("/hello/first"), seconds=20)
@@ -93,5 +94,7 @@ def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., Ap
 
     yield start
     for server in servers:
-        server.process.kill()
+        # Workers outlive a killed parent, and hold its output open.
+        with suppress(ProcessLookupError):
+            os.killpg(server.process.pid, signal.SIGKILL)
         server.process.communicate()
