@@ -94,10 +94,6 @@ class ExportPipeline(SpanProcessor):
         context = span.context
         if context is None or not context.trace_flags & _SAMPLED:
             return
-        self.offer(span)
-
-    def offer(self, span: ReadableSpan) -> None:
-        """Queues a span that has ended and is sampled, like `on_end`."""
         run = self._run or self._start()
         if run is None:
             self.ledger.refuse()

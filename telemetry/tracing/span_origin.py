@@ -10,7 +10,6 @@ from opentelemetry.sdk.trace import (
 )
 from opentelemetry.sdk.trace.sampling import Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import TraceFlags
 
 from ..export.pipeline import ExportPipeline
 from .sampling import DecidingSampler
@@ -95,8 +94,7 @@ class Origin:
             span: a `RecordingSpan`.
         """
         if self.has_pipeline_alone and self._pipeline is not None:
-            if span._context.trace_flags & TraceFlags.SAMPLED:
-                self._pipeline.offer(span)
+            self._pipeline.on_end(span)
         else:
             self.processor._on_ending(span)
             self.processor.on_end(span._readable_span())

@@ -58,7 +58,7 @@ def make_pipelines_provider(
     The processor is only told of the ends: it gets what the pipeline would.
     """
     pipeline = ExportPipeline(_config())
-    pipeline.offer = processor.on_end  # type: ignore[method-assign]
+    pipeline.on_end = processor.on_end  # type: ignore[method-assign]
     return make_our_provider(sampler, resource, pipeline, limits)
 
 

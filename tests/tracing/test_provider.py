@@ -28,7 +28,7 @@ def config() -> TelemetryConfig:
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[ReadableSpan]:
     """What the pipeline was given."""
     given: list[ReadableSpan] = []
-    monkeypatch.setattr(ExportPipeline, "offer", lambda _, span: given.append(span))
+    monkeypatch.setattr(ExportPipeline, "on_end", lambda _, span: given.append(span))
     return given
 
 
