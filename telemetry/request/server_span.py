@@ -61,10 +61,8 @@ class ServerSpan(Serving):
     """
 
     # What few requests change stays with the class.
-    is_own = True
-    """False if an OpenTelemetry middleware around the application made the span."""
     is_recording = False
-    """Whether the span is our own, and recorded."""
+    """Whether the span is our own, and recorded; not if a middleware around the application made it."""
     exemplar: Span | None = None
     """The span that stands for the request in its metrics; None if it is not sampled."""
     client_address: Any = None
@@ -104,7 +102,7 @@ class ServerSpan(Serving):
             return None
 
     def _join(self, around: Span, scope: Scope) -> None:
-        self.span, self.is_own = around, False
+        self.span = around
         if around.get_span_context().trace_flags.sampled:
             self.exemplar = around
         if self._settings.hooks.on_request is not None:

@@ -11,9 +11,9 @@ An encoder belongs to one thread.
 import reprlib
 import struct
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -87,6 +87,21 @@ class _AttributeKey:
     """How many more values are cached: a key with a new value in each span is not worth it."""
 
 
+class _Attributes(dict[tuple[str, Any], bytes]):
+    """String and integer attributes, encoded as fields of a span; one that is missing is encoded.
+
+    Args:
+        encode: encodes an attribute, and may keep it here.
+    """
+
+    def __init__(self, encode: Callable[[str, Any], bytes]) -> None:
+        super().__init__()
+        self._encode = encode
+
+    def __missing__(self, pair: tuple[str, Any]) -> bytes:
+        return self._encode(*pair)
+
+
 class Encoder:
     """An encoder of spans to OTLP. For use by one thread.
 
@@ -101,8 +116,7 @@ class Encoder:
         """The last of them and the reason, for logging."""
         self.lost_attributes = 0
         """The number of attributes that OTLP cannot represent."""
-        self._attributes: dict[tuple[str, str | int], bytes] = {}
-        """String and integer attributes, encoded as fields of a span."""
+        self._attributes = _Attributes(self._encode_attribute)
         # Most spans share these: a trace's spans share its state, and so do all traces the sampler began.
         self._latest_state = _NO_TRACE_STATE
         self._latest_state_bytes = b""
@@ -156,8 +170,9 @@ class Encoder:
 
     def _encode_span(self, found: reading.Found) -> bytes:
         """Encodes a span's fields as an entry of `ScopeSpans.spans`, including tag and length."""
-        (_, _, context, parent, name, kind, start_time, end_time, status, *contents) = found
-        attributes, lost, events, links = contents
+        _, _, context, parent, name, kind, start_time, end_time, status, attributes, lost, events, links = (
+            found
+        )
         trace_id, span_id, _, _, trace_state, _ = context
         if type(name) is not str:
             name = _name(name)
@@ -235,33 +250,33 @@ class Encoder:
         """Appends each attribute as a field with this one-byte tag; returns how many were omitted."""
         if not attributes:
             return 0
-        try:
-            encoded = self._known_attributes(attributes)
-        except Exception:  # noqa: BLE001 - one may refuse to be hashed: one by one, only that one is lost
-            encoded = [None] * len(attributes)
         lost = 0
-        if None in encoded:
-            pairs = list(attributes.items())
-            while None in encoded:
-                at = encoded.index(None)
-                try:
-                    encoded[at] = self._encode_attribute(*pairs[at])
-                except Exception:  # noqa: BLE001 - a bad value costs only itself
-                    encoded[at] = b""
-                    lost += 1
-            self.lost_attributes += lost
-        fields = cast("list[bytes]", encoded)
-        parts.extend(fields if tag is _ATTRIBUTE else [tag + each[1:] for each in fields if each])
+        try:
+            # Exact types only: True, 1 and 1.0 are equal cache keys but different attributes, and the hash
+            # and equality of a subclass must not be called.
+            is_exact = _CACHED_TYPES.issuperset(map(type, attributes.values()))
+            is_exact = is_exact and _TEXT.issuperset(map(type, attributes))
+            fields = list(map(self._attributes.__getitem__, attributes.items())) if is_exact else None
+        except Exception:  # noqa: BLE001 - one is bad: one by one, only that one is lost
+            fields = None
+        if fields is None:
+            fields, lost = self._encode_one_by_one(attributes)
+        parts.extend(fields if tag is _ATTRIBUTE else [tag + each[1:] for each in fields])
         return lost
 
-    def _known_attributes(self, attributes: Mapping[str, Any]) -> list[bytes | None]:
-        """Returns the cached encoding of each attribute, or None."""
-        # Exact types only: True, 1 and 1.0 are equal cache keys but different attributes, and the hash and
-        # equality of a subclass must not be called.
-        is_exact = _CACHED_TYPES.issuperset(map(type, attributes.values()))
-        if is_exact and _TEXT.issuperset(map(type, attributes)):
-            return list(map(self._attributes.get, attributes.items()))
-        return [None] * len(attributes)
+    def _encode_one_by_one(self, attributes: Mapping[str, Any]) -> tuple[list[bytes], int]:
+        """Encodes what can be encoded; returns also how many were omitted."""
+        fields: list[bytes] = []
+        for key, value in attributes.items():
+            try:
+                kind = type(value)
+                is_exact = (kind is str or kind is int) and type(key) is str
+                fields.append(
+                    self._attributes[key, value] if is_exact else self._encode_attribute(key, value)
+                )
+            except Exception:  # noqa: BLE001 - a bad value costs only itself
+                self.lost_attributes += 1
+        return fields, len(attributes) - len(fields)
 
     def _encode_attribute(self, key: str, value: Any) -> bytes:
         """Encodes a `KeyValue` as a field of a span."""
