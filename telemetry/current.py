@@ -113,31 +113,19 @@ def _default() -> Client | None:
 
 
 @contextmanager
-def use_client(client: Client) -> Iterator[None]:
-    """Makes `find_client` return `client` within the block, in this context."""
-    with _set(Serving(client)):
-        yield
-
-
-@contextmanager
-def _set(found: Serving) -> Iterator[Serving]:
-    token = serving.set(found)
-    try:
-        yield found
-    finally:
-        with suppress(ValueError):  # a task may be closed from another context
-            serving.reset(token)
-
-
-@contextmanager
 def silenced(client: Client) -> Iterator[Serving]:
     """Hides every client within the block, in this context, and makes `is_silent` true; yields what says so.
 
     Args:
         client: the client of the app, whose excluded request this is.
     """
-    with _set(Serving(client, is_silent=True)) as silent:
+    silent = Serving(client, is_silent=True)
+    token = serving.set(silent)
+    try:
         yield silent
+    finally:
+        with suppress(ValueError):  # a task may be closed from another context
+            serving.reset(token)
 
 
 def is_silent() -> bool:

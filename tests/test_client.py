@@ -12,11 +12,12 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 from support.forking import assert_child_succeeds
+from support.using_client import use_client
 
 from telemetry import current, health_check, providers
 from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
-from telemetry.current import find_client, use_client
+from telemetry.current import find_client
 from telemetry.health import checks
 
 

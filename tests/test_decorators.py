@@ -17,10 +17,10 @@ from opentelemetry.trace import StatusCode
 from support.decorated import NUMBERS, ORDERS, Observed, each_kind, fail, make, stack
 from support.functions import BoomError, run
 from support.paths import ROOT
+from support.using_client import use_client
 
 from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
-from telemetry.current import use_client
 from telemetry.decorators import measure_performance, trace_function, track_errors
 
 

@@ -13,16 +13,13 @@ class ExcludedPaths:
         self._exact = frozenset(path for path in self._paths if not path.endswith("*"))
         self._prefixes = tuple(path[:-1] for path in self._paths if path.endswith("*"))
 
-    def __contains__(self, path: object) -> bool:
-        return isinstance(path, str) and (path in self._exact or path.startswith(self._prefixes))
-
     def covers(self, scope: Scope) -> bool:
         """Whether a request is for one of them, below the mount point of its application."""
-        path = path_of(scope) if scope.get("root_path") else scope["path"]
+        path = _path_of(scope) if scope.get("root_path") else scope["path"]
         return path in self._exact or (bool(self._prefixes) and path.startswith(self._prefixes))
 
 
-def path_of(scope: Scope) -> str:
+def _path_of(scope: Scope) -> str:
     """Returns the path below the application's mount point (ASGI: `path` includes `root_path`)."""
     path: str = scope["path"]
     root: str = (scope.get("root_path") or "").rstrip("/")

@@ -28,6 +28,8 @@ def two_workers(stack: Stack) -> Iterator[Stack]:
     changed.wait("two workers", lambda: len(ended_by_worker(changed)) == 2, seconds=30)
     yield changed
     stack.runtime.up()
+    # Prometheus may have missed it while it was started anew.
+    stack.wait("five targets up", lambda: stack.prometheus.total("up") == 5, seconds=30)
 
 
 def ended_by_worker(stack: Stack) -> dict[str, float]:

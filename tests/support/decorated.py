@@ -13,10 +13,10 @@ from opentelemetry.sdk.trace import TracerProvider as SdkTracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support.functions import BoomError
+from support.using_client import use_client
 
 from telemetry.client import TelemetryClient
 from telemetry.config import TelemetryConfig
-from telemetry.current import use_client
 from telemetry.decorators import measure_performance, trace_function, track_errors
 from telemetry.metrics import names
 

@@ -13,8 +13,8 @@ import pytest
 from fastapi.responses import StreamingResponse
 from opentelemetry.trace import get_current_span
 from support.traced_app import TracedApp
+from support.using_client import use_client
 
-from telemetry.current import use_client
 from telemetry.decorators import trace_function
 from telemetry.tracing.step_context import StepContext
 
