@@ -261,11 +261,15 @@ class RequestMeasurement:
             )
 
     def _route(self) -> str | None:
-        """Returns the route's template; None if none matched, or a middleware answered before the router."""
-        if self._routed is not None and not self._is_route_known:
+        """Returns the route's template; None if none matched."""
+        if not self._is_route_known:
             self._is_route_known = True
+            templates = self._instruments.templates
             try:
-                self._template = self._instruments.templates.of(*self._routed)
+                if self._routed is None:
+                    self._template = templates.of_unrouted(self._scope)
+                else:
+                    self._template = templates.of(*self._routed)
             except Exception as defect:  # noqa: BLE001 - it is logged there; the request counts without it
                 self._instruments.on_defect(defect)
         return self._template

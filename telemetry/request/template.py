@@ -2,18 +2,23 @@
 
 It is the whole template as the client sees it (semantic conventions, `http.route`): the server's root path
 and the prefixes of routers and mounts are part of it, and values never are. It is read once the application
-has answered, from what the routers left in the scope, so a request is matched once.
+has answered, from what the routers left in the scope, so a request is matched once; one that a middleware
+answered before them is matched here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-from starlette.routing import Host, Mount
+from starlette.routing import Host, Match, Mount
 from starlette.types import Scope
 
 UNKNOWN_MOUNT = "/{mount}"
 """Stands for mounts whose template cannot be told; their path may hold values."""
 _MOST_KNOWN = 1_000
+
+_Wanted = Callable[[Any], bool]
+"""Whether a route whose path matches is the one; of a mount, whether it is if none of its own routes is."""
 
 
 class RouteTemplates:
@@ -39,7 +44,8 @@ class RouteTemplates:
         route = _selected(scope)
         root = root_path.rstrip("/")
         if route is None and "endpoint" in scope:
-            found = _search(_routes_of(app), scope["path"].removeprefix(root), scope["endpoint"])
+            wanted = partial(_leads_to, scope["endpoint"])
+            found = _search(_routes_of(app), scope["path"].removeprefix(root), wanted)
             if found is not None:
                 return root + found
         own = None if route is None else getattr(route, "path", None)
@@ -48,6 +54,25 @@ class RouteTemplates:
         if not isinstance(own, str) or not (mounted or own):
             return None
         return root + self._template_of_mounts(mounted, app) + own if mounted else root + own
+
+    def of_unrouted(self, scope: Scope) -> str | None:
+        """Returns the template of the route that a request was meant for; None if none matches.
+
+        Args:
+            scope: of a request that a middleware has answered before the application's router got it.
+        """
+        inner_root = scope.get("root_path") or ""
+        root_path = scope.get("app_root_path", inner_root)
+        path = scope["path"].removeprefix(inner_root.rstrip("/"))
+        routes = list(_routes_of(scope.get("app")))
+        found = _search(routes, path, partial(_serves, scope))
+        if found is None:
+            found = _search(routes, path, partial(_serves_otherwise, scope))
+        if found is None:
+            return None
+        mounted = inner_root.removeprefix(root_path)
+        around = self._template_of_mounts(mounted, scope.get("router")) if mounted else ""
+        return (root_path.rstrip("/") + around + found) or None
 
     def _template_of_mounts(self, path: str, app: Any) -> str:
         known = self._mounts.get(path)
@@ -72,25 +97,46 @@ def _selected(scope: Scope) -> Any:
     return route
 
 
-def _search(routes: Iterable[Any], path: str, endpoint: Any) -> str | None:
-    """Finds the template of an endpoint, which may have several routes.
+def _leads_to(endpoint: Any, route: Any) -> bool:
+    """Whether it is the route of an endpoint.
 
     FastAPI for routes of Starlette, and Starlette below 1.0, put the endpoint alone into the scope.
     """
+    return isinstance(route, Host) or endpoint is (
+        route.app if isinstance(route, Mount) else getattr(route, "endpoint", None)
+    )
+
+
+def _serves(scope: Scope, route: Any) -> bool:
+    """Whether a route serves a request, as Starlette decides it once the path matches."""
+    return _serves_otherwise(scope, route) and (
+        not getattr(route, "methods", None) or scope.get("method", "GET") in route.methods
+    )
+
+
+def _serves_otherwise(scope: Scope, route: Any) -> bool:
+    """Whether a route serves a request, or the same with another method."""
+    if isinstance(route, Host):
+        return route.matches(scope)[0] is not Match.NONE
+    return isinstance(route, Mount) or hasattr(route, "methods") == (scope["type"] == "http")
+
+
+def _search(routes: Iterable[Any], path: str, is_wanted: _Wanted) -> str | None:
+    """Finds the template of the first route that matches a path and is wanted: an endpoint may have several."""
     for route in _flattened(routes):
         if isinstance(route, Host):
-            found = _search(_routes_of(route), path, endpoint)
+            found = _search(_routes_of(route), path, is_wanted) if is_wanted(route) else None
         else:
             match = route.path_regex.match(path) if hasattr(route, "path_regex") else None
             if match is None:
                 continue
             if isinstance(route, Mount):
-                inner = _search(_routes_of(route), f"/{match['path']}", endpoint)
-                if inner is None and route.app is endpoint:
+                inner = _search(_routes_of(route), f"/{match['path']}", is_wanted)
+                if inner is None and is_wanted(route):
                     inner = ""
                 found = None if inner is None else route.path + inner
             else:
-                found = route.path if getattr(route, "endpoint", None) is endpoint else None
+                found = route.path if is_wanted(route) else None
         if found is not None:
             return str(found)
     return None

@@ -15,10 +15,10 @@ JAEGER = "http://127.0.0.1:26686/trace/"
 
 @pytest.fixture
 def broken_run(broken_shop: Shop, tmp_path: Path) -> FinishedLoad:
-    """One second of load by two workers, with answers so slow that Locust alone would not wait for them."""
+    """Load by two workers, with answers so slow that Locust alone would not wait for them."""
     slow = {"error_rate": 1, "latency_ms": SLOW_MS}
     broken_shop.storefront.put("/faults", json=slow).raise_for_status()
-    arguments = ("--users", "4", "--rate", "40", "--seconds", "1", "--workers", "2")
+    arguments = ("--users", "4", "--rate", "40", "--seconds", "4", "--workers", "2")
     template = JAEGER + "{trace_id}"
     return run_load(
         broken_shop,
