@@ -122,7 +122,7 @@ def _serves_otherwise(scope: Scope, route: Any) -> bool:
 
 
 def _search(routes: Iterable[Any], path: str, is_wanted: _Wanted) -> str | None:
-    """Finds the template of the first route that matches a path and is wanted: an endpoint may have several."""
+    """Finds the template of the first route that is wanted and matches the path."""
     for route in _flattened(routes):
         if isinstance(route, Host):
             found = _search(_routes_of(route), path, is_wanted) if is_wanted(route) else None

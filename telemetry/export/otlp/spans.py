@@ -11,9 +11,8 @@ An encoder belongs to one thread.
 import reprlib
 import struct
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -22,14 +21,10 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode,
 
 from . import field_numbers as numbers
 from . import reading
+from .attributes import LONGEST_CACHED, MOST_CACHED, AttributeEncoder
 from .split import Batch
-from .values import DEEPEST_VALUE, TEXT_HEADS, encode_key, encode_text, encode_value, text_head
+from .values import encode_text
 from .wire import FIXED32, FIXED64, LENGTH_DELIMITED, VARINT, delimited, tag, varint
-
-_MOST_CACHED = 4_096
-"""Entries per cache, each at most `_LONGEST_CACHED` bytes long; a full cache is cleared."""
-_LONGEST_CACHED = 256
-_MOST_VALUES_OF_A_KEY = 256
 
 # The bytes that precede each field, built once.
 _IDENTIFIER_BYTES, _TRACE_IDENTIFIER_BYTES = varint(8), varint(16)
@@ -39,7 +34,6 @@ _PARENT_ID = tag(numbers.SPAN_PARENT_SPAN_ID, LENGTH_DELIMITED) + _IDENTIFIER_BY
 _START_TIME, _END_TIME = (
     tag(number, FIXED64)[0] for number in (numbers.SPAN_START_TIME_UNIX_NANO, numbers.SPAN_END_TIME_UNIX_NANO)
 )
-_ATTRIBUTE = tag(numbers.SPAN_ATTRIBUTES, LENGTH_DELIMITED)
 _DROPPED_ATTRIBUTES = tag(numbers.SPAN_DROPPED_ATTRIBUTES_COUNT, VARINT)
 _DROPPED_EVENTS = tag(numbers.SPAN_DROPPED_EVENTS_COUNT, VARINT)
 _DROPPED_LINKS = tag(numbers.SPAN_DROPPED_LINKS_COUNT, VARINT)
@@ -68,38 +62,12 @@ _REMOTE_PARENT = _FLAGS + _PACK_FLAGS(_HAS_IS_REMOTE | _IS_REMOTE)
 _LOCAL_LINK = _LINK_FLAGS + _PACK_FLAGS(_HAS_IS_REMOTE)
 _REMOTE_LINK = _LINK_FLAGS + _PACK_FLAGS(_HAS_IS_REMOTE | _IS_REMOTE)
 
-_TEXT = frozenset({str})
-_CACHED_TYPES = frozenset({str, int})
 _NO_TRACE_STATE = SpanContext(1, 1, is_remote=False).trace_state
 """The instance shared by all contexts without a trace state."""
 _NO_RESOURCE = Resource({})
 _NAMES = reprlib.Repr()
 """Shortens names, and survives a `__repr__` that raises."""
 _NAMES.maxstring = 100
-
-
-@dataclass(slots=True)
-class _AttributeKey:
-    """An attribute's key."""
-
-    encoded: bytes
-    values_left: int = _MOST_VALUES_OF_A_KEY
-    """How many more values are cached: a key with a new value in each span is not worth it."""
-
-
-class _Attributes(dict[tuple[str, Any], bytes]):
-    """String and integer attributes, encoded as fields of a span; one that is missing is encoded.
-
-    Args:
-        encode: encodes an attribute, and may keep it here.
-    """
-
-    def __init__(self, encode: Callable[[str, Any], bytes]) -> None:
-        super().__init__()
-        self._encode = encode
-
-    def __missing__(self, pair: tuple[str, Any]) -> bytes:
-        return self._encode(*pair)
 
 
 class Encoder:
@@ -114,19 +82,21 @@ class Encoder:
         """The number of spans that could not be encoded."""
         self.latest_unencodable = ""
         """The last of them and the reason, for logging."""
-        self.lost_attributes = 0
-        """The number of attributes that OTLP cannot represent."""
-        self._attributes = _Attributes(self._encode_attribute)
+        self._attributes = AttributeEncoder()
         # Most spans share these: a trace's spans share its state, and so do all traces the sampler began.
         self._latest_state = _NO_TRACE_STATE
         self._latest_state_bytes = b""
         self._latest_status = Status(StatusCode.UNSET)
         self._latest_status_bytes = _NO_STATUS
-        self._keys: dict[str, _AttributeKey] = {}
         self._names: dict[str, tuple[SpanKind, bytes]] = {}
         # Keyed by id, as hashing a resource builds its JSON; the reference prevents reuse of the id.
         self._resources: dict[int, tuple[Resource, bytes]] = {}
         self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
+
+    @property
+    def lost_attributes(self) -> int:
+        """The number of attributes that OTLP cannot represent."""
+        return self._attributes.lost
 
     def encode(self, spans: Sequence[ReadableSpan]) -> Batch:
         """Encodes spans as one request, in order within each resource and scope.
@@ -188,7 +158,7 @@ class Encoder:
         parts.append(known[1] if known is not None and known[0] is kind else self._encode_name(name, kind))
         parts.append(_PACK_TIMES(_START_TIME, start_time, _END_TIME, end_time))
         if attributes:
-            lost += self._append_attributes(parts, attributes)
+            lost += self._attributes.append(parts, attributes)
         if lost:
             parts.append(_DROPPED_ATTRIBUTES + varint(lost))
         if events is not None:
@@ -225,7 +195,7 @@ class Encoder:
             _PACK_EVENT_TIME(_EVENT_TIME, event.timestamp),
             delimited(numbers.EVENT_NAME, encode_text(name)),
         ]
-        lost = self._append_attributes(parts, event.attributes, _EVENT_ATTRIBUTE) + event.dropped_attributes
+        lost = self._attributes.append(parts, event.attributes, _EVENT_ATTRIBUTE) + event.dropped_attributes
         if lost:
             parts.append(_EVENT_DROPPED_ATTRIBUTES + varint(lost))
         return delimited(numbers.SPAN_EVENTS, b"".join(parts))
@@ -238,74 +208,18 @@ class Encoder:
             _LINK_SPAN_ID,
             context.span_id.to_bytes(8, "big"),
         ]
-        lost = self._append_attributes(parts, link.attributes, _LINK_ATTRIBUTE) + link.dropped_attributes
+        lost = self._attributes.append(parts, link.attributes, _LINK_ATTRIBUTE) + link.dropped_attributes
         if lost:
             parts.append(_LINK_DROPPED_ATTRIBUTES + varint(lost))
         parts.append(_REMOTE_LINK if context.is_remote else _LOCAL_LINK)
         return delimited(numbers.SPAN_LINKS, b"".join(parts))
-
-    def _append_attributes(
-        self, parts: list[bytes], attributes: Mapping[str, Any] | None, tag: bytes = _ATTRIBUTE
-    ) -> int:
-        """Appends each attribute as a field with this one-byte tag; returns how many were omitted."""
-        if not attributes:
-            return 0
-        lost = 0
-        try:
-            # Exact types only: True, 1 and 1.0 are equal cache keys but different attributes, and the hash
-            # and equality of a subclass must not be called.
-            is_exact = _CACHED_TYPES.issuperset(map(type, attributes.values()))
-            is_exact = is_exact and _TEXT.issuperset(map(type, attributes))
-            fields = list(map(self._attributes.__getitem__, attributes.items())) if is_exact else None
-        except Exception:  # noqa: BLE001 - one is bad: one by one, only that one is lost
-            fields = None
-        if fields is None:
-            fields, lost = self._encode_one_by_one(attributes)
-        parts.extend(fields if tag is _ATTRIBUTE else [tag + each[1:] for each in fields])
-        return lost
-
-    def _encode_one_by_one(self, attributes: Mapping[str, Any]) -> tuple[list[bytes], int]:
-        """Encodes what can be encoded; returns also how many were omitted."""
-        fields: list[bytes] = []
-        for key, value in attributes.items():
-            try:
-                kind = type(value)
-                is_exact = (kind is str or kind is int) and type(key) is str
-                fields.append(
-                    self._attributes[key, value] if is_exact else self._encode_attribute(key, value)
-                )
-            except Exception:  # noqa: BLE001 - a bad value costs only itself
-                self.lost_attributes += 1
-        return fields, len(attributes) - len(fields)
-
-    def _encode_attribute(self, key: str, value: Any) -> bytes:
-        """Encodes a `KeyValue` as a field of a span."""
-        if type(key) is not str:
-            key = str.__str__(key)
-        known = self._keys.get(key)
-        if known is None:
-            known = _AttributeKey(encode_key(key))
-            _keep(self._keys, key, known, len(known.encoded))
-        kind = type(value)
-        if kind is str:
-            text = encode_text(value)
-            size = len(text)
-            value_head = TEXT_HEADS[size] if size < len(TEXT_HEADS) else text_head(size)
-            body = known.encoded + value_head + text
-        else:
-            body = known.encoded + delimited(numbers.KEY_VALUE_VALUE, encode_value(value, DEEPEST_VALUE))
-        field = _ATTRIBUTE + varint(len(body)) + body
-        if kind in _CACHED_TYPES and known.values_left:
-            known.values_left -= 1
-            _keep(self._attributes, (key, value), field, len(field))
-        return field
 
     def _resource(self, resource: Resource) -> bytes:
         """Encodes `ResourceSpans` without its spans."""
         known = self._resources.get(id(resource))
         if known is None:
             parts: list[bytes] = []
-            self._append_attributes(parts, resource.attributes, _RESOURCE_ATTRIBUTE)
+            self._attributes.append(parts, resource.attributes, _RESOURCE_ATTRIBUTE)
             written = delimited(numbers.RESOURCE_SPANS_RESOURCE, b"".join(parts))
             known = (resource, written + _schema_url(resource))
             _keep(self._resources, id(resource), known, 0)
@@ -321,7 +235,7 @@ class Encoder:
                     parts.append(delimited(numbers.SCOPE_NAME, encode_text(scope.name)))
                 if scope.version:
                     parts.append(delimited(numbers.SCOPE_VERSION, encode_text(scope.version)))
-                self._append_attributes(parts, scope.attributes, _SCOPE_ATTRIBUTE)
+                self._attributes.append(parts, scope.attributes, _SCOPE_ATTRIBUTE)
             written = delimited(numbers.SCOPE_SPANS_SCOPE, b"".join(parts))
             known = (scope, written + _schema_url(scope))
             _keep(self._scopes, id(scope), known, 0)
@@ -333,9 +247,9 @@ _Kept = TypeVar("_Kept")
 
 
 def _keep(cache: dict[_Key, _Kept], key: _Key, encoded: _Kept, length: int) -> None:
-    if length > _LONGEST_CACHED:
+    if length > LONGEST_CACHED:
         return
-    if len(cache) >= _MOST_CACHED:
+    if len(cache) >= MOST_CACHED:
         cache.clear()
     cache[key] = encoded
 

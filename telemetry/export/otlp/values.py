@@ -42,6 +42,8 @@ def text_head(size: int) -> bytes:
 
 
 TEXT_HEADS = [text_head(size) for size in range(256)]
+SMALL_INTEGER_HEADS = [_VALUE + varint(len(_INT) + size) + _INT for size in range(4)]
+"""The bytes that precede an integer, whose `varint` has up to three bytes, as the value of a `KeyValue`."""
 
 
 def encode_key(key: str) -> bytes:

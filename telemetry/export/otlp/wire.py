@@ -5,12 +5,18 @@ from collections.abc import Iterator
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 _MORE = 0x80
 _SEVEN_BITS = 0x7F
+_THREE_BYTES_LONG, _FOUR_BYTES_LONG = 1 << 14, 1 << 21
+"""The least numbers that are."""
 
 
 def varint(value: int) -> bytes:
     """Encodes a non-negative integer, seven bits per byte, lowest first."""
     if value < len(_SMALL):
         return _SMALL[value]
+    if value < _FOUR_BYTES_LONG:
+        if value < _THREE_BYTES_LONG:
+            return bytes((value & _SEVEN_BITS | _MORE, value >> 7))
+        return bytes((value & _SEVEN_BITS | _MORE, value >> 7 & _SEVEN_BITS | _MORE, value >> 14))
     encoded = bytearray()
     while value > _SEVEN_BITS:
         encoded.append(value & _SEVEN_BITS | _MORE)

@@ -16,6 +16,7 @@ from opentelemetry.sdk.util import BoundedList
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
+from telemetry.export.otlp import attributes as attributes_module
 from telemetry.export.otlp import reading
 from telemetry.export.otlp import spans as encoder_module
 from telemetry.export.otlp.spans import Encoder
@@ -249,7 +250,8 @@ def test_equal_values_of_different_types_keep_their_types() -> None:
 
 def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither many values nor long ones make the caches grow beyond their limits."""
-    monkeypatch.setattr(encoder_module, "_MOST_CACHED", 10)
+    for module in (encoder_module, attributes_module):
+        monkeypatch.setattr(module, "MOST_CACHED", 10)
     encoder = Encoder()
     for number in range(100):
         attributes = {"text": str(number), "number": number, "long": "x" * 1_000 + str(number)}
@@ -264,9 +266,12 @@ def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             ]
         )
     caches = [value for value in vars(encoder).values() if isinstance(value, dict)]
-    assert len(caches) == 5
+    assert len(caches) == 3
     assert all(0 < len(cache) <= 10 for cache in caches)
-    assert not any(len(str(key[1])) > 256 for key in encoder._attributes)
+    keys = encoder._attributes._keys
+    fields = [field for key in keys.values() for field in key.fields.values()]
+    assert 0 < len(keys) + len(fields) <= 10
+    assert max(map(len, fields)) < 300
 
 
 @given(st.lists(SPANS, min_size=2, max_size=9))
