@@ -23,6 +23,7 @@ from ..settings.batching import Batching
 from .attempt import Attempt
 from .breaker import CircuitBreaker
 from .ledger import Ledger
+from .otlp.reading import FLAGS_INDEX
 from .otlp.transport import Transport, build_transport, load_transport
 from .spool.spool import Spool, SpoolStatus
 from .status import ExportStatus, StatusReading
@@ -92,7 +93,7 @@ class ExportPipeline(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """Queues a sampled span without blocking; if the queue is full, drops and counts it."""
         context = span.context
-        if context is None or not context.trace_flags & _SAMPLED:
+        if context is None or not context[FLAGS_INDEX] & _SAMPLED:
             return
         run = self._run or self._start()
         if run is None:

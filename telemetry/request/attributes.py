@@ -4,8 +4,7 @@ They are read from the ASGI scope alone: the server, or a middleware that trusts
 client is. Long values are cut, and the values of query parameters that carry credentials are redacted.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote
 
@@ -21,6 +20,7 @@ from opentelemetry.util.types import AttributeValue
 from starlette.types import Message, Scope
 
 from ..config import TelemetryConfig
+from ..export.otlp.attributes import SharedAttributes
 from .headers import FORWARDED_FOR, CapturedHeaders
 from .old_attributes import OLD_STATUS_CODE, old_attributes
 
@@ -37,8 +37,14 @@ REDACTED_PARAMETERS = frozenset(
 """Query parameters whose values the conventions redact, in lower case."""
 OLD_CONVENTIONS_TOO = "http/dup"
 """The value of `OTEL_SEMCONV_STABILITY_OPT_IN` that asks for the old attributes beside the stable ones."""
+_MOST_SHARED, _LONGEST_SHARED = 512, 512
+"""Shared attributes that are kept, and the longest headers of one, in bytes."""
 _LARGEST_PORT, _MOST_DIGITS = 65_535, 5
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
+
+
+Given = tuple[dict[str, AttributeValue], *tuple[SharedAttributes, ...]]
+"""A request's own attributes, and those that it shares with others."""
 
 
 def method_of(scope: Scope) -> str:
@@ -56,7 +62,16 @@ class RequestAttributes:
         config: names captured headers, further secrets, and whether old attributes are wanted.
     """
 
-    __slots__ = ("_has_old", "_query", "_request_headers", "_response_headers", "status_names")
+    __slots__ = (
+        "_clients",
+        "_ends",
+        "_has_old",
+        "_query",
+        "_request_headers",
+        "_response_headers",
+        "_shared",
+        "status_names",
+    )
 
     def __init__(self, config: TelemetryConfig) -> None:
         self._has_old = OLD_CONVENTIONS_TOO in config.semconv_opt_in
@@ -78,60 +93,102 @@ class RequestAttributes:
             else (http_attributes.HTTP_RESPONSE_STATUS_CODE,)
         )
         """The attributes of an answer's status."""
+        self._shared: dict[object, SharedAttributes] = {}
+        self._clients: dict[tuple[str, bool], SharedAttributes] = {}
+        self._ends: dict[tuple[str | None, int | None], SharedAttributes] = {}
 
     @property
     def reads_answers(self) -> bool:
         """Whether `of_answer` may return any."""
         return self._response_headers is not None
 
-    def of_request(
-        self, scope: Scope, method: str, headers: Mapping[bytes, bytes]
-    ) -> dict[str, AttributeValue]:
-        """Returns what is known of a request before it is answered.
+    def of_request(self, scope: Scope, method: str, headers: Mapping[bytes, bytes]) -> Given:
+        """Returns what is known of a request before it is answered: its own attributes, and shared ones.
 
         Args:
             scope: the request's.
             method: the bounded one.
             headers: the first value of each header, by its name in lower case.
         """
-        scheme = scope.get("scheme", "http")
-        attributes: dict[str, AttributeValue] = {
-            http_attributes.HTTP_REQUEST_METHOD: method,
-            url_attributes.URL_SCHEME: scheme,
-            url_attributes.URL_PATH: scope["path"][:LONGEST_VALUE],
-        }
-        if method == OTHER_METHOD:
-            attributes[http_attributes.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:LONGEST_VALUE]
+        own: dict[str, AttributeValue] = {url_attributes.URL_PATH: scope["path"][:LONGEST_VALUE]}
         query = scope.get("query_string")
         if query:
-            attributes[url_attributes.URL_QUERY] = self._query.redact(query.decode("latin-1"))[:LONGEST_VALUE]
-        version = scope.get("http_version")
-        if version:
-            attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
+            own[url_attributes.URL_QUERY] = self._query.redact(query.decode("latin-1"))[:LONGEST_VALUE]
+        if method == OTHER_METHOD:
+            own[http_attributes.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:LONGEST_VALUE]
         host = headers.get(b"host")
         # From `Host`, what the client asked for, else what the server listens on.
-        address, port = _asked_for(host[:LONGEST_VALUE], scheme) if host else scope.get("server") or (None, 0)
-        if address:
-            attributes[server_attributes.SERVER_ADDRESS] = address
-            if port:
-                attributes[server_attributes.SERVER_PORT] = port
+        asked_for = host or tuple(scope.get("server") or ())
+        agent = headers.get(b"user-agent")
+        key = method, scope.get("scheme", "http"), scope.get("http_version"), asked_for, agent
+        shared = self._shared.get(key)
+        if shared is None:
+            shared = SharedAttributes(_of_many_requests(*key))
+            if len(asked_for) + len(agent or b"") <= _LONGEST_SHARED:
+                _keep(self._shared, key, shared)
         client = scope.get("client")
         if client:
-            _add_client(attributes, client, headers.get(FORWARDED_FOR))
-        agent = headers.get(b"user-agent")
-        if agent:
-            attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = agent[:LONGEST_VALUE].decode("latin-1")
+            address, port = client[:2]
+            forwarded_for = headers.get(FORWARDED_FOR)
+            # Without a port, or if a proxy named it, the address is a header's: the peer is not known.
+            is_peer = bool(port) and not (
+                forwarded_for and address.encode("latin-1", "replace") in forwarded_for
+            )
+            if is_peer:
+                own[network_attributes.NETWORK_PEER_PORT] = port
+            of_client = self._clients.get((address, is_peer))
+            if of_client is None:
+                of_client = SharedAttributes(_of_client(address, is_peer=is_peer))
+                _keep(self._clients, (address, is_peer), of_client)
+            given: Given = own, shared, of_client
+        else:
+            given = own, shared
+        if self._has_old or self._request_headers is not None:
+            self._add_more(scope, given, host)
+        return given
+
+    def _add_more(
+        self,
+        scope: Scope,
+        given: Given,
+        host: bytes | None,
+    ) -> None:
+        own = given[0]
         if self._has_old:
-            attributes.update(old_attributes(scope, attributes, host))
+            own |= old_attributes(scope, merged(*given), host)
         if self._request_headers is not None:
-            attributes.update(self._request_headers.read(scope.get("headers", ())))
-        return attributes
+            own |= self._request_headers.read(scope.get("headers", ()))
+
+    def of_end(self, route: str | None, status: int | None) -> SharedAttributes:
+        """Returns what is known of a request at its end.
+
+        Args:
+            route: the template; None if no route matched.
+            status: the one that the client was sent; None if it had left before.
+        """
+        key = route, status
+        known = self._ends.get(key)
+        if known is None:
+            values: dict[str, str | int] = {} if route is None else {http_attributes.HTTP_ROUTE: route}
+            if status is not None:
+                values |= dict.fromkeys(self.status_names, status)
+            known = SharedAttributes(values)
+            _keep(self._ends, key, known)
+        return known
 
     def of_answer(self, message: Message) -> dict[str, AttributeValue]:
         """Returns what the first message of an answer says, or a WebSocket's acceptance."""
         return (
             {} if self._response_headers is None else self._response_headers.read(message.get("headers", ()))
         )
+
+
+def merged(own: dict[str, AttributeValue], *shared: SharedAttributes) -> dict[str, AttributeValue]:
+    """Returns the attributes of a request as one dictionary."""
+    every: dict[str, AttributeValue] = {}
+    for each in shared:
+        every |= each.values
+    return every | own
 
 
 class QueryRedaction:
@@ -157,19 +214,56 @@ class QueryRedaction:
         return f"{name}={REDACTED}" if equals and unquote(name).lower() in self._names else parameter
 
 
-def _add_client(
-    attributes: dict[str, AttributeValue], client: Sequence[Any], forwarded_for: bytes | None
-) -> None:
-    """Adds who the server, or a middleware that trusts its proxy, says the client is."""
-    address, port = client[:2]
-    attributes[client_attributes.CLIENT_ADDRESS] = address
-    # Without a port, or if a proxy named it, the address is a header's: the peer is not known.
-    if port and not (forwarded_for and address.encode("latin-1", "replace") in forwarded_for):
+def _of_many_requests(
+    method: str,
+    scheme: str,
+    version: str | None,
+    asked_for: bytes | tuple[Any, ...],
+    agent: bytes | None,
+) -> dict[str, str | int]:
+    """Returns what many requests have in common.
+
+    Args:
+        method: the bounded one.
+        scheme: the request's.
+        version: of HTTP.
+        asked_for: the header `Host`, or address and port that the server listens on, or nothing.
+        agent: the header `User-Agent`.
+    """
+    attributes: dict[str, str | int] = {
+        http_attributes.HTTP_REQUEST_METHOD: method,
+        url_attributes.URL_SCHEME: scheme,
+    }
+    if version:
+        attributes[network_attributes.NETWORK_PROTOCOL_VERSION] = version
+    address, port = (
+        _asked_for(asked_for[:LONGEST_VALUE], scheme)
+        if isinstance(asked_for, bytes)
+        else asked_for or (None, 0)
+    )
+    if address:
+        attributes[server_attributes.SERVER_ADDRESS] = address
+        if port:
+            attributes[server_attributes.SERVER_PORT] = port
+    if agent:
+        attributes[user_agent_attributes.USER_AGENT_ORIGINAL] = agent[:LONGEST_VALUE].decode("latin-1")
+    return attributes
+
+
+def _of_client(address: str, *, is_peer: bool) -> dict[str, str | int]:
+    """Returns who the server, or a middleware that trusts its proxy, says the client is."""
+    attributes: dict[str, str | int] = {client_attributes.CLIENT_ADDRESS: address}
+    if is_peer:
         attributes[network_attributes.NETWORK_PEER_ADDRESS] = address
-        attributes[network_attributes.NETWORK_PEER_PORT] = port
+    return attributes
 
 
-@lru_cache(maxsize=256)
+def _keep(known: dict[Any, SharedAttributes], key: Any, attributes: SharedAttributes) -> None:
+    if len(known) >= _MOST_SHARED:
+        known.clear()  # clients may send any
+    known[key] = attributes
+
+
 def _asked_for(host: bytes, scheme: str) -> tuple[str, int | None]:
     """Returns address and port of a `Host` header; the port may be the scheme's."""
     address, port = _split_host(host.decode("latin-1"))

@@ -7,20 +7,46 @@ from starlette import background
 from starlette.responses import Response
 
 
-def has_background_work() -> bool:
-    """Whether the response that is sending its last message goes on with Starlette's background tasks.
+class BackgroundWork:
+    """Tells whether a response goes on with Starlette's background tasks; for one application. Thread-safe.
 
     ASGI has no word for them, so it is asked of the response itself, which is among the callers.
     """
-    frame: FrameType | None = sys._getframe(3)  # noqa: SLF001 - documented, and the only way to the response
-    while frame is not None:
-        sender = frame.f_locals.get("self")
-        if isinstance(sender, Response):
-            # FastAPI gives an endpoint that asks for `BackgroundTasks` a list of them, which may stay empty.
-            work = sender.background
-            return work is not None and bool(getattr(work, "tasks", True))
-        frame = frame.f_back
-    return False
+
+    def __init__(self) -> None:
+        # Whatever is between a response and its server is the same for most requests, and a frame that is
+        # looked at costs more than all else here.
+        self._depth = 0
+
+    def is_ahead(self) -> bool:
+        """Whether the response that is sending its last message has any; called by the one that sends it."""
+        try:
+            found = _response_of(sys._getframe(self._depth)) if self._depth else None  # noqa: SLF001 - documented
+        except ValueError:  # there are fewer
+            found = None
+        if found is None:
+            found = self._search()
+        # FastAPI gives an endpoint that asks for `BackgroundTasks` a list of them, which may stay empty.
+        work = None if found is None else found.background
+        return work is not None and bool(getattr(work, "tasks", True))
+
+    def _search(self) -> Response | None:
+        frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented, and the only way to it
+        depth = 0
+        while frame is not None:
+            found = _response_of(frame)
+            if found is not None:
+                self._depth = depth
+                return found
+            frame = frame.f_back
+            depth += 1
+        return None
+
+
+def _response_of(frame: FrameType) -> Response | None:
+    """Returns the response one of whose methods a frame is; None if it is none."""
+    sender = frame.f_locals.get("self")
+    return sender if isinstance(sender, Response) else None
 
 
 def is_of_background_work(error: BaseException) -> bool:

@@ -57,7 +57,10 @@ def for_propagators(scope: Scope, first: dict[bytes, bytes]) -> dict[str, str] |
         scope: the request's.
         first: its `first_values`.
     """
-    takes_any = _takes_any_header(propagate.get_global_textmap())
+    propagator = propagate.get_global_textmap()
+    known, takes_any = _latest
+    if propagator is not known:
+        takes_any = _takes_any_header(propagator)
     if not (takes_any or b"traceparent" in first or b"tracestate" in first or b"baggage" in first):
         return None
     carrier: dict[str, str] = {}
@@ -72,10 +75,8 @@ def for_propagators(scope: Scope, first: dict[bytes, bytes]) -> dict[str, str] |
 def _takes_any_header(propagator: TextMapPropagator) -> bool:
     """Whether the process's propagators read more than the headers of W3C."""
     global _latest  # noqa: PLW0603 - replaced as a whole, so threads may share it
-    known, takes_any = _latest
-    if propagator is not known:
-        takes_any = not propagator.fields <= _W3C_FIELDS
-        _latest = propagator, takes_any
+    takes_any = not propagator.fields <= _W3C_FIELDS
+    _latest = propagator, takes_any
     return takes_any
 
 

@@ -20,7 +20,7 @@ from ..current import serving
 from ..metrics.standard_requests import ActiveRequest, StandardRequests
 from ..tracing.current_context import CURRENT_CONTEXT
 from .attributes import RequestAttributes, method_of
-from .background import has_background_work, is_of_background_work
+from .background import BackgroundWork, is_of_background_work
 from .failure import type_name
 from .hooks import Hooks
 from .server_span import ServerSpan, SpanSettings
@@ -56,6 +56,7 @@ class Instruments:
         attributes = RequestAttributes(client.config)
         self.spans = SpanSettings(client, attributes, hooks, on_defect)
         self.templates = RouteTemplates()
+        self.background = BackgroundWork()
         self.answers_with_trace = client.config.trace_response
         self.reads_answers = attributes.reads_answers or hooks.on_response is not None
         """Whether the first message of an answer has something for the span."""
@@ -242,7 +243,11 @@ class RequestMeasurement:
         return note
 
     def _note_background_work(self, answered: float | None) -> None:
-        if self._span.is_recording and not self._has_background_work and has_background_work():
+        if (
+            self._span.is_recording
+            and not self._has_background_work
+            and self._instruments.background.is_ahead()
+        ):
             self._has_background_work = True
             self._span.begin_background(self._route(), answered)
 

@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 
 _MEASURED = frozenset({"http", "websocket"})
 _MARK = "telemetry.measured"
-"""The scope's key for the measurement of the request; None for an excluded one."""
+"""The scope's key for the measurement of the request, for mounted applications; None for an excluded one."""
+_NO_TRACING_OF_FASTAPI = "fastapi.telemetry", None
+"""FastAPI's own tracing adds no second server span if it finds its key in the scope."""
 
 
 class TelemetryMiddleware:
@@ -63,8 +65,8 @@ class TelemetryMiddleware:
         if self._excluded.covers(scope):
             await _pass_silently(self._client, self.app, scope, receive, send)
             return
-        request = RequestMeasurement(self._instruments, scope, send)
-        _mark(scope, request)
+        request = scope[_MARK] = RequestMeasurement(self._instruments, scope, send)
+        scope.setdefault(*_NO_TRACING_OF_FASTAPI)
         receive = request.begin(receive)
         error: BaseException | None = None
         try:
@@ -109,7 +111,8 @@ class ExcludingMiddleware:
 async def _pass_silently(
     client: TelemetryClient, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    _mark(scope, None)
+    scope[_MARK] = None
+    scope.setdefault(*_NO_TRACING_OF_FASTAPI)
     with _apart_from_the_last_request(), silenced(client) as silent, suppress_instrumentation():
 
         async def send_noting(message: Message) -> None:
@@ -139,15 +142,6 @@ def _apart_from_the_last_request() -> Iterator[None]:
     finally:
         with suppress(ValueError):  # the task may be closed from another context
             token.var.reset(token)
-
-
-def _mark(scope: Scope, request: RequestMeasurement | None) -> None:
-    """Marks a request for mounted applications: it is measured, or is not to be.
-
-    FastAPI's own tracing adds no second server span if it finds its key.
-    """
-    scope[_MARK] = request
-    scope.setdefault("fastapi.telemetry", None)
 
 
 class RoutedScopeMiddleware:

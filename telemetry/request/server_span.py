@@ -8,7 +8,6 @@ from opentelemetry import propagate
 from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import is_http_instrumentation_enabled
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
-from opentelemetry.semconv.attributes.http_attributes import HTTP_ROUTE
 from opentelemetry.trace import (
     INVALID_SPAN,
     INVALID_SPAN_CONTEXT,
@@ -19,13 +18,13 @@ from opentelemetry.trace import (
     TraceFlags,
     get_current_span,
 )
-from opentelemetry.util.types import AttributeValue
 from starlette.types import Message, Scope
 
 from ..client import TelemetryClient
 from ..current import Serving, serving
+from ..export.otlp.reading import FLAGS_INDEX
 from ..tracing.current_context import CURRENT_CONTEXT, context_with
-from .attributes import OTHER_METHOD, RequestAttributes
+from .attributes import OTHER_METHOD, Given, RequestAttributes, merged
 from .failure import record_failure
 from .headers import LowerCaseGetter, first_values, for_propagators
 from .hooks import Hooks
@@ -118,39 +117,39 @@ class ServerSpan(Serving):
     def _start(self, context: Context, scope: Scope, headers: dict[bytes, bytes]) -> Any:
         name = _name_of(self._method, None)
         tracer: Any = self._settings.client.tracer
-        if hasattr(tracer, "open_span") and not tracer.asks_for_attributes:
+        if getattr(tracer, "decides_alone", False):
             # It is our own: attributes are made for recorded requests alone.
             span, _ = tracer.open_span(name, context, SpanKind.SERVER, self._started_ns)
             self.span = span
             if type(span) is NonRecordingSpan:
                 return span
-            span.adopt(self._attributes(scope, headers))
+            span.adopt(*self._attributes(scope, headers))
             span.announce(context)
         else:
             span = tracer.start_span(
                 name,
                 context,
                 SpanKind.SERVER,
-                self._attributes(scope, headers),
+                merged(*self._attributes(scope, headers)),
                 start_time=self._started_ns,
             )
             self.span = span
             if not span.is_recording():
                 return span
         self.is_recording = True
-        if span.get_span_context().trace_flags & TraceFlags.SAMPLED:
+        if span.get_span_context()[FLAGS_INDEX] & TraceFlags.SAMPLED:
             self.exemplar = span
         if self._settings.hooks.on_request is not None:
             self._settings.hooks.on_request(span, scope)
         return span
 
-    def _attributes(self, scope: Scope, headers: dict[bytes, bytes]) -> dict[str, AttributeValue]:
+    def _attributes(self, scope: Scope, headers: dict[bytes, bytes]) -> Given:
         self.client_address = scope.get("client")
         try:
             return self._settings.attributes.of_request(scope, self._method, headers)
         except Exception as defect:  # noqa: BLE001 - it is logged there; the span is the request's all the same
             self._settings.on_defect(defect)
-            return {}
+            return ({},)
 
     def note_proxy(self, scope: Scope, routed: Scope) -> None:
         """Notes what a middleware within the application has read from a trusted proxy's headers.
@@ -164,7 +163,9 @@ class ServerSpan(Serving):
             return
         try:
             seen = {**scope, "client": routed.get("client"), "scheme": routed.get("scheme", "http")}
-            span.set_attributes(settings.attributes.of_request(seen, self._method, first_values(seen)))
+            span.set_attributes(
+                merged(*settings.attributes.of_request(seen, self._method, first_values(seen)))
+            )
         except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
             settings.on_defect(defect)
 
@@ -208,27 +209,23 @@ class ServerSpan(Serving):
         if not self.is_recording:
             return
         span: Any = self.span
-        values: dict[str, Any] = {} if route is None else {HTTP_ROUTE: route}
-        if status is not None:
-            for status_name in self._settings.attributes.status_names:
-                values[status_name] = status
+        attributes = self._settings.attributes.of_end(route, status)
         ended_ns = self._started_ns + round(seconds * 1e9)
-        # The application may have given the span a name of its own.
-        name = getattr(span, "name", None)
-        if name == _name_of(self._method, None):
-            name = _name_of(self._method, route)
+        first_name, name = _name_of(self._method, None), _name_of(self._method, route)
         try:
             if failure is not None:
                 record_failure(span, failure)
             elif status is not None and status >= _SERVER_ERROR:
-                values[ERROR_TYPE] = str(status)
+                span.set_attribute(ERROR_TYPE, str(status))
                 span.set_status(StatusCode.ERROR)
         finally:
             if hasattr(span, "finish"):  # it is our own
-                span.finish(name, values, ended_ns)
+                span.finish(first_name, name, attributes, ended_ns)
             else:
-                span.set_attributes(values)
-                span.update_name(name)
+                span.set_attributes(attributes.values)
+                # The application may have given the span a name of its own.
+                if getattr(span, "name", None) == first_name:
+                    span.update_name(name)
                 span.end(ended_ns)
 
     def begin_background(self, route: str | None, answered: float | None) -> None:

@@ -35,6 +35,4 @@ SPAN_KEY: str = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 
 def context_with(span: Span, context: Context) -> Context:
     """Returns a context in which the span is the current one, and all else is as in `context`."""
-    changed = Context(context)
-    dict.__setitem__(changed, SPAN_KEY, span)
-    return changed
+    return Context({**context, SPAN_KEY: span})

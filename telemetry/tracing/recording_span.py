@@ -15,7 +15,6 @@ from typing import Any
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import (
-    ReadableSpan,
     _Span,
 )
 from opentelemetry.sdk.util import BoundedList
@@ -23,13 +22,16 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue
 
 from ..export.otlp import reading
+from ..export.otlp.attributes import SharedAttributes
 from .escaping import record_escaping
-from .span_origin import Origin
+from .span_origin import DEFAULT_MOST_ATTRIBUTES, Origin
 
 _UNSET = Status(StatusCode.UNSET)
 _TEXT: frozenset[type] = frozenset({str})
 _PLAIN: frozenset[type] = frozenset({str, int, bool, float})
 """Types whose values need no cleaning, unless the length of texts is limited."""
+_MOST_OWN = DEFAULT_MOST_ATTRIBUTES // 2
+"""Of attributes that leave room, within the usual limits, for the few that spans share."""
 _FULL = (
     "Attributes dict is full. Dropping the oldest key-value pair from attributes to make space for the new "
     "key-value pair."
@@ -58,31 +60,39 @@ class RecordingSpan(_Span):
     """A span that is recorded, made by `make`. Thread-safe; after its end, nothing changes it any more."""
 
     __slots__ = (
+        "_bounded",
         "_context",
+        "_dropped",
         "_end_time",
+        "_event_list",
+        "_given",
         "_kind",
+        "_link_list",
         "_lock",
         "_name",
         "_origin",
         "_parent",
+        "_record_end_metrics",
         "_start_time",
+        "_status",
         "_values",
     )
 
     _origin: Origin
     _context: SpanContext
     _lock: Any
+    _given: tuple[SharedAttributes | dict[str, Any], ...]
+    """Attributes that nobody has asked for yet; they become `_values` then."""
     _values: dict[str, Any] | None
+    _dropped: int
+    _bounded: BoundedAttributes | None
+    _event_list: Any
+    _link_list: Any
+    _record_end_metrics: Callable[[], None] | None
 
     # Rarely set: the values of the class stand for those that are not.
-    _status = _UNSET
-    _dropped = 0
-    _bounded: BoundedAttributes | None = None
-    _event_list: Any = None
-    _link_list: Any = None
     _record_exception = True
     _set_status_on_exception = True
-    _record_end_metrics: Callable[[], None] | None = None
     _trace_config = None
 
     @staticmethod
@@ -113,11 +123,16 @@ class RecordingSpan(_Span):
         span._parent = parent
         span._kind = kind
         span._start_time = start_time
-        span._end_time = None
-        span._values = None
+        span._end_time = span._values = span._bounded = None
+        span._event_list = span._link_list = span._record_end_metrics = None
+        span._given = ()
+        span._dropped = 0
+        span._status = _UNSET
         # Reentrant: a finaliser or a log handler may write to the span that this thread is writing to.
         span._lock = RLock()
         return span
+
+    context: Any = property(attrgetter("_context"))
 
     def get_span_context(self) -> SpanContext:
         """Returns the span's context."""
@@ -137,7 +152,7 @@ class RecordingSpan(_Span):
             with self._lock:
                 values = self._values
                 if values is None:
-                    values = self._values = {}
+                    values = self._take_given()
                 limit = origin.max_attributes
                 is_new = key not in values and (limit is None or len(values) < limit)
                 if is_new and self._end_time is None:  # else another thread has ended it
@@ -178,53 +193,60 @@ class RecordingSpan(_Span):
 
     def begin_with(self, attributes: Mapping[str, AnyValue]) -> None:
         """Sets the attributes that the span starts with; nobody else has the span yet."""
-        if self._is_plain(attributes):
-            self.adopt(dict(attributes))
+        limit = self._origin.max_attributes
+        if self._is_plain(attributes) and (limit is None or len(attributes) <= limit):
+            self._values = dict(attributes)
         else:
             self.set_attributes(attributes)
 
-    def adopt(self, values: dict[str, Any]) -> None:
-        """Takes over a dictionary of clean values as the span's attributes; nobody else has either yet."""
-        origin = self._origin
-        limit = origin.max_attributes
-        if origin.are_texts_unlimited and (limit is None or len(values) <= limit):
-            self._values = values
+    def adopt(self, own: dict[str, Any], *shared: SharedAttributes) -> None:
+        """Takes over clean attributes with different keys; nobody else has the span or the dictionary yet.
+
+        Args:
+            own: those of this span alone.
+            shared: few.
+        """
+        if self._origin.has_usual_limits and len(own) <= _MOST_OWN:
+            self._given = (*shared, own)
         else:
-            self.set_attributes(values)
+            for each in shared:
+                self.set_attributes(each.values)
+            self.set_attributes(own)
 
     def announce(self, parent_context: Context | None) -> None:
         """Tells the processors that the span has started."""
-        origin = self._origin
-        if not origin.has_pipeline_alone:
-            origin.processor.on_start(self, parent_context=parent_context)
+        self._origin.start(self, parent_context)
 
-    def finish(self, name: str, values: dict[str, Any], end_time: int) -> None:
-        """Renames the span, sets a few clean attributes and ends it, all at once.
+    def finish(self, first_name: str, last_name: str, attributes: SharedAttributes, end_time: int) -> None:
+        """Renames the span, sets a few attributes and ends it, all at once.
 
         Args:
-            name: its name from now on.
-            values: the attributes.
+            first_name: the name that it was given by who ends it; another one, of the application, is kept.
+            last_name: its name from now on.
+            attributes: with other keys than those that it adopted.
             end_time: in nanoseconds since the epoch.
         """
         origin = self._origin
-        limit = origin.max_attributes
         with self._lock:
-            own = self._values
-            if own is None:
-                own = self._values = {}
+            values = self._values
             is_usual = (
                 self._end_time is None
+                and origin.has_usual_limits
                 and self._bounded is None
-                and origin.are_texts_unlimited
-                and (limit is None or len(own) + len(values) <= limit)
+                and (values is None or len(values) <= _MOST_OWN)
             )
             if is_usual:
-                self._name = name
-                own.update(values)
+                if values is None:
+                    self._given += (attributes,)
+                else:
+                    values.update(attributes.values)
+                if self._name == first_name:
+                    self._name = last_name
                 self._end_time = end_time
         if not is_usual:
-            self.update_name(name)
-            self.set_attributes(values)
+            if self._name == first_name:
+                self.update_name(last_name)
+            self.set_attributes(attributes.values)
             self.end(end_time)
             return
         if self._record_end_metrics is not None:
@@ -298,7 +320,7 @@ class RecordingSpan(_Span):
             elif not has_ended:
                 values = self._values
                 if values is None:
-                    values = self._values = {}
+                    values = self._take_given()
                 for key, value in cleaned.items():
                     if key in values:
                         del values[key]  # what is set again becomes the newest
@@ -312,6 +334,16 @@ class RecordingSpan(_Span):
             _span_log.warning("Setting attribute on ended span.")
         for _ in range(oldest):
             _attributes_log.warning(_FULL)
+
+    def _take_given(self) -> dict[str, Any]:
+        """Makes the attributes of what was given; with the lock held, or before anybody has the span."""
+        values: dict[str, Any] = {}
+        for each in self._given:
+            values.update(each.values if isinstance(each, SharedAttributes) else each)
+        # In this order, for a reader without the lock.
+        self._values = values
+        self._given = ()
+        return values
 
     def _count_dropped(self, count: int) -> None:
         if self._bounded is None:
@@ -335,9 +367,8 @@ class RecordingSpan(_Span):
                     immutable=False,
                     max_value_len=self._origin.limits.max_span_attribute_length,
                 )
-                if self._values is None:
-                    self._values = {}
-                bounded._dict, bounded.dropped = self._values, self._dropped
+                values = self._take_given() if self._values is None else self._values
+                bounded._dict, bounded.dropped = values, self._dropped
                 bounded._immutable = self._end_time is not None
                 self._bounded = bounded
             return self._bounded
@@ -347,7 +378,7 @@ class RecordingSpan(_Span):
         if not isinstance(attributes, BoundedAttributes):
             given, attributes = attributes, BoundedAttributes(self._origin.max_attributes, immutable=False)
             attributes._dict = dict(given or {})
-        self._bounded, self._values = attributes, attributes._dict
+        self._bounded, self._values, self._given = attributes, attributes._dict, ()
 
     @property
     def _events(self) -> Any:
@@ -379,19 +410,29 @@ class RecordingSpan(_Span):
     _limits = _shared("limits")
 
 
-_read = attrgetter(
-    *("_origin.resource", "_origin.scope", "_context", "_parent", "_name", "_kind"),
-    *("_start_time", "_end_time", "_status", "_values", "dropped_attributes", "_event_list", "_link_list"),
-)
-
-
-def _read_recording_span(span: ReadableSpan) -> reading.Found:
+def _read_recording_span(span: Any) -> reading.Found:
     """Reads a span without making containers that nobody asked for."""
-    found = _read(span)
-    is_own = (found[11] is None or type(found[11]) is BoundedList) and (
-        found[12] is None or type(found[12]) is BoundedList
+    events, links = span._event_list, span._link_list
+    if (events is not None and type(events) is not BoundedList) or (
+        links is not None and type(links) is not BoundedList
+    ):
+        return reading.read_public(span)
+    origin, bounded = span._origin, span._bounded
+    return (
+        origin.resource,
+        origin.scope,
+        span._context,
+        span._parent,
+        span._name,
+        span._kind,
+        span._start_time,
+        span._end_time,
+        span._status,
+        span._given or span._values,
+        span._dropped if bounded is None else bounded.dropped,
+        events,
+        links,
     )
-    return found if is_own else reading.read_public(span)
 
 
 reading.READERS[RecordingSpan] = _read_recording_span

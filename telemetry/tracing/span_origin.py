@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import (
     SpanLimits,
@@ -14,6 +15,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from ..export.pipeline import ExportPipeline
 from .sampling import DecidingSampler
 
+DEFAULT_MOST_ATTRIBUTES = 128
+"""Of a span (specification, `OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT`)."""
 _SHARED = ("resource", "scope", "info", "processor", "sampler", "limits")
 
 
@@ -37,6 +40,7 @@ class Origin:
         "decide",
         "follows_parent",
         "max_attributes",
+        "has_usual_limits",
     )
 
     def __init__(
@@ -56,6 +60,10 @@ class Origin:
         self.limits = limits
         self.max_attributes: int | None = limits.max_span_attributes
         self.are_texts_unlimited = limits.max_span_attribute_length is None
+        self.has_usual_limits = self.are_texts_unlimited and (
+            self.max_attributes is None or self.max_attributes >= DEFAULT_MOST_ATTRIBUTES
+        )
+        """Whether the limits are the default ones, or wider."""
         self.decide = sampler.decide if isinstance(sampler, DecidingSampler) else None
         """Decides without building anything, if the sampler can."""
         self.follows_parent = isinstance(sampler, DecidingSampler) and sampler.follows_parent
@@ -71,9 +79,31 @@ class Origin:
         """Whether these are the ones that it was made with."""
         return self.resource is resource and self.processor is processor and self.sampler is sampler
 
-    @property
-    def has_pipeline_alone(self) -> bool:
-        """Whether the pipeline, which only wants to know of a span's end, is the only processor.
+    def start(self, span: Any, parent_context: Context | None) -> None:
+        """Tells the processors that a span has started, unless the pipeline, which does not care, is alone.
+
+        Args:
+            span: a `RecordingSpan`.
+            parent_context: the context that its parent is the current span of; None for the current context.
+        """
+        if self._lone_pipeline() is None:
+            self.processor.on_start(span, parent_context=parent_context)
+
+    def end(self, span: Any) -> None:
+        """Gives an ended span to the pipeline, or what the SDK makes of one to the processors.
+
+        Args:
+            span: a `RecordingSpan`.
+        """
+        pipeline = self._lone_pipeline()
+        if pipeline is None:
+            self.processor._on_ending(span)
+            self.processor.on_end(span._readable_span())
+        else:
+            pipeline.on_end(span)
+
+    def _lone_pipeline(self) -> ExportPipeline | None:
+        """Returns the pipeline if it is the only processor.
 
         Others may be added at any time, also behind the provider's back.
         """
@@ -85,16 +115,4 @@ class Origin:
                 and type(processors[0]) is ExportPipeline
             )
             self._pipeline, self._known = processors[0] if is_alone else None, processors
-        return self._pipeline is not None
-
-    def end(self, span: Any) -> None:
-        """Gives an ended span to the pipeline, or what the SDK makes of one to the processors.
-
-        Args:
-            span: a `RecordingSpan`.
-        """
-        if self.has_pipeline_alone and self._pipeline is not None:
-            self._pipeline.on_end(span)
-        else:
-            self.processor._on_ending(span)
-            self.processor.on_end(span._readable_span())
+        return self._pipeline

@@ -82,7 +82,7 @@ def _part_of_origin(name: str) -> Any:
 
     def change(tracer: "RecordingTracer", value: Any) -> None:
         tracer.__dict__[name] = value
-        tracer._origin = None
+        tracer._origin, tracer.decides_alone = None, False
 
     return property(get, change)
 
@@ -92,6 +92,8 @@ class RecordingTracer(Tracer):
 
     _origin: Origin | None = None
     """What its spans share; None if something of it has been replaced since the last span."""
+    decides_alone = False
+    """Whether its sampler decides without a look at attributes, as the last span has shown."""
     resource = _part_of_origin("resource")
     sampler = _part_of_origin("sampler")
     span_processor = _part_of_origin("span_processor")
@@ -143,8 +145,8 @@ class RecordingTracer(Tracer):
     ) -> tuple[Span, Attributes]:
         """Decides about a span, and makes it without attributes and links; the processors do not know of it.
 
-        For who makes attributes only if they are wanted: a `RecordingSpan` then takes them by `begin_with`
-        or `adopt`, and is started by `announce`.
+        For who makes attributes only if they are wanted, and if the tracer `decides_alone`: a
+        `RecordingSpan` then takes them by `begin_with` or `adopt`, and is started by `announce`.
 
         Args:
             name: as in `start_span`, and so for the others.
@@ -196,11 +198,6 @@ class RecordingTracer(Tracer):
         if note_end is not None:
             span._record_end_metrics = note_end
         return span, attributes
-
-    @property
-    def asks_for_attributes(self) -> bool:
-        """Whether its sampler wants to know a span's attributes before it decides."""
-        return (self._origin or self._make_origin()).decide is None
 
     def drops_all_in(self, context: Context) -> bool:
         """Whether any span that began in a context would be dropped, because the current one there was.
@@ -267,6 +264,8 @@ class RecordingTracer(Tracer):
         )
         if not origin.is_of(self.resource, self.span_processor, self.sampler):
             self._origin = None  # another thread has replaced one meanwhile
+        else:
+            self.decides_alone = origin.decide is not None
         return origin
 
 

@@ -9,13 +9,16 @@ from typing import Any
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util import BoundedList
+from opentelemetry.trace import SpanContext, TraceFlags
 
 Found = tuple[Any, ...]
 """The exported fields of a span.
 
-Resource, scope, context, parent, name, kind, start time, end time, status, attributes (a mapping or None),
-number of dropped attributes, events and links (each in a `BoundedList` or what has its interface, or None).
+Resource, scope, context, parent, name, kind, start time, end time, status, `Attributes`, number of dropped
+attributes, events and links (each in a `BoundedList` or what has its interface, or None).
 """
+FLAGS_INDEX = SpanContext(1, 2, False, TraceFlags(3)).index(TraceFlags(3))
+"""Where a span's context, which is a tuple, has its flags; by name they would cost a call."""
 _PRIVATE = (
     *("_resource", "_instrumentation_scope", "_context", "_parent", "_name", "_kind"),
     *("_start_time", "_end_time", "_status", "_attributes", "_events", "_links"),

@@ -12,7 +12,7 @@ import reprlib
 import struct
 import traceback
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -50,6 +50,8 @@ _LINK_ATTRIBUTE = tag(numbers.LINK_ATTRIBUTES, LENGTH_DELIMITED)
 _LINK_DROPPED_ATTRIBUTES = tag(numbers.LINK_DROPPED_ATTRIBUTES_COUNT, VARINT)
 _LINK_FLAGS = tag(numbers.LINK_FLAGS, FIXED32)
 _SPAN = tag(numbers.SCOPE_SPANS_SPANS, LENGTH_DELIMITED)
+_MOST_HEADS = 1_024
+_SPAN_HEADS = [_SPAN + varint(size) for size in range(_MOST_HEADS)]
 _RESOURCE_ATTRIBUTE = tag(numbers.RESOURCE_ATTRIBUTES, LENGTH_DELIMITED)
 _SCOPE_ATTRIBUTE = tag(numbers.SCOPE_ATTRIBUTES, LENGTH_DELIMITED)
 
@@ -146,21 +148,36 @@ class Encoder:
         trace_id, span_id, _, _, trace_state, _ = context
         if type(name) is not str:
             name = _name(name)
-        parts = [_TRACE_ID, trace_id.to_bytes(16), _SPAN_ID, span_id.to_bytes(8)]
+        known = self._names.get(name)
+        parts = [
+            _TRACE_ID,
+            trace_id.to_bytes(16),
+            _SPAN_ID,
+            span_id.to_bytes(8),
+            known[1] if known is not None and known[0] is kind else self._encode_name(name, kind),
+            _PACK_TIMES(_START_TIME, start_time, _END_TIME, end_time),
+        ]
         if trace_state is not _NO_TRACE_STATE and trace_state:
             parts.append(
                 self._latest_state_bytes
                 if trace_state is self._latest_state
                 else self._encode_state(trace_state)
             )
-        flags = _LOCAL_PARENT if parent is None else _append_parent(parts, parent)
-        known = self._names.get(name)
-        parts.append(known[1] if known is not None and known[0] is kind else self._encode_name(name, kind))
-        parts.append(_PACK_TIMES(_START_TIME, start_time, _END_TIME, end_time))
         if attributes:
             lost += self._attributes.append(parts, attributes)
         if lost:
             parts.append(_DROPPED_ATTRIBUTES + varint(lost))
+        if events is not None or links is not None:
+            self._append_events_and_links(parts, events, links)
+        parts.append(
+            self._latest_status_bytes if status is self._latest_status else self._encode_status(status)
+        )
+        parts.append(_LOCAL_PARENT if parent is None else _append_parent(parts, parent))
+        body = b"".join(parts)
+        size = len(body)
+        return (_SPAN_HEADS[size] if size < _MOST_HEADS else _SPAN + varint(size)) + body
+
+    def _append_events_and_links(self, parts: list[bytes], events: Any, links: Any) -> None:
         if events is not None:
             parts.extend(self._encode_event(event) for event in events._dq)
             if events.dropped:
@@ -169,12 +186,11 @@ class Encoder:
             parts.extend(self._encode_link(link) for link in links._dq)
             if links.dropped:
                 parts.append(_DROPPED_LINKS + varint(links.dropped))
-        if status is not self._latest_status:
-            self._latest_status, self._latest_status_bytes = status, _encode_status(status)
-        parts.append(self._latest_status_bytes)
-        parts.append(flags)
-        body = b"".join(parts)
-        return _SPAN + varint(len(body)) + body
+
+    def _encode_status(self, status: Status) -> bytes:
+        encoded = self._latest_status_bytes = _encode_status(status)
+        self._latest_status = status
+        return encoded
 
     def _encode_state(self, trace_state: TraceState) -> bytes:
         encoded = self._latest_state_bytes = delimited(

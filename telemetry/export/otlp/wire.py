@@ -5,24 +5,13 @@ from collections.abc import Iterator
 VARINT, FIXED64, LENGTH_DELIMITED, FIXED32 = 0, 1, 2, 5
 _MORE = 0x80
 _SEVEN_BITS = 0x7F
-_THREE_BYTES_LONG, _FOUR_BYTES_LONG = 1 << 14, 1 << 21
-"""The least numbers that are."""
 
 
 def varint(value: int) -> bytes:
     """Encodes a non-negative integer, seven bits per byte, lowest first."""
-    if value < len(_SMALL):
+    if value < _MANY:
         return _SMALL[value]
-    if value < _FOUR_BYTES_LONG:
-        if value < _THREE_BYTES_LONG:
-            return bytes((value & _SEVEN_BITS | _MORE, value >> 7))
-        return bytes((value & _SEVEN_BITS | _MORE, value >> 7 & _SEVEN_BITS | _MORE, value >> 14))
-    encoded = bytearray()
-    while value > _SEVEN_BITS:
-        encoded.append(value & _SEVEN_BITS | _MORE)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)
+    return _CONTINUED[value & _SEVEN_BITS] + varint(value >> 7)
 
 
 def tag(field: int, wire_type: int) -> bytes:
@@ -72,4 +61,6 @@ def _encode_small(value: int) -> bytes:
     return bytes([value]) if value <= _SEVEN_BITS else bytes([value & _SEVEN_BITS | _MORE, value >> 7])
 
 
-_SMALL = [_encode_small(value) for value in range(2_048)]
+_MANY = 2_048
+_SMALL = [_encode_small(value) for value in range(_MANY)]
+_CONTINUED = [bytes([value | _MORE]) for value in range(_MORE)]

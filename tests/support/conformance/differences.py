@@ -235,14 +235,6 @@ DIFFERENCES = (
         f"{SERVER}, note on http.route: it should include the application root",
     ),
     Difference(
-        "http.route",
-        dict.fromkeys(
-            ("middleware that refuses", "middleware that raises", "middleware that answers a preflight")
-        ),
-        "No route matched: the middleware answered before the router. Contrib routes each request once more.",
-        f"{SERVER}: http.route is the matched route, if it is available",
-    ),
-    Difference(
         "http.response.status_code",
         {
             **dict.fromkeys(
