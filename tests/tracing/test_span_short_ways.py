@@ -53,8 +53,9 @@ def by_short_ways(world: World, start: dict[str, Any], calls: list[Call], end: d
     tracer: Any = world.tracer
     span, _ = tracer.open_span("GET", PARENT, SpanKind.SERVER, 1)
     keys = list(start)
-    shared = [SharedAttributes({key: start[key]}) for key in keys[1::2]]
-    span.adopt({key: start[key] for key in keys[::2]}, *shared)
+    half = len(keys) // 2
+    shared = [SharedAttributes({key: start[key]}) for key in keys[:half]]
+    span.adopt({key: start[key] for key in keys[half:]}, *shared)
     span.announce(PARENT)
     world.spans.append(span)
     for call in calls:
