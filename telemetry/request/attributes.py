@@ -47,10 +47,36 @@ Given = tuple[dict[str, AttributeValue], *tuple[SharedAttributes, ...]]
 """A request's own attributes, and those that it shares with others."""
 
 
-def method_of(scope: Scope) -> str:
-    """Returns the request's method, bounded: `_OTHER` for one that HTTP does not know."""
-    method: str = scope.get("method", "GET")  # the handshake of a WebSocket is a GET
-    return method if method in KNOWN_METHODS else OTHER_METHOD
+class _Methods(dict[str, str]):
+    """The bounded form of each method."""
+
+    def __missing__(self, method: str) -> str:
+        return OTHER_METHOD
+
+
+METHODS: Mapping[str, str] = _Methods({method: method for method in KNOWN_METHODS})
+"""A request's method, bounded: `_OTHER` for one that HTTP does not know."""
+
+
+class RequestEnd:
+    """What is known of a request at its end; many have the same.
+
+    Args:
+        name: of its server span.
+        attributes: further ones.
+    """
+
+    __slots__ = ("attributes", "name")
+
+    def __init__(self, name: str, attributes: SharedAttributes) -> None:
+        self.name = name
+        self.attributes = attributes
+
+
+def name_of(method: str, route: str | None) -> str:
+    """Returns the name of a server span that the conventions ask for."""
+    verb = "HTTP" if method == OTHER_METHOD else method
+    return verb if route is None else f"{verb} {route}"
 
 
 class RequestAttributes:
@@ -95,7 +121,7 @@ class RequestAttributes:
         """The attributes of an answer's status."""
         self._shared: dict[object, SharedAttributes] = {}
         self._clients: dict[tuple[str, bool], SharedAttributes] = {}
-        self._ends: dict[tuple[str | None, int | None], SharedAttributes] = {}
+        self._ends: dict[tuple[str, str | None, int | None], RequestEnd] = {}
 
     @property
     def reads_answers(self) -> bool:
@@ -159,20 +185,21 @@ class RequestAttributes:
         if self._request_headers is not None:
             own |= self._request_headers.read(scope.get("headers", ()))
 
-    def of_end(self, route: str | None, status: int | None) -> SharedAttributes:
+    def of_end(self, method: str, route: str | None, status: int | None) -> RequestEnd:
         """Returns what is known of a request at its end.
 
         Args:
+            method: the bounded one.
             route: the template; None if no route matched.
             status: the one that the client was sent; None if it had left before.
         """
-        key = route, status
+        key = method, route, status
         known = self._ends.get(key)
         if known is None:
             values: dict[str, str | int] = {} if route is None else {http_attributes.HTTP_ROUTE: route}
             if status is not None:
                 values |= dict.fromkeys(self.status_names, status)
-            known = SharedAttributes(values)
+            known = RequestEnd(name_of(method, route), SharedAttributes(values))
             _keep(self._ends, key, known)
         return known
 
@@ -258,10 +285,10 @@ def _of_client(address: str, *, is_peer: bool) -> dict[str, str | int]:
     return attributes
 
 
-def _keep(known: dict[Any, SharedAttributes], key: Any, attributes: SharedAttributes) -> None:
+def _keep(known: dict[Any, Any], key: Any, value: object) -> None:
     if len(known) >= _MOST_SHARED:
         known.clear()  # clients may send any
-    known[key] = attributes
+    known[key] = value
 
 
 def _asked_for(host: bytes, scheme: str) -> tuple[str, int | None]:

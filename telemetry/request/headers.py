@@ -61,7 +61,7 @@ def for_propagators(scope: Scope, first: dict[bytes, bytes]) -> dict[str, str] |
     known, takes_any = _latest
     if propagator is not known:
         takes_any = _takes_any_header(propagator)
-    if not (takes_any or b"traceparent" in first or b"tracestate" in first or b"baggage" in first):
+    if not takes_any and _W3C_HEADERS.isdisjoint(first):
         return None
     carrier: dict[str, str] = {}
     for key, value in scope.get("headers", ()):

@@ -19,7 +19,7 @@ from ..client import TelemetryClient
 from ..current import serving
 from ..metrics.standard_requests import ActiveRequest, StandardRequests
 from ..tracing.current_context import CURRENT_CONTEXT
-from .attributes import RequestAttributes, method_of
+from .attributes import METHODS, RequestAttributes
 from .background import BackgroundWork, is_of_background_work
 from .failure import type_name
 from .hooks import Hooks
@@ -60,6 +60,7 @@ class Instruments:
         self.answers_with_trace = client.config.trace_response
         self.reads_answers = attributes.reads_answers or hooks.on_response is not None
         """Whether the first message of an answer has something for the span."""
+        self.looks_at_answers = self.reads_answers or self.answers_with_trace
 
 
 class RequestMeasurement:
@@ -94,8 +95,8 @@ class RequestMeasurement:
         self._instruments = instruments
         self._scope = scope
         self._inner_send = send
-        self._method = method_of(scope)
-        self._span = ServerSpan(instruments.spans, self._method, time_ns())
+        self._method = method = METHODS[scope.get("method", "GET")]  # a WebSocket's handshake is a GET
+        self._span = ServerSpan(instruments.spans, method, time_ns())
         self._started = instruments.clock()
 
     def begin(self, receive: Receive) -> Receive:
@@ -161,7 +162,15 @@ class RequestMeasurement:
             if kind == "http.response.body":
                 is_last = not (message.get("more_body", False) or self._has_trailers)
             elif kind in _FIRST_OF_ANSWER:
-                message = self._begin_answer(kind, message)
+                if kind == "websocket.accept":
+                    self._status = _SWITCHING_PROTOCOLS
+                else:
+                    self._has_trailers = message.get("trailers", False)
+                    status = message.get("status")
+                    if self._status is None and isinstance(status, int):
+                        self._status = status
+                if self._instruments.looks_at_answers:
+                    message = self._look_at_answer(message)
             else:
                 is_last = self._is_last(message)
                 if kind == "websocket.close" and self._status is None:
@@ -182,15 +191,8 @@ class RequestMeasurement:
             except Exception as defect:  # noqa: BLE001 - it is logged there, and the message has been sent
                 self._instruments.on_defect(defect)
 
-    def _begin_answer(self, kind: str, message: Message) -> Message:
-        """Notes what the first message of the answer says; returns the one to send."""
-        if kind == "websocket.accept":
-            self._status = _SWITCHING_PROTOCOLS
-        else:
-            self._has_trailers = message.get("trailers", False)
-            status = message.get("status")
-            if self._status is None and isinstance(status, int):
-                self._status = status
+    def _look_at_answer(self, message: Message) -> Message:
+        """Notes for the span what the first message of the answer says; returns the one to send."""
         if self._instruments.answers_with_trace:
             message = self._with_trace_response(message)
         if self._instruments.reads_answers:
@@ -216,15 +218,20 @@ class RequestMeasurement:
 
     def _end_answer(self) -> None:
         self._ended = ended = self._instruments.clock()
-        self._span.has_ended = True
+        span = self._span
+        span.has_ended = True
         try:
             status = self._status
             if status is not None and status < _SERVER_ERROR:
                 # Otherwise the end tells whether it was the client who left.
                 self._record_answer(ended, status, None)
         finally:
-            if self._span.is_recording:
-                self._note_background_work(ended - self._started)
+            if (
+                span.is_recording
+                and not self._has_background_work
+                and self._instruments.background.is_ahead()
+            ):
+                self._begin_background(ended - self._started)
 
     def noting_background_work(self, send: Send) -> Send:
         """Returns the innermost `send`, where a middleware runs the application in a task of its own.
@@ -234,22 +241,18 @@ class RequestMeasurement:
 
         async def note(message: Message) -> None:
             try:
-                if self._is_last(message):
-                    self._note_background_work(None)
+                is_new = self._span.is_recording and not self._has_background_work
+                if is_new and self._is_last(message) and self._instruments.background.is_ahead():
+                    self._begin_background(None)
             except Exception as defect:  # noqa: BLE001 - it is logged there, and the answer is sent
                 self._instruments.on_defect(defect)
             await send(message)
 
         return note
 
-    def _note_background_work(self, answered: float | None) -> None:
-        if (
-            self._span.is_recording
-            and not self._has_background_work
-            and self._instruments.background.is_ahead()
-        ):
-            self._has_background_work = True
-            self._span.begin_background(self._route(), answered)
+    def _begin_background(self, answered: float | None) -> None:
+        self._has_background_work = True
+        self._span.begin_background(self._route(), answered)
 
     def _record_answer(self, ended: float, sent_status: int | None, error_type: str | None) -> None:
         """Records the request once, with the status that the client was sent and the error it failed with."""
@@ -257,7 +260,7 @@ class RequestMeasurement:
         self._seconds = seconds = ended - self._started
         if self._scope["type"] != "http":
             return
-        route = self._route()
+        route = self._template if self._is_route_known else self._route()
         if self._active is not None:
             self._active.end(route, sent_status, error_type, seconds, self._span.exemplar)
         if self._status is not None:

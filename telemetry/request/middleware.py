@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 _MEASURED = frozenset({"http", "websocket"})
 _MARK = "telemetry.measured"
 """The scope's key for the measurement of the request, for mounted applications; None for an excluded one."""
-_NO_TRACING_OF_FASTAPI = "fastapi.telemetry", None
-"""FastAPI's own tracing adds no second server span if it finds its key in the scope."""
+_FASTAPIS_KEY = "fastapi.telemetry"
+"""FastAPI's own tracing adds no second server span if it finds this in the scope."""
 
 
 class TelemetryMiddleware:
@@ -66,7 +66,8 @@ class TelemetryMiddleware:
             await _pass_silently(self._client, self.app, scope, receive, send)
             return
         request = scope[_MARK] = RequestMeasurement(self._instruments, scope, send)
-        scope.setdefault(*_NO_TRACING_OF_FASTAPI)
+        if _FASTAPIS_KEY not in scope:
+            scope[_FASTAPIS_KEY] = None
         receive = request.begin(receive)
         error: BaseException | None = None
         try:
@@ -112,7 +113,7 @@ async def _pass_silently(
     client: TelemetryClient, app: ASGIApp, scope: Scope, receive: Receive, send: Send
 ) -> None:
     scope[_MARK] = None
-    scope.setdefault(*_NO_TRACING_OF_FASTAPI)
+    scope.setdefault(_FASTAPIS_KEY, None)
     with _apart_from_the_last_request(), silenced(client) as silent, suppress_instrumentation():
 
         async def send_noting(message: Message) -> None:

@@ -24,7 +24,7 @@ from ..client import TelemetryClient
 from ..current import Serving, serving
 from ..export.otlp.reading import FLAGS_INDEX
 from ..tracing.current_context import CURRENT_CONTEXT, context_with
-from .attributes import OTHER_METHOD, Given, RequestAttributes, merged
+from .attributes import Given, RequestAttributes, merged, name_of
 from .failure import record_failure
 from .headers import LowerCaseGetter, first_values, for_propagators
 from .hooks import Hooks
@@ -115,25 +115,23 @@ class ServerSpan(Serving):
             return context
 
     def _start(self, context: Context, scope: Scope, headers: dict[bytes, bytes]) -> Any:
-        name = _name_of(self._method, None)
+        name = name_of(self._method, None)
         tracer: Any = self._settings.client.tracer
         if getattr(tracer, "decides_alone", False):
             # It is our own: attributes are made for recorded requests alone.
-            span, _ = tracer.open_span(name, context, SpanKind.SERVER, self._started_ns)
-            self.span = span
+            self.span = span = tracer.start_with(
+                name, context, SpanKind.SERVER, self._started_ns, self._attributes, scope, headers
+            )
             if type(span) is NonRecordingSpan:
                 return span
-            span.adopt(*self._attributes(scope, headers))
-            span.announce(context)
         else:
-            span = tracer.start_span(
+            self.span = span = tracer.start_span(
                 name,
                 context,
                 SpanKind.SERVER,
                 merged(*self._attributes(scope, headers)),
                 start_time=self._started_ns,
             )
-            self.span = span
             if not span.is_recording():
                 return span
         self.is_recording = True
@@ -209,9 +207,8 @@ class ServerSpan(Serving):
         if not self.is_recording:
             return
         span: Any = self.span
-        attributes = self._settings.attributes.of_end(route, status)
+        at_end = self._settings.attributes.of_end(self._method, route, status)
         ended_ns = self._started_ns + round(seconds * 1e9)
-        first_name, name = _name_of(self._method, None), _name_of(self._method, route)
         try:
             if failure is not None:
                 record_failure(span, failure)
@@ -219,13 +216,14 @@ class ServerSpan(Serving):
                 span.set_attribute(ERROR_TYPE, str(status))
                 span.set_status(StatusCode.ERROR)
         finally:
+            first_name = name_of(self._method, None)
             if hasattr(span, "finish"):  # it is our own
-                span.finish(first_name, name, attributes, ended_ns)
+                span.finish(first_name, at_end.name, at_end.attributes, ended_ns)
             else:
-                span.set_attributes(attributes.values)
+                span.set_attributes(at_end.attributes.values)
                 # The application may have given the span a name of its own.
                 if getattr(span, "name", None) == first_name:
-                    span.update_name(name)
+                    span.update_name(at_end.name)
                 span.end(ended_ns)
 
     def begin_background(self, route: str | None, answered: float | None) -> None:
@@ -243,7 +241,7 @@ class ServerSpan(Serving):
     def _start_background(self, route: str | None, answered: float | None) -> Span:
         span = INVALID_SPAN if self.span is None else self.span
         return self._settings.client.tracer.start_span(
-            f"{_name_of(self._method, route)} background",
+            f"{name_of(self._method, route)} background",
             context=context_with(span, Context()),
             start_time=None if answered is None else self._started_ns + round(answered * 1e9),
         )
@@ -274,9 +272,3 @@ def _server_span_around(context: Context) -> Span | None:
     is_foreign = known is None or span is not known.span
     is_running = getattr(span, "kind", None) is SpanKind.SERVER and span.is_recording()
     return span if is_foreign and is_running else None
-
-
-def _name_of(method: str, route: str | None) -> str:
-    """Returns the name that the conventions ask for."""
-    verb = "HTTP" if method == OTHER_METHOD else method
-    return verb if route is None else f"{verb} {route}"

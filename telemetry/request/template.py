@@ -10,12 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from starlette.routing import Host, Match, Mount
+from fastapi.routing import APIRoute
+from starlette.routing import Host, Match, Mount, Route
 from starlette.types import Scope
 
 UNKNOWN_MOUNT = "/{mount}"
 """Stands for mounts whose template cannot be told; their path may hold values."""
 _MOST_KNOWN = 1_000
+_PLAIN_ROUTES = frozenset({Route, APIRoute})
+"""Classes whose `path` is their template."""
+_INNER = (Mount, Host)
+"""Classes of routes that lead to further ones."""
 
 _Wanted = Callable[[Any], bool]
 """Whether a route whose path matches is the one; of a mount, whether it is if none of its own routes is."""
@@ -39,9 +44,14 @@ class RouteTemplates:
             root_path: the scope's `root_path` before that.
             app: the application whose router got the scope.
         """
+        route = scope.get("route")
+        details = scope.get("fastapi")
+        if details:
+            route = _with_prefixes(route, details)
         inner_root = scope.get("root_path") or ""
+        if not inner_root and type(route) in _PLAIN_ROUTES:  # as nearly always
+            return route.path or None
         mounted = "" if inner_root == root_path else inner_root.removeprefix(root_path)
-        route = _selected(scope)
         root = root_path.rstrip("/")
         if route is None and "endpoint" in scope:
             wanted = partial(_leads_to, scope["endpoint"])
@@ -49,7 +59,7 @@ class RouteTemplates:
             if found is not None:
                 return root + found
         own = None if route is None else getattr(route, "path", None)
-        if own is None or isinstance(route, Mount | Host):
+        if own is None or isinstance(route, _INNER):
             own = ""
         if not isinstance(own, str) or not (mounted or own):
             return None
@@ -86,11 +96,14 @@ class RouteTemplates:
         return known
 
 
-def _selected(scope: Scope) -> Any:
-    """Returns the innermost matched route, with its routers' prefixes in its path."""
-    route = scope.get("route")
-    details = scope.get("fastapi")
-    context = details.get("effective_route_context") if details and isinstance(details, Mapping) else None
+def _with_prefixes(route: Any, details: Any) -> Any:
+    """Returns a matched route with its routers' prefixes in its path.
+
+    Args:
+        route: the innermost one.
+        details: what FastAPI has noted in the scope.
+    """
+    context = details.get("effective_route_context") if isinstance(details, Mapping) else None
     if context is not None and (context.original_route is route or not hasattr(route, "path")):
         # FastAPI from 0.142 on keeps included routers apart; the route itself lacks their prefixes.
         return context.starlette_route or context
@@ -145,7 +158,7 @@ def _search(routes: Iterable[Any], path: str, is_wanted: _Wanted) -> str | None:
 def _template_of_mounts(path: str, routes: Iterable[Any]) -> str | None:
     """Finds the mounts, one in another, that match this path and no more of it."""
     for route in _flattened(routes):
-        if not isinstance(route, Mount | Host):
+        if not isinstance(route, _INNER):
             continue
         if isinstance(route, Host):
             rest, template = path, ""
@@ -162,9 +175,9 @@ def _template_of_mounts(path: str, routes: Iterable[Any]) -> str | None:
 
 def _routes_of(owner: Any) -> Iterable[Any]:
     """Returns the routes of an application, or of what a mount or a host leads to."""
-    inner = getattr(owner, "app", None) if isinstance(owner, Mount | Host) else None
+    inner = getattr(owner, "app", None) if isinstance(owner, _INNER) else None
     # A mount may be mounted itself, without a router around it.
-    return [inner] if isinstance(inner, Mount | Host) else getattr(owner, "routes", ())
+    return [inner] if isinstance(inner, _INNER) else getattr(owner, "routes", ())
 
 
 def _flattened(routes: Iterable[Any]) -> Iterator[Any]:

@@ -13,7 +13,6 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.context import Context
 from opentelemetry.sdk.trace import (
     _Span,
 )
@@ -212,10 +211,6 @@ class RecordingSpan(_Span):
             for each in shared:
                 self.set_attributes(each.values)
             self.set_attributes(own)
-
-    def announce(self, parent_context: Context | None) -> None:
-        """Tells the processors that the span has started."""
-        self._origin.start(self, parent_context)
 
     def finish(self, first_name: str, last_name: str, attributes: SharedAttributes, end_time: int) -> None:
         """Renames the span, sets a few attributes and ends it, all at once.

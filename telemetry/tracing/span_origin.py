@@ -41,6 +41,7 @@ class Origin:
         "follows_parent",
         "max_attributes",
         "has_usual_limits",
+        "is_usual",
     )
 
     def __init__(
@@ -68,6 +69,8 @@ class Origin:
         """Decides without building anything, if the sampler can."""
         self.follows_parent = isinstance(sampler, DecidingSampler) and sampler.follows_parent
         """Whether a span is dropped if its parent is."""
+        self.is_usual = False
+        """Whether the tracer decides alone, makes identifiers as the SDK does and counts nothing."""
         self._known: object = None
         self._pipeline: ExportPipeline | None = None
 
@@ -86,7 +89,9 @@ class Origin:
             span: a `RecordingSpan`.
             parent_context: the context that its parent is the current span of; None for the current context.
         """
-        if self._lone_pipeline() is None:
+        if getattr(self.processor, "_span_processors", None) is not self._known:
+            self._look_for_pipeline()
+        if self._pipeline is None:
             self.processor.on_start(span, parent_context=parent_context)
 
     def end(self, span: Any) -> None:
@@ -95,24 +100,24 @@ class Origin:
         Args:
             span: a `RecordingSpan`.
         """
-        pipeline = self._lone_pipeline()
-        if pipeline is None:
+        if getattr(self.processor, "_span_processors", None) is not self._known:
+            self._look_for_pipeline()
+        if self._pipeline is None:
             self.processor._on_ending(span)
             self.processor.on_end(span._readable_span())
         else:
-            pipeline.on_end(span)
+            self._pipeline.on_end(span)
 
-    def _lone_pipeline(self) -> ExportPipeline | None:
-        """Returns the pipeline if it is the only processor.
+    def _look_for_pipeline(self) -> None:
+        """Finds the pipeline if it is the only processor.
 
         Others may be added at any time, also behind the provider's back.
         """
-        processors: tuple[Any, ...] = getattr(self.processor, "_span_processors", ())
-        if processors is not self._known:
-            is_alone = (
-                type(self.processor) is SynchronousMultiSpanProcessor
-                and len(processors) == 1
-                and type(processors[0]) is ExportPipeline
-            )
-            self._pipeline, self._known = processors[0] if is_alone else None, processors
-        return self._pipeline
+        processors: tuple[Any, ...] | None = getattr(self.processor, "_span_processors", None)
+        is_alone = (
+            type(self.processor) is SynchronousMultiSpanProcessor
+            and processors is not None
+            and len(processors) == 1
+            and type(processors[0]) is ExportPipeline
+        )
+        self._pipeline, self._known = processors[0] if is_alone and processors else None, processors

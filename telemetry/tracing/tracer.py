@@ -31,6 +31,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes
 
+from ..export.otlp.attributes import SharedAttributes
 from .current_context import CURRENT_CONTEXT, SPAN_KEY, context_with
 from .escaping import record_escaping
 from .recording_span import RecordingSpan
@@ -46,6 +47,7 @@ _FLAGS = {
     for is_sampled in (False, True)
     for is_random in (False, True)
 }
+_OF_KEPT_ROOT, _OF_DROPPED_ROOT = _FLAGS[True, True], _FLAGS[False, True]
 _KEPT, _DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
 _new_context: Any = tuple.__new__
 _NO_STATE = SpanContext(1, 1, is_remote=False).trace_state
@@ -97,6 +99,8 @@ class RecordingTracer(Tracer):
     resource = _part_of_origin("resource")
     sampler = _part_of_origin("sampler")
     span_processor = _part_of_origin("span_processor")
+    id_generator = _part_of_origin("id_generator")
+    _tracer_metrics = _part_of_origin("_tracer_metrics")
 
     def start_span(
         self,
@@ -131,7 +135,7 @@ class RecordingTracer(Tracer):
                     record_exception=record_exception,
                     set_status_on_exception=set_status_on_exception,
                 )
-            span.announce(context)
+            span._origin.start(span, context)
         return span
 
     def open_span(
@@ -146,7 +150,7 @@ class RecordingTracer(Tracer):
         """Decides about a span, and makes it without attributes and links; the processors do not know of it.
 
         For who makes attributes only if they are wanted, and if the tracer `decides_alone`: a
-        `RecordingSpan` then takes them by `begin_with` or `adopt`, and is started by `announce`.
+        `RecordingSpan` then takes them by `begin_with` or `adopt`, and is started by its origin's `start`.
 
         Args:
             name: as in `start_span`, and so for the others.
@@ -164,12 +168,41 @@ class RecordingTracer(Tracer):
         if not self._tracer_config.is_enabled:
             return NonRecordingSpan(get_current_span(context).get_span_context()), None
         origin = self._origin or self._make_origin()
+        if not origin.is_usual:
+            return self._open_unusual(origin, parent, name, context, kind, start_time, attributes, links)
+        if parent is None:
+            trace_id = getrandbits(128) or 1
+            is_sampled, state = origin.decide(trace_id, None)
+            flags = _OF_KEPT_ROOT if is_sampled else _OF_DROPPED_ROOT
+        else:
+            trace_id, _, _, parents_flags, _, _ = parent
+            is_sampled, state = origin.decide(trace_id, parent)
+            flags = _FLAGS[is_sampled, bool(parents_flags & TraceFlags.RANDOM_TRACE_ID)]
+        own = _new_context(
+            SpanContext,
+            (trace_id, getrandbits(64) or 1, False, flags, _NO_STATE if state is None else state, True),
+        )
+        if not is_sampled:
+            return NonRecordingSpan(own), None
+        if start_time is None:
+            start_time = time_ns()
+        return RecordingSpan.make(origin, name, own, parent, kind, start_time), attributes
+
+    def _open_unusual(
+        self,
+        origin: Origin,
+        parent: SpanContext | None,
+        name: str,
+        context: Context | None,
+        kind: SpanKind,
+        start_time: int | None,
+        attributes: Attributes,
+        links: Sequence[Link] | None,
+    ) -> tuple[Span, Attributes]:
+        """Does the same for anybody's sampler and identifiers, and counts spans if that is asked for."""
         ids = self.id_generator
-        are_ids_random = type(ids) is RandomIdGenerator
         if parent is not None:
             trace_id, is_random = parent.trace_id, parent.trace_flags.random_trace_id
-        elif are_ids_random:
-            trace_id, is_random = getrandbits(128) or ids.generate_trace_id(), True
         else:
             trace_id, is_random = ids.generate_trace_id(), bool(ids.is_trace_id_random())
         if origin.decide is not None:
@@ -178,17 +211,13 @@ class RecordingTracer(Tracer):
         else:
             result = origin.sampler.should_sample(context, trace_id, name, kind, attributes, links or ())
             decision, attributes, state = result.decision, result.attributes, result.trace_state
-            is_sampled = decision is _KEPT
-        flags = _FLAGS[is_sampled, is_random]
-        if are_ids_random and _HAS_KNOWN_LAYOUT:
-            span_id = getrandbits(64) or ids.generate_span_id()
-            own = _new_context(
-                SpanContext, (trace_id, span_id, False, flags, _NO_STATE if state is None else state, True)
-            )
-        else:
-            own = SpanContext(
-                trace_id, ids.generate_span_id(), is_remote=False, trace_flags=flags, trace_state=state
-            )
+        own = SpanContext(
+            trace_id,
+            ids.generate_span_id(),
+            is_remote=False,
+            trace_flags=_FLAGS[decision is _KEPT, is_random],
+            trace_state=state,
+        )
         metrics = self._tracer_metrics
         note_end = None if type(metrics) is NoOpTracerMetrics else metrics.start_span(parent, decision)
         if decision is _DROPPED:
@@ -198,6 +227,31 @@ class RecordingTracer(Tracer):
         if note_end is not None:
             span._record_end_metrics = note_end
         return span, attributes
+
+    def start_with(
+        self,
+        name: str,
+        context: Context,
+        kind: SpanKind,
+        start_time: int,
+        attributes_of: Callable[..., tuple[dict[str, Any], *tuple[SharedAttributes, ...]]],
+        *arguments: object,
+    ) -> Span:
+        """Starts a span whose attributes are made only if it is recorded; for a tracer that `decides_alone`.
+
+        Args:
+            name: its name.
+            context: its parent is the current span there.
+            kind: its kind.
+            start_time: in nanoseconds since the epoch.
+            attributes_of: called with the arguments; returns what `RecordingSpan.adopt` takes.
+            arguments: its.
+        """
+        span, _ = self.open_span(name, context, kind, start_time)
+        if type(span) is RecordingSpan:
+            span.adopt(*attributes_of(*arguments))
+            span._origin.start(span, context)
+        return span
 
     def drops_all_in(self, context: Context) -> bool:
         """Whether any span that began in a context would be dropped, because the current one there was.
@@ -212,7 +266,7 @@ class RecordingTracer(Tracer):
             parent.is_valid
             and not parent.trace_flags & TraceFlags.SAMPLED
             and (self._origin or self._make_origin()).follows_parent
-            and type(self._tracer_metrics) is NoOpTracerMetrics  # which count dropped spans, too
+            and type(self._tracer_metrics) is NoOpTracerMetrics  # others count dropped spans, too
         )
 
     def start_as_current_span(  # type: ignore[override] # the SDK's is a generator, with a decorator of its own
@@ -261,6 +315,12 @@ class RecordingTracer(Tracer):
             self.span_processor,
             self.sampler,
             self._span_limits,
+        )
+        origin.is_usual = (
+            origin.decide is not None
+            and _HAS_KNOWN_LAYOUT
+            and type(self.id_generator) is RandomIdGenerator
+            and type(self._tracer_metrics) is NoOpTracerMetrics
         )
         if not origin.is_of(self.resource, self.span_processor, self.sampler):
             self._origin = None  # another thread has replaced one meanwhile

@@ -51,12 +51,11 @@ def by_calls(world: World, start: Mapping[str, Any], calls: list[Call], end: Map
 def by_short_ways(world: World, start: dict[str, Any], calls: list[Call], end: dict[str, Any]) -> None:
     """Records it as the library's middleware does."""
     tracer: Any = world.tracer
-    span, _ = tracer.open_span("GET", PARENT, SpanKind.SERVER, 1)
     keys = list(start)
     half = len(keys) // 2
     shared = [SharedAttributes({key: start[key]}) for key in keys[:half]]
-    span.adopt({key: start[key] for key in keys[half:]}, *shared)
-    span.announce(PARENT)
+    own = {key: start[key] for key in keys[half:]}
+    span = tracer.start_with("GET", PARENT, SpanKind.SERVER, 1, lambda: (own, *shared))
     world.spans.append(span)
     for call in calls:
         outcome(lambda call=call: call.run(world))
