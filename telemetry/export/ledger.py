@@ -187,12 +187,10 @@ class Ledger:
 
     def _count_notes(self) -> None:
         """Counts the spans noted so far. Called with the lock held."""
-        ended: dict[int, int] = {}
-        with suppress(IndexError):
-            while True:
-                note = self._notes.popleft()
-                ended[note] = ended.get(note, 0) + 1
-        for note, spans in ended.items():
+        notes: list[int] = []
+        with suppress(IndexError):  # there are no more
+            notes.extend(iter(self._notes.popleft, None))
+        for note, spans in Counter(notes).items():
             generation = abs(note)
             is_open = generation in self._pending
             self._ended += spans

@@ -37,6 +37,7 @@ REDACTED_PARAMETERS = frozenset(
 """Query parameters whose values the conventions redact, in lower case."""
 OLD_CONVENTIONS_TOO = "http/dup"
 """The value of `OTEL_SEMCONV_STABILITY_OPT_IN` that asks for the old attributes beside the stable ones."""
+_PATH, _PEER_PORT = url_attributes.URL_PATH, network_attributes.NETWORK_PEER_PORT
 _MOST_SHARED, _LONGEST_SHARED = 512, 512
 """Shared attributes that are kept, and the longest headers of one, in bytes."""
 _LARGEST_PORT, _MOST_DIGITS = 65_535, 5
@@ -62,13 +63,15 @@ class RequestEnd:
     """What is known of a request at its end; many have the same.
 
     Args:
-        name: of its server span.
+        first_name: of its server span, until its route is known.
+        name: the one after that.
         attributes: further ones.
     """
 
-    __slots__ = ("attributes", "name")
+    __slots__ = ("attributes", "first_name", "name")
 
-    def __init__(self, name: str, attributes: SharedAttributes) -> None:
+    def __init__(self, first_name: str, name: str, attributes: SharedAttributes) -> None:
+        self.first_name = first_name
         self.name = name
         self.attributes = attributes
 
@@ -136,7 +139,7 @@ class RequestAttributes:
             method: the bounded one.
             headers: the first value of each header, by its name in lower case.
         """
-        own: dict[str, AttributeValue] = {url_attributes.URL_PATH: scope["path"][:LONGEST_VALUE]}
+        own: dict[str, AttributeValue] = {_PATH: scope["path"][:LONGEST_VALUE]}
         query = scope.get("query_string")
         if query:
             own[url_attributes.URL_QUERY] = self._query.redact(query.decode("latin-1"))[:LONGEST_VALUE]
@@ -161,7 +164,7 @@ class RequestAttributes:
                 forwarded_for and address.encode("latin-1", "replace") in forwarded_for
             )
             if is_peer:
-                own[network_attributes.NETWORK_PEER_PORT] = port
+                own[_PEER_PORT] = port
             of_client = self._clients.get((address, is_peer))
             if of_client is None:
                 of_client = SharedAttributes(_of_client(address, is_peer=is_peer))
@@ -199,7 +202,7 @@ class RequestAttributes:
             values: dict[str, str | int] = {} if route is None else {http_attributes.HTTP_ROUTE: route}
             if status is not None:
                 values |= dict.fromkeys(self.status_names, status)
-            known = RequestEnd(name_of(method, route), SharedAttributes(values))
+            known = RequestEnd(name_of(method, None), name_of(method, route), SharedAttributes(values))
             _keep(self._ends, key, known)
         return known
 

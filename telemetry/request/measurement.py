@@ -154,7 +154,7 @@ class RequestMeasurement:
         if span.is_recording and scope.get("client") is not span.client_address:
             span.note_proxy(self._scope, scope)
 
-    async def send(self, message: Message) -> None:
+    async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - a call less for each message
         """Sends a message of the answer, and notes what it says."""
         is_last = False
         try:

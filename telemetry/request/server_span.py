@@ -216,13 +216,12 @@ class ServerSpan(Serving):
                 span.set_attribute(ERROR_TYPE, str(status))
                 span.set_status(StatusCode.ERROR)
         finally:
-            first_name = name_of(self._method, None)
             if hasattr(span, "finish"):  # it is our own
-                span.finish(first_name, at_end.name, at_end.attributes, ended_ns)
+                span.finish(at_end.first_name, at_end.name, at_end.attributes, ended_ns)
             else:
                 span.set_attributes(at_end.attributes.values)
                 # The application may have given the span a name of its own.
-                if getattr(span, "name", None) == first_name:
+                if getattr(span, "name", None) == at_end.first_name:
                     span.update_name(at_end.name)
                 span.end(ended_ns)
 

@@ -44,7 +44,7 @@ class RouteTemplates:
             root_path: the scope's `root_path` before that.
             app: the application whose router got the scope.
         """
-        route = scope.get("route")
+        route: Any = scope.get("route")
         details = scope.get("fastapi")
         if details:
             route = _with_prefixes(route, details)

@@ -221,32 +221,23 @@ class RecordingSpan(_Span):
             attributes: with other keys than those that it adopted.
             end_time: in nanoseconds since the epoch.
         """
-        origin = self._origin
         with self._lock:
-            values = self._values
-            is_usual = (
-                self._end_time is None
-                and origin.has_usual_limits
-                and self._bounded is None
-                and (values is None or len(values) <= _MOST_OWN)
-            )
+            # As long as nobody has asked for the attributes.
+            is_usual = self._given and self._end_time is None
             if is_usual:
-                if values is None:
-                    self._given += (attributes,)
-                else:
-                    values.update(attributes.values)
+                self._given += (attributes,)
                 if self._name == first_name:
                     self._name = last_name
                 self._end_time = end_time
-        if not is_usual:
-            if self._name == first_name:
-                self.update_name(last_name)
-            self.set_attributes(attributes.values)
-            self.end(end_time)
+        if is_usual:
+            if self._record_end_metrics is not None:
+                self._record_end_metrics()
+            self._origin.end(self)
             return
-        if self._record_end_metrics is not None:
-            self._record_end_metrics()
-        origin.end(self)
+        if self._name == first_name:
+            self.update_name(last_name)
+        self.set_attributes(attributes.values)
+        self.end(end_time)
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Sets the status as the SDK does, but warns before it takes the lock: log handlers may want it."""

@@ -65,7 +65,7 @@ class Origin:
             self.max_attributes is None or self.max_attributes >= DEFAULT_MOST_ATTRIBUTES
         )
         """Whether the limits are the default ones, or wider."""
-        self.decide = sampler.decide if isinstance(sampler, DecidingSampler) else None
+        self.decide: Any = sampler.decide if isinstance(sampler, DecidingSampler) else None
         """Decides without building anything, if the sampler can."""
         self.follows_parent = isinstance(sampler, DecidingSampler) and sampler.follows_parent
         """Whether a span is dropped if its parent is."""

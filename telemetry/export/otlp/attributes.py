@@ -119,7 +119,7 @@ class AttributeEncoder:
         """Encodes a `KeyValue` whose value is exactly a text or an integer."""
         if kind is str:
             try:
-                text = value.encode()
+                text: bytes = value.encode()
             except UnicodeEncodeError:
                 text = encode_text(value)
             size = len(text)
