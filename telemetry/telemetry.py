@@ -15,7 +15,6 @@ from .config import TelemetryConfig
 from .current import find_tracer_provider, offer_as_default
 from .request.hooks import Hooks, RequestHook, ResponseHook
 from .request.install import build_client, install
-from .request.pages import own_routes
 from .tracing.current_provider import CurrentTracerProvider
 from .tracing.instrumentation import instrument_libraries
 
@@ -62,8 +61,6 @@ def setup_telemetry(
     app.state.telemetry = client
     offer_as_default(client, is_set_up=True)
     is_running = app.middleware_stack is not None
-    # First in the list, so that an application's catch-all route does not hide them.
-    app.router.routes[:0] = own_routes(client)
     if not client.config.sdk_disabled:
         instrument_libraries(
             CurrentTracerProvider(find_tracer_provider), is_disabled=client.config.is_disabled

@@ -21,7 +21,7 @@ from .attributes import QueryRedaction
 from .excluded import ExcludedPaths
 from .hooks import Hooks
 from .middleware import ExcludingMiddleware, RoutedScopeMiddleware, TelemetryMiddleware
-from .pages import HEALTH_PATH, METRICS_PATH
+from .pages import HEALTH_PATH, METRICS_PATH, own_routes
 
 _CONTRIB = "opentelemetry-instrumentation-fastapi"
 _MARK_OF_CONTRIB = "_is_instrumented_by_opentelemetry"
@@ -45,14 +45,17 @@ def build_client(config: TelemetryConfig | None = None) -> TelemetryClient:
 
 
 def install(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
-    """Measures each request of `app` from now on; a middleware stack that is built already is left as it is.
+    """Measures each request of `app` from now on, and serves the library's own pages.
+
+    A middleware stack that is built already is left as it is.
 
     Raises:
         ConfigurationError: contrib's instrumentation is asked for and not installed.
     """
     excluded = ExcludedPaths((HEALTH_PATH, METRICS_PATH, *client.config.excluded_urls))
     _silence_other_server_spans(app)
-    app.user_middleware.append(Middleware(RoutedScopeMiddleware, around=app.user_middleware))
+    layer = Middleware(RoutedScopeMiddleware, around=app.user_middleware, pages=own_routes(client))
+    app.user_middleware.append(layer)
     is_contribs = _is_contribs(client.config)
     if is_contribs:
         _add_contribs(app, client)

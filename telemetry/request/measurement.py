@@ -139,13 +139,16 @@ class RequestMeasurement:
         # The exceptions go up, and their tracebacks hold this; so does the scope.
         self._routed = self._peer_left = None
 
-    def note_routed(self, scope: Scope) -> None:
+    def note_routed(self, scope: Scope) -> bool:
         """Notes the scope that reaches the application's router: a middleware may have made a copy.
 
         That of a mounted application comes later, and is the same or a copy that this one does not need.
+
+        Returns:
+            Whether it is the first.
         """
         if self._routed is not None:
-            return
+            return False
         if "app_root_path" in scope:  # by a mount around the application, which is not set up itself
             self._routed = scope, scope["app_root_path"], scope.get("router")
         else:
@@ -153,6 +156,7 @@ class RequestMeasurement:
         span = self._span
         if span.is_recording and scope.get("client") is not span.client_address:
             span.note_proxy(self._scope, scope)
+        return True
 
     async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - a call less for each message
         """Sends a message of the answer, and notes what it says."""

@@ -6,7 +6,7 @@ application's other middlewares included.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from opentelemetry import context as otel_context
@@ -14,6 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..client import TelemetryClient
@@ -148,13 +149,18 @@ def _apart_from_the_last_request() -> Iterator[None]:
 class RoutedScopeMiddleware:
     """The innermost layer: tells the measurement of the scope that the application's router gets.
 
+    It serves the library's own pages itself: none of the application's routes hides them, and a measured
+    request is not compared with them, as it is with a router's routes.
+
     Args:
         app: the router, with what handles its exceptions.
         around: the application's middlewares.
+        pages: the library's own.
     """
 
-    def __init__(self, app: ASGIApp, *, around: Iterable[Middleware]) -> None:
+    def __init__(self, app: ASGIApp, *, around: Iterable[Middleware], pages: Sequence[Route]) -> None:
         self.app = app
+        self._pages = pages
         # It serves the application in another task, and sends the answer itself.
         self._is_relayed = any(
             isinstance(each.cls, type) and issubclass(each.cls, BaseHTTPMiddleware) for each in around
@@ -164,7 +170,14 @@ class RoutedScopeMiddleware:
         """Passes everything on; not a coroutine itself, which would cost each request one more."""
         request = scope.get(_MARK)
         if isinstance(request, RequestMeasurement):
-            request.note_routed(scope)
             if self._is_relayed:
                 send = request.noting_background_work(send)
+            if request.note_routed(scope):
+                return self.app(scope, receive, send)
+        # An excluded request, or one that another measured application has passed on.
+        for page in self._pages:
+            match, found = page.matches(scope)
+            if match is Match.FULL:
+                scope.update(found)
+                return page.handle(scope, receive, send)
         return self.app(scope, receive, send)

@@ -4,8 +4,7 @@ import anyio
 import anyio.to_thread
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.routing import Route
 
 from ..client import TelemetryClient
 from ..health_check import check_telemetry_health_async
@@ -25,20 +24,10 @@ def own_routes(client: TelemetryClient) -> list[Route]:
         return await _metrics_response(request, client)
 
     # Named so that `url_for` still finds an application's own route "health" or "metrics".
-    routes: list[Route] = [_OwnRoute(HEALTH_PATH, health, name="telemetry_health", include_in_schema=False)]
+    routes: list[Route] = [Route(HEALTH_PATH, health, name="telemetry_health", include_in_schema=False)]
     if client.config.enable_prometheus:
-        routes.append(_OwnRoute(METRICS_PATH, metrics, name="telemetry_metrics", include_in_schema=False))
+        routes.append(Route(METRICS_PATH, metrics, name="telemetry_metrics", include_in_schema=False))
     return routes
-
-
-class _OwnRoute(Route):
-    """A route that tells by the end of the path that a request is not its own: it is asked of each first."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Returns whether the request is for this page, and what its handler gets."""
-        if not scope["path"].endswith(self.path):
-            return Match.NONE, {}
-        return super().matches(scope)
 
 
 async def _health_response(client: TelemetryClient) -> Response:

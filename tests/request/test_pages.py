@@ -139,7 +139,7 @@ def test_prometheus_can_be_switched_off(receiver: Any) -> None:
 
 
 def test_applications_own_names_of_routes_are_found(config: TelemetryConfig) -> None:
-    """The library's routes come first but do not take the names of the application's."""
+    """The library's pages do not take the names of the application's routes."""
     app = FastAPI()
     client = setup_telemetry(app, config)
 
