@@ -92,6 +92,7 @@ class ExportWorker:
         self._ledger = ledger
         self._generation = generation
         self._limits = limits
+        self._most_queued = limits.queue_spans
         self._status = status
         self._on_attempt = on_attempt
         self._clock = clock
@@ -139,10 +140,11 @@ class ExportWorker:
 
     def offer(self, span: ReadableSpan) -> None:
         """Queues an ended, sampled span; if the queue is full, drops and counts it. Never waits."""
-        queued = len(self._queue)
-        if not self._ledger.admit(self._generation, is_full=queued >= self._limits.queue_spans):
+        queue = self._queue
+        queued = len(queue)
+        if not self._ledger.admit(self._generation, is_full=queued >= self._most_queued):
             return
-        self._queue.append(span)
+        queue.append(span)
         if queued + 1 >= self.batching.size:
             self._wake.set()
 

@@ -44,8 +44,8 @@ _LARGEST_PORT, _MOST_DIGITS = 65_535, 5
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
 
-Given = tuple[dict[str, AttributeValue], *tuple[SharedAttributes, ...]]
-"""A request's own attributes, and those that it shares with others."""
+Given = tuple[*tuple[SharedAttributes, ...], dict[str, AttributeValue]]
+"""Attributes that a request shares with others, and its own."""
 
 
 class _Methods(dict[str, str]):
@@ -132,7 +132,7 @@ class RequestAttributes:
         return self._response_headers is not None
 
     def of_request(self, scope: Scope, method: str, headers: Mapping[bytes, bytes]) -> Given:
-        """Returns what is known of a request before it is answered: its own attributes, and shared ones.
+        """Returns what is known of a request before it is answered: shared attributes, and its own.
 
         Args:
             scope: the request's.
@@ -169,9 +169,9 @@ class RequestAttributes:
             if of_client is None:
                 of_client = SharedAttributes(_of_client(address, is_peer=is_peer))
                 _keep(self._clients, (address, is_peer), of_client)
-            given: Given = own, shared, of_client
+            given: Given = shared, of_client, own
         else:
-            given = own, shared
+            given = shared, own
         if self._has_old or self._request_headers is not None:
             self._add_more(scope, given, host)
         return given
@@ -182,9 +182,9 @@ class RequestAttributes:
         given: Given,
         host: bytes | None,
     ) -> None:
-        own = given[0]
+        own = given[-1]
         if self._has_old:
-            own |= old_attributes(scope, merged(*given), host)
+            own |= old_attributes(scope, merged(given), host)
         if self._request_headers is not None:
             own |= self._request_headers.read(scope.get("headers", ()))
 
@@ -213,8 +213,9 @@ class RequestAttributes:
         )
 
 
-def merged(own: dict[str, AttributeValue], *shared: SharedAttributes) -> dict[str, AttributeValue]:
+def merged(given: Given) -> dict[str, AttributeValue]:
     """Returns the attributes of a request as one dictionary."""
+    *shared, own = given
     every: dict[str, AttributeValue] = {}
     for each in shared:
         every |= each.values

@@ -129,7 +129,7 @@ class ServerSpan(Serving):
                 name,
                 context,
                 SpanKind.SERVER,
-                merged(*self._attributes(scope, headers)),
+                merged(self._attributes(scope, headers)),
                 start_time=self._started_ns,
             )
             if not span.is_recording():
@@ -162,7 +162,7 @@ class ServerSpan(Serving):
         try:
             seen = {**scope, "client": routed.get("client"), "scheme": routed.get("scheme", "http")}
             span.set_attributes(
-                merged(*settings.attributes.of_request(seen, self._method, first_values(seen)))
+                merged(settings.attributes.of_request(seen, self._method, first_values(seen)))
             )
         except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
             settings.on_defect(defect)

@@ -198,19 +198,17 @@ class RecordingSpan(_Span):
         else:
             self.set_attributes(attributes)
 
-    def adopt(self, own: dict[str, Any], *shared: SharedAttributes) -> None:
-        """Takes over clean attributes with different keys; nobody else has the span or the dictionary yet.
+    def adopt(self, given: tuple[*tuple[SharedAttributes, ...], dict[str, Any]]) -> None:
+        """Takes over clean attributes with different keys; nobody else has the span or a dictionary yet.
 
         Args:
-            own: those of this span alone.
-            shared: few.
+            given: few shared ones, and as the last part those of this span alone.
         """
-        if self._origin.has_usual_limits and len(own) <= _MOST_OWN:
-            self._given = (*shared, own)
+        if self._origin.has_usual_limits and len(given[-1]) <= _MOST_OWN:
+            self._given = given
         else:
-            for each in shared:
-                self.set_attributes(each.values)
-            self.set_attributes(own)
+            for each in given:
+                self.set_attributes(each.values if isinstance(each, SharedAttributes) else each)
 
     def finish(self, first_name: str, last_name: str, attributes: SharedAttributes, end_time: int) -> None:
         """Renames the span, sets a few attributes and ends it, all at once.

@@ -234,7 +234,7 @@ class RecordingTracer(Tracer):
         context: Context,
         kind: SpanKind,
         start_time: int,
-        attributes_of: Callable[..., tuple[dict[str, Any], *tuple[SharedAttributes, ...]]],
+        attributes_of: Callable[..., tuple[*tuple[SharedAttributes, ...], dict[str, Any]]],
         *arguments: object,
     ) -> Span:
         """Starts a span whose attributes are made only if it is recorded; for a tracer that `decides_alone`.
@@ -249,7 +249,7 @@ class RecordingTracer(Tracer):
         """
         span, _ = self.open_span(name, context, kind, start_time)
         if type(span) is RecordingSpan:
-            span.adopt(*attributes_of(*arguments))
+            span.adopt(attributes_of(*arguments))
             span._origin.start(span, context)
         return span
 

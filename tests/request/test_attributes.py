@@ -15,7 +15,7 @@ USUAL = RequestAttributes(TelemetryConfig())
 def attributes_of(headers: dict[bytes, bytes] | None = None, **scope: Any) -> dict[str, Any]:
     """Returns the attributes of a request with these headers and this in its scope."""
     whole = {"type": "http", "method": "GET", "path": "/", "scheme": "http", **scope}
-    return merged(*USUAL.of_request(whole, METHODS[whole["method"]], headers or {}))
+    return merged(USUAL.of_request(whole, METHODS[whole["method"]], headers or {}))
 
 
 def test_ordinary_request() -> None:
