@@ -3,7 +3,6 @@
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from http import HTTPStatus
 
 import numpy as np
 from scipy import stats
@@ -173,8 +172,6 @@ def _judge_tail(run: TailRun) -> Iterator[Verdict]:
 
 def route_of(request: RequestRecord) -> str:
     """Returns the name of a request's server span: method and route, without the scenario's remark."""
-    if request.status == HTTPStatus.UNAUTHORIZED:  # answered by a middleware, before it had a route
-        return request.method
     return f"{request.method} {request.name.split(' (')[0]}"
 
 

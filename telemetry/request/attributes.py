@@ -39,7 +39,7 @@ OLD_CONVENTIONS_TOO = "http/dup"
 """The value of `OTEL_SEMCONV_STABILITY_OPT_IN` that asks for the old attributes beside the stable ones."""
 _PATH, _PEER_PORT = url_attributes.URL_PATH, network_attributes.NETWORK_PEER_PORT
 _MOST_SHARED, _LONGEST_SHARED = 512, 512
-"""Shared attributes that are kept, and the longest headers of one, in bytes."""
+"""Shared attributes that are kept of each kind, and the longest headers or address of one, in bytes."""
 _LARGEST_PORT, _MOST_DIGITS = 65_535, 5
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 
@@ -168,7 +168,8 @@ class RequestAttributes:
             of_client = self._clients.get((address, is_peer))
             if of_client is None:
                 of_client = SharedAttributes(_of_client(address, is_peer=is_peer))
-                _keep(self._clients, (address, is_peer), of_client)
+                if len(address) <= _LONGEST_SHARED:
+                    _keep(self._clients, (address, is_peer), of_client)
             given: Given = shared, of_client, own
         else:
             given = shared, own

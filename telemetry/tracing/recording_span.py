@@ -220,10 +220,12 @@ class RecordingSpan(_Span):
             end_time: in nanoseconds since the epoch.
         """
         with self._lock:
-            # As long as nobody has asked for the attributes.
-            is_usual = self._given and self._end_time is None
+            is_usual = self._end_time is None and (bool(self._given) or self._has_room())
             if is_usual:
-                self._given += (attributes,)
+                if self._given:  # nobody has asked for them
+                    self._given += (attributes,)
+                elif self._values is not None:
+                    self._values.update(attributes.values)
                 if self._name == first_name:
                     self._name = last_name
                 self._end_time = end_time
@@ -318,6 +320,15 @@ class RecordingSpan(_Span):
             _span_log.warning("Setting attribute on ended span.")
         for _ in range(oldest):
             _attributes_log.warning(_FULL)
+
+    def _has_room(self) -> bool:
+        """Whether a few more attributes can be written without a look at limits."""
+        return (
+            self._values is not None
+            and self._bounded is None
+            and self._origin.has_usual_limits
+            and len(self._values) <= _MOST_OWN
+        )
 
     def _take_given(self) -> dict[str, Any]:
         """Makes the attributes of what was given; with the lock held, or before anybody has the span."""

@@ -46,8 +46,8 @@ def test_traces_must_hold_the_services_that_answered() -> None:
         (PAGE, "GET /v1/products"),
         (SOLD_OUT, "POST /v1/orders"),
         (SALES, "GET /admin/sales"),
-        # Answered by a middleware, before it had a route.
-        (STRANGER, "POST"),
+        # Answered by a middleware, for the route that it was meant for.
+        (STRANGER, "POST /v1/orders"),
     ],
 )
 def test_server_span_is_named_by_method_and_route(request_record: RequestRecord, name: str) -> None:

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Host, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 from support.traced_app import TracedApp
 
 from telemetry.request.template import RouteTemplates
@@ -192,3 +194,85 @@ def test_websocket_has_its_template() -> None:
     (span,) = traced.server_spans
     assert span.name == "GET /v1/rooms/{room}"
     assert (span.attributes or {})["http.response.status_code"] == 101
+
+
+def guarded(traced: TracedApp) -> TracedApp:
+    """Adds a middleware that answers every request before the router gets it, and a WebSocket's handshake."""
+
+    class Guard:
+        """Refuses."""
+
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "lifespan":
+                await self.app(scope, receive, send)
+            elif scope["type"] == "websocket":
+                await send({"type": "websocket.close"})
+            else:
+                await Response(status_code=401)(scope, receive, send)
+
+    traced.app.add_middleware(Guard)
+    return traced
+
+
+@pytest.mark.parametrize(("path", "route"), ROUTES.items())
+def test_answer_of_a_middleware_has_the_route_that_was_meant(
+    path: str, route: str, traced: TracedApp
+) -> None:
+    """A refused request counts where the served ones do, whatever the application is made of."""
+    with guarded(traced).browser() as http:
+        assert http.get(path).status_code == 401
+    (span,) = traced.server_spans
+    assert (span.name, (span.attributes or {})["http.route"]) == (f"GET {route}", route)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name"),
+    [
+        ("OPTIONS", "/v1/items/3", "OPTIONS /v1/items/{item}"),
+        ("POST", "/starlette/x", "POST /starlette/{name}"),
+        ("BREW", "/v1/items/3", "HTTP /v1/items/{item}"),
+        ("GET", "/no/such", "GET"),
+        ("GET", "/room/1", "GET"),
+        ("GET", "/static/none.css", "GET /static"),
+    ],
+)
+def test_middleware_answers_for_other_methods_and_unknown_paths(
+    method: str, path: str, name: str, traced: TracedApp
+) -> None:
+    """A preflight has the route that it asks about; a WebSocket's route is none of a request's."""
+    rooms = APIRouter()
+    rooms.websocket("/room/{name}")(serve_room)
+    traced.app.include_router(rooms)
+    with guarded(traced).browser() as http:
+        assert http.request(method, path).status_code == 401
+        with pytest.raises(WebSocketDisconnect), http.websocket_connect("/room/1"):
+            pass
+        with pytest.raises(WebSocketDisconnect), http.websocket_connect("/v1/items/3"):
+            pass
+    assert traced.names == [name, "GET /room/{name}", "GET"]
+
+
+async def serve_room(socket: WebSocket, name: str) -> None:
+    """Never gets there."""
+
+
+def test_middleware_answers_below_root_paths_mounts_and_hosts(tmp_path: Path) -> None:
+    """The template is the one that the client sees, as when the router answers."""
+    traced = guarded(TracedApp(build_app(tmp_path)))
+    with traced.browser(root_path="/shop") as http:
+        http.get("/shop/v1/items/1")
+    with traced.browser(base_url="http://books.example") as http:
+        http.get("/hosted/x")
+    with traced.browser(base_url="http://books.test") as http:
+        http.get("/hosted/x")
+    with TestClient(Starlette(routes=[Mount("/tenants/{tenant}", traced.app)])) as http:
+        http.get("/tenants/acme/v1/items/7")
+    assert traced.names == [
+        "GET /shop/v1/items/{item}",
+        "GET /hosted/{name}",
+        "GET",
+        "GET /tenants/{tenant}/v1/items/{item}",
+    ]
