@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from telemetry.config import TelemetryConfig
-from telemetry.request.attributes import LONGEST_VALUE, METHODS, QueryRedaction, RequestAttributes, merged
+from telemetry.request.attributes import (
+    LONGEST_VALUE,
+    METHODS,
+    QueryRedaction,
+    RequestAttributes,
+    merged,
+    name_of,
+)
 
 USUAL = RequestAttributes(TelemetryConfig())
 
@@ -118,3 +125,52 @@ def test_any_bytes_are_taken(host: bytes, agent: bytes, query: bytes, method: st
     """Whatever a client sends, there is an answer."""
     found = attributes_of({b"host": host, b"user-agent": agent}, query_string=query, method=method)
     assert found["url.path"] == "/"
+
+
+TEXTS = st.sampled_from(["a", "b", "b" * 600, "\xe9"])
+HEADERS = st.dictionaries(
+    st.sampled_from([b"host", b"user-agent", b"x-forwarded-for"]),
+    TEXTS.map(lambda text: text.encode("latin-1")),
+)
+SCOPES = st.fixed_dictionaries(
+    {
+        "method": st.sampled_from(["GET", "POST", "BREW"]),
+        "path": TEXTS,
+        "scheme": st.sampled_from(["http", "https"]),
+    },
+    optional={
+        "http_version": st.sampled_from(["1.0", "1.1", "2"]),
+        "server": st.sampled_from([None, ("a", 80), ["a", 8080], ("/socket", None)]),
+        "client": st.sampled_from([None, ("a", 1), ("b", 2), ["a", 0]]),
+        "query_string": st.sampled_from([b"", b"a=1"]),
+    },
+)
+
+
+@given(st.lists(st.tuples(SCOPES, HEADERS), max_size=6))
+def test_shared_attributes_are_those_of_the_request(
+    requests: list[tuple[dict[str, Any], dict[bytes, bytes]]],
+) -> None:
+    """Whatever requests came before."""
+    one_for_all = RequestAttributes(TelemetryConfig())
+    for scope, headers in requests:
+        method = METHODS[scope["method"]]
+        found = merged(one_for_all.of_request(scope, method, headers))
+        assert found == merged(RequestAttributes(TelemetryConfig()).of_request(scope, method, headers))
+        end = one_for_all.of_end(method, scope["path"], 200)
+        assert (end.name, end.first_name) == (name_of(method, scope["path"]), name_of(method, None))
+        assert end.attributes.values == {"http.route": scope["path"], "http.response.status_code": 200}
+
+
+def test_what_clients_send_fills_no_memory() -> None:
+    """Neither many different headers, addresses and routes nor long ones."""
+    attributes = RequestAttributes(TelemetryConfig())
+    for number in range(3_000):
+        scope = {"method": "GET", "path": "/", "client": (f"10.0.0.{number}", 1)}
+        attributes.of_request(scope, "GET", {b"user-agent": b"agent %d" % number})
+        long = {"method": "GET", "path": "/", "client": ("x" * 60_000 + str(number), 1)}
+        attributes.of_request(long, "GET", {b"host": b"h" * 60_000 + b"%d" % number})
+        attributes.of_end("GET", f"/{number}", 200)
+    kept = (attributes._shared, attributes._clients, attributes._ends)
+    assert all(0 < len(each) <= 512 for each in kept)
+    assert len(repr(kept[:2])) < 1_000_000

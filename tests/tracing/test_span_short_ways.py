@@ -1,5 +1,6 @@
 """The shorter ways that the library itself takes give the spans that the SDK's calls would give."""
 
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -105,12 +106,16 @@ SAMPLERS = [
 
 @pytest.mark.parametrize(("name", "ratio"), SAMPLERS)
 @settings(max_examples=25)
-@given(st.lists(st.one_of(st.none(), VALID_CONTEXTS), min_size=1, max_size=4))
-def test_own_samplers_decide_alike(name: str, ratio: float, parents: list[SpanContext | None]) -> None:
+@given(st.lists(st.one_of(st.none(), VALID_CONTEXTS), min_size=1, max_size=4), st.booleans())
+def test_own_samplers_decide_alike(
+    name: str, ratio: float, parents: list[SpanContext | None], are_ids_random: bool
+) -> None:
     """Asked directly by the library's tracer, or as any sampler by the SDK's."""
 
     def begin(make_provider: MakeProvider) -> list[Any]:
-        world = World(make_provider, sampler=sampler(name, ratio))
+        random.seed(7)  # the SDK draws the same numbers in the same order
+        ids = RandomIdGenerator() if are_ids_random else None
+        world = World(make_provider, sampler=sampler(name, ratio), ids=ids)
         seen = []
         for parent in parents:
             context = None if parent is None else trace.set_span_in_context(NonRecordingSpan(parent))

@@ -8,10 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from opentelemetry.context import Context
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits
-from opentelemetry.trace import SpanContext, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 from support.span_readings import encode_ours, read_span
 from support.span_worlds import MakeProvider, World, log_lines, make_our_provider, make_pipelines_provider
+
+from telemetry.export.otlp.attributes import SharedAttributes
+from telemetry.export.otlp.spans import Encoder
 
 OURS = pytest.mark.parametrize("make", [make_our_provider, make_pipelines_provider])
 """For what the SDK's own spans do not stand, which hold a lock while they log and ask for texts."""
@@ -305,3 +310,53 @@ def test_handlers_lock_and_spans_lock_do_not_wait_for_each_other(make: MakeProvi
     span.end()
     (ended,) = world.recorder.ended
     assert (ended.attributes or {})["logged"] == 1
+
+
+def test_attribute_that_waited_for_the_end_of_the_span_is_too_late() -> None:
+    """Another thread may end the span between the first look and the lock."""
+    world = World(make_our_provider)
+    span: Any = world.tracer.start_span("work")
+
+    class Ending:
+        """The span's lock, which another thread holds to end it."""
+
+        def __enter__(self) -> None:
+            span._end_time = 1
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    span._lock = Ending()
+    span.set_attribute("late", 1)
+    assert not span.attributes
+
+
+def test_attributes_first_looked_at_after_the_end_cannot_be_written() -> None:
+    """Like those that somebody has looked at before."""
+    world = World(make_our_provider)
+    span: Any = world.tracer.start_span("work", attributes={"a": 1})
+    span.end()
+    with pytest.raises(TypeError):
+        span._attributes["b"] = 2
+    assert dict(span.attributes) == {"a": 1}
+
+
+def test_ended_request_is_read_by_several_threads_at_once() -> None:
+    """The exporter and a third party see all of it, whoever comes first."""
+    tracer: Any = World(make_our_provider).tracer
+    shared, end = SharedAttributes({"s": 1}), SharedAttributes({"e": 2})
+    for _ in range(100):
+        span = tracer.start_with("GET", Context(), SpanKind.SERVER, 1, lambda: (shared, {"o": 3}))
+        span.finish("GET", "GET /", end, 2)
+        seen: list[dict[str, int]] = []
+
+        def look(span: Any = span, seen: list[dict[str, int]] = seen) -> None:
+            seen.append(dict(span.attributes))
+
+        def encode(span: Any = span, seen: list[dict[str, int]] = seen) -> None:
+            message = ExportTraceServiceRequest.FromString(Encoder().encode([span]).payload)
+            (read,) = message.resource_spans[0].scope_spans[0].spans
+            seen.append({each.key: each.value.int_value for each in read.attributes})
+
+        assert run_together(look, encode, look) == []
+        assert seen == [{"s": 1, "o": 3, "e": 2}] * 3
