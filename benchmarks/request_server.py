@@ -5,6 +5,7 @@ it has used, those that it has waited for a core, and how many sampled spans hav
 them. The end of its input ends it.
 """
 
+import gc
 import json
 import logging
 import socket
@@ -34,10 +35,16 @@ def serve(variant: str, ratio: float, grpc: str, http: str, parser: str) -> None
     server = uvicorn.Server(uvicorn.Config(app, http=parser, log_level=logging.WARNING, access_log=False))
 
     def answer() -> None:
+        collecting = 0.0
         for _ in sys.stdin:
             instrumented.flush()
             ended = -1 if instrumented.ended is None else instrumented.ended()
-            say(f"{time.process_time()} {waited_seconds()} {ended}")
+            used, waited = time.process_time(), waited_seconds()
+            # Otherwise the full collection that is due some time after a start falls into some samples.
+            gc.collect()
+            collected = time.process_time() - used
+            say(f"{used - collecting} {waited} {ended}")
+            collecting += collected
         server.should_exit = True
 
     with socket.create_server(("127.0.0.1", 0), backlog=128) as listener:

@@ -125,7 +125,7 @@ class RecordingTracer(Tracer):
             record_exception: whether an exception that leaves the span's `with` block is recorded.
             set_status_on_exception: whether it sets the status.
         """
-        span, given = self.open_span(name, context, kind, start_time, attributes, links)
+        span, given = self._open(name, context, kind, start_time, attributes, links)
         if type(span) is RecordingSpan:
             if given:
                 span.begin_with(given)
@@ -138,7 +138,7 @@ class RecordingTracer(Tracer):
             span._origin.start(span, context)
         return span
 
-    def open_span(
+    def _open(
         self,
         name: str,
         context: Context | None,
@@ -148,17 +148,6 @@ class RecordingTracer(Tracer):
         links: Sequence[Link] | None = (),
     ) -> tuple[Span, Attributes]:
         """Decides about a span, and makes it without attributes and links; the processors do not know of it.
-
-        For who makes attributes only if they are wanted, and if the tracer `decides_alone`: a
-        `RecordingSpan` then takes them by `begin_with` or `adopt`, and is started by its origin's `start`.
-
-        Args:
-            name: as in `start_span`, and so for the others.
-            context: a context; the current one, if it is not given.
-            kind: its kind.
-            start_time: in nanoseconds since the epoch; now, if it is not given.
-            attributes: for the sampler.
-            links: for the sampler.
 
         Returns:
             The span, and the attributes that it is to begin with: those given, or what the sampler makes.
@@ -247,7 +236,7 @@ class RecordingTracer(Tracer):
             attributes_of: called with the arguments; returns what `RecordingSpan.adopt` takes.
             arguments: its.
         """
-        span, _ = self.open_span(name, context, kind, start_time)
+        span, _ = self._open(name, context, kind, start_time)
         if type(span) is RecordingSpan:
             span.adopt(attributes_of(*arguments))
             span._origin.start(span, context)
