@@ -147,17 +147,18 @@ class RequestAttributes:
             own[http_attributes.HTTP_REQUEST_METHOD_ORIGINAL] = scope["method"][:LONGEST_VALUE]
         host = headers.get(b"host")
         # From `Host`, what the client asked for, else what the server listens on.
-        asked_for = host or tuple(scope.get("server") or ())
+        asked_for = host or tuple(scope.get("server") or ())[:2]
         agent = headers.get(b"user-agent")
-        key = method, scope.get("scheme", "http"), scope.get("http_version"), asked_for, agent
+        key = method, scope.get("scheme") or "http", scope.get("http_version"), asked_for, agent
         shared = self._shared.get(key)
         if shared is None:
             shared = SharedAttributes(_of_many_requests(*key))
             if len(asked_for) + len(agent or b"") <= _LONGEST_SHARED:
                 _keep(self._shared, key, shared)
         client = scope.get("client")
-        if client:
-            address, port = client[:2]
+        address, port = client[:2] if client and len(client) > 1 else (None, None)
+        if isinstance(address, str):
+            address = address[:LONGEST_VALUE]
             forwarded_for = headers.get(FORWARDED_FOR)
             # Without a port, or if a proxy named it, the address is a header's: the peer is not known.
             is_peer = bool(port) and not (
@@ -271,7 +272,7 @@ def _of_many_requests(
     address, port = (
         _asked_for(asked_for[:LONGEST_VALUE], scheme)
         if isinstance(asked_for, bytes)
-        else asked_for or (None, 0)
+        else (*asked_for, None, None)[:2]
     )
     if address:
         attributes[server_attributes.SERVER_ADDRESS] = address

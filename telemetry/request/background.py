@@ -1,7 +1,7 @@
 """Starlette's background tasks, unknown to ASGI: whether there are any, and whether one failed."""
 
 import sys
-from types import FrameType
+from types import CodeType, FrameType
 
 from starlette import background
 from starlette.responses import Response
@@ -17,11 +17,12 @@ class BackgroundWork:
         # Whatever is between a response and its server is the same for most requests, and a frame that is
         # looked at costs more than all else here.
         self._depth = 0
+        self._code: CodeType | None = None
 
     def is_ahead(self) -> bool:
         """Whether the response that is sending its last message has any; called by the one that sends it."""
         try:
-            found = _response_of(sys._getframe(self._depth)) if self._depth else None  # noqa: SLF001 - documented
+            found = self._look(sys._getframe(self._depth))  # noqa: SLF001 - documented
         except ValueError:  # there are fewer
             found = None
         if found is None:
@@ -30,13 +31,16 @@ class BackgroundWork:
         work = None if found is None else found.background
         return work is not None and bool(getattr(work, "tasks", True))
 
+    def _look(self, frame: FrameType) -> Response | None:
+        return _response_of(frame) if frame.f_code is self._code else None
+
     def _search(self) -> Response | None:
         frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - documented, and the only way to it
         depth = 0
         while frame is not None:
             found = _response_of(frame)
             if found is not None:
-                self._depth = depth
+                self._depth, self._code = depth, frame.f_code
                 return found
             frame = frame.f_back
             depth += 1

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 from starlette.types import Scope
 
+from .template import path_below
+
 
 class ExcludedPaths:
     """A set of exact paths and of prefixes written with a trailing `*`."""
@@ -15,12 +17,6 @@ class ExcludedPaths:
 
     def covers(self, scope: Scope) -> bool:
         """Whether a request is for one of them, below the mount point of its application."""
-        path = _path_of(scope) if scope.get("root_path") else scope["path"]
+        root_path = scope.get("root_path")
+        path = path_below(scope["path"], root_path) if root_path else scope["path"]
         return path in self._exact or (bool(self._prefixes) and path.startswith(self._prefixes))
-
-
-def _path_of(scope: Scope) -> str:
-    """Returns the path below the application's mount point (ASGI: `path` includes `root_path`)."""
-    path: str = scope["path"]
-    root: str = (scope.get("root_path") or "").rstrip("/")
-    return path.removeprefix(root) if root and path.startswith(root + "/") else path

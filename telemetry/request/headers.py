@@ -18,7 +18,8 @@ CREDENTIALS = frozenset({"authorization", "cookie", "proxy-authorization", "set-
 _LONGEST_VALUE = 2_048
 _latest: tuple[TextMapPropagator | None, bool] = (None, True)
 _MOST_NAMES = 1_024
-"""Names whose meaning is remembered: clients may send any."""
+"""Names whose meaning is remembered, unless they are long: clients may send any."""
+_LONGEST_NAME = 256
 
 
 class LowerCaseGetter(Getter[dict[str, str]]):
@@ -103,7 +104,7 @@ class CapturedHeaders:
         attributes: dict[str, list[str]] = {}
         attributes_of = self._attributes_of
         for key, value in headers:
-            found = attributes_of(key)
+            found = attributes_of(key) if len(key) <= _LONGEST_NAME else self._find_attributes(key)
             if found is None:
                 continue
             names, is_hidden = found

@@ -54,8 +54,8 @@ def install(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
     """
     excluded = ExcludedPaths((HEALTH_PATH, METRICS_PATH, *client.config.excluded_urls))
     _silence_other_server_spans(app)
-    layer = Middleware(RoutedScopeMiddleware, around=app.user_middleware, pages=own_routes(client))
-    app.user_middleware.append(layer)
+    pages = own_routes(client)
+    app.user_middleware.append(Middleware(RoutedScopeMiddleware, around=app.user_middleware, pages=pages))
     is_contribs = _is_contribs(client.config)
     if is_contribs:
         _add_contribs(app, client)
@@ -65,6 +65,8 @@ def install(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
         return TelemetryMiddleware(stack, client=client, excluded=excluded, hooks=hooks)
 
     def build_measured() -> ASGIApp:
+        # Listed behind the application's own, for `url_path_for`, redirects of slashes and other methods.
+        app.router.routes += [page for page in pages if not any(page is each for each in app.router.routes)]
         stack = build()
         layer = _contribs_layer(stack) if is_contribs else None
         if layer is None:

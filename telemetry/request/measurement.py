@@ -154,7 +154,9 @@ class RequestMeasurement:
         else:
             self._routed = scope, scope.get("root_path") or "", scope.get("app")
         span = self._span
-        if span.is_recording and scope.get("client") is not span.client_address:
+        if span.is_recording and (
+            scope.get("client") is not span.client_address or scope.get("scheme") is not span.scheme
+        ):
             span.note_proxy(self._scope, scope)
         return True
 

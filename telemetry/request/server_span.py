@@ -66,6 +66,8 @@ class ServerSpan(Serving):
     """The span that stands for the request in its metrics; None if it is not sampled."""
     client_address: Any = None
     """The scope's `client` when the span began."""
+    scheme: Any = None
+    """The scope's `scheme` then."""
     _background: Span | None = None
 
     def __init__(self, settings: SpanSettings, method: str, started_ns: int) -> None:
@@ -142,7 +144,7 @@ class ServerSpan(Serving):
         return span
 
     def _attributes(self, scope: Scope, headers: dict[bytes, bytes]) -> Given:
-        self.client_address = scope.get("client")
+        self.client_address, self.scheme = scope.get("client"), scope.get("scheme")
         try:
             return self._settings.attributes.of_request(scope, self._method, headers)
         except Exception as defect:  # noqa: BLE001 - it is logged there; the span is the request's all the same
@@ -160,10 +162,14 @@ class ServerSpan(Serving):
         if span is None:
             return
         try:
-            seen = {**scope, "client": routed.get("client"), "scheme": routed.get("scheme", "http")}
-            span.set_attributes(
-                merged(settings.attributes.of_request(seen, self._method, first_values(seen)))
+            first = {**scope, "client": self.client_address, "scheme": self.scheme}
+            now = {**scope, "client": routed.get("client"), "scheme": routed.get("scheme")}
+            before, after = (
+                merged(settings.attributes.of_request(each, self._method, first_values(each)))
+                for each in (first, now)
             )
+            # The rest is not written again: a hook may have changed it.
+            span.set_attributes({key: value for key, value in after.items() if before.get(key) != value})
         except Exception as defect:  # noqa: BLE001 - it is logged there, and the request is served
             settings.on_defect(defect)
 
@@ -216,8 +222,8 @@ class ServerSpan(Serving):
                 span.set_attribute(ERROR_TYPE, str(status))
                 span.set_status(StatusCode.ERROR)
         finally:
-            if hasattr(span, "finish"):  # it is our own
-                span.finish(at_end.first_name, at_end.name, at_end.attributes, ended_ns)
+            if hasattr(span, "end_with"):  # it is our own
+                span.end_with(at_end.first_name, at_end.name, at_end.attributes, ended_ns)
             else:
                 span.set_attributes(at_end.attributes.values)
                 # The application may have given the span a name of its own.

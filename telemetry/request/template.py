@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 UNKNOWN_MOUNT = "/{mount}"
 """Stands for mounts whose template cannot be told; their path may hold values."""
-_MOST_KNOWN = 1_000
+_MOST_KNOWN, _LONGEST_KNOWN = 1_000, 512
 _PLAIN_ROUTES = frozenset({Route, APIRoute})
 """Classes whose `path` is their template."""
 _INNER = (Mount, Host)
@@ -24,6 +24,13 @@ _INNER = (Mount, Host)
 
 _Wanted = Callable[[Any], bool]
 """Whether a route whose path matches is the one; of a mount, whether it is if none of its own routes is."""
+
+
+def path_below(path: str, root_path: str) -> str:
+    """Returns the path below a root path (ASGI: `path` includes `root_path`, but some proxies strip it)."""
+    root = root_path.rstrip("/")
+    is_below = bool(root) and path.startswith(root) and path[len(root) : len(root) + 1] in {"", "/"}
+    return path[len(root) :] if is_below else path
 
 
 class RouteTemplates:
@@ -55,7 +62,7 @@ class RouteTemplates:
         root = root_path.rstrip("/")
         if route is None and "endpoint" in scope:
             wanted = partial(_leads_to, scope["endpoint"])
-            found = _search(_routes_of(app), scope["path"].removeprefix(root), wanted)
+            found = _search(_routes_of(app), path_below(scope["path"], root), wanted)
             if found is not None:
                 return root + found
         own = None if route is None else getattr(route, "path", None)
@@ -73,11 +80,9 @@ class RouteTemplates:
         """
         inner_root = scope.get("root_path") or ""
         root_path = scope.get("app_root_path", inner_root)
-        path = scope["path"].removeprefix(inner_root.rstrip("/"))
         routes = list(_routes_of(scope.get("app")))
-        found = _search(routes, path, partial(_serves, scope))
-        if found is None:
-            found = _search(routes, path, partial(_serves_otherwise, scope))
+        ways = partial(_serves, scope), partial(_serves_otherwise, scope)
+        found = _search(routes, path_below(scope["path"], inner_root), *ways)
         if found is None:
             return None
         mounted = inner_root.removeprefix(root_path)
@@ -90,9 +95,10 @@ class RouteTemplates:
             known = _template_of_mounts(path, _routes_of(app))
             if known is None:
                 return UNKNOWN_MOUNT
-            if len(self._mounts) >= _MOST_KNOWN:
-                self._mounts.clear()
-            self._mounts[path] = known
+            if len(path) <= _LONGEST_KNOWN:
+                if len(self._mounts) >= _MOST_KNOWN:
+                    self._mounts.clear()
+                self._mounts[path] = known
         return known
 
 
@@ -134,17 +140,29 @@ def _serves_otherwise(scope: Scope, route: Any) -> bool:
     return isinstance(route, Mount) or hasattr(route, "methods") == (scope["type"] == "http")
 
 
-def _search(routes: Iterable[Any], path: str, is_wanted: _Wanted) -> str | None:
-    """Finds the template of the first route that is wanted and matches the path."""
-    for route in _flattened(routes):
+def _search(routes: Iterable[Any], path: str, *wanted: _Wanted) -> str | None:
+    """Finds the template of the route that matches a path and is wanted.
+
+    Args:
+        routes: in their order.
+        path: below the mounts so far.
+        wanted: tried one after another, in each mount anew.
+    """
+    known = list(_flattened(routes))
+    found = (_search_once(known, path, is_wanted, wanted) for is_wanted in wanted)
+    return next((each for each in found if each is not None), None)
+
+
+def _search_once(routes: list[Any], path: str, is_wanted: _Wanted, wanted: tuple[_Wanted, ...]) -> str | None:
+    for route in routes:
         if isinstance(route, Host):
-            found = _search(_routes_of(route), path, is_wanted) if is_wanted(route) else None
+            found = _search(_routes_of(route), path, *wanted) if is_wanted(route) else None
         else:
             match = route.path_regex.match(path) if hasattr(route, "path_regex") else None
             if match is None:
                 continue
             if isinstance(route, Mount):
-                inner = _search(_routes_of(route), f"/{match['path']}", is_wanted)
+                inner = _search(_routes_of(route), f"/{match['path']}", *wanted)
                 if inner is None and is_wanted(route):
                     inner = ""
                 found = None if inner is None else route.path + inner

@@ -210,7 +210,7 @@ class RecordingSpan(_Span):
             for each in given:
                 self.set_attributes(each.values if isinstance(each, SharedAttributes) else each)
 
-    def finish(self, first_name: str, last_name: str, attributes: SharedAttributes, end_time: int) -> None:
+    def end_with(self, first_name: str, last_name: str, attributes: SharedAttributes, end_time: int) -> None:
         """Renames the span, sets a few attributes and ends it, all at once.
 
         Args:
@@ -222,9 +222,10 @@ class RecordingSpan(_Span):
         with self._lock:
             is_usual = self._end_time is None and (bool(self._given) or self._has_room())
             if is_usual:
-                if self._given:  # nobody has asked for them
-                    self._given += (attributes,)
-                elif self._values is not None:
+                given = (*self._given, attributes)
+                if self._values is None:  # nobody has asked for them, no finaliser just now either
+                    self._given = given
+                else:
                     self._values.update(attributes.values)
                 if self._name == first_name:
                     self._name = last_name
@@ -335,6 +336,9 @@ class RecordingSpan(_Span):
         values: dict[str, Any] = {}
         for each in self._given:
             values.update(each.values if isinstance(each, SharedAttributes) else each)
+        known = self._values
+        if known is not None:  # a finaliser or a signal handler has been here since the caller looked
+            return known
         # In this order, for a reader without the lock.
         self._values = values
         self._given = ()
@@ -365,7 +369,8 @@ class RecordingSpan(_Span):
                 values = self._take_given() if self._values is None else self._values
                 bounded._dict, bounded.dropped = values, self._dropped
                 bounded._immutable = self._end_time is not None
-                self._bounded = bounded
+                if self._bounded is None:
+                    self._bounded = bounded
             return self._bounded
 
     @_attributes.setter

@@ -174,3 +174,24 @@ def test_what_clients_send_fills_no_memory() -> None:
     kept = (attributes._shared, attributes._clients, attributes._ends)
     assert all(0 < len(each) <= 512 for each in kept)
     assert len(repr(kept[:2])) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("peers", "expected"),
+    [
+        ({"client": (None, 0)}, {}),
+        ({"client": ("h",)}, {}),
+        ({"client": ()}, {}),
+        ({"server": ("h",)}, {"server.address": "h"}),
+        ({"server": ("::1", 80, 0, 0)}, {"server.address": "::1", "server.port": 80}),
+        ({"client": ("x" * 9_000, 0)}, {"client.address": "x" * LONGEST_VALUE}),
+    ],
+)
+def test_odd_peers_cost_nothing_else(peers: dict[str, Any], expected: dict[str, Any]) -> None:
+    """Adapters of other servers may not know them, or know more."""
+    assert attributes_of(**peers) == {
+        "http.request.method": "GET",
+        "url.path": "/",
+        "url.scheme": "http",
+        **expected,
+    }

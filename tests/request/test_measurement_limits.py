@@ -5,6 +5,7 @@ import gc
 import logging
 import weakref
 from contextvars import Context, copy_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 from opentelemetry.trace import SpanKind, get_current_span
 from starlette.background import BackgroundTask
 from starlette.middleware.base import BaseHTTPMiddleware
-from starlette.responses import PlainTextResponse, StreamingResponse
-from starlette.types import Message
+from starlette.responses import FileResponse, PlainTextResponse, StreamingResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from support.traced_app import TracedApp, quiet_config
 
 from telemetry.request.excluded import ExcludedPaths
@@ -316,3 +317,35 @@ def test_background_work_behind_a_middleware_that_relays_the_answer(
     assert background.parent is not None
     assert background.parent.span_id == server.context.span_id
     assert (background.end_time or 0) - (background.start_time or 0) >= 50e6
+
+
+def test_response_within_a_response_has_no_work_ahead(tmp_path: Path) -> None:
+    """The refusal of a range, which a file's response sends by another, runs no background task."""
+    app = FastAPI()
+    ran: list[int] = []
+    (tmp_path / "file").write_bytes(b"x" * 100)
+
+    class Wrapping:
+        """Puts one more function between some responses and the server."""
+
+        def __init__(self, app: ASGIApp) -> None:
+            self.app = app
+
+        async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+            async def further(message: Message) -> None:
+                await send(message)
+
+            is_wrapped = b"x-wrap" in dict(scope.get("headers", ()))
+            await self.app(scope, receive, further if is_wrapped else send)
+
+    app.add_middleware(Wrapping)
+    app.get("/")(lambda: 1)
+    file = FileResponse(tmp_path / "file", background=BackgroundTask(ran.append, 1))
+    app.add_route("/file", lambda _: file)
+    traced = TracedApp(app)
+    with traced.browser() as http:
+        assert http.get("/", headers={"x-wrap": "1"}).status_code == 200
+        assert http.get("/file", headers={"range": "bytes=500-"}).status_code == 416
+        assert (ran, traced.names) == ([], ["GET /", "GET /file"])
+        assert http.get("/file").status_code == 200
+        assert (ran, traced.names[2:]) == ([1], ["GET /file", "GET /file background"])

@@ -153,3 +153,15 @@ def test_applications_own_names_of_routes_are_found(config: TelemetryConfig) -> 
 
     assert (app.url_path_for("health"), app.url_path_for("metrics")) == ("/live", "/figures")
     client.shutdown(1)
+
+
+def test_pages_are_routes_of_the_application(config: TelemetryConfig) -> None:
+    """They have addresses, refuse other methods, and are found with a slash at their end."""
+    app = FastAPI()
+    client = setup_telemetry(app, config)
+    with TestClient(app) as http:
+        assert http.post("/metrics").status_code == 405
+        assert http.get("/metrics/", follow_redirects=False).status_code == 307
+        assert app.url_path_for("telemetry_metrics") == "/metrics"
+        assert [getattr(route, "path", "") for route in app.routes][-2:] == ["/health/telemetry", "/metrics"]
+    client.shutdown(1)

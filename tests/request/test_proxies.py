@@ -87,3 +87,26 @@ def test_middleware_within_the_application_trusts_nobody_else() -> None:
     traced.app.add_middleware(ProxyHeadersMiddleware, trusted_hosts="192.0.2.1")
     found = attributes_behind(traced, {"x-forwarded-for": CLIENT}, proxy_headers=False)
     assert (found["client.address"], found["network.peer.address"]) == (PROXY, PROXY)
+
+
+def test_proxy_changes_only_what_it_tells() -> None:
+    """What a hook has hidden stays hidden."""
+
+    def hide(span: Any, _: Any) -> None:
+        span.set_attributes({"url.path": "/hidden", "url.query": "hidden"})
+
+    traced = TracedApp(server_request_hook=hide)
+    traced.app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=PROXY)
+    headers = {"x-forwarded-for": CLIENT, "x-forwarded-proto": "https"}
+    found = attributes_behind(traced, headers, proxy_headers=False)
+    assert (found["url.path"], found["url.query"]) == ("/hidden", "hidden")
+    assert (found["client.address"], found["url.scheme"]) == (CLIENT, "https")
+
+
+def test_proxy_that_tells_the_scheme_alone_is_noticed() -> None:
+    """`X-Forwarded-Proto` without `X-Forwarded-For`."""
+    traced = TracedApp()
+    traced.app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=PROXY)
+    headers = {"x-forwarded-proto": "https", "host": "shop.example"}
+    found = attributes_behind(traced, headers, proxy_headers=False)
+    assert (found["url.scheme"], found["server.port"], found["client.address"]) == ("https", 443, PROXY)

@@ -232,6 +232,7 @@ def test_answer_of_a_middleware_has_the_route_that_was_meant(
     ("method", "path", "name"),
     [
         ("OPTIONS", "/v1/items/3", "OPTIONS /v1/items/{item}"),
+        ("OPTIONS", "/api/c1/items/3", "OPTIONS /api/c1/items/{item}"),
         ("POST", "/starlette/x", "POST /starlette/{name}"),
         ("BREW", "/v1/items/3", "HTTP /v1/items/{item}"),
         ("GET", "/no/such", "GET"),
@@ -270,9 +271,12 @@ def test_middleware_answers_below_root_paths_mounts_and_hosts(tmp_path: Path) ->
         http.get("/hosted/x")
     with TestClient(Starlette(routes=[Mount("/tenants/{tenant}", traced.app)])) as http:
         http.get("/tenants/acme/v1/items/7")
+    with traced.browser(root_path="/v") as http:
+        http.get("/v1/items/7")  # a proxy has stripped the prefix
     assert traced.names == [
         "GET /shop/v1/items/{item}",
         "GET /hosted/{name}",
         "GET",
         "GET /tenants/{tenant}/v1/items/{item}",
+        "GET /v/v1/items/{item}",
     ]

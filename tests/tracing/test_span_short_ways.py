@@ -60,7 +60,7 @@ def by_short_ways(world: World, start: dict[str, Any], calls: list[Call], end: d
     world.spans.append(span)
     for call in calls:
         outcome(lambda call=call: call.run(world))
-    span.finish("GET", "GET /", SharedAttributes(end), 2)
+    span.end_with("GET", "GET /", SharedAttributes(end), 2)
 
 
 def shown(world: World) -> list[Any]:

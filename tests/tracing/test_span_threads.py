@@ -347,7 +347,7 @@ def test_ended_request_is_read_by_several_threads_at_once() -> None:
     shared, end = SharedAttributes({"s": 1}), SharedAttributes({"e": 2})
     for _ in range(100):
         span = tracer.start_with("GET", Context(), SpanKind.SERVER, 1, lambda: (shared, {"o": 3}))
-        span.finish("GET", "GET /", end, 2)
+        span.end_with("GET", "GET /", end, 2)
         seen: list[dict[str, int]] = []
 
         def look(span: Any = span, seen: list[dict[str, int]] = seen) -> None:
@@ -360,3 +360,47 @@ def test_ended_request_is_read_by_several_threads_at_once() -> None:
 
         assert run_together(look, encode, look) == []
         assert seen == [{"s": 1, "o": 3, "e": 2}] * 3
+
+
+class Meddling(dict[str, int]):
+    """Attributes during whose copying something else gets to run, as a finaliser or a signal handler may."""
+
+    def __init__(self, meddle: Callable[[], object]) -> None:
+        super().__init__({"shared": 1})
+        self._meddle = meddle
+        self._has_meddled = False
+
+    def keys(self) -> Any:
+        """Is called by the copying."""
+        if not self._has_meddled:
+            self._has_meddled = True
+            self._meddle()
+        return super().keys()
+
+    def __iter__(self) -> Any:
+        """Makes `dict.update` call `keys`."""
+        return super().__iter__()
+
+
+@pytest.mark.parametrize("reads", [True, False])
+def test_whoever_gets_between_loses_no_attribute(*, reads: bool) -> None:
+    """The lock is reentrant, so that the same thread may get there again."""
+    tracer: Any = World(make_our_provider).tracer
+    spans: list[Any] = []
+
+    def meddle() -> None:
+        if reads:
+            assert spans[0].attributes["own"] == 2
+        else:
+            spans[0].set_attribute("meddled", 3)
+
+    shared = SharedAttributes(Meddling(meddle))
+    span = tracer.start_with("GET", Context(), SpanKind.SERVER, 1, lambda: (shared, {"own": 2}))
+    spans.append(span)
+    span.set_attribute("user", 4)
+    span.end_with("GET", "GET /", SharedAttributes({"end": 5}), 2)
+    expected = {"shared": 1, "own": 2, "user": 4, "end": 5} | ({} if reads else {"meddled": 3})
+    assert dict(span.attributes) == expected
+    message = ExportTraceServiceRequest.FromString(Encoder().encode([span]).payload)
+    (read,) = message.resource_spans[0].scope_spans[0].spans
+    assert {each.key: each.value.int_value for each in read.attributes} == expected
