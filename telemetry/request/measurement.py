@@ -87,6 +87,8 @@ class RequestMeasurement:
     _has_trailers = False
     _ended: float | None = None
     """When the last byte of the answer was sent."""
+    _sent_part: float | None = None
+    """When the latest part of it was sent that was not the last."""
     _seconds = 0.0
     """From the arrival to that moment, once it is recorded."""
     _context_token: Token[Context] | None = None
@@ -162,7 +164,7 @@ class RequestMeasurement:
 
     async def send(self, message: Message) -> None:  # noqa: C901, PLR0912 - a call less for each message
         """Sends a message of the answer, and notes what it says."""
-        is_last = False
+        is_last, kind = False, None
         try:
             kind = message.get("type")
             if kind == "http.response.body":
@@ -196,6 +198,8 @@ class RequestMeasurement:
                     self._end_answer()
             except Exception as defect:  # noqa: BLE001 - it is logged there, and the message has been sent
                 self._instruments.on_defect(defect)
+        if kind == "http.response.body" and not is_last:
+            self._sent_part = self._instruments.clock()
 
     def _look_at_answer(self, message: Message) -> Message:
         """Notes for the span what the first message of the answer says; returns the one to send."""
@@ -293,6 +297,9 @@ class RequestMeasurement:
         now = self._instruments.clock()
         is_answered = self._ended is not None
         ended = now if self._ended is None else self._ended
+        if self._ended is None and error is None and self._sent_part is not None:
+            # The client has left a stream, whose response then has no last part, but may have work to do.
+            ended = self._sent_part
         went_away = error is not None and self._is_departure(error)
         of_background = is_answered and error is not None and is_of_background_work(error)
         failure = None if went_away or of_background else error
