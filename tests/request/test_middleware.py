@@ -160,7 +160,7 @@ def test_broken_tracer_breaks_no_request(
     if method == "start_span":
         monkeypatch.setattr(client, "tracer", SimpleNamespace(start_span=broken))
     else:
-        monkeypatch.setattr("telemetry.tracing.recording_span.RecordingSpan.finish", broken)
+        monkeypatch.setattr("telemetry.tracing.recording_span.RecordingSpan.end_with", broken)
     assert len(serve(client, answer_200)) == 2
     assert "recording a request failed" in caplog.text
 
