@@ -37,8 +37,8 @@ class RouteTemplates:
     """The templates of one application's routes. Thread-safe."""
 
     def __init__(self) -> None:
-        self._mounts: dict[str, str] = {}
-        """Templates of mounts by the path that they matched; emptied when it is full."""
+        self._mounts: dict[tuple[str, bytes], str] = {}
+        """Templates of mounts by the path that they matched and the host; emptied when it is full."""
 
     def of(self, scope: Scope, root_path: str, app: Any) -> str | None:
         """Returns the template of the route that served the request; None if none matched.
@@ -70,7 +70,7 @@ class RouteTemplates:
             own = ""
         if not isinstance(own, str) or not (mounted or own):
             return None
-        return root + self._template_of_mounts(mounted, app) + own if mounted else root + own
+        return root + self._template_of_mounts(mounted, app, scope) + own if mounted else root + own
 
     def of_unrouted(self, scope: Scope) -> str | None:
         """Returns the template of the route that a request was meant for; None if none matches.
@@ -86,19 +86,20 @@ class RouteTemplates:
         if found is None:
             return None
         mounted = inner_root.removeprefix(root_path)
-        around = self._template_of_mounts(mounted, scope.get("router")) if mounted else ""
+        around = self._template_of_mounts(mounted, scope.get("router"), scope) if mounted else ""
         return (root_path.rstrip("/") + around + found) or None
 
-    def _template_of_mounts(self, path: str, app: Any) -> str:
-        known = self._mounts.get(path)
+    def _template_of_mounts(self, path: str, app: Any, scope: Scope) -> str:
+        key = path, next((value for name, value in scope.get("headers", ()) if name == b"host"), b"")
+        known = self._mounts.get(key)
         if known is None:
-            known = _template_of_mounts(path, _routes_of(app))
+            known = _template_of_mounts(path, _routes_of(app), scope)
             if known is None:
                 return UNKNOWN_MOUNT
-            if len(path) <= _LONGEST_KNOWN:
+            if len(path) + len(key[1]) <= _LONGEST_KNOWN:
                 if len(self._mounts) >= _MOST_KNOWN:
                     self._mounts.clear()
-                self._mounts[path] = known
+                self._mounts[key] = known
         return known
 
 
@@ -173,19 +174,21 @@ def _search_once(routes: list[Any], path: str, is_wanted: _Wanted, wanted: tuple
     return None
 
 
-def _template_of_mounts(path: str, routes: Iterable[Any]) -> str | None:
-    """Finds the mounts, one in another, that match this path and no more of it."""
+def _template_of_mounts(path: str, routes: Iterable[Any], scope: Scope) -> str | None:
+    """Finds the mounts, one in another, that match this path and no more of it, for the request's host."""
     for route in _flattened(routes):
         if not isinstance(route, _INNER):
             continue
         if isinstance(route, Host):
+            if route.matches(scope)[0] is Match.NONE:
+                continue
             rest, template = path, ""
         else:
             match = route.path_regex.match(f"{path}/")
             if match is None:
                 continue
             rest, template = f"/{match['path']}".rstrip("/"), route.path
-        inner = "" if not rest else _template_of_mounts(rest, _routes_of(route))
+        inner = "" if not rest else _template_of_mounts(rest, _routes_of(route), scope)
         if inner is not None:
             return str(template) + inner
     return None

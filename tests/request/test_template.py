@@ -160,6 +160,18 @@ def test_mount_around_the_application_is_part_of_the_template(tmp_path: Path) ->
     assert traced.names == names
 
 
+def test_mounts_of_another_host_are_not_taken_for_the_requests() -> None:
+    """Though they match its path, and come first."""
+    traced = TracedApp()
+    for host, mount in (("a.example", "/{tenant}"), ("b.example", "/v1")):
+        router = Router([Mount(mount, routes=[Route("/x", answer)])])
+        traced.app.router.routes.append(Host(host, router))
+    with traced.browser() as http:
+        for host in ("b.example", "a.example", "b.example"):
+            assert http.get("/v1/x", headers={"host": host}).status_code == 200
+    assert traced.names == ["GET /v1/x", "GET /{tenant}/x", "GET /v1/x"]
+
+
 def test_mounts_that_cannot_be_told_show_no_value() -> None:
     """A middleware of the application's own may have set the path."""
     scope = {"root_path": "/tenants/acme", "route": Route("/{name}", answer)}
@@ -172,7 +184,7 @@ def test_templates_of_many_mounts_are_bounded() -> None:
     inner = Route("/{name}", answer)
     app = Starlette(routes=[Host("x.example", Router()), Mount("/tenants/{tenant}", routes=[inner])])
     for number in range(2_500):
-        scope = {"root_path": f"/tenants/{number}", "route": inner}
+        scope = {"type": "http", "headers": [], "root_path": f"/tenants/{number}", "route": inner}
         assert templates.of(scope, "", app) == "/tenants/{tenant}/{name}"
     assert len(templates._mounts) <= 1_000
 
