@@ -38,7 +38,7 @@ def shared_load(busy_shop: Shop) -> SharedLoad:
         load = Load(
             users=10, rate=60, storefront_port=busy_shop.storefront_port, workers=2, prometheus_url=url
         )
-        with watched_load(load, seconds=3, folder=folder) as watched:
+        with watched_load(load, seconds=5, folder=folder) as watched:
             result = watched.finish()
         by_worker = [RequestsFollower(path).read_new() for path in watched.files]
     return SharedLoad(result, by_worker, [path.name for path in watched.files], metrics)
@@ -55,8 +55,8 @@ def test_rate_is_shared(shared_load: SharedLoad) -> None:
     begin, end = max(each[0] for each in due), min(each[-1] for each in due)
     for first, last in ((begin, end), (begin, begin + 1)):
         count = sum(first <= moment < last for each in due for moment in each)
-        # Each shopper may make one more or one less.
-        assert count == pytest.approx(60 * (last - first), abs=10)
+        # Each of the ten shoppers may make one more or one less, and begin a little later than the first.
+        assert count == pytest.approx(60 * (last - first), abs=15)
 
 
 def test_every_request_is_counted(shared_load: SharedLoad) -> None:
