@@ -31,7 +31,7 @@ class SharedLoad:
 
 @pytest.fixture(scope="module")
 def shared_load(busy_shop: Shop) -> SharedLoad:
-    """Three seconds of load by two workers."""
+    """Load by two workers."""
     folder = busy_shop.folder / "shared"
     folder.mkdir()
     with receive_metrics() as (url, metrics):
