@@ -13,9 +13,7 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
-from opentelemetry.sdk.trace import (
-    _Span,
-)
+from opentelemetry.sdk.trace import _Span
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue
@@ -23,7 +21,8 @@ from opentelemetry.util.types import AnyValue
 from ..export.otlp import reading
 from ..export.otlp.attributes import SharedAttributes
 from .escaping import record_escaping
-from .span_origin import DEFAULT_MOST_ATTRIBUTES, Origin
+from .span_origin import DEFAULT_MOST_ATTRIBUTES, Origin, shared
+from .span_reading import read_recording_span
 
 _UNSET = Status(StatusCode.UNSET)
 _TEXT: frozenset[type] = frozenset({str})
@@ -38,18 +37,6 @@ _FULL = (
 # Warnings go to the loggers of the SDK, which say the same.
 _attributes_log = logging.getLogger("opentelemetry.attributes")
 _span_log = logging.getLogger("opentelemetry.sdk.trace")
-
-
-def _shared(name: str) -> Any:
-    """Returns a property for what spans of one tracer share; who sets it changes it for one span."""
-
-    def get(span: "RecordingSpan") -> Any:
-        return getattr(span._origin, name)
-
-    def change(span: "RecordingSpan", value: Any) -> None:
-        span._origin = span._origin.replace(name, value)
-
-    return property(get, change)
 
 
 _new: Any = object.__new__
@@ -402,37 +389,12 @@ class RecordingSpan(_Span):
     def _links(self, links: Any) -> None:
         self._link_list = links
 
-    _resource = _shared("resource")
-    _instrumentation_scope = _shared("scope")
-    _instrumentation_info = _shared("info")
-    _span_processor = _shared("processor")
-    _sampler = _shared("sampler")
-    _limits = _shared("limits")
+    _resource = shared("resource")
+    _instrumentation_scope = shared("scope")
+    _instrumentation_info = shared("info")
+    _span_processor = shared("processor")
+    _sampler = shared("sampler")
+    _limits = shared("limits")
 
 
-def _read_recording_span(span: Any) -> reading.Found:
-    """Reads a span without making containers that nobody asked for."""
-    events, links = span._event_list, span._link_list
-    if (events is not None and type(events) is not BoundedList) or (
-        links is not None and type(links) is not BoundedList
-    ):
-        return reading.read_public(span)
-    origin, bounded = span._origin, span._bounded
-    return (
-        origin.resource,
-        origin.scope,
-        span._context,
-        span._parent,
-        span._name,
-        span._kind,
-        span._start_time,
-        span._end_time,
-        span._status,
-        span._given or span._values,
-        span._dropped if bounded is None else bounded.dropped,
-        events,
-        links,
-    )
-
-
-reading.READERS[RecordingSpan] = _read_recording_span
+reading.READERS[RecordingSpan] = read_recording_span

@@ -121,3 +121,15 @@ class Origin:
             and type(processors[0]) is ExportPipeline
         )
         self._pipeline, self._known = processors[0] if is_alone and processors else None, processors
+
+
+def shared(name: str) -> Any:
+    """Returns a property for what spans of one tracer share; who sets it changes it for one span."""
+
+    def get(span: Any) -> Any:
+        return getattr(span._origin, name)
+
+    def change(span: Any, value: Any) -> None:
+        span._origin = span._origin.replace(name, value)
+
+    return property(get, change)
