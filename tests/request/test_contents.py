@@ -242,3 +242,11 @@ def test_answer_is_sent_whatever_its_headers_are(caplog: pytest.LogCaptureFixtur
     assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
     assert "recording a request failed" in caplog.text
     assert (traced.server_spans[0].attributes or {})["http.response.status_code"] == 200
+
+
+def test_long_names_of_headers_are_not_remembered() -> None:
+    """A client may send any, and many."""
+    headers = CapturedHeaders("request", (".*",), (), has_old=False)
+    name = b"x" * 60_000
+    assert list(headers.read([(name, b"1"), (b"short", b"2")]).values()) == [("1",), ("2",)]
+    assert headers._attributes_of.cache_info().currsize == 1

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from telemetry.client import TelemetryClient
@@ -222,3 +223,32 @@ def test_other_scopes_pass_through_uncounted(kind: str, client: TelemetryClient)
     serve(client, note, type=kind)
     assert seen == [kind]
     assert [sample.value for family in client.registry.collect() for sample in family.samples] == before
+
+
+def test_span_of_others_is_ended_by_its_own_end(
+    client: TelemetryClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it has a method of another tracing library's name."""
+    ended: list[int | None] = []
+
+    class Foreign(NonRecordingSpan):
+        """A recording span of somebody else's."""
+
+        def is_recording(self) -> bool:
+            return True
+
+        def finish(self, finish_time: float | None = None) -> None:
+            raise AssertionError(finish_time)
+
+        def end(self, end_time: int | None = None) -> None:
+            ended.append(end_time)
+
+    class ForeignTracer:
+        """Makes them."""
+
+        def start_span(self, *_: object, **__: object) -> Foreign:
+            return Foreign(SpanContext(1, 2, False, TraceFlags(1)))
+
+    monkeypatch.setattr(client, "tracer", ForeignTracer())
+    serve(client, answer_200)
+    assert len(ended) == 1

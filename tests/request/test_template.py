@@ -187,6 +187,10 @@ def test_templates_of_many_mounts_are_bounded() -> None:
         scope = {"type": "http", "headers": [], "root_path": f"/tenants/{number}", "route": inner}
         assert templates.of(scope, "", app) == "/tenants/{tenant}/{name}"
     assert len(templates._mounts) <= 1_000
+    long = "x" * 60_000
+    scope = {"type": "http", "headers": [], "root_path": f"/tenants/{long}", "route": inner}
+    assert templates.of(scope, "", app) == "/tenants/{tenant}/{name}"
+    assert not any(long in path for path, _ in templates._mounts)
 
 
 def test_websocket_has_its_template() -> None:

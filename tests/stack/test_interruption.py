@@ -17,7 +17,7 @@ from stack.interruption import Interrupted, _signals, raise_on_signals
 from stack.native import go_build
 from stack.native.go_build import Module
 
-faulthandler.dump_traceback_later(240, exit=True)
+faulthandler.dump_traceback_later(90, exit=True)
 raise_on_signals()
 signal.signal(signal.SIGALRM, signal.getsignal(signal.SIGTERM))
 module, log = Module("none", "1", (), (), "", 1), Path(sys.argv[2])
@@ -74,5 +74,6 @@ def test_interrupted_start_of_a_child_leaves_none(way: str, tmp_path: object) ->
         capture_output=True,
         text=True,
         check=False,
+        timeout=100,
     )
     assert done.stdout == "60 0\n", done.stderr

@@ -35,7 +35,7 @@ class AppServer:
     def get(self, path: str) -> str | None:
         """Returns the body of a response, or None while there is no response."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=20) as answer:  # noqa: S310 - loopback
+            with urllib.request.urlopen(self.url + path, timeout=5) as answer:  # noqa: S310 - loopback
                 return str(answer.read().decode())
         except (urllib.error.URLError, ConnectionError):
             return None
