@@ -11,10 +11,10 @@ and logs name a function `module.qualname`, the `code.function.name` of the sema
 """
 
 import logging
-import time
 import traceback
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, overload
 
 from opentelemetry import trace
@@ -26,7 +26,7 @@ from opentelemetry.util.types import Attributes
 from .current import find_client
 from .metrics.instruments import Metrics
 from .tracing.calls import Call, Decorator, Layer, wrap
-from .tracing.current_context import CURRENT_CONTEXT, context_with
+from .tracing.current_context import context_with, get_context, reset_context, set_context
 
 __all__ = ["measure_performance", "trace_function", "track_errors"]
 
@@ -65,7 +65,7 @@ def trace_function(
         client = find_client()
         if client is None:
             return None
-        context: Context = CURRENT_CONTEXT.get()
+        context: Context = get_context()
         tracer: Any = client.tracer
         if hasattr(tracer, "drops_all_in") and tracer.drops_all_in(context):  # it is our own
             return _UnsampledCall(client.metrics, function) if is_measured else None
@@ -116,14 +116,14 @@ def track_errors(
 def measure_performance(function: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def measure_performance(
-    *, slow_ms: float | None = None, clock: Callable[[], float] = time.perf_counter
+    *, slow_ms: float | None = None, clock: Callable[[], float] = perf_counter
 ) -> Decorator: ...
 def measure_performance(
     function: Any = None,
     /,
     *,
     slow_ms: float | None = None,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float] = perf_counter,
 ) -> Any:
     """Records how long each call takes, and how it ends: `ok`, `error` or `cancelled`.
 
@@ -153,7 +153,7 @@ class _TracedCall(Call):
     has_context = True
 
     def __init__(self, span: Span, context: Context, metrics: Metrics | None, function: str) -> None:
-        super().__init__()
+        Call.__init__(self)  # `super()` costs each call more
         self._span = span
         self._context = context
         self._metrics = metrics
@@ -162,15 +162,15 @@ class _TracedCall(Call):
         self._seconds = 0.0
 
     def on_resume(self) -> None:
-        self._token = CURRENT_CONTEXT.set(self._context)
-        self._resumed_at = time.perf_counter()
+        self._token = set_context(self._context)
+        self._resumed_at = perf_counter()
 
     def on_pause(self) -> None:
-        self._seconds += time.perf_counter() - self._resumed_at
+        self._seconds += perf_counter() - self._resumed_at
         # A span that the body keeps open across a step becomes current again in the next one.
-        self._context = CURRENT_CONTEXT.get()
+        self._context = get_context()
         try:  # noqa: SIM105 - it costs a call less than `suppress`
-            CURRENT_CONTEXT.reset(self._token)
+            reset_context(self._token)
         except ValueError:  # the garbage collector or another task closes a coroutine
             pass
 
@@ -193,19 +193,20 @@ class _UnsampledCall(Call):
     """A call that only its metrics tell of, because its trace is not sampled."""
 
     def __init__(self, metrics: Metrics, function: str) -> None:
-        super().__init__()
+        Call.__init__(self)  # `super()` costs each call more
         self._metrics = metrics
         self._function = function
         self._seconds = 0.0
 
     def on_resume(self) -> None:
-        self._resumed_at = time.perf_counter()
+        self._resumed_at = perf_counter()
 
     def on_pause(self) -> None:
-        self._seconds += time.perf_counter() - self._resumed_at
+        self._seconds += perf_counter() - self._resumed_at
 
     def on_end(self, error: BaseException | None) -> None:
-        self._metrics.record_function(self._function, _outcome(error), self._seconds * 1000)
+        outcome = "ok" if error is None else _outcome(error)
+        self._metrics.record_function(self._function, outcome, self._seconds * 1000)
 
 
 class _TrackedCall(Call):

@@ -20,7 +20,7 @@ from opentelemetry.util.types import AttributeValue
 from starlette.types import Message, Scope
 
 from ..config import TelemetryConfig
-from ..export.otlp.attributes import SharedAttributes
+from ..export.otlp.attributes import Given, SharedAttributes
 from .headers import FORWARDED_FOR, CapturedHeaders
 from .old_attributes import OLD_STATUS_CODE, old_attributes
 
@@ -42,10 +42,6 @@ _MOST_SHARED, _LONGEST_SHARED = 512, 512
 """Shared attributes that are kept of each kind, and the longest headers or address of one, in bytes."""
 _LARGEST_PORT, _MOST_DIGITS = 65_535, 5
 _DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
-
-
-Given = tuple[*tuple[SharedAttributes, ...], dict[str, AttributeValue]]
-"""Attributes that a request shares with others, and its own."""
 
 
 class _Methods(dict[str, str]):

@@ -38,7 +38,7 @@ class LowerCaseGetter(Getter[dict[str, str]]):
 def first_values(scope: Scope) -> dict[bytes, bytes]:
     """Returns the first value of each header, by its name in lower case; of `X-Forwarded-For` all of them."""
     headers = scope.get("headers", ())
-    if not isinstance(headers, list | tuple):
+    if type(headers) is not list and not isinstance(headers, list | tuple):
         # It may be read once only (ASGI: an iterable); Starlette keeps it likewise.
         headers = scope["headers"] = list(headers)
     first = dict(headers)

@@ -18,7 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 from ..client import TelemetryClient
 from ..current import serving
 from ..metrics.standard_requests import ActiveRequest, StandardRequests
-from ..tracing.current_context import CURRENT_CONTEXT
+from ..tracing.current_context import reset_context, set_context
 from .attributes import METHODS, RequestAttributes
 from .background import BackgroundWork, is_of_background_work
 from .failure import type_name
@@ -31,6 +31,7 @@ _SERVER_ERROR = 500
 _FORBIDDEN = 403
 _SWITCHING_PROTOCOLS = 101
 _FIRST_OF_ANSWER = frozenset({"http.response.start", "websocket.accept", "websocket.http.response.start"})
+_set_serving, _reset_serving = serving.set, serving.reset
 
 
 class Instruments:
@@ -78,12 +79,9 @@ class RequestMeasurement:
     _is_route_known = False
     _template: str | None = None
     _is_recorded = False
-    _active: ActiveRequest | None = None
-    """What the conventions' metrics measure of the request; None if they are off."""
     _status: int | None = None
     _peer_left: OSError | None = None
     """What the server raised when the client had left."""
-    _has_background_work = False
     _has_trailers = False
     _ended: float | None = None
     """When the last byte of the answer was sent."""
@@ -99,14 +97,18 @@ class RequestMeasurement:
         self._inner_send = send
         self._method = method = METHODS[scope.get("method", "GET")]  # a WebSocket's handshake is a GET
         self._span = ServerSpan(instruments.spans, method, time_ns())
-        self._started = instruments.clock()
+        self._has_background_work = False
+        self._active: ActiveRequest | None = None
+        """What the conventions' metrics measure of the request; None if they are off."""
+        clock = instruments.clock
+        self._started = clock()
 
     def begin(self, receive: Receive) -> Receive:
         """Starts the span and makes it current; returns the `receive` for the application."""
         context = self._span.begin(self._scope)
         if context is not None:
-            self._context_token = CURRENT_CONTEXT.set(context)
-        self._serving_token = serving.set(self._span)
+            self._context_token = set_context(context)
+        self._serving_token = _set_serving(self._span)
         standard = self._instruments.metrics.standard
         return receive if standard is None else self._begin_standard(standard, receive)
 
@@ -124,9 +126,9 @@ class RequestMeasurement:
         """Ends the request; `error` is what the application raised."""
         try:
             # Not otel_context.detach(): it logs an error when a task is closed from another context.
-            serving.reset(self._serving_token)
+            _reset_serving(self._serving_token)
             if self._context_token is not None:
-                CURRENT_CONTEXT.reset(self._context_token)
+                reset_context(self._context_token)
         except ValueError:  # the task is closed from another context, which never had them
             pass
         try:
@@ -185,15 +187,17 @@ class RequestMeasurement:
                     self._status = _FORBIDDEN
         except Exception as defect:  # noqa: BLE001 - it is logged there; the server judges what it is sent
             self._instruments.on_defect(defect)
+        inner_send = self._inner_send  # looked up in the call, it would be sought in the class, too
         try:
-            await self._inner_send(message)
+            await inner_send(message)
         except OSError as error:
             self._peer_left = error
             raise
-        if is_last or self._active is not None:
+        active = self._active
+        if is_last or active is not None:
             try:
-                if self._active is not None:
-                    self._active.sent(message)
+                if active is not None:
+                    active.sent(message)
                 if is_last and self._ended is None:
                     self._end_answer()
             except Exception as defect:  # noqa: BLE001 - it is logged there, and the message has been sent
@@ -227,8 +231,8 @@ class RequestMeasurement:
         return kind == "http.response.pathsend"
 
     def _end_answer(self) -> None:
-        self._ended = ended = self._instruments.clock()
-        span = self._span
+        clock, span = self._instruments.clock, self._span
+        self._ended = ended = clock()
         span.has_ended = True
         try:
             status = self._status

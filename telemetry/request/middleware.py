@@ -72,7 +72,8 @@ class TelemetryMiddleware:
         receive = request.begin(receive)
         error: BaseException | None = None
         try:
-            await self.app(scope, receive, request.send)
+            app = self.app
+            await app(scope, receive, request.send)
         except BaseException as raised:
             error = raised
             raise

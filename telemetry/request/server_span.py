@@ -22,14 +22,17 @@ from starlette.types import Message, Scope
 
 from ..client import TelemetryClient
 from ..current import Serving, serving
+from ..export.otlp.attributes import Given
 from ..export.otlp.reading import FLAGS_INDEX
-from ..tracing.current_context import CURRENT_CONTEXT, context_with
-from .attributes import Given, RequestAttributes, merged, name_of
+from ..tracing.current_context import context_with, get_context, set_context
+from .attributes import RequestAttributes, merged, name_of
 from .failure import record_failure
 from .headers import LowerCaseGetter, first_values, for_propagators
 from .hooks import Hooks
 
 _SERVER_ERROR = 500
+# Looked up on their classes, they cost more.
+_SERVER, _SAMPLED = SpanKind.SERVER, TraceFlags.SAMPLED
 _GETTER = LowerCaseGetter()
 
 
@@ -80,7 +83,7 @@ class ServerSpan(Serving):
         """Starts the span; returns the context to serve in, or None to stay in the present one."""
         settings = self._settings
         try:
-            context: Context = CURRENT_CONTEXT.get()
+            context: Context = get_context()
             if context:
                 around = _server_span_around(context)
                 if around is not None:
@@ -121,23 +124,24 @@ class ServerSpan(Serving):
         tracer: Any = self._settings.client.tracer
         if getattr(tracer, "decides_alone", False):
             # It is our own: attributes are made for recorded requests alone.
-            self.span = span = tracer.start_with(
-                name, context, SpanKind.SERVER, self._started_ns, self._attributes, scope, headers
-            )
+            span, _ = tracer.open(name, context, _SERVER, self._started_ns)
+            if type(span) is not NonRecordingSpan:
+                span.begin_with_given(self._attributes(scope, headers), context)
+            self.span = span
             if type(span) is NonRecordingSpan:
                 return span
         else:
             self.span = span = tracer.start_span(
                 name,
                 context,
-                SpanKind.SERVER,
+                _SERVER,
                 merged(self._attributes(scope, headers)),
                 start_time=self._started_ns,
             )
             if not span.is_recording():
                 return span
         self.is_recording = True
-        if span.get_span_context()[FLAGS_INDEX] & TraceFlags.SAMPLED:
+        if span.get_span_context()[FLAGS_INDEX] & _SAMPLED:
             self.exemplar = span
         if self._settings.hooks.on_request is not None:
             self._settings.hooks.on_request(span, scope)
@@ -241,7 +245,7 @@ class ServerSpan(Serving):
             answered: from the arrival to the end of the answer, in seconds; None if that is about now.
         """
         self._background = span = self._start_background(route, answered)
-        CURRENT_CONTEXT.set(context_with(span, CURRENT_CONTEXT.get()))
+        set_context(context_with(span, get_context()))
 
     def _start_background(self, route: str | None, answered: float | None) -> Span:
         span = INVALID_SPAN if self.span is None else self.span
@@ -275,5 +279,5 @@ def _server_span_around(context: Context) -> Span | None:
     span = get_current_span(context)
     known = serving.get()
     is_foreign = known is None or span is not known.span
-    is_running = getattr(span, "kind", None) is SpanKind.SERVER and span.is_recording()
+    is_running = getattr(span, "kind", None) is _SERVER and span.is_recording()
     return span if is_foreign and is_running else None

@@ -46,7 +46,6 @@ class Call:
 
     has_context = False
     """Whether the steps of a generator must run in one context, because the call makes something current."""
-
     is_recorded = False
     """Whether the exception that ended the call has been recorded on a span."""
     is_counted = False
@@ -96,15 +95,25 @@ class Call:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
     ) -> None:
-        self.pause()
-        self.end(error)
+        if error is not None:
+            self.pause()
+            self.end(error)
+            return
+        try:  # the usual way, in one step
+            try:
+                self.on_pause()
+            finally:
+                self.on_end(None)
+        except Exception as failure:  # noqa: BLE001 - it is logged there, and the result is the body's
+            _log_once(self, failure)
+        finally:
+            self.ended = next(_moments)
 
     def _last_left_by(self, error: Exception) -> "Call | None":
         """Finds the call inside this one that the exception left last.
 
-        The traceback records the exception's path, across tasks and threads too, without keeping anything
-        alive or writing to the exception. When the same instance is raised again, it still has the frames
-        of earlier raises: their calls ended before this one began.
+        The traceback records the exception's path, across tasks and threads too. When the same instance is
+        raised again, it still has the frames of earlier raises: their calls ended before this one began.
         """
         traceback = error.__traceback__
         while traceback is not None:

@@ -29,6 +29,8 @@ def _find_variable() -> Any:
 
 CURRENT_CONTEXT: Any = _find_variable()
 """The variable: `get`, `set` and `reset`, which raises `ValueError` in a context that it was not set in."""
+# A method looked up on an imported name makes a bound method each time.
+get_context, set_context, reset_context = CURRENT_CONTEXT.get, CURRENT_CONTEXT.set, CURRENT_CONTEXT.reset
 SPAN_KEY: str = next(iter(set_span_in_context(INVALID_SPAN, Context())))
 """The key of the current span in a context."""
 

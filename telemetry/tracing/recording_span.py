@@ -13,13 +13,14 @@ from time import time_ns
 from typing import Any
 
 from opentelemetry.attributes import BoundedAttributes
+from opentelemetry.context import Context
 from opentelemetry.sdk.trace import _Span
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue
 
 from ..export.otlp import reading
-from ..export.otlp.attributes import SharedAttributes
+from ..export.otlp.attributes import Given, SharedAttributes
 from .escaping import record_escaping
 from .span_origin import DEFAULT_MOST_ATTRIBUTES, Origin, shared
 from .span_reading import read_recording_span
@@ -37,8 +38,6 @@ _FULL = (
 # Warnings go to the loggers of the SDK, which say the same.
 _attributes_log = logging.getLogger("opentelemetry.attributes")
 _span_log = logging.getLogger("opentelemetry.sdk.trace")
-
-
 _new: Any = object.__new__
 
 
@@ -90,9 +89,7 @@ class RecordingSpan(_Span):
         kind: SpanKind,
         start_time: int,
     ) -> "RecordingSpan":
-        """Makes a span, which its tracer then tells the processors of.
-
-        Not by the SDK's constructor, which makes every container at once.
+        """Makes a span without the SDK's constructor, which makes every container at once.
 
         Args:
             origin: what it shares with the other spans of its tracer.
@@ -185,17 +182,20 @@ class RecordingSpan(_Span):
         else:
             self.set_attributes(attributes)
 
-    def adopt(self, given: tuple[*tuple[SharedAttributes, ...], dict[str, Any]]) -> None:
-        """Takes over clean attributes with different keys; nobody else has the span or a dictionary yet.
+    def begin_with_given(self, given: Given, parent_context: Context) -> None:
+        """Takes over clean attributes with different keys, and tells the processors of the span.
 
         Args:
-            given: few shared ones, and as the last part those of this span alone.
+            given: the attributes; nobody else has those of this span alone.
+            parent_context: the context that its parent is the current span of.
         """
-        if self._origin.has_usual_limits and len(given[-1]) <= _MOST_OWN:
+        origin = self._origin
+        if origin.has_usual_limits and len(given[-1]) <= _MOST_OWN:
             self._given = given
         else:
             for each in given:
                 self.set_attributes(each.values if isinstance(each, SharedAttributes) else each)
+        origin.start(self, parent_context)
 
     def end_with(self, first_name: str, last_name: str, attributes: SharedAttributes, end_time: int) -> None:
         """Renames the span, sets a few attributes and ends it, all at once.
@@ -203,7 +203,7 @@ class RecordingSpan(_Span):
         Args:
             first_name: the name that it was given by who ends it; another one, of the application, is kept.
             last_name: its name from now on.
-            attributes: with other keys than those that it adopted.
+            attributes: with other keys than those that it began with.
             end_time: in nanoseconds since the epoch.
         """
         with self._lock:

@@ -38,7 +38,7 @@ class Origin:
         "_pipeline",
         "are_texts_unlimited",
         "decide",
-        "follows_parent",
+        "drops_with_parent",
         "max_attributes",
         "has_usual_limits",
         "is_usual",
@@ -67,8 +67,8 @@ class Origin:
         """Whether the limits are the default ones, or wider."""
         self.decide: Any = sampler.decide if isinstance(sampler, DecidingSampler) else None
         """Decides without building anything, if the sampler can."""
-        self.follows_parent = isinstance(sampler, DecidingSampler) and sampler.follows_parent
-        """Whether a span is dropped if its parent is."""
+        self.drops_with_parent = isinstance(sampler, DecidingSampler) and sampler.follows_parent
+        """Whether a span is dropped, and nothing else done, if its parent was."""
         self.is_usual = False
         """Whether the tracer decides alone, makes identifiers as the SDK does and counts nothing."""
         self._known: object = None

@@ -11,7 +11,7 @@ from contextvars import Token
 from random import getrandbits
 from time import time_ns
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.context import Context
@@ -31,8 +31,7 @@ from opentelemetry.trace import (
 )
 from opentelemetry.util.types import Attributes
 
-from ..export.otlp.attributes import SharedAttributes
-from .current_context import CURRENT_CONTEXT, SPAN_KEY, context_with
+from .current_context import SPAN_KEY, context_with, get_context, set_context
 from .escaping import record_escaping
 from .recording_span import RecordingSpan
 from .span_origin import Origin
@@ -48,8 +47,9 @@ _FLAGS = {
     for is_random in (False, True)
 }
 _OF_KEPT_ROOT, _OF_DROPPED_ROOT = _FLAGS[True, True], _FLAGS[False, True]
+_SAMPLED = TraceFlags.SAMPLED
 _KEPT, _DROPPED = Decision.RECORD_AND_SAMPLE, Decision.DROP
-_new_context: Any = tuple.__new__
+_make_span, _new_context = RecordingSpan.make, cast(Any, tuple.__new__)
 _NO_STATE = SpanContext(1, 1, is_remote=False).trace_state
 _HAS_KNOWN_LAYOUT = tuple(SpanContext(1, 2, False, _FLAGS[True, False], _NO_STATE)) == (
     *(1, 2, False, _FLAGS[True, False], _NO_STATE, True),
@@ -125,7 +125,7 @@ class RecordingTracer(Tracer):
             record_exception: whether an exception that leaves the span's `with` block is recorded.
             set_status_on_exception: whether it sets the status.
         """
-        span, given = self._open(name, context, kind, start_time, attributes, links)
+        span, given = self.open(name, context, kind, start_time, attributes, links)
         if type(span) is RecordingSpan:
             if given:
                 span.begin_with(given)
@@ -138,7 +138,7 @@ class RecordingTracer(Tracer):
             span._origin.start(span, context)
         return span
 
-    def _open(
+    def open(
         self,
         name: str,
         context: Context | None,
@@ -148,6 +148,16 @@ class RecordingTracer(Tracer):
         links: Sequence[Link] | None = (),
     ) -> tuple[Span, Attributes]:
         """Decides about a span, and makes it without attributes and links; the processors do not know of it.
+
+        Who calls it tells them, by `RecordingSpan.begin_with_given`, or by the span's origin.
+
+        Args:
+            name: as in `start_span`, and so for the others.
+            context: of the parent.
+            kind: its kind.
+            start_time: in nanoseconds since the epoch.
+            attributes: for a sampler that looks at them.
+            links: for one, too.
 
         Returns:
             The span, and the attributes that it is to begin with: those given, or what the sampler makes.
@@ -161,7 +171,8 @@ class RecordingTracer(Tracer):
             return self._open_unusual(origin, parent, name, context, kind, start_time, attributes, links)
         if parent is None:
             trace_id = getrandbits(128) or 1
-            is_sampled, state = origin.decide(trace_id, None)
+            decide = origin.decide
+            is_sampled, state = decide(trace_id, None)
             flags = _OF_KEPT_ROOT if is_sampled else _OF_DROPPED_ROOT
         else:
             trace_id, _, _, parents_flags, _, _ = parent
@@ -175,7 +186,7 @@ class RecordingTracer(Tracer):
             return NonRecordingSpan(own), None
         if start_time is None:
             start_time = time_ns()
-        return RecordingSpan.make(origin, name, own, parent, kind, start_time), attributes
+        return _make_span(origin, name, own, parent, kind, start_time), attributes
 
     def _open_unusual(
         self,
@@ -212,35 +223,10 @@ class RecordingTracer(Tracer):
         if decision is _DROPPED:
             return NonRecordingSpan(own), None
         start_time = time_ns() if start_time is None else start_time
-        span = RecordingSpan.make(origin, name, own, parent, kind, start_time)
+        span = _make_span(origin, name, own, parent, kind, start_time)
         if note_end is not None:
             span._record_end_metrics = note_end
         return span, attributes
-
-    def start_with(
-        self,
-        name: str,
-        context: Context,
-        kind: SpanKind,
-        start_time: int,
-        attributes_of: Callable[..., tuple[*tuple[SharedAttributes, ...], dict[str, Any]]],
-        *arguments: object,
-    ) -> Span:
-        """Starts a span whose attributes are made only if it is recorded; for a tracer that `decides_alone`.
-
-        Args:
-            name: its name.
-            context: its parent is the current span there.
-            kind: its kind.
-            start_time: in nanoseconds since the epoch.
-            attributes_of: called with the arguments; returns what `RecordingSpan.adopt` takes.
-            arguments: its.
-        """
-        span, _ = self._open(name, context, kind, start_time)
-        if type(span) is RecordingSpan:
-            span.adopt(attributes_of(*arguments))
-            span._origin.start(span, context)
-        return span
 
     def drops_all_in(self, context: Context) -> bool:
         """Whether any span that began in a context would be dropped, because the current one there was.
@@ -250,13 +236,8 @@ class RecordingTracer(Tracer):
         span = context.get(SPAN_KEY)
         if type(span) is not NonRecordingSpan:
             return False
-        parent = span.get_span_context()
-        return (
-            parent.is_valid
-            and not parent.trace_flags & TraceFlags.SAMPLED
-            and (self._origin or self._make_origin()).follows_parent
-            and type(self._tracer_metrics) is NoOpTracerMetrics  # others count dropped spans, too
-        )
+        _, _, _, flags, _, is_valid = span.get_span_context()
+        return is_valid and not flags & _SAMPLED and (self._origin or self._make_origin()).drops_with_parent
 
     def start_as_current_span(  # type: ignore[override] # the SDK's is a generator, with a decorator of its own
         self,
@@ -305,11 +286,13 @@ class RecordingTracer(Tracer):
             self.sampler,
             self._span_limits,
         )
+        counts_nothing = type(self._tracer_metrics) is NoOpTracerMetrics
+        origin.drops_with_parent &= counts_nothing  # others count dropped spans, too
         origin.is_usual = (
             origin.decide is not None
             and _HAS_KNOWN_LAYOUT
             and type(self.id_generator) is RandomIdGenerator
-            and type(self._tracer_metrics) is NoOpTracerMetrics
+            and counts_nothing
         )
         if not origin.is_of(self.resource, self.span_processor, self.sampler):
             self._origin = None  # another thread has replaced one meanwhile
@@ -348,7 +331,7 @@ class CurrentSpan(AbstractContextManager[Span]):
 
     def __enter__(self) -> Span:
         span = self._span = self._start()
-        self._token = CURRENT_CONTEXT.set(context_with(span, CURRENT_CONTEXT.get()))
+        self._token = set_context(context_with(span, get_context()))
         return span
 
     def __exit__(

@@ -10,16 +10,23 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.trace import SpanKind
 from support.span_worlds import World, make_our_provider
 
-from telemetry.export.otlp.attributes import SharedAttributes
+from telemetry.export.otlp.attributes import Given, SharedAttributes
 from telemetry.export.otlp.spans import Encoder
+
+
+def start_with(given: Given) -> Any:
+    """Starts a span as the library's middleware does."""
+    tracer: Any = World(make_our_provider).tracer
+    span, _ = tracer.open("GET", Context(), SpanKind.SERVER, 1)
+    span.begin_with_given(given, Context())
+    return span
 
 
 def test_ended_request_is_read_by_several_threads_at_once() -> None:
     """The exporter and a third party see all of it, whoever comes first."""
-    tracer: Any = World(make_our_provider).tracer
     shared, end = SharedAttributes({"s": 1}), SharedAttributes({"e": 2})
     for _ in range(100):
-        span = tracer.start_with("GET", Context(), SpanKind.SERVER, 1, lambda: (shared, {"o": 3}))
+        span = start_with((shared, {"o": 3}))
         span.end_with("GET", "GET /", end, 2)
         seen: list[dict[str, int]] = []
 
@@ -60,7 +67,6 @@ class Meddling(dict[str, int]):
 @pytest.mark.parametrize("reads", [True, False])
 def test_whoever_gets_between_loses_no_attribute(*, reads: bool) -> None:
     """The lock is reentrant, so that the same thread may get there again."""
-    tracer: Any = World(make_our_provider).tracer
     spans: list[Any] = []
 
     def meddle() -> None:
@@ -70,7 +76,7 @@ def test_whoever_gets_between_loses_no_attribute(*, reads: bool) -> None:
             spans[0].set_attribute("meddled", 3)
 
     shared = SharedAttributes(Meddling(meddle))
-    span = tracer.start_with("GET", Context(), SpanKind.SERVER, 1, lambda: (shared, {"own": 2}))
+    span = start_with((shared, {"own": 2}))
     spans.append(span)
     span.set_attribute("user", 4)
     span.end_with("GET", "GET /", SharedAttributes({"end": 5}), 2)

@@ -56,7 +56,8 @@ def by_short_ways(world: World, start: dict[str, Any], calls: list[Call], end: d
     half = len(keys) // 2
     shared = [SharedAttributes({key: start[key]}) for key in keys[:half]]
     own = {key: start[key] for key in keys[half:]}
-    span = tracer.start_with("GET", PARENT, SpanKind.SERVER, 1, lambda: (*shared, own))
+    span, _ = tracer.open("GET", PARENT, SpanKind.SERVER, 1)
+    span.begin_with_given((*shared, own), PARENT)
     world.spans.append(span)
     for call in calls:
         outcome(lambda call=call: call.run(world))

@@ -41,6 +41,8 @@ class SharedAttributes:
         """As fields of a span, once an encoder has seen them."""
 
 
+Given = tuple[*tuple[SharedAttributes, ...], dict[str, Any]]
+"""What a span begins with: few attributes that it shares with others, and at the end those of its own."""
 Attributes = Mapping[str, Any] | tuple[Mapping[str, Any] | SharedAttributes, ...] | None
 """Attributes with different keys, in parts if it is a tuple."""
 
