@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
-from .breaker import Permit
+from .breaker import ConnectionCheck, Permit
 from .otlp.result import Disposition, ExportResult, from_request_size, no_answer
 from .otlp.transport import Transport
 
@@ -51,8 +51,25 @@ def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_second
         if result.disposition is Disposition.DELIVERED:
             permit.success()
         elif result.disposition is Disposition.RETRYABLE:
-            permit.failure(retry_after_seconds=result.retry_after_seconds)
+            permit.failure(retry_after_seconds=result.retry_after_seconds, is_answered=result.is_answered)
         else:
             # The Collector answered, so it is up: it is busy, or this request is at fault.
             permit.ignore()
     return result
+
+
+def check_connection(transport: Transport, check: ConnectionCheck, timeout_seconds: float) -> None:
+    """Connects once without sending anything, and reports to the check; never raises. Thread-safe.
+
+    Args:
+        transport: connects.
+        check: used for this attempt only.
+        timeout_seconds: limit for the connection.
+    """
+    is_reachable = True
+    with suppress_instrumentation():
+        try:
+            is_reachable = transport.connect_only(timeout_seconds) is None
+        except Exception as error:  # noqa: BLE001 - a call will tell what is wrong
+            logger.debug("the transport raised %s instead of connecting", type(error).__name__)
+    check.settle(is_reachable=is_reachable)

@@ -2,16 +2,18 @@
 
 Fresh batches wait in the outbox. While the breaker is not closed, when the outbox is full and at the end of
 the run, they go to the spool, if there is one; in `always` mode each is on disk before it is sent. Fresh data
-is sent first, then the spool, at a bounded pace.
+is sent first, then what has waited through an outage, in memory and in the spool, at a bounded pace.
 
 Owned by one thread, the worker's.
 """
+
+import math
 
 from .ledger import ON_DISK, DropReason, Ledger
 from .otlp.result import Disposition, ExportResult
 from .otlp.split import Batch
 from .outbox import Flush, Outbox, QueuedBatch
-from .spool.pace import ReplayPace
+from .pace import ReplayPace
 from .spool.spool import Spool
 
 _TRY_SECONDS = 1.0
@@ -51,7 +53,7 @@ class Backlog:
         return self._outbox.in_flight
 
     @property
-    def has_fresh(self) -> bool:
+    def has_batches(self) -> bool:
         """Whether a batch waits in memory."""
         return bool(self._outbox)
 
@@ -59,6 +61,35 @@ class Backlog:
     def has_spooled(self) -> bool:
         """Whether the spool has something to send."""
         return self._spool is not None and self._spool.has_waiting
+
+    def may_send_at(self, *, is_ending: bool, is_paced: bool) -> float:
+        """Returns when the next batch may be sent, on the pace's clock; infinity if there is none.
+
+        Args:
+            is_ending: whether the run ends: then nothing in memory waits, and the spool is left to the next
+                process.
+            is_paced: whether what has waited is sent at its pace.
+        """
+        if self._outbox.has_fresh:
+            return -math.inf
+        if self._outbox:
+            is_urgent = is_ending or not is_paced or self._outbox.is_late_awaited
+            return -math.inf if is_urgent else self.pace.next_at
+        if is_ending or not self.has_spooled:
+            return math.inf
+        return self.pace.next_at if is_paced else -math.inf
+
+    def begin_replay(self, now: float, jitter: float, outage_seconds: float) -> None:
+        """Starts to send what has waited through an outage.
+
+        Args:
+            now: on the pace's clock, in seconds.
+            jitter: 0 to 1.
+            outage_seconds: how long nothing was sent.
+        """
+        self._outbox.make_late()
+        waiting = self._outbox.spans_waiting + self._ledger.read().spooled
+        self.pace.begin_after_outage(now, jitter, spans_waiting=waiting, outage_seconds=outage_seconds)
 
     @property
     def spool_rest_seconds(self) -> float | None:
@@ -109,12 +140,20 @@ class Backlog:
             del batches[0]
         self._outbox.restore(batches)
 
-    def next_fresh(self) -> QueuedBatch | None:
-        """Takes the next batch waiting in memory, which is in flight from then on; None if there is none."""
-        return self._outbox.take() if self._outbox else None
+    def next(self, now: float) -> QueuedBatch | None:
+        """Takes the next batch, which is in flight from then on; None if there is none.
 
-    def next_spooled(self, now: float) -> QueuedBatch | None:
-        """Takes the next batch of the spool, which is in flight from then on; None if there is none."""
+        The spool may have had nothing more than records that are too old or corrupt.
+        """
+        if not self._outbox:
+            return self._next_spooled(now)
+        is_late = not self._outbox.has_fresh
+        queued = self._outbox.take()
+        if is_late:
+            self.pace.sent(queued.batch.spans, now)
+        return queued
+
+    def _next_spooled(self, now: float) -> QueuedBatch | None:
         found = None if self._spool is None else self._spool.next()
         if found is None:
             return None

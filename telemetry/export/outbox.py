@@ -86,12 +86,28 @@ class Outbox:
     def __init__(self, limit_bytes: int) -> None:
         self._limit_bytes = limit_bytes
         self._waiting: deque[QueuedBatch] = deque()
+        self._late: deque[QueuedBatch] = deque()
         self._in_flight: set[QueuedBatch] = set()
         self.size_bytes = 0
         """Size of the payloads held, including those in flight; any thread may read it."""
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return len(self._waiting) + len(self._late)
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether a batch waits that is not late."""
+        return bool(self._waiting)
+
+    @property
+    def is_late_awaited(self) -> bool:
+        """Whether somebody waits for the next of the late batches."""
+        return bool(self._late) and any(not flush.is_abandoned for flush in self._late[0].flushes)
+
+    @property
+    def spans_waiting(self) -> int:
+        """The number of spans in all batches that wait."""
+        return sum(queued.batch.spans for queued in (*self._late, *self._waiting))
 
     @property
     def in_flight(self) -> int:
@@ -101,7 +117,7 @@ class Outbox:
     @property
     def batches(self) -> tuple[QueuedBatch, ...]:
         """All batches held: in flight and waiting."""
-        return (*self._in_flight, *self._waiting)
+        return (*self._in_flight, *self._late, *self._waiting)
 
     def put(self, queued: QueuedBatch) -> bool:
         """Appends a batch; returns False if it does not fit."""
@@ -111,9 +127,14 @@ class Outbox:
         self._waiting.append(queued)
         return True
 
+    def make_late(self) -> None:
+        """Makes all waiting batches late: they come after those that are added from now on."""
+        self._late.extend(self._waiting)
+        self._waiting.clear()
+
     def take(self) -> QueuedBatch:
         """Takes the next batch, which is in flight until `done`, `requeue` or `replace`."""
-        queued = self._waiting.popleft()
+        queued = (self._waiting or self._late).popleft()
         self._in_flight.add(queued)
         return queued
 
@@ -153,7 +174,8 @@ class Outbox:
 
     def take_all(self) -> list[QueuedBatch]:
         """Removes and returns every waiting batch; they belong to the caller from then on."""
-        batches = list(self._waiting)
+        batches = [*self._late, *self._waiting]
+        self._late.clear()
         self._waiting.clear()
         self.size_bytes -= sum(len(queued.batch.payload) for queued in batches)
         return batches

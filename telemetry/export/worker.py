@@ -19,10 +19,10 @@ from functools import partial
 from opentelemetry.sdk.trace import ReadableSpan
 
 from ..settings.batching import Batching
-from .attempt import Attempt, attempt
+from .attempt import Attempt, attempt, check_connection
 from .backlog import Backlog
 from .backoff import LONGEST_SECONDS, Backoff
-from .breaker import BreakerState, CircuitBreaker, Permit, Rejected
+from .breaker import BreakerState, CircuitBreaker, ConnectionCheck, Permit, Rejected
 from .ledger import DropReason, Ledger
 from .otlp.result import Disposition, ExportResult, no_answer
 from .otlp.spans import Encoder
@@ -36,6 +36,8 @@ from .status import ExportStatus
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
+_CONNECT_SECONDS = 2.0
+"""The limit of a connection check: it survives one lost SYN."""
 _SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -101,6 +103,8 @@ class ExportWorker:
         self._queue: deque[ReadableSpan] = deque()
         self._results: deque[tuple[QueuedBatch, ExportResult, float]] = deque()
         self._flushes: deque[Flush] = deque()
+        self._is_checked = False
+        """Whether a connection check has ended since the last step; set by the pool."""
         self._wake = ReentrantEvent()
         self._closing = threading.Event()
         self._give_up_at: float | None = None
@@ -109,6 +113,7 @@ class ExportWorker:
         )
         self._backoff = Backoff(clock, jitter)
         self._breaker_closed = True
+        self._broken_since = -math.inf
         self._encoder = Encoder()
         self._transport: Transport | None = None
         self._pool = SendPool(limits.in_flight, "telemetry-send")
@@ -221,7 +226,9 @@ class ExportWorker:
     def _look_at_breaker(self, now: float) -> None:
         breaker_closed = self._breaker.state in {BreakerState.CLOSED, BreakerState.DISABLED}
         if breaker_closed and not self._breaker_closed:
-            self._backlog.pace.begin(now, self._jitter())
+            self._backlog.begin_replay(now, self._jitter(), now - self._broken_since)
+        elif not breaker_closed and self._breaker_closed:
+            self._broken_since = now
         self._breaker_closed = breaker_closed
         if not breaker_closed:
             self._backlog.spill()
@@ -266,26 +273,41 @@ class ExportWorker:
                 wait = permit.retry_after_seconds
                 # An answer to the probe under way ends this wait sooner.
                 self._ask_breaker_at = now + max(LONGEST_SECONDS if wait is None else wait, 0.01)
+                self._check_connection()
                 return
             transport = self._connected(permit)
             if transport is None:
                 return
             running = self._backlog.in_flight
-            queued = self._backlog.next_fresh() or self._backlog.next_spooled(now)
-            if queued is None:  # the remaining records of the spool were too old or corrupt
+            queued = self._backlog.next(now)
+            if queued is None:
                 permit.ignore()
                 return
             self._pool.submit(partial(self._send, transport, queued, permit), running=running)
 
+    def _check_connection(self) -> None:
+        """Sees whether the Collector takes connections again, if the breaker wants to know now."""
+        if self._transport is None:
+            return
+        check = self._breaker.check_connection()
+        if check is not None:
+            job = partial(self._check, self._transport, check)
+            self._pool.submit(job, running=self._backlog.in_flight)
+
+    def _check(self, transport: Transport, check: ConnectionCheck) -> None:
+        """Makes one connection, on a thread of the pool; never raises."""
+        check_connection(transport, check, _CONNECT_SECONDS)
+        self._is_checked = True
+        self._wake.set()
+
     def _may_send_at(self) -> float:
         """Returns when the next batch may be sent; infinity if there is none."""
-        at = max(self._backoff.until, self._ask_breaker_at)
-        if self._backlog.has_fresh:
-            return at
-        if self._give_up_at is not None or not self._backlog.has_spooled:
-            return math.inf  # at shutdown, data on disk is left to the next process
-        # The probe of an open breaker is a single batch: it is not paced.
-        return max(at, self._backlog.pace.next_at) if self._breaker_closed else at
+        return max(
+            self._backoff.until,
+            self._ask_breaker_at,
+            # The probe of an open breaker is a single batch: it is not paced.
+            self._backlog.may_send_at(is_ending=self._give_up_at is not None, is_paced=self._breaker_closed),
+        )
 
     def _connected(self, permit: Permit) -> Transport | None:
         """Returns the transport, created for the first batch; None, with the permit failed, if that fails."""
@@ -307,6 +329,8 @@ class ExportWorker:
         self._wake.set()
 
     def _settle_results(self) -> None:
+        if self._is_checked:
+            self._is_checked, self._ask_breaker_at = False, -math.inf
         while self._results:
             queued, result, duration_seconds = self._results.popleft()
             if queued.batch.spans == 1:
@@ -348,7 +372,7 @@ class ExportWorker:
             return False
         if (
             not self._queue
-            and not self._backlog.has_fresh
+            and not self._backlog.has_batches
             and not self._backlog.in_flight
             and not self._results
         ):

@@ -8,6 +8,10 @@ Independent of OpenTelemetry and HTTP: it issues permits and records the result 
 
 `forced_open` and `disabled` are set manually and left by `reset()`. An open breaker whose time is
 over stays `open` until the next `acquire()`: reading the state changes nothing.
+
+If a call without any answer opened it, connection checks are permitted, one a second: as long as they fail,
+its time does not end, and when one succeeds after that, it is over at once. If already the first succeeds,
+its time counts as usual.
 """
 
 import enum
@@ -16,12 +20,13 @@ import random as random_module
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from .reachability import ConnectionCheck, Reachability
 from .settings import BreakerSettings
+from .states import LEGAL_TRANSITIONS, BreakerSnapshot, BreakerState, Rejected, Transition
 from .window import CallWindow
 
 logger = logging.getLogger(__name__)
@@ -31,65 +36,6 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 SHORTEST_SHARE = 0.1
 """Full jitter may draw next to nothing; an open breaker waits at least this share of its ceiling."""
 _LARGEST_EXPONENT = 32
-
-
-class BreakerState(enum.StrEnum):
-    """The state of the breaker, which determines whether `acquire()` returns a permit."""
-
-    CLOSED = "closed"
-    OPEN = "open"
-    HALF_OPEN = "half_open"
-    FORCED_OPEN = "forced_open"
-    DISABLED = "disabled"
-
-
-_LEGAL: Mapping[BreakerState, frozenset[BreakerState]] = {
-    BreakerState.CLOSED: frozenset({BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.DISABLED}),
-    BreakerState.OPEN: frozenset(
-        {BreakerState.HALF_OPEN, BreakerState.CLOSED, BreakerState.FORCED_OPEN, BreakerState.DISABLED}
-    ),
-    BreakerState.HALF_OPEN: frozenset(
-        {BreakerState.CLOSED, BreakerState.OPEN, BreakerState.FORCED_OPEN, BreakerState.DISABLED}
-    ),
-    BreakerState.FORCED_OPEN: frozenset({BreakerState.CLOSED, BreakerState.DISABLED}),
-    BreakerState.DISABLED: frozenset({BreakerState.CLOSED, BreakerState.FORCED_OPEN}),
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Rejected:
-    """The answer of `acquire()` when it gives no permit."""
-
-    state: BreakerState
-    retry_after_seconds: float | None
-    """How long to wait before asking again; None if only `reset()` changes the state."""
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One change of state, as reported to listeners."""
-
-    from_state: BreakerState
-    to_state: BreakerState
-    at: float
-    """On the breaker's clock, in seconds."""
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class BreakerSnapshot:
-    """One consistent reading of the breaker."""
-
-    state: BreakerState
-    retry_in_seconds: float | None
-    """The remaining open time; None if not open."""
-    opened_total: int
-    failure_rate: float
-    """In the window; 0 if there were no calls."""
-    consecutive_failures: int
-    stale_results_total: int
-    """Results that came after the state had changed."""
-    transitions: Mapping[tuple[BreakerState, BreakerState], int]
 
 
 class _Result(enum.Enum):
@@ -115,15 +61,22 @@ class Permit:
 
     def success(self) -> None:
         """Reports that the call succeeded."""
-        self._breaker._record(self, _Result.SUCCESS, None)  # noqa: SLF001 - two halves of one thing
+        self._breaker._record(self, _Result.SUCCESS)  # noqa: SLF001 - two halves of one thing
 
-    def failure(self, *, retry_after_seconds: float | None = None) -> None:
-        """Reports that the call failed, with the wait that the server asked for, if any."""
-        self._breaker._record(self, _Result.FAILURE, retry_after_seconds)  # noqa: SLF001
+    def failure(self, *, retry_after_seconds: float | None = None, is_answered: bool = True) -> None:
+        """Reports that the call failed.
+
+        Args:
+            retry_after_seconds: the wait that the server asked for, if any.
+            is_answered: whether the server answered; if not, the caller may be asked to check connections.
+        """
+        self._breaker._record(  # noqa: SLF001
+            self, _Result.FAILURE, retry_after_seconds, is_answered=is_answered
+        )
 
     def ignore(self) -> None:
         """Reports a call that says nothing about the server: cancelled, throttled, or itself at fault."""
-        self._breaker._record(self, _Result.IGNORED, None)  # noqa: SLF001
+        self._breaker._record(self, _Result.IGNORED)  # noqa: SLF001
 
     def __enter__(self) -> Self:
         return self
@@ -170,6 +123,7 @@ class CircuitBreaker:
         self._generation += 1  # never reset: a forked child may hold a permit of its parent
         self._latest = float("-inf")
         self._open_until = 0.0
+        self._reachability = Reachability()
         self._exponent = 0
         self._leases: dict[Permit, float] = {}
         self._probe_successes = 0
@@ -189,6 +143,19 @@ class CircuitBreaker:
         self._notify()
         return answer
 
+    def check_connection(self) -> ConnectionCheck | None:
+        """Returns permission to see whether the service takes connections; None unless that is due now.
+
+        For callers that can connect without calling; who never asks, is served by the open time alone.
+        """
+        clock, jitter = self._clock(), self._random()
+        with self._lock:
+            now = self._now(clock)
+            if self._state is not BreakerState.OPEN or now < self._reachability.next_at:
+                return None
+            self._reachability.check_next(now, jitter)
+            return ConnectionCheck(self._generation, self._settle_check)
+
     @property
     def state(self) -> BreakerState:
         """The present state."""
@@ -203,7 +170,7 @@ class CircuitBreaker:
             is_open = self._state is BreakerState.OPEN
             return BreakerSnapshot(
                 state=self._state,
-                retry_in_seconds=max(0.0, self._open_until - now) if is_open else None,
+                retry_in_seconds=self._seconds_left(now) if is_open else None,
                 opened_total=sum(n for (_, new), n in self._transitions.items() if new is BreakerState.OPEN),
                 failure_rate=self._window.failure_rate(now),
                 consecutive_failures=self._consecutive_failures,
@@ -257,8 +224,8 @@ class CircuitBreaker:
         if self._state is BreakerState.HALF_OPEN and any(end <= now for end in self._leases.values()):
             self._open(now, jitter, None, "a probe was lost")
         if self._state is BreakerState.OPEN:
-            if now < self._open_until:
-                return Rejected(self._state, self._open_until - now)
+            if self._reachability.decides(now) or now < self._open_until:
+                return Rejected(self._state, self._seconds_left(now))
             self._transition(BreakerState.HALF_OPEN, now, "the open time has elapsed")
         if len(self._leases) + self._probe_successes >= self.settings.probes:
             return Rejected(self._state, min(self._leases.values()) - now)
@@ -266,7 +233,25 @@ class CircuitBreaker:
         self._leases[permit] = now + self.settings.lease_seconds
         return permit
 
-    def _record(self, permit: Permit, result: _Result, retry_after_seconds: float | None) -> None:
+    def _seconds_left(self, now: float) -> float:
+        """Returns the rest of the open time, or the time until the check that decides about it."""
+        is_checked = self._reachability.decides(now)
+        return max(0.0, (self._reachability.next_at if is_checked else self._open_until) - now)
+
+    def _settle_check(self, check: ConnectionCheck, is_reachable: bool) -> None:
+        clock = self._clock()
+        with self._lock:
+            if check.generation == self._generation and self._reachability.settle(is_reachable=is_reachable):
+                self._open_until = self._now(clock)
+
+    def _record(
+        self,
+        permit: Permit,
+        result: _Result,
+        retry_after_seconds: float | None = None,
+        *,
+        is_answered: bool = True,
+    ) -> None:
         clock, jitter = self._clock(), self._random()
         with self._lock:
             if permit._is_settled:  # noqa: SLF001 - two halves of one thing
@@ -281,6 +266,8 @@ class CircuitBreaker:
                 self._settle_probe(now, jitter, result, retry_after_seconds)
             elif self._state is BreakerState.CLOSED:
                 self._settle_closed(now, jitter, result, retry_after_seconds)
+            if self._state is BreakerState.OPEN and not is_answered:
+                self._reachability.check_next(now, jitter)
         self._notify()
 
     def _settle_probe(
@@ -332,7 +319,7 @@ class CircuitBreaker:
 
     def _transition(self, state: BreakerState, now: float, reason: str) -> None:
         """Changes the state, which happens nowhere else. Called with the lock held."""
-        if state not in _LEGAL[self._state]:
+        if state not in LEGAL_TRANSITIONS[self._state]:
             raise AssertionError(f"illegal transition {self._state} -> {state}")
         self._transitions[self._state, state] += 1
         self._events.append(Transition(self._state, state, now, reason))
@@ -342,6 +329,7 @@ class CircuitBreaker:
     def _forget(self) -> None:
         """Starts a new generation: results of permits issued before it are stale."""
         self._generation += 1
+        self._reachability.forget()
         self._leases.clear()
         self._probe_successes = 0
         self._consecutive_failures = 0

@@ -19,5 +19,8 @@ class ConsoleTransport:
             return ExportResult(Disposition.PERMANENT, "console", str(error))
         return ExportResult(Disposition.DELIVERED)
 
+    def connect_only(self, timeout_seconds: float) -> None:
+        """Does nothing: there is no server."""
+
     def close(self) -> None:
         """Does nothing: no resources are held."""

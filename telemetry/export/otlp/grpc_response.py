@@ -28,6 +28,7 @@ _RETRYABLE_GRPC_CODES = frozenset(
         grpc.StatusCode.DATA_LOSS,
     }
 )
+_WITHOUT_ANSWER = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _TOO_LARGE_FOR_GRPC = "larger than max"
 _SAID_BY_THE_CLIENT = "CLIENT: "
 """Marks an error of the gRPC library on this side: an answer over the limit."""
@@ -64,7 +65,14 @@ def from_grpc(
     """
     kind, text = code.name.lower(), f"{code.name}: {detail}"
     if code in _RETRYABLE_GRPC_CODES:
-        return ExportResult(Disposition.RETRYABLE, kind, text, bounded(retry_after_seconds))
+        return ExportResult(
+            Disposition.RETRYABLE,
+            kind,
+            text,
+            bounded(retry_after_seconds),
+            # The library says so, too, when it finds no server.
+            is_answered=code not in _WITHOUT_ANSWER or retry_after_seconds is not None,
+        )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
         is_small = payload_bytes <= GRPC_SERVER_LIMIT_BYTES
         if _SAID_BY_THE_CLIENT in detail or (_TOO_LARGE_UNPACKED in detail and is_small):

@@ -34,6 +34,8 @@ class ExportResult:
     """A human-readable explanation; for a delivered batch, the Collector's message."""
     retry_after_seconds: float | None = None
     """The requested wait, at most `LONGEST_WAIT_SECONDS`; None for the usual backoff."""
+    is_answered: bool = True
+    """Whether the server answered, as far as the transport can tell."""
     rejected: int = 0
     """Spans of a delivered batch that the Collector rejected (partial success)."""
 
@@ -56,7 +58,7 @@ class ExportResult:
 
 def no_answer(kind: str, detail: str) -> ExportResult:
     """Returns the result of an attempt that ended without an answer: the batch is retried."""
-    return ExportResult(Disposition.RETRYABLE, kind, detail)
+    return ExportResult(Disposition.RETRYABLE, kind, detail, is_answered=False)
 
 
 def from_request_size(payload: bytes) -> ExportResult | None:

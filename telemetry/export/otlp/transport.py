@@ -15,6 +15,15 @@ class Transport(Protocol):
         """Sends one encoded request within one deadline; never raises."""
         ...
 
+    def connect_only(self, timeout_seconds: float) -> ExportResult | None:
+        """Makes a connection and closes it, without TLS and without a request; never raises.
+
+        Returns:
+            What `send` would return if no connection can be made; None if one was made, or if only `send` can
+            tell.
+        """
+        ...
+
     def close(self) -> None:
         """Cancels the exports in progress and closes the connections."""
         ...

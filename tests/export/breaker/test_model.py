@@ -1,15 +1,25 @@
 """The breaker compared with a pure model of its rules, on a fake clock, over generated histories."""
 
+import math
 from dataclasses import dataclass, field
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
 
-from telemetry.export.breaker import SHORTEST_SHARE, BreakerSettings, CircuitBreaker, Permit, Rejected
+from telemetry.export.breaker import (
+    CHECK_SECONDS,
+    SHORTEST_SHARE,
+    BreakerSettings,
+    CircuitBreaker,
+    ConnectionCheck,
+    Permit,
+    Rejected,
+)
 
 # A tenth of the window, which is a bucket: model and buckets agree on the calls in it.
 TICK = 1.0
+CHECK_SPREAD, CHECK_PATIENCE = 0.6, 2.0
 SETTINGS = BreakerSettings(
     failure_threshold=3,
     window_seconds=10 * TICK,
@@ -37,12 +47,15 @@ class Model:
     good_probes: int = 0
     stale: int = 0
     opened: int = 0
+    check_at: float = math.inf
+    is_lost: bool = False
 
     def enter(self, state: str) -> None:
         """Enters a new state, or the same one again."""
         self.state, self.spell = state, self.spell + 1
         self.in_a_row = self.calm = self.good_probes = 0
         self.probes = {}
+        self.check_at, self.is_lost = math.inf, False
         if state == "closed":
             self.calls = []
 
@@ -54,6 +67,24 @@ class Model:
         self.opened += 1
         self.enter("open")
 
+    def check_decides(self, now: float) -> bool:
+        """Returns whether connection checks decide, and not the open time."""
+        return self.check_at != math.inf and now < self.check_at + CHECK_PATIENCE
+
+    def plan_check(self, now: float, jitter: float) -> None:
+        """Sets the time of the next connection check."""
+        self.check_at = now + CHECK_SECONDS + jitter * CHECK_SPREAD
+
+    def settle_check(self, spell: int, now: float, *, is_reachable: bool) -> None:
+        """Records the result of a connection check."""
+        if spell != self.spell:
+            return
+        if is_reachable:
+            self.until = now if self.is_lost else self.until
+            self.check_at, self.is_lost = math.inf, False
+        else:
+            self.is_lost = True
+
     def acquire(self, number: int, now: float, jitter: float) -> bool:
         """Returns whether there is a permit."""
         if self.state in {"closed", "disabled"}:
@@ -62,7 +93,7 @@ class Model:
             return False
         if self.state == "half_open" and any(end <= now for end in self.probes.values()):
             self.open(now, jitter, None)
-        if self.state == "open" and now >= self.until:
+        if self.state == "open" and now >= self.until and not self.check_decides(now):
             self.enter("half_open")
         if self.state == "open" or len(self.probes) + self.good_probes >= SETTINGS.probes:
             return False
@@ -73,6 +104,15 @@ class Model:
         self, number: int, spell: int, result: str, now: float, jitter: float, retry_after: float | None
     ) -> None:
         """Records the result of a call."""
+        opened = self.opened
+        self.judge(number, spell, result.removesuffix(" without answer"), now, jitter, retry_after)
+        if result == "failure without answer" and self.opened > opened:
+            self.plan_check(now, jitter)
+
+    def judge(
+        self, number: int, spell: int, result: str, now: float, jitter: float, retry_after: float | None
+    ) -> None:
+        """Decides what a result changes."""
         if spell != self.spell:
             self.stale += 1
             return
@@ -108,6 +148,7 @@ class BreakerMachine(RuleBasedStateMachine):
     """The breaker and the model get the same inputs and must never disagree."""
 
     permits = Bundle("permits")
+    checks = Bundle("checks")
 
     @initialize()
     def begin(self) -> None:
@@ -132,7 +173,7 @@ class BreakerMachine(RuleBasedStateMachine):
         assert isinstance(answer, Permit) is self.model.acquire(self.number, self.now, self.jitter)
         if isinstance(answer, Rejected):
             if self.model.state == "open":
-                assert answer.retry_after_seconds == self.model.until - self.now
+                assert answer.retry_after_seconds == self.expected_wait()
             elif self.model.state == "half_open":
                 assert answer.retry_after_seconds == min(self.model.probes.values()) - self.now
             else:
@@ -140,9 +181,37 @@ class BreakerMachine(RuleBasedStateMachine):
             return (self.number, self.model.spell, None)
         return (self.number, self.model.spell, answer)
 
+    def expected_wait(self) -> float:
+        """Returns how long an open breaker has to wait, as the model says."""
+        is_checked = self.model.check_decides(self.now)
+        return max(0.0, (self.model.check_at if is_checked else self.model.until) - self.now)
+
+    @rule(target=checks)
+    def begin_check(self) -> tuple[int, ConnectionCheck | None]:
+        """Asks whether a connection check is due."""
+        check = self.breaker.check_connection()
+        is_due = self.model.state == "open" and self.now >= self.model.check_at
+        assert (check is not None) is is_due
+        if is_due:
+            self.model.plan_check(self.now, self.jitter)
+        return self.model.spell, check
+
+    @rule(check=consumes(checks), is_reachable=st.booleans(), again=st.booleans())
+    def finish_check(
+        self, check: tuple[int, ConnectionCheck | None], *, is_reachable: bool, again: bool
+    ) -> None:
+        """Reports a check's result, sometimes twice and differently."""
+        spell, given = check
+        if given is None:
+            return
+        given.settle(is_reachable=is_reachable)
+        if again:
+            given.settle(is_reachable=not is_reachable)
+        self.model.settle_check(spell, self.now, is_reachable=is_reachable)
+
     @rule(
         permit=consumes(permits),
-        result=st.sampled_from(["success", "failure", "failure", "ignore"]),
+        result=st.sampled_from(["success", "failure", "failure without answer", "ignore"]),
         retry_after=st.sampled_from([None, None, 0.0, 7.0]),
         again=st.booleans(),
     )
@@ -155,8 +224,8 @@ class BreakerMachine(RuleBasedStateMachine):
             return
         retry_after = retry_after if result == "failure" else None
         for _ in range(1 + again):
-            if result == "failure":
-                given.failure(retry_after_seconds=retry_after)
+            if result.startswith("failure"):
+                given.failure(retry_after_seconds=retry_after, is_answered=result == "failure")
             else:
                 getattr(given, result)()
         self.model.finish(number, spell, result, self.now, self.jitter, retry_after)
@@ -182,7 +251,7 @@ class BreakerMachine(RuleBasedStateMachine):
         recent = self.model.recent(self.now)
         assert snapshot.failure_rate == (sum(recent) / len(recent) if recent else 0.0)
         if self.model.state == "open":
-            assert snapshot.retry_in_seconds == max(0.0, self.model.until - self.now)
+            assert snapshot.retry_in_seconds == self.expected_wait()
         else:
             assert snapshot.retry_in_seconds is None
 

@@ -102,10 +102,10 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
         rig.ledger.admit(rig.generation, is_full=False)
     assert rig.ledger.spool(2, rig.generation)
     backlog = backlog_of(rig)
-    queued = backlog.next_spooled(rig.now)
+    queued = backlog.next(rig.now)
     assert queued is not None
     backlog.split(queued)
-    half = backlog.next_fresh()
+    half = backlog.next(0.0)
     assert half is not None
     backlog.finish(half, DELIVERED)
     assert (rig.ledger.read().delivered, rig.ledger.read().spooled) == (1, 1)
@@ -115,7 +115,7 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
     )
     backlog.end()
     again = backlog_of(rig)
-    queued = again.next_spooled(rig.now)
+    queued = again.next(rig.now)
     assert queued is not None
     again.finish(queued, DELIVERED)
     reading = rig.ledger.read()

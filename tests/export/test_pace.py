@@ -2,7 +2,7 @@
 
 import pytest
 
-from telemetry.export.spool.pace import ReplayPace
+from telemetry.export.pace import ReplayPace
 
 
 def test_replay_is_paced_by_fresh_data() -> None:
