@@ -1,7 +1,11 @@
 """OTLP over HTTP/1.1: sends encoded requests and returns the results, each within one deadline.
 
-The deadline covers the whole exchange: name resolution, connecting, TLS, sending, and an answer that drips in
-byte by byte. Redirects are never followed; proxies and `.netrc` from the environment are never used.
+The deadline covers the whole exchange: name resolution, connecting, a proxy's tunnel, TLS, sending, and an
+answer that drips in byte by byte. Redirects are never followed, and `.netrc` is never read.
+
+Why no HTTP library: the timeouts of urllib3, requests and httpx bound each read and not the exchange, so that
+a slow answer outlasts any of them, and each would be a dependency of every service. What is ours is when to
+connect, to wait and to give up; parsing answers is left to `http.client`, and TLS to `ssl`.
 """
 
 import gzip
@@ -9,88 +13,31 @@ import http.client
 import socket
 import ssl
 import threading
-import time
-import zlib
 from collections.abc import Mapping
-from contextlib import suppress
-from typing import Any, cast
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from ...config import TelemetryConfig
-from .response import LONGEST_RESPONSE_BYTES, PROTOBUF, from_http_response
+from .connecting import Connector, ProxyError, refusal
+from .http_response import HttpResponse, read_body
+from .proxy import DEFAULT_PORTS, Proxy
+from .request_head import request_head
+from .response import from_http_response
 from .result import ExportResult, no_answer
+from .sockets import Deadline, TimedSocket, is_quiet
+from .tls import TlsFiles
 
 _GZIP_LEVEL = 1
 """Four times cheaper than Python's default of 9, for 3.5 % more bytes."""
-_CONNECT_SECONDS = 2.0
-"""The connect timeout per address: it survives one lost SYN, but abandons a black hole."""
-
-
-class _Deadline:
-    """The end of one exchange, on the monotonic clock."""
-
-    def __init__(self, seconds: float) -> None:
-        self._at = time.monotonic() + seconds
-
-    def remaining(self) -> float:
-        """Returns the seconds left.
-
-        Raises:
-            TimeoutError: no time is left.
-        """
-        remaining = self._at - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("the export's deadline has passed")
-        return remaining
-
-
-class _PlainSocket(socket.socket):
-    """A socket whose operations all time out at the deadline."""
-
-    deadline: _Deadline
-
-    def recv_into(self, *arguments: Any) -> int:
-        self.settimeout(self.deadline.remaining())
-        return super().recv_into(*arguments)
-
-    def sendall(self, *arguments: Any) -> None:
-        self.settimeout(self.deadline.remaining())
-        super().sendall(*arguments)
-
-
-class _TlsSocket(ssl.SSLSocket):
-    """The same over TLS, where `sendall` calls `send` repeatedly."""
-
-    deadline: _Deadline
-
-    def recv_into(self, *arguments: Any, **options: Any) -> int:
-        self.settimeout(self.deadline.remaining())
-        return super().recv_into(*arguments, **options)
-
-    def send(self, *arguments: Any, **options: Any) -> int:
-        self.settimeout(self.deadline.remaining())
-        return super().send(*arguments, **options)
-
-
-def tls_context(config: TelemetryConfig) -> ssl.SSLContext:
-    """Reads the certificates that the settings name.
-
-    Raises:
-        OSError: one cannot be read.
-        ssl.SSLError: one is invalid.
-    """
-    context = ssl.create_default_context(cafile=config.certificate)
-    if config.client_certificate is not None:
-        context.load_cert_chain(config.client_certificate, config.client_key)
-    return context
+_HUNG_UP = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class HttpTransport:
     """A transport over persistent connections. Thread-safe: each exchange has a connection to itself.
 
     Args:
-        url: the full URL, including its path.
-        context: the TLS context; None for plain text.
+        url: the full URL, including its path; its credentials become Basic authorization.
+        tls: the certificates; None for plain text.
+        proxy: the proxy on the way; None to connect directly.
         headers: sent with each request.
         is_compressed: whether requests are sent with gzip.
     """
@@ -99,24 +46,24 @@ class HttpTransport:
         self,
         url: str,
         *,
-        context: ssl.SSLContext | None = None,
+        tls: TlsFiles | None = None,
+        proxy: Proxy | None = None,
         headers: Mapping[str, str],
         is_compressed: bool = False,
     ) -> None:
         parts = urlsplit(url)
-        self._host = parts.hostname or ""
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._path = parts.path + (f"?{parts.query}" if parts.query else "") or "/"
-        self._context = context
-        if context is not None:
-            context.sslsocket_class = _TlsSocket
-        self._headers = {"Content-Type": PROTOBUF, **headers}
-        if is_compressed:
-            self._headers["Content-Encoding"] = "gzip"
+        host, port = parts.hostname or "", parts.port or DEFAULT_PORTS[parts.scheme]
+        self._host = host
+        self._server = f"{host}:{port}"
+        self._proxy = proxy
+        self._connector = Connector(host, port, tls=tls, proxy=proxy)
+        self._head = request_head(
+            parts, headers, is_compressed=is_compressed, proxy=proxy if tls is None else None
+        )
         self._is_compressed = is_compressed
         self._lock = threading.Lock()
-        self._idle: list[http.client.HTTPConnection] = []
-        self._busy: set[http.client.HTTPConnection] = set()
+        self._idle: list[TimedSocket] = []
+        self._busy: set[Deadline] = set()
         self._is_closed = False
 
     def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
@@ -126,21 +73,35 @@ class HttpTransport:
             payload: an encoded export request.
             timeout_seconds: the limit for the whole exchange, including connecting.
         """
-        deadline = _Deadline(timeout_seconds)
+        deadline = Deadline(timeout_seconds)
         body = gzip.compress(payload, _GZIP_LEVEL) if self._is_compressed else payload
+        if not self._begin(deadline):
+            return no_answer("closed", "the exporter was shut down")
         try:
-            return self._exchange(body, deadline)
-        except TimeoutError:
-            return no_answer("timeout", f"no complete answer within {timeout_seconds:g} s")
-        except socket.gaierror as error:
-            return no_answer("dns", f"{self._host} cannot be resolved: {error}")
-        except ssl.SSLError as error:
-            return no_answer("tls", f"TLS with {self._host}:{self._port} failed: {error}")
+            return self._named(self._exchange(body, deadline))
+        except (OSError, http.client.HTTPException) as error:
+            return self._named(self._failed(error, timeout_seconds))
+        finally:
+            self._end(deadline)
+
+    def connect_only(self, timeout_seconds: float) -> ExportResult | None:
+        """Connects over TCP and hangs up: to the server, or to the proxy if there is one. Never raises.
+
+        Returns None if that succeeds, else the result that says why not.
+
+        Args:
+            timeout_seconds: the limit for resolving the name and connecting.
+        """
+        deadline = Deadline(timeout_seconds)
+        if not self._begin(deadline):
+            return no_answer("closed", "the exporter was shut down")
+        try:
+            self._connector.reach(deadline)
         except OSError as error:
-            return no_answer("connection", f"{self._host}:{self._port}: {error}")
-        except http.client.HTTPException as error:
-            what = f"{self._host}:{self._port} does not speak HTTP/1.1 ({type(error).__name__})"
-            return no_answer("protocol", f"{what}: is it the port of another protocol?")
+            return self._named(self._failed(error, timeout_seconds))
+        finally:
+            self._end(deadline)
+        return None
 
     def close(self) -> None:
         """Cancels the exports in progress and closes the connections."""
@@ -148,10 +109,19 @@ class HttpTransport:
             self._is_closed = True
             busy = tuple(self._busy)
         self._close_idle()
-        for connection in busy:
-            if isinstance(connection.sock, socket.socket):
-                with suppress(OSError):  # its thread may be closing it
-                    connection.sock.shutdown(socket.SHUT_RDWR)
+        for deadline in busy:
+            deadline.cancel()
+
+    def _begin(self, deadline: Deadline) -> bool:
+        """Lets `close` end the exchange; returns False if it was called before."""
+        with self._lock:
+            if not self._is_closed:
+                self._busy.add(deadline)
+            return not self._is_closed
+
+    def _end(self, deadline: Deadline) -> None:
+        with self._lock:
+            self._busy.discard(deadline)
 
     def _close_idle(self) -> None:
         with self._lock:
@@ -159,114 +129,94 @@ class HttpTransport:
         for connection in idle:
             connection.close()
 
-    def _exchange(self, body: bytes, deadline: _Deadline) -> ExportResult:
-        with self._lock:
-            if self._is_closed:
-                return no_answer("closed", "the exporter was shut down")
-            kept = self._idle.pop() if self._idle else None
+    def _exchange(self, body: bytes, deadline: Deadline) -> ExportResult:
+        kept = self._take_kept()
         if kept is not None:
             try:
-                return self._exchange_over(kept, body, deadline)
-            except (ConnectionError, http.client.RemoteDisconnected):
+                response, answer = self._exchange_over(kept, body, deadline)
+            except TimeoutError:
+                raise
+            except OSError:
+                if kept.has_received:
+                    raise
                 deadline.remaining()  # the server closed it meanwhile: if time is left, try a new one
-        connection = http.client.HTTPConnection(self._host, self._port)
-        connection.sock = self._connect(deadline)
-        return self._exchange_over(connection, body, deadline)
+            else:
+                # A server that has waited too long for a next request may say so, and hang up, just as one
+                # is under way; it may be repeated over another connection (RFC 9110, 15.5.9).
+                if response.status != http.client.REQUEST_TIMEOUT or not response.will_close:
+                    return self._result(response, answer)
+        return self._result(*self._exchange_over(self._connector.connect(deadline), body, deadline))
+
+    def _take_kept(self) -> TimedSocket | None:
+        """Returns an idle connection; those that the server has closed or spoken on are closed in silence."""
+        while True:
+            with self._lock:
+                kept = self._idle.pop() if self._idle else None
+            if kept is None or is_quiet(kept):
+                return kept
+            kept.close()
 
     def _exchange_over(
-        self, connection: http.client.HTTPConnection, body: bytes, deadline: _Deadline
-    ) -> ExportResult:
-        cast("_PlainSocket | _TlsSocket", connection.sock).deadline = deadline
-        with self._lock:
-            self._busy.add(connection)
+        self, connection: TimedSocket, body: bytes, deadline: Deadline
+    ) -> tuple[HttpResponse, bytes | None]:
+        connection.deadline = deadline
+        connection.has_received = False
         is_reusable = False
         try:
-            is_whole = _request(connection, self._path, body, self._headers)
-            response = connection.getresponse()
-            answer = _read(response)
-            is_reusable = is_whole and answer is not None and not response.will_close
+            deadline.hold(connection)
+            is_whole = True
+            try:
+                connection.sendall(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+            except _HUNG_UP:
+                # It may have answered before it had read all, most likely that the request is too large.
+                is_whole = False
+            response = HttpResponse(connection, method="POST")
+            try:
+                response.begin()
+                answer, has_ended = read_body(response)
+            finally:
+                response.close()
+            is_reusable = is_whole and has_ended and not response.will_close
         except OSError:
             self._close_idle()  # whatever broke this one has most likely broken the idle ones
             raise
         finally:
             with self._lock:
-                self._busy.discard(connection)
                 is_kept = is_reusable and not self._is_closed
                 if is_kept:
                     self._idle.append(connection)
             if not is_kept:
                 connection.close()
+        return response, answer
+
+    def _result(self, response: HttpResponse, answer: bytes | None) -> ExportResult:
+        if response.status < http.client.OK:
+            raise http.client.UnknownProtocol(str(response.status))
+        if self._proxy is not None and response.status == http.client.PROXY_AUTHENTICATION_REQUIRED:
+            raise refusal(self._proxy, response)
         return from_http_response(response, answer)
 
-    def _connect(self, deadline: _Deadline) -> socket.socket:
-        failure: OSError | None = None
-        for family, kind, protocol, _, address in _resolve(self._host, self._port, deadline):
-            plain = _PlainSocket(family, kind, protocol)
-            try:
-                plain.settimeout(min(_CONNECT_SECONDS, deadline.remaining()))
-                plain.connect(address)
-                # An export is one write; waiting for more would only delay it.
-                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                if self._context is None:
-                    return plain
-                plain.settimeout(deadline.remaining())
-                return self._context.wrap_socket(plain, server_hostname=self._host)
-            except TimeoutError:
-                plain.close()
-                deadline.remaining()  # unless the deadline is over, another address may work
-                failure = OSError(f"no connection within {_CONNECT_SECONDS:g} s")
-            except OSError as error:
-                plain.close()
-                failure = error
-        raise failure or OSError("the host name has no address")
+    def _failed(self, error: OSError | http.client.HTTPException, timeout_seconds: float) -> ExportResult:
+        match error:
+            case TimeoutError():
+                kind, detail = "timeout", f"no complete answer within {timeout_seconds:g} s"
+            case ProxyError():
+                kind, detail = "proxy", f"{error} (if {self._host} is reached directly, name it in NO_PROXY)"
+            case socket.gaierror():
+                kind, detail = "dns", f"{self._host} cannot be resolved: {error}"
+            case ssl.SSLError():
+                kind, detail = "tls", f"TLS with {self._server} failed: {error}"
+            case OSError():
+                kind, detail = "connection", f"{self._server}: {error}"
+            case http.client.IncompleteRead():
+                kind, detail = "connection", f"{self._server} hung up in the middle of its answer"
+            case _:
+                what = f"{self._server} does not speak HTTP/1.1 ({type(error).__name__})"
+                kind, detail = "protocol", f"{what}: is it the port of another protocol?"
+        return no_answer(kind, detail)
 
-
-def _resolve(host: str, port: int, deadline: _Deadline) -> list[Any]:
-    """Runs `getaddrinfo` in a thread that may be abandoned: it has no timeout and can take half a minute."""
-    answers: list[Any] = []
-
-    def resolve() -> None:
-        try:
-            answers.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except OSError as error:
-            answers.append(error)
-
-    thread = threading.Thread(target=resolve, name="telemetry-resolve", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # the interpreter is shutting down and starts no more threads
-        resolve()
-    else:
-        thread.join(deadline.remaining())
-    if not answers:
-        raise TimeoutError(f"{host} was not resolved in time")
-    if isinstance(answers[0], OSError):
-        raise answers[0]
-    found: list[Any] = answers[0]
-    return found
-
-
-def _request(
-    connection: http.client.HTTPConnection, path: str, body: bytes, headers: Mapping[str, str]
-) -> bool:
-    """Sends a request; returns False if the server hung up before it had read all of it.
-
-    It may have answered before that, most likely that the request is too large.
-    """
-    try:
-        connection.request("POST", path, body, headers)
-    except (BrokenPipeError, ConnectionResetError):
-        return False
-    return True
-
-
-def _read(response: http.client.HTTPResponse) -> bytes | None:
-    """Returns the answer's body, decompressed; None if it is too long."""
-    body = response.read(LONGEST_RESPONSE_BYTES + 1)
-    if response.headers.get("Content-Encoding", "").lower() == "gzip":
-        # Not requested, but some servers do it; a few KB can unpack to gigabytes.
-        try:
-            body = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(body, LONGEST_RESPONSE_BYTES + 1)
-        except zlib.error:
-            return b""
-    return body if len(body) <= LONGEST_RESPONSE_BYTES else None
+    def _named(self, result: ExportResult) -> ExportResult:
+        """Names the proxy in what went wrong beyond it."""
+        if self._proxy is None or not result.detail or result.kind == "proxy":
+            return result
+        return replace(result, detail=f"{result.detail} (through the proxy {self._proxy})")

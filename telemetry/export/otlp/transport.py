@@ -1,5 +1,6 @@
 """Builds the transport for a configuration. Only the one that is configured is imported."""
 
+import os
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -50,8 +51,8 @@ def build_transport(config: TelemetryConfig) -> Transport:
     """Builds the transport for spans; it connects when the first batch is sent.
 
     Raises:
-        OSError: a certificate or key cannot be read.
-        ssl.SSLError: a certificate or key is invalid.
+        OSError: a certificate or key cannot be read or used.
+        ConfigurationError: a proxy from the environment cannot be used.
     """
     if config.traces_exporter == "console":
         from .console import ConsoleTransport  # noqa: PLC0415 - only where it is configured
@@ -93,12 +94,17 @@ def _build_otlp(
             headers={key.lower(): value for key, value in headers.items()},
             is_compressed=is_compressed,
         )
-    from . import http  # noqa: PLC0415 - only where it is configured
+    from . import http, proxy, tls  # noqa: PLC0415 - only where it is configured
 
     is_secure = endpoint.lower().startswith("https:")
     return http.HttpTransport(
         endpoint,
-        context=http.tls_context(config) if is_secure else None,
+        tls=tls.TlsFiles(
+            authority=config.certificate, certificate=config.client_certificate, key=config.client_key
+        )
+        if is_secure
+        else None,
+        proxy=proxy.proxy_for(endpoint, os.environ),
         headers=headers,
         is_compressed=is_compressed,
     )

@@ -14,9 +14,10 @@ import pytest
 from support.otlp_answers import partial_success
 from support.raw_http_server import RawHttpServer, answer, drip
 
-from telemetry.export.otlp import http as otlp_http
+from telemetry.export.otlp import http_response
 from telemetry.export.otlp.http import HttpTransport
 from telemetry.export.otlp.result import Disposition, ExportResult
+from telemetry.export.otlp.tls import TlsFiles
 
 PAYLOAD = b"\x0a\x02\x0a\x00" * 100
 
@@ -203,7 +204,7 @@ def test_answer_without_end_is_cut_off(
     is_packed: bool, transport: HttpTransport, server: RawHttpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """This includes answers that are only large when decompressed; the connection is not reused."""
-    monkeypatch.setattr(otlp_http, "LONGEST_RESPONSE_BYTES", 10_000)
+    monkeypatch.setattr(http_response, "LONGEST_RESPONSE_BYTES", 10_000)
     body = gzip.compress(bytes(10_000_000)) if is_packed else bytes(20_000)
     headers = {"Content_Encoding": "gzip"} if is_packed else {}
     server.script = lambda peer: peer.sendall(answer(body=body, **headers))
@@ -230,7 +231,7 @@ def test_name_that_does_not_exist_is_retryable() -> None:
 def test_resolver_that_hangs_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """`getaddrinfo` has no timeout of its own."""
     release = threading.Event()
-    monkeypatch.setattr(otlp_http.socket, "getaddrinfo", lambda *_, **__: release.wait(20) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: release.wait(20) or [])
     started = time.monotonic()
     assert send(HttpTransport("http://slow.example:4318/", headers={}), 0.2).kind == "timeout"
     release.set()
@@ -314,9 +315,9 @@ def tls_server(certificate: tuple[Path, Path]) -> RawHttpServer:
 def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]) -> None:
     """Mutual TLS works, and the deadline applies."""
     server = tls_server(certificate)
-    context = ssl.create_default_context(cafile=str(certificate[0]))
-    context.load_cert_chain(*certificate)
-    made = HttpTransport(f"https://localhost:{server.port}/", context=context, headers={})
+    file, key = map(str, certificate)
+    tls = TlsFiles(authority=file, certificate=file, key=key)
+    made = HttpTransport(f"https://localhost:{server.port}/", tls=tls, headers={})
     for _ in range(2):
         assert send(made) == ExportResult(Disposition.DELIVERED)
     server.script = drip(answer(body=bytes(1_000)))
@@ -328,9 +329,7 @@ def test_tls_with_certificates_on_both_sides(certificate: tuple[Path, Path]) -> 
 def test_certificate_of_a_stranger_is_reported(certificate: tuple[Path, Path]) -> None:
     """The error names the certificate, and is retryable since certificates are renewed."""
     server = tls_server(certificate)
-    made = HttpTransport(
-        f"https://localhost:{server.port}/", context=ssl.create_default_context(), headers={}
-    )
+    made = HttpTransport(f"https://localhost:{server.port}/", tls=TlsFiles(), headers={})
     outcome = send(made)
     assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "tls")
     assert "certificate" in outcome.detail

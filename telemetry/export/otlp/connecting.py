@@ -1,0 +1,198 @@
+"""Connections to a server: the name resolved anew for each, address by address, through a proxy, with TLS."""
+
+import http.client
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
+
+from .http_response import HttpResponse
+from .proxy import Proxy
+from .response import escaped
+from .sockets import Deadline, PlainSocket, TimedSocket, TlsSocket
+from .tls import TlsFiles
+from .user_agent import user_agent
+
+_CONNECT_SECONDS = 2.0
+"""The connect timeout per address: it survives one lost SYN, but abandons a black hole."""
+_SHOWN_CHARACTERS = 100
+_Made = TypeVar("_Made")
+
+
+class ProxyError(OSError):
+    """The proxy cannot be reached, or refuses; the message names it."""
+
+
+class Connector:
+    """Connects to one server. Thread-safe.
+
+    Args:
+        host: the server's name or address.
+        port: its port.
+        tls: the certificates; None for plain text.
+        proxy: the proxy on the way; None to connect directly.
+    """
+
+    def __init__(self, host: str, port: int, *, tls: TlsFiles | None, proxy: Proxy | None) -> None:
+        self._host = host
+        self._port = port
+        self._tls = tls
+        self._proxy = proxy
+        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", f"User-Agent: {user_agent()}"]
+        if proxy is not None and proxy.authorization is not None:
+            lines.append(f"Proxy-Authorization: {proxy.authorization}")
+        self._request_for_tunnel = "\r\n".join([*lines, "", ""]).encode("latin-1")
+
+    def connect(self, deadline: Deadline) -> TimedSocket:
+        """Returns a connection over which requests can be sent.
+
+        Raises:
+            TimeoutError: the deadline has passed.
+            ProxyError: the proxy failed.
+            socket.gaierror: the name cannot be resolved.
+            ssl.SSLError: TLS with the server failed.
+            OSError: the server cannot be reached.
+        """
+        if self._proxy is None:
+            return _dial(self._host, self._port, deadline, self._secure)
+        return self._secure(_dial_proxy(self._proxy, deadline, self._tunnel), deadline)
+
+    def reach(self, deadline: Deadline) -> None:
+        """Connects over TCP alone, to the server or to the proxy before it, and closes the connection.
+
+        Raises:
+            OSError: as `connect` does.
+        """
+        if self._proxy is None:
+            _dial(self._host, self._port, deadline, _as_it_is).close()
+        else:
+            _dial_proxy(self._proxy, deadline, _as_it_is).close()
+
+    def _tunnel(self, plain: PlainSocket, deadline: Deadline) -> PlainSocket:
+        """Asks the proxy for a tunnel if there is TLS to go through it (RFC 9110, 9.3.6)."""
+        if self._tls is None:
+            return plain
+        deadline.remaining()
+        plain.sendall(self._request_for_tunnel)
+        response = HttpResponse(plain, method="CONNECT")
+        try:
+            response.begin()
+        except http.client.HTTPException as error:
+            raise ProxyError(
+                f"the proxy {self._proxy} does not answer CONNECT like a proxy ({type(error).__name__})"
+            ) from error
+        finally:
+            response.close()
+        if not http.client.OK <= response.status < http.client.MULTIPLE_CHOICES:
+            raise refusal(self._proxy, response)
+        return plain
+
+    def _secure(self, plain: PlainSocket, deadline: Deadline) -> TimedSocket:
+        if self._tls is None:
+            return plain
+        secure: TlsSocket | None = None
+        try:
+            secure = cast(
+                "TlsSocket",
+                self._tls.context().wrap_socket(
+                    plain, server_hostname=self._host.rstrip("."), do_handshake_on_connect=False
+                ),
+            )
+            secure.deadline = deadline
+            deadline.hold(secure)
+            secure.settimeout(deadline.remaining())
+            secure.do_handshake()
+        except BaseException:
+            (secure or plain).close()
+            raise
+        return secure
+
+
+def refusal(proxy: Proxy | None, response: http.client.HTTPResponse) -> ProxyError:
+    """Returns the error for a proxy's answer that is no tunnel."""
+    asked = ""
+    if response.status == http.client.PROXY_AUTHENTICATION_REQUIRED:
+        scheme = escaped(response.headers.get("Proxy-Authenticate", "")[:_SHOWN_CHARACTERS])
+        asked = f"; it asks for credentials ({scheme}), and only Basic ones, in its URL, can be given"
+    return ProxyError(
+        f"the proxy {proxy} refuses: HTTP {response.status} {escaped(response.reason)}".rstrip() + asked
+    )
+
+
+def _as_it_is(plain: PlainSocket, _: Deadline) -> PlainSocket:
+    return plain
+
+
+def _dial_proxy(
+    proxy: Proxy, deadline: Deadline, finish: Callable[[PlainSocket, Deadline], PlainSocket]
+) -> PlainSocket:
+    try:
+        return _dial(proxy.host, proxy.port, deadline, finish)
+    except (TimeoutError, ProxyError):
+        raise
+    except OSError as error:
+        raise ProxyError(f"the proxy {proxy} cannot be reached: {error}") from error
+
+
+def _dial(
+    host: str, port: int, deadline: Deadline, finish: Callable[[PlainSocket, Deadline], _Made]
+) -> _Made:
+    """Connects to the first address with which `finish` succeeds, and returns what it made."""
+    failure: OSError | None = None
+    addresses = resolve(host, port, deadline)
+    for position, (family, kind, protocol, _, address) in enumerate(addresses):
+        # A black hole must leave time for the addresses after it.
+        seconds = min(_CONNECT_SECONDS, deadline.remaining() / (len(addresses) - position))
+        plain: PlainSocket | None = None
+        try:
+            plain = PlainSocket(family, kind, protocol)
+            plain.deadline = deadline
+            deadline.hold(plain)
+            plain.settimeout(seconds)
+            plain.connect(address)
+            # An export is one write; waiting for more would only delay it.
+            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return finish(plain, deadline)
+        except OSError as error:
+            if plain is not None:
+                plain.close()
+            deadline.remaining()  # unless the deadline is over, another address may work
+            failure = error
+            if isinstance(error, TimeoutError):
+                failure = OSError(f"no connection within {seconds:.2g} s")
+    raise failure or OSError("the host name has no address")
+
+
+def resolve(host: str, port: int, deadline: Deadline) -> list[Any]:
+    """Runs `getaddrinfo` in a thread that may be abandoned: it has no timeout and can take half a minute.
+
+    Nothing is remembered: a name that moves is found at its new address by the next connection.
+
+    Raises:
+        TimeoutError: there is no answer before the deadline.
+        socket.gaierror: the name cannot be resolved.
+    """
+    answers: list[Any] = []
+
+    def ask() -> None:
+        try:
+            answers.append(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+        except OSError as error:
+            answers.append(error)
+        except ValueError:  # among them UnicodeError, for a label that is too long
+            answers.append(socket.gaierror(socket.EAI_NONAME, "not a host name"))
+
+    thread = threading.Thread(target=ask, name="telemetry-resolve", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:  # the interpreter is shutting down and starts no more threads
+        ask()
+    else:
+        thread.join(deadline.remaining())
+    if not answers:
+        raise TimeoutError(f"{host} was not resolved in time")
+    if isinstance(answers[0], OSError):
+        raise answers[0]
+    found: list[Any] = answers[0]
+    return found
