@@ -154,14 +154,16 @@ def test_secrets_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
         TelemetryConfig()
     assert "authorization" not in str(caught.value).lower().replace("headers", "")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=hunter2")
-    config = TelemetryConfig(endpoint="https://user:hunter2@collector:4317/?token=hunter2")
+    config = TelemetryConfig(
+        endpoint="https://user:hunter2@collector:4318/?token=hunter2", protocol="http/protobuf"
+    )
     assert config.headers == {"authorization": "hunter2"}
     assert "hunter2" not in repr(config)
     with pytest.raises(ConfigurationError) as refused:
         TelemetryConfig(endpoint="http://user:hunter2@collector:99999")
     assert "hunter2" not in str(refused.value)
     assert "hunter2" not in config.shown_endpoint
-    assert config.shown_endpoint == "https://collector:4317/"
+    assert config.shown_endpoint == "https://collector:4318/v1/traces"
 
 
 def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,10 +1,22 @@
-"""OTLP endpoints: validation, resolution and display (OTLP exporter specification)."""
+"""OTLP endpoints: validation, resolution and display (OTLP exporter specification).
 
-from urllib.parse import SplitResult, urlsplit
+An endpoint is a URL, or for gRPC also one of the names that gRPC itself takes: see `grpc_target.py`.
+"""
+
+import re
+from base64 import b64encode
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urlsplit
+
+from .escaping import percent_encoded
+from .grpc_target import SCHEMES, check_target, default_port, is_local, is_target, with_port
+from .hosts import split_port
 
 OTLP_TRACES_PATH, OTLP_METRICS_PATH = "/v1/traces", "/v1/metrics"
 _DEFAULTS = {"grpc": "http://localhost:4317", "http/protobuf": "http://localhost:4318"}
 _PORT_OF_THE_OTHER_PROTOCOL = {"grpc": 4318, "http/protobuf": 4317}
+_EXAMPLE = "an address is written like http://localhost:4317 or https://collector.example:4318"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TAIL = re.compile("[?#]")
 
 
 def default_endpoint(protocol: str) -> str:
@@ -12,20 +24,60 @@ def default_endpoint(protocol: str) -> str:
     return _DEFAULTS.get(protocol, _DEFAULTS["grpc"])
 
 
-def check_endpoint(value: str) -> str:
-    """Returns a usable endpoint unchanged.
+def check_endpoint(value: str, protocol: str) -> str:
+    """Returns an endpoint in the form in which it is used.
+
+    Its scheme is in lower case and its host in ASCII; what needs it in path and query is percent-encoded.
+    An address without a scheme is left to `check_scheme` if the protocol needs one.
 
     Raises:
-        ValueError: it is not an address.
+        ValueError: it is no address, or exports to it could only fail; the message gives the reason.
     """
+    value = value.strip()
+    is_grpc = protocol != "http/protobuf"
+    if not is_grpc and "://" not in value:
+        return value
+    try:
+        return check_target(value) if is_grpc and is_target(value) else _check_url(value, is_grpc=is_grpc)
+    except ValueError as error:
+        raise ValueError(f"{error}; {_EXAMPLE}") from None
+
+
+def _check_url(value: str, *, is_grpc: bool) -> str:
+    if _CONTROL.search(value):
+        raise ValueError("it has a control character in it, such as an end of a line")
     try:
         parts = _split(value)
-        is_usable = parts.scheme in {"http", "https", ""} and bool(parts.hostname) and parts.port != 0
     except ValueError:
-        is_usable = False
-    if not is_usable:
-        raise ValueError("not an address such as http://localhost:4317 or https://collector.example:4318")
-    return value
+        # Its message may repeat a password.
+        raise ValueError("its brackets or letters are not those of an address") from None
+    if parts.scheme not in {"http", "https", ""}:
+        others = f", and for gRPC none of {', '.join(f'{each}:' for each in SCHEMES)}" if is_grpc else ""
+        raise ValueError(f"its scheme is neither http:// nor https://{others}")
+    if "#" in value:
+        raise ValueError("what follows a # is never sent; one that belongs to the address is written %23")
+    if "@" in parts.path:
+        raise ValueError("in a path an @ is written %40, in a password a / is written %2F")
+    if is_grpc and (parts.path.strip("/") or parts.query):
+        raise ValueError(
+            "gRPC takes a host and a port, but no path or query; "
+            "an address that has them is for the protocol http/protobuf"
+        )
+    user, _, server = parts.netloc.rpartition("@")
+    if ":" in unquote(user.partition(":")[0]):
+        raise ValueError("a user's name cannot have a colon in it (RFC 7617)")
+    host, port = split_port(server)
+    user, path, query = (percent_encoded(text, "@?") for text in (user, parts.path, parts.query))
+    return "".join(
+        (
+            parts.scheme and f"{parts.scheme}://",
+            user and f"{user}@",
+            host,
+            "" if port is None else f":{port}",
+            path or ("/" if query else ""),
+            query and f"?{query}",
+        )
+    )
 
 
 def check_scheme(value: str, protocol: str, variable: str) -> None:
@@ -35,20 +87,34 @@ def check_scheme(value: str, protocol: str, variable: str) -> None:
         ValueError: it has no scheme.
     """
     if protocol == "http/protobuf" and "://" not in value:
-        shown = without_secrets(value)
+        shown = without_possible_secrets(value)
         raise ValueError(f"{variable}={shown!r} needs http:// or https:// in front for http/protobuf")
 
 
 def signal_endpoint(general: str, protocol: str, path: str) -> str:
     """Returns a signal's endpoint from the general one: HTTP has a path for each signal, gRPC has none."""
-    return general.rstrip("/") + path if protocol == "http/protobuf" else general
+    if protocol != "http/protobuf":
+        return general
+    address, separator, query = general.partition("?")
+    return address.rstrip("/") + path + separator + query
 
 
-def grpc_target(endpoint: str) -> str:
-    """Returns an endpoint's `host:port`, as gRPC takes it; the port defaults to 4317."""
-    parts = _split(endpoint)
-    host = parts.hostname or ""
-    return f"[{host}]:{parts.port or 4317}" if ":" in host else f"{host}:{parts.port or 4317}"
+def grpc_target(endpoint: str, *, is_insecure: bool) -> str:
+    """Returns the name by which gRPC finds an endpoint's servers, with a port."""
+    if is_target(endpoint):
+        return with_port(endpoint, is_insecure=is_insecure)
+    host, port = split_port(_split(endpoint).netloc.rpartition("@")[2])
+    # Without the scheme, hosts named `unix` or `dns` would be taken for one.
+    return f"dns:///{host}:{port or default_port(is_insecure=is_insecure)}"
+
+
+def basic_credentials(endpoint: str) -> str | None:
+    """Returns the `authorization` of an endpoint's user and password (RFC 7617); None if it has none."""
+    user = "" if is_target(endpoint) else _split(endpoint).netloc.rpartition("@")[0]
+    if not user:
+        return None
+    name, _, password = user.partition(":")
+    return f"Basic {b64encode(unquote_to_bytes(name) + b':' + unquote_to_bytes(password)).decode()}"
 
 
 def is_same_server(one: str, other: str, protocol: str) -> bool:
@@ -57,26 +123,47 @@ def is_same_server(one: str, other: str, protocol: str) -> bool:
 
 
 def _server(endpoint: str, protocol: str) -> tuple[str | None, int]:
+    if is_target(endpoint):
+        return endpoint, 0
     parts = _split(endpoint)
-    usual = {"https": 443}.get(parts.scheme, 80) if protocol == "http/protobuf" else 4317
+    is_secure = parts.scheme == "https"
+    usual = default_port(is_insecure=not is_secure) if protocol == "grpc" else 443 if is_secure else 80
     return parts.hostname, parts.port or usual
 
 
 def without_secrets(endpoint: str) -> str:
-    """Returns the endpoint without credentials or query, for logs and health."""
-    scheme, separator, rest = endpoint.rpartition("://")
-    return f"{scheme}{separator}{rest.split('?')[0].rpartition('@')[2]}"
+    """Returns a checked endpoint without credentials or query, for logs and health."""
+    if is_local(endpoint):
+        return endpoint
+    scheme, separator, rest = endpoint.partition("://")
+    if not separator:
+        scheme, rest = "", endpoint
+    return f"{scheme}{separator}{_TAIL.split(rest, maxsplit=1)[0].rpartition('@')[2]}"
+
+
+def without_possible_secrets(value: str) -> str:
+    """Returns what of a malformed endpoint cannot be part of a password, for a message about it."""
+    head, *tail = _TAIL.split(value, maxsplit=1)
+    if any("@" in each for each in tail):  # perhaps a password with a ? or # in it
+        return f"{head.partition('://')[0]}://..." if "://" in head else "..."
+    return without_secrets(value)
 
 
 def is_insecure(endpoint: str, *, flag: bool | None) -> bool:
-    """Returns whether gRPC runs without TLS: the scheme decides, or the flag if there is none."""
+    """Returns whether gRPC runs without TLS.
+
+    The scheme http or https decides; without one, the flag does. Unset, it means TLS, except for a Unix
+    socket, as in OpenTelemetry's Go exporter.
+    """
+    if is_target(endpoint):
+        return is_local(endpoint) if flag is None else flag
     scheme = _split(endpoint).scheme
     return scheme == "http" or (scheme == "" and bool(flag))
 
 
 def port_of_other_protocol(endpoint: str, protocol: str) -> int | None:
     """Returns the endpoint's port if it is the other protocol's usual one, almost always a mistake."""
-    port = _split(endpoint).port
+    port = None if is_target(endpoint) else _split(endpoint).port
     return port if port == _PORT_OF_THE_OTHER_PROTOCOL[protocol] else None
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from .endpoint import port_of_other_protocol, without_secrets
+from .endpoint import port_of_other_protocol, without_possible_secrets, without_secrets
 from .presets import PRESETS
 from .server import announced_workers
 
@@ -63,7 +63,7 @@ def explain(
         else (argument or field, arguments.get(argument or field))
     )
     if field in _ADDRESSES:
-        value = without_secrets(str(value))
+        value = without_possible_secrets(str(value))
     shown = "" if field in _SECRETS else f"={value!r}"
     what = descriptions.get(field, "").replace("`", "")
     return f"{source}{shown} cannot be used: {message}" + (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote
 
-from pydantic import AfterValidator, BeforeValidator, FiniteFloat
+from pydantic import AfterValidator, BeforeValidator, FiniteFloat, ValidationInfo
 from pydantic_settings import NoDecode
 
 from .endpoint import check_endpoint
@@ -66,6 +66,21 @@ def read_folder(value: object) -> object:
         return Path(text).expanduser().absolute() if text else None
     except RuntimeError:
         raise ValueError("the home directory that ~ stands for is not known") from None
+
+
+def read_boolean(value: object) -> object:
+    """Parses a standard Boolean: only `true`, in any case, is true (OpenTelemetry specification)."""
+    return value.strip().lower() == "true" if isinstance(value, str) else value
+
+
+def check_address(value: str, info: ValidationInfo) -> str:
+    """Returns an endpoint in the form in which it is used; the protocol, declared before it, has its rules.
+
+    Raises:
+        ValueError: it cannot be used.
+    """
+    protocol = info.data.get("protocol")
+    return value if protocol is None else check_endpoint(value, protocol)
 
 
 def check_paths(paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -157,6 +172,7 @@ def check_client_certificate(certificate: str | None, key: str | None) -> None:
         ) from None
 
 
+StandardBoolean = Annotated[bool, BeforeValidator(read_boolean)]
 Pairs = Annotated[dict[str, str], NoDecode, BeforeValidator(read_pairs)]
 OptionalPairs = Annotated[dict[str, str] | None, NoDecode, BeforeValidator(read_pairs)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(read_list)]
@@ -166,7 +182,7 @@ Buckets = Annotated[
     tuple[FiniteFloat, ...], NoDecode, BeforeValidator(read_list), AfterValidator(check_buckets)
 ]
 Folder = Annotated[Path | None, BeforeValidator(read_folder)]
-Address = Annotated[str, AfterValidator(check_endpoint)]
+Address = Annotated[str, AfterValidator(check_address)]
 TlsFile = Annotated[str, AfterValidator(check_file)]
 Authority = Annotated[str, AfterValidator(check_authority)]
 SamplerName = Annotated[

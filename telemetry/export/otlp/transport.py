@@ -87,7 +87,7 @@ def _build_otlp(
         from . import grpc  # noqa: PLC0415 - only where it is configured
 
         return grpc.GrpcTransport(
-            grpc_target(endpoint),
+            grpc_target(endpoint, is_insecure=is_insecure),
             method=grpc.METRICS_METHOD if is_for_metrics else grpc.TRACES_METHOD,
             credentials=None if is_insecure else grpc.channel_credentials(config),
             # gRPC metadata keys are lower case.
