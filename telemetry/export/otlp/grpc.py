@@ -10,6 +10,8 @@ import grpc
 
 from ...config import TelemetryConfig
 from ...fork import call_around_fork
+from ...settings.grpc_target import read_target
+from .grpc_reach import Reach
 from .grpc_response import from_grpc_error
 from .response import LONGEST_RESPONSE_BYTES, from_accepted
 from .result import Disposition, ExportResult, no_answer
@@ -64,7 +66,7 @@ class GrpcTransport:
     retried. Calls that start meanwhile wait for the fork.
 
     Args:
-        target: `host:port`.
+        target: `host:port`, or another name that gRPC takes, with a port.
         method: the service's method.
         credentials: TLS credentials; None for plain text.
         headers: the metadata of each request, with lower-case keys.
@@ -80,7 +82,8 @@ class GrpcTransport:
         headers: Mapping[str, str],
         is_compressed: bool = False,
     ) -> None:
-        self._target = target
+        self._target = read_target(target)
+        self._reach = Reach(self._target.addresses)
         self._method = method
         self._credentials = credentials
         self._headers = tuple(headers.items())
@@ -138,6 +141,18 @@ class GrpcTransport:
             self._leave(tracked, is_broken=is_broken)
         return from_accepted(answer)
 
+    def connect_only(self, timeout_seconds: float) -> ExportResult | None:
+        """Opens a plain connection to one of the target's addresses and closes it; never raises.
+
+        Args:
+            timeout_seconds: the limit for name resolution and connecting together.
+
+        Returns:
+            Why none can be opened; None if one was, or if only gRPC can tell: through an HTTP proxy, by its
+            own name server, or by a name that only it understands.
+        """
+        return self._reach.connect(timeout_seconds)
+
     def close(self) -> None:
         """Cancels the exports in progress and closes the connections."""
         with self._lock:
@@ -152,9 +167,9 @@ class GrpcTransport:
                 return None
             if self._current is None:
                 self._current = _TrackedChannel(
-                    grpc.insecure_channel(self._target, options=_OPTIONS)
+                    grpc.insecure_channel(self._target.name, options=_OPTIONS)
                     if self._credentials is None
-                    else grpc.secure_channel(self._target, self._credentials, options=_OPTIONS)
+                    else grpc.secure_channel(self._target.name, self._credentials, options=_OPTIONS)
                 )
                 self._channels.add(self._current)
             self._current.exports += 1
