@@ -64,7 +64,7 @@ sampling: $(READY) ## head and tail sampling against what they promise: make sam
 	@$(BIN)/python -m loadtest sampling
 
 ##@ Development
-.PHONY: test test-pythons soak bench-export bench-import bench-request test-stack test-compose lint format lock dashboards docs clean help
+.PHONY: test test-pythons soak bench-export bench-import bench-recovery bench-request test-stack test-compose lint format lock dashboards docs clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
 	@exec $(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
@@ -76,6 +76,8 @@ bench-export: $(READY) ## our export engine beside the stock one, about ten minu
 	@$(BIN)/python -m benchmarks.export
 bench-request: $(RIVALS_READY) ## a request's cost beside the stock instrumentation and the rivals, a quarter of an hour: [QUICK=1]
 	@.venv-bench/bin/python -m benchmarks.request $(if $(QUICK),--quick)
+bench-recovery: $(READY) ## how soon exports go on after an outage, and what the Collector gets then, five minutes: [QUICK=1]
+	@$(BIN)/python -m benchmarks.recovery $(if $(QUICK),--quick)
 bench-import: $(READY) ## CPU of the import, beside the stock packages', half a minute
 	@$(BIN)/python -m benchmarks.import_time
 test-stack test-compose: export PROGRAMS_FROM = build

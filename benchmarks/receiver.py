@@ -1,6 +1,6 @@
 """The receiver for both engines: a process that accepts OTLP over gRPC and HTTP and counts spans.
 
-    python -m benchmarks.receiver
+    python -m benchmarks.receiver [GRPC_PORT HTTP_PORT]
 
 It prints its two ports and then, for each line that it reads, the number of spans received so far.
 """
@@ -32,8 +32,8 @@ class Count:
             self.spans += spans
 
 
-def serve_grpc(count: Count) -> tuple[grpc.Server, int]:
-    """Starts a server for raw requests of the trace service; returns it and its port."""
+def serve_grpc(count: Count, port: int = 0) -> tuple[grpc.Server, int]:
+    """Starts a server for raw requests of the trace service; returns it and its port, any for 0."""
 
     def export(payload: bytes, _: grpc.ServicerContext) -> bytes:
         count.take(payload)
@@ -43,13 +43,13 @@ def serve_grpc(count: Count) -> tuple[grpc.Server, int]:
     server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.max_receive_message_length", -1)])
     handler: Any = grpc.unary_unary_rpc_method_handler(export)
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, {method: handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     return server, port
 
 
-def serve_http(count: Count) -> ThreadingHTTPServer:
-    """Starts a server for requests on any path."""
+def serve_http(count: Count, port: int = 0) -> ThreadingHTTPServer:
+    """Starts a server for requests on any path; its port is any for 0."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -65,7 +65,7 @@ def serve_http(count: Count) -> ThreadingHTTPServer:
         def log_message(self, *_: object) -> None:
             """Logs nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server
 
@@ -73,8 +73,9 @@ def serve_http(count: Count) -> ThreadingHTTPServer:
 def main() -> None:
     """Serves until its input ends."""
     count = Count()
-    _server, grpc_port = serve_grpc(count)
-    http = serve_http(count)
+    wanted = [int(argument) for argument in sys.argv[1:]] or [0, 0]
+    _server, grpc_port = serve_grpc(count, wanted[0])
+    http = serve_http(count, wanted[1])
     sys.stdout.write(f"{grpc_port} {http.server_port}\n")
     sys.stdout.flush()
     for _ in sys.stdin:

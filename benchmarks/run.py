@@ -19,17 +19,22 @@ class SpansLostError(Exception):
 
 
 class Receiver:
-    """The process that everything is sent to."""
+    """The process that everything is sent to.
 
-    def __init__(self) -> None:
+    Args:
+        ports: the ones for gRPC and for HTTP; none for any.
+    """
+
+    def __init__(self, *ports: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.receiver"],
+            [sys.executable, "-m", "benchmarks.receiver", *map(str, ports)],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         grpc_port, http_port = self._read().split()
+        self.ports = int(grpc_port), int(http_port)
         self.grpc, self.http = f"{HOST}:{grpc_port}", f"{HOST}:{http_port}"
 
     @property
@@ -43,6 +48,11 @@ class Receiver:
 
     def close(self) -> None:
         """Ends the process."""
+        self._process.communicate()
+
+    def kill(self) -> None:
+        """Ends the process at once, as a crash does."""
+        self._process.kill()
         self._process.communicate()
 
     def _read(self) -> str:

@@ -57,6 +57,8 @@ class Fault:
     """The variables that both services are restarted with."""
     collector_variables: Mapping[str, str] = field(default_factory=dict)
     uses_slow_link: bool = False
+    is_unreachable: bool = False
+    """Whether nobody takes connections while it lasts, so that the breaker closes soon after its end."""
     opens_at_once: bool = True
     """Whether exports fail from the first one on, so that the time until the breaker opens is known."""
 
@@ -120,7 +122,13 @@ def close_slow_link(runtime: Runtime) -> None:
 FAULTS: Mapping[str, Fault] = {
     fault.name: fault
     for fault in (
-        Fault("kill", "the Collector was killed", _kill, ALWAYS | NOTHING_IS_LOST | AN_OUTAGE),
+        Fault(
+            "kill",
+            "the Collector was killed",
+            _kill,
+            ALWAYS | NOTHING_IS_LOST | AN_OUTAGE,
+            is_unreachable=True,
+        ),
         Fault(
             "pause",
             "the Collector was frozen: it accepts and never answers",

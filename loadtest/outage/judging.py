@@ -11,7 +11,7 @@ from loadtest.outage.faults import Promise
 from loadtest.statistics import Estimate, bootstrap_ratio, percentile
 from loadtest.validity import is_saturated, keeps_its_rate
 from loadtest.verdict import Judgement, Verdict, judge
-from loadtest.watch import Reading, longest_gap_seconds, memory_bytes
+from loadtest.watch import PERIOD_SECONDS, Reading, longest_gap_seconds, memory_bytes
 
 MOST_LATENCY_RATIO = 1.15
 """p99 has risen if the whole interval is above this."""
@@ -21,6 +21,8 @@ MOST_STALLED_SECONDS = 1
 MOST_GROWTH_BYTES = 30 * 2**20
 KILL_OPENS_SECONDS = 5.0
 CLOSE_SLACK_SECONDS = 2.0
+RECOVERY_SECONDS = 2.0
+"""A breaker that asks by connecting closes so soon after somebody listens again."""
 LONGEST_GAP_SECONDS = 1.0
 _FEWEST_SECONDS = 5
 """Seconds with requests that an interval needs on each side."""
@@ -208,7 +210,10 @@ def _memory(run: OutageRun) -> Verdict:
 
 
 def _closed(run: OutageRun) -> Verdict:
-    limit = run.open_max_seconds + CLOSE_SLACK_SECONDS
+    if run.fault.is_unreachable:
+        limit = RECOVERY_SECONDS + PERIOD_SECONDS  # as often as the breaker is read
+    else:
+        limit = run.open_max_seconds + CLOSE_SLACK_SECONDS
     found = closing_seconds(run)
     return judge(
         f"the breaker closed within {limit:g} s of the mending",

@@ -1,4 +1,4 @@
-"""The pace at which a spool is replayed."""
+"""The pace of what has waited."""
 
 import pytest
 
@@ -18,3 +18,30 @@ def test_replay_is_paced_by_fresh_data() -> None:
     pace.fresh(0, 120.0)  # long ago
     pace.sent(1_000, 120.0)
     assert pace.next_at == 120.5
+
+
+@pytest.mark.parametrize(
+    ("waiting", "outage", "rate"),
+    [
+        (1_000, 10.0, 50.0),  # over twice the outage
+        (6_000, 45.0, 100.0),  # over a minute
+        (500, 0.1, 500.0),  # a second at least
+        (1_000_000, 3_600.0, 2_000.0),  # no faster than any other replay
+    ],
+)
+def test_what_waited_through_an_outage_is_spread(waiting: int, outage: float, rate: float) -> None:
+    """All the processes that shared it have a backlog at the same moment."""
+    pace = ReplayPace()
+    pace.begin_after_outage(100.0, 0.5, spans_waiting=waiting, outage_seconds=outage)
+    assert pace.next_at == 101.5
+    pace.sent(100, 101.5)
+    assert pace.next_at == pytest.approx(101.5 + 100 / rate)
+
+
+def test_next_start_without_an_outage_is_not_spread() -> None:
+    """Such as of what an earlier process has left."""
+    pace = ReplayPace()
+    pace.begin_after_outage(100.0, 0.5, spans_waiting=100, outage_seconds=60)
+    pace.begin(200.0, 0.0)
+    pace.sent(1_000, 200.0)
+    assert pace.next_at == 200.5

@@ -26,7 +26,7 @@ PHASES = Phases(load=0, before=4, fault=14, mended=34, quiet=44, drained=46)
 SPANS_PER_SECOND = 100
 
 
-def readings(*, opens: float = 15, closes: float = 38, step: float = 0.25, **last: Any) -> list[Reading]:
+def readings(*, opens: float = 15, closes: float = 35.5, step: float = 0.25, **last: Any) -> list[Reading]:
     """Returns readings of a service whose breaker opens and closes at these times, and that then drains."""
     found = []
     for tick in range(round(48 / step) + 1):
@@ -138,7 +138,12 @@ def shifted(index: int, **changes: Any) -> dict[str, list[Reading]]:
         ({"readings": service(opens=99)}, "the breaker opened", "storefront: never"),
         ({"readings": service(opens=20)}, "the breaker opened within 5 s", "storefront: 6.0 s"),
         ({"readings": shifted(-1, breaker="half_open")}, "the breaker closed", "storefront: not"),
-        ({"open_max_seconds": 1}, "the breaker closed within 3 s", "storefront: 4.0 s"),
+        ({"readings": service(closes=38)}, "the breaker closed within 2.25 s", "storefront: 4.0 s"),
+        (
+            {"fault": "pause", "open_max_seconds": 1, "readings": service(closes=38)},
+            "the breaker closed within 3 s",
+            "storefront: 4.0 s",
+        ),
         ({"requests": requests(failed=3)}, "no request failed", "3 of 2200"),
         ({"requests": requests(slower=3)}, "p99 did not rise", "x 3.00"),
         ({"readings": shifted(80, ended=1)}, "the ledger added up", "1 of 193 did not"),
@@ -292,8 +297,8 @@ def test_times_are_counted_from_the_fault_and_from_its_end() -> None:
     """Opening is counted from its start; closing and draining from its end."""
     run = outage()
     assert opening_seconds(run) == {"storefront": 1.0}
-    assert closing_seconds(run) == {"storefront": 4.0}
-    assert drain_seconds(run) == pytest.approx(4.75)
+    assert closing_seconds(run) == {"storefront": 1.5}
+    assert drain_seconds(run) == pytest.approx(2.25)
 
 
 def test_breaker_that_opens_again_is_not_closed_yet() -> None:

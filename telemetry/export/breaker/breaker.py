@@ -153,7 +153,7 @@ class CircuitBreaker:
             now = self._now(clock)
             if self._state is not BreakerState.OPEN or now < self._reachability.next_at:
                 return None
-            self._reachability.check_next(now, jitter)
+            self._reachability.begin_check(now, jitter)
             return ConnectionCheck(self._generation, self._settle_check)
 
     @property
@@ -267,7 +267,7 @@ class CircuitBreaker:
             elif self._state is BreakerState.CLOSED:
                 self._settle_closed(now, jitter, result, retry_after_seconds)
             if self._state is BreakerState.OPEN and not is_answered:
-                self._reachability.check_next(now, jitter)
+                self._reachability.suspect(now)
         self._notify()
 
     def _settle_probe(

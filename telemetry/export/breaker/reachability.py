@@ -46,11 +46,15 @@ class Reachability:
         """Stops checking."""
         self.next_at, self._is_lost = math.inf, False
 
-    def check_next(self, now: float, jitter: float) -> None:
-        """Sets when the next check is due; whether or not the result of one under way comes until then.
+    def suspect(self, now: float) -> None:
+        """Makes a check due at once: a call had no answer. `now` is on the breaker's clock, in seconds."""
+        self.next_at = now
+
+    def begin_check(self, now: float, jitter: float) -> None:
+        """Notes that a check begins; the next one is due in its time, even if this one has no result by then.
 
         Args:
-            now: when a connection begins or has failed, on the breaker's clock, in seconds.
+            now: on the breaker's clock, in seconds.
             jitter: 0 to 1.
         """
         self.next_at = now + CHECK_SECONDS + jitter * _SPREAD_SECONDS

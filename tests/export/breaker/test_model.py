@@ -107,7 +107,7 @@ class Model:
         opened = self.opened
         self.judge(number, spell, result.removesuffix(" without answer"), now, jitter, retry_after)
         if result == "failure without answer" and self.opened > opened:
-            self.plan_check(now, jitter)
+            self.check_at = now
 
     def judge(
         self, number: int, spell: int, result: str, now: float, jitter: float, retry_after: float | None
