@@ -36,6 +36,7 @@ LONGEST_RETRY_AFTER_SECONDS = 300.0
 SHORTEST_SHARE = 0.1
 """Full jitter may draw next to nothing; an open breaker waits at least this share of its ceiling."""
 _LARGEST_EXPONENT = 32
+_RETURNED = "the service takes connections again"
 
 
 class _Result(enum.Enum):
@@ -96,6 +97,8 @@ class CircuitBreaker:
     below `SHORTEST_SHARE` of that, and never below the wait that the server asked for (up to
     `LONGEST_RETRY_AFTER_SECONDS`). `n` grows by one with each opening and shrinks by one with every
     `minimum_calls` successes while closed: one lucky probe does not erase the memory of an outage.
+
+    Only a failure is judged: successes that bring the number of calls to `minimum_calls` open nothing.
 
     Args:
         settings: the thresholds.
@@ -187,7 +190,10 @@ class CircuitBreaker:
         self._set(BreakerState.DISABLED, "disabled")
 
     def reset(self) -> None:
-        """Closes the breaker and discards what it has learned; totals stay."""
+        """Closes the breaker and discards what it has learned; totals stay.
+
+        A breaker that is closed already makes no transition, so no listener hears of it.
+        """
         clock = self._clock()
         with self._lock:
             now = self._now(clock)
@@ -226,7 +232,8 @@ class CircuitBreaker:
         if self._state is BreakerState.OPEN:
             if self._reachability.decides(now) or now < self._open_until:
                 return Rejected(self._state, self._seconds_left(now))
-            self._transition(BreakerState.HALF_OPEN, now, "the open time has elapsed")
+            reason = _RETURNED if self._reachability.has_returned else "the open time has elapsed"
+            self._transition(BreakerState.HALF_OPEN, now, reason)
         if len(self._leases) + self._probe_successes >= self.settings.probes:
             return Rejected(self._state, min(self._leases.values()) - now)
         permit = Permit(self, self._generation)
@@ -241,7 +248,10 @@ class CircuitBreaker:
     def _settle_check(self, check: ConnectionCheck, is_reachable: bool) -> None:
         clock = self._clock()
         with self._lock:
-            if check.generation == self._generation and self._reachability.settle(is_reachable=is_reachable):
+            if check.generation != self._generation:
+                return
+            self._reachability.settle(is_reachable=is_reachable)
+            if self._reachability.has_returned:
                 self._open_until = self._now(clock)
 
     def _record(
@@ -356,7 +366,8 @@ class CircuitBreaker:
                 for listener in listeners:
                     try:
                         listener(event)
-                    except Exception:
+                    except (Exception, SystemExit):
+                        # A permit never raises, and the other listeners must hear of it, too.
                         logger.exception("a circuit breaker listener raised an exception")
             finally:
                 with self._lock:

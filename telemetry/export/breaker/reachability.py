@@ -40,11 +40,13 @@ class Reachability:
     def __init__(self) -> None:
         self.next_at = math.inf
         """When the next check is due; infinity if there is no reason to check."""
+        self.has_returned = False
+        """Whether the service takes connections again, which it did not before."""
         self._is_lost = False
 
     def forget(self) -> None:
-        """Stops checking."""
-        self.next_at, self._is_lost = math.inf, False
+        """Stops checking, and forgets what the checks have shown."""
+        self.next_at, self.has_returned, self._is_lost = math.inf, False, False
 
     def suspect(self, now: float) -> None:
         """Makes a check due at once: a call had no answer. `now` is on the breaker's clock, in seconds."""
@@ -63,14 +65,12 @@ class Reachability:
         """Whether a check decides when the next call is made, and not the open time alone."""
         return self.next_at < math.inf and now < self.next_at + _PATIENCE_SECONDS
 
-    def settle(self, *, is_reachable: bool) -> bool:
-        """Notes a check's result; returns whether the service has come back.
+    def settle(self, *, is_reachable: bool) -> None:
+        """Notes a check's result.
 
-        One that took connections all the time has another trouble, which further checks would not show.
+        A service that took connections all the time has another trouble, which further checks would not show.
         """
-        has_returned = is_reachable and self._is_lost
         if is_reachable:
-            self.forget()
+            self.next_at, self.has_returned, self._is_lost = math.inf, self._is_lost, False
         else:
             self._is_lost = True
-        return has_returned

@@ -105,3 +105,22 @@ def test_listener_that_changes_the_state_is_notified_afterwards() -> None:
     rig.breaker.add_listener(stop)
     rig.fail(3)
     assert heard == ["open", "forced_open"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("on purpose"), SystemExit(3)])
+def test_what_a_listener_raises_reaches_nobody(
+    error: BaseException, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A permit never raises, and the listeners after it are called."""
+    rig = BreakerRig(failure_threshold=1)
+    heard: list[Transition] = []
+
+    def fail(_: Transition) -> None:
+        raise error
+
+    rig.breaker.add_listener(fail)
+    rig.breaker.add_listener(heard.append)
+    with caplog.at_level(logging.ERROR):
+        rig.permit().failure()
+    assert [event.to_state for event in heard] == [OPEN]
+    assert "listener raised" in caplog.text

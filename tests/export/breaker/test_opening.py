@@ -1,5 +1,6 @@
 """The breaker opens on consecutive failures or on a failure rate within a window."""
 
+import pytest
 from support.breaker_rig import CLOSED, OPEN, BreakerRig
 
 
@@ -54,3 +55,14 @@ def test_window_is_as_long_as_it_says() -> None:
     assert rig.breaker.snapshot().failure_rate == 1
     rig.clock.now += 1
     assert rig.breaker.snapshot().failure_rate == 0
+
+
+def test_success_that_completes_the_minimum_of_calls_opens_nothing() -> None:
+    """Only a failure is judged, whatever share of the calls has failed."""
+    rig = BreakerRig(failure_threshold=100, minimum_calls=5, failure_rate=0.5)
+    rig.fail(3)
+    rig.succeed(2)
+    assert rig.breaker.snapshot().failure_rate == pytest.approx(0.6)
+    assert rig.breaker.state is CLOSED
+    rig.fail()
+    assert rig.breaker.state is OPEN

@@ -5,7 +5,7 @@ import itertools
 import pytest
 from support.breaker_rig import CLOSED, HALF_OPEN, OPEN, BreakerRig
 
-from telemetry.export.breaker import CHECK_SECONDS, ConnectionCheck, Rejected
+from telemetry.export.breaker import CHECK_SECONDS, ConnectionCheck, Rejected, Transition
 
 
 class UnreachableRig(BreakerRig):
@@ -47,8 +47,11 @@ def test_call_is_permitted_as_soon_as_a_connection_was_made() -> None:
     for _ in range(3_000):
         rig.check().settle(is_reachable=False)
     rig.check().settle(is_reachable=True)
+    heard: list[Transition] = []
+    rig.breaker.add_listener(heard.append)
     rig.succeed()
-    assert rig.breaker.state is CLOSED
+    assert [event.to_state for event in heard] == [HALF_OPEN, CLOSED]
+    assert heard[0].reason == "the service takes connections again"
 
 
 def test_service_that_takes_connections_all_the_time_keeps_the_open_time() -> None:
