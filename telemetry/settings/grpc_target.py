@@ -35,6 +35,11 @@ class GrpcTarget:
     addresses: tuple[tuple[str, int] | str, ...] = ()
     """Host and port, or a Unix socket's address; none if only gRPC can tell them."""
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether no proxy can stand in between: a Unix socket, or several addresses."""
+        return len(self.addresses) > 1 or any(isinstance(each, str) for each in self.addresses)
+
 
 @dataclass(frozen=True, slots=True)
 class _Parts:

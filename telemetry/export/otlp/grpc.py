@@ -1,65 +1,52 @@
 """OTLP over gRPC: sends encoded requests and returns the results, each within one deadline."""
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 import grpc
 
-from ...config import TelemetryConfig
 from ...fork import call_around_fork
 from ...settings.grpc_target import read_target
+from .grpc_certificates import GrpcCertificates
+from .grpc_channel import open_channel
 from .grpc_reach import Reach
 from .grpc_response import from_grpc_error
-from .response import LONGEST_RESPONSE_BYTES, from_accepted
+from .response import from_accepted
 from .result import Disposition, ExportResult, no_answer
+from .user_agent import user_agent
 
 TRACES_METHOD = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 METRICS_METHOD = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
-_OPTIONS = (
-    ("grpc.max_receive_message_length", LONGEST_RESPONSE_BYTES),
-    ("grpc.enable_retries", 0),  # each attempt goes through the breaker, so gRPC must not hide any
-    # Otherwise two channels to one address would share a connection, even a dead one.
-    ("grpc.use_local_subchannel_pool", 1),
-    # Despite its name, the connect timeout: it survives one lost SYN, but abandons a black hole.
-    ("grpc.min_reconnect_backoff_ms", 2_000),
-)
 _BROKEN = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
 _LONGEST_FORK_WAIT_SECONDS = 0.25
+_LONGEST_IDLE_SECONDS = 120.0
+"""Load balancers and address translators of clouds forget silent connections after 4 minutes or more."""
 
 
 @dataclass(slots=True, eq=False)
 class _TrackedChannel:
-    """A channel and the number of exports in progress on it."""
+    """A channel, and the exports in progress on it."""
 
     channel: grpc.Channel
+    credentials: grpc.ChannelCredentials | None
+    used_at: float
+    """When the latest export on it ended, on the clock."""
     exports: int = 0
-
-
-def channel_credentials(config: TelemetryConfig) -> grpc.ChannelCredentials:
-    """Reads the certificates that the settings name.
-
-    Raises:
-        OSError: one cannot be read.
-    """
-
-    def read(file: str | None) -> bytes | None:
-        return None if file is None else Path(file).read_bytes()
-
-    return grpc.ssl_channel_credentials(
-        root_certificates=read(config.certificate),
-        private_key=read(config.client_key),
-        certificate_chain=read(config.client_certificate),
-    )
 
 
 class GrpcTransport:
     """A transport over one gRPC channel, which the first request creates. Thread-safe.
 
-    After an attempt that no server answered, the next one creates a new channel, because an old one waits up
-    to two minutes between its own attempts to reconnect. Exports in progress on the old one are left alone.
+    The next request creates a new one, which resolves the name anew, when
+
+    - an attempt was not answered by any server: gRPC waits for seconds between its own attempts to reconnect;
+    - the channel was idle for so long that what is in between may have forgotten its connections silently;
+    - the certificates have changed.
+
+    Exports in progress on the old one are left alone.
 
     If a thread is inside the gRPC library while the process forks, the library can abort the child. So a fork
     waits for the calls in progress, for at most `_LONGEST_FORK_WAIT_SECONDS`; then they are cancelled, to be
@@ -68,9 +55,10 @@ class GrpcTransport:
     Args:
         target: `host:port`, or another name that gRPC takes, with a port.
         method: the service's method.
-        credentials: TLS credentials; None for plain text.
-        headers: the metadata of each request, with lower-case keys.
+        certificates: for TLS; None for plain text.
+        headers: the metadata of each request. A `user-agent` goes in front of the library's own.
         is_compressed: whether requests are sent with gzip.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -78,15 +66,19 @@ class GrpcTransport:
         target: str,
         *,
         method: str = TRACES_METHOD,
-        credentials: grpc.ChannelCredentials | None = None,
+        certificates: GrpcCertificates | None = None,
         headers: Mapping[str, str],
         is_compressed: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._target = read_target(target)
-        self._reach = Reach(self._target.addresses)
+        self._reach = Reach(self._target)
         self._method = method
-        self._credentials = credentials
-        self._headers = tuple(headers.items())
+        self._certificates = certificates
+        metadata = {key.lower(): value for key, value in headers.items()}
+        self._user_agent = user_agent(metadata.pop("user-agent", None))
+        self._headers = tuple(metadata.items())
+        self._clock = clock
         self._compression = grpc.Compression.Gzip if is_compressed else grpc.Compression.NoCompression
         self._lock = threading.Lock()
         self._current: _TrackedChannel | None = None
@@ -162,18 +154,33 @@ class GrpcTransport:
             tracked.channel.close()
 
     def _enter(self) -> _TrackedChannel | None:
+        credentials = None
+        if self._certificates is not None:
+            self._certificates.refresh()
+            credentials = self._certificates.credentials
+        unused: _TrackedChannel | None = None
         with self._lock:
             if self._is_closed:
                 return None
-            if self._current is None:
-                self._current = _TrackedChannel(
-                    grpc.insecure_channel(self._target.name, options=_OPTIONS)
-                    if self._credentials is None
-                    else grpc.secure_channel(self._target.name, self._credentials, options=_OPTIONS)
-                )
-                self._channels.add(self._current)
-            self._current.exports += 1
-            return self._current
+            current = self._current
+            if current is not None and self._is_outdated(current, credentials):
+                if not current.exports:
+                    unused = current
+                    self._channels.discard(current)
+                current = None
+            if current is None:
+                channel = open_channel(self._target, credentials, self._user_agent)
+                current = _TrackedChannel(channel, credentials, self._clock())
+                self._current = current
+                self._channels.add(current)
+            current.exports += 1
+        if unused is not None:
+            unused.channel.close()
+        return current
+
+    def _is_outdated(self, tracked: _TrackedChannel, credentials: grpc.ChannelCredentials | None) -> bool:
+        is_idle = not tracked.exports and self._clock() - tracked.used_at > _LONGEST_IDLE_SECONDS
+        return is_idle or tracked.credentials is not credentials
 
     def _hold_calls(self) -> None:
         with self._gate:
@@ -199,6 +206,7 @@ class GrpcTransport:
         """
         with self._lock:
             tracked.exports -= 1
+            tracked.used_at = self._clock()
             if is_broken and self._current is tracked:
                 self._current = None
             is_over = self._current is not tracked and not tracked.exports

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from ...settings.grpc_target import GrpcTarget
 from .result import ExportResult, no_answer
 
 _CONNECT_SECONDS = 2.0
@@ -31,15 +32,15 @@ def is_proxied(host: str, environment: Mapping[str, str]) -> bool:
     return not any(host.lower().endswith(each.strip()) for each in exceptions.split(",") if each.strip())
 
 
+def _is_proxied(address: tuple[str, int] | str) -> bool:
+    return isinstance(address, tuple) and is_proxied(address[0], os.environ)
+
+
 class Reach:
-    """Connects to the addresses of one target. Thread-safe.
+    """Connects to the addresses of one target. Thread-safe."""
 
-    Args:
-        addresses: host and port, or the address of a Unix socket; none if only gRPC knows them.
-    """
-
-    def __init__(self, addresses: Sequence[tuple[str, int] | str]) -> None:
-        self._addresses = addresses
+    def __init__(self, target: GrpcTarget) -> None:
+        self._target = target
         self._lock = threading.Lock()
         self._lookups: dict[str, _Lookup] = {}
 
@@ -50,15 +51,15 @@ class Reach:
             timeout_seconds: the limit for name resolution and connecting together.
         """
         until = time.monotonic() + timeout_seconds
-        host = self._addresses[0][0] if self._addresses and isinstance(self._addresses[0], tuple) else None
-        if host is not None and len(self._addresses) == 1 and is_proxied(host, os.environ):
+        addresses, authority = self._target.addresses, self._target.authority
+        if not self._target.is_direct and any(_is_proxied(each) for each in addresses):
             return None
         try:
-            candidates = [found for address in self._addresses for found in self._find(address, until)]
+            candidates = [found for address in addresses for found in self._find(address, until)]
         except TimeoutError:
-            return no_answer("timeout", f"{host} was not resolved in time")
+            return no_answer("timeout", f"{authority} was not resolved in time")
         except (OSError, UnicodeError) as error:
-            return no_answer("dns", f"{host} cannot be resolved: {error}")
+            return no_answer("dns", f"{authority} cannot be resolved: {error}")
         return _open(candidates, until)
 
     def _find(self, address: tuple[str, int] | str, until: float) -> "list[_Candidate]":

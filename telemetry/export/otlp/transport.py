@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ...config import TelemetryConfig
-from ...settings.endpoint import grpc_target
+from ...settings.endpoint import basic_credentials, grpc_target
 from .result import ExportResult
 
 
@@ -84,14 +84,13 @@ def _build_otlp(
 ) -> Transport:
     is_compressed = config.compression == "gzip"
     if config.protocol == "grpc":
-        from . import grpc  # noqa: PLC0415 - only where it is configured
+        from . import grpc, grpc_certificates  # noqa: PLC0415 - only where it is configured
 
         return grpc.GrpcTransport(
             grpc_target(endpoint, is_insecure=is_insecure),
             method=grpc.METRICS_METHOD if is_for_metrics else grpc.TRACES_METHOD,
-            credentials=None if is_insecure else grpc.channel_credentials(config),
-            # gRPC metadata keys are lower case.
-            headers={key.lower(): value for key, value in headers.items()},
+            certificates=None if is_insecure else grpc_certificates.GrpcCertificates.of(config),
+            headers=_with_credentials(headers, endpoint),
             is_compressed=is_compressed,
         )
     from . import http, proxy, tls  # noqa: PLC0415 - only where it is configured
@@ -108,3 +107,11 @@ def _build_otlp(
         headers=headers,
         is_compressed=is_compressed,
     )
+
+
+def _with_credentials(headers: Mapping[str, str], endpoint: str) -> dict[str, str]:
+    """Returns the headers with the endpoint's user and password, unless they have an authorization."""
+    basic = basic_credentials(endpoint)
+    if basic is None or "authorization" in map(str.lower, headers):
+        return dict(headers)
+    return {**headers, "authorization": basic}

@@ -14,6 +14,7 @@ from support.wire import BlackHole
 from telemetry.export.otlp.grpc import GrpcTransport
 from telemetry.export.otlp.grpc_reach import Reach, is_proxied
 from telemetry.export.otlp.result import Disposition, ExportResult
+from telemetry.settings.grpc_target import GrpcTarget, read_target
 
 
 def connect(target: str, seconds: float = 5.0) -> ExportResult | None:
@@ -75,7 +76,7 @@ def test_nobody_listening_is_told(free_port: int) -> None:
 def test_unknown_name_is_told() -> None:
     """Also one that no resolver takes."""
     for host in ("no-such-host.invalid", f"{'x' * 64}.invalid"):
-        result = Reach([(host, 4317)]).connect(5)
+        result = Reach(GrpcTarget("x", host, ((host, 4317),))).connect(5)
         assert result is not None
         assert result.kind == "dns"
         assert host in result.detail
@@ -157,7 +158,7 @@ def test_resolver_that_hangs_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> N
         release.wait(30)
         raise OSError("in vain")
 
-    reach = Reach([("collector.example", 4317)])
+    reach = Reach(read_target("collector.example:4317"))
     with monkeypatch.context() as patched:
         patched.setattr(socket, "getaddrinfo", hang)
         for _ in range(3):
