@@ -32,9 +32,30 @@ This page is written by `make docs`.
 _NOTES = """
 ## Notes
 
-- **Endpoint.** For `http/protobuf`, `/v1/traces` and `/v1/metrics` are added to the general endpoint; an
-  address of one signal is used as it is. Credentials of an endpoint or a header appear in no log and no
-  health report.
+- **Endpoint.** For `http/protobuf`, `/v1/traces` and `/v1/metrics` are added to the path of the general
+  endpoint, before its query; an address of one signal is used as it is. What a URL cannot hold is
+  percent-encoded; what is encoded already stays. A user and password in an address are sent as HTTP Basic
+  authentication unless the headers have an `authorization`, and are percent-encoded where they hold one of
+  `/ ? # @ : %`. Credentials of an endpoint or a header appear in no log and no health report.
+- **Endpoint for gRPC.** Host and port, no path. Without a port it is 4317, with TLS 443. Beside URLs, gRPC's
+  own names are taken: `host:port`, `dns:///host:port`, `dns://server/host:port`,
+  `ipv4:10.0.0.1:4317,10.0.0.2:4317`, `ipv6:[::1]:4317`, `unix:/path`, `unix:///path` and
+  `unix-abstract:name`. For `https://` there is TLS, for `http://` none; for the others
+  `OTEL_EXPORTER_OTLP_INSECURE` decides, and if it is unset, there is TLS except for Unix sockets. Exports
+  take turns over all addresses of a name, so that several Collectors behind one (such as a headless service
+  of Kubernetes) share the load, and go on to the rest when one is gone; names are resolved anew whenever a
+  connection ends. With TLS, servers of an `ipv4:` or `ipv6:` list are all verified by the first address. An
+  HTTP proxy is used as gRPC itself does: `grpc_proxy`, `https_proxy`, `http_proxy`, except for
+  `no_grpc_proxy` or `no_proxy`, all in lower case.
+- **Certificates** that change on disk are read anew within a second or so, without a restart, and used for
+  new connections. Changed files that cannot be used are logged once; until they can be, the former ones
+  stay.
+- **Booleans.** Of a variable that begins with `OTEL_`, only `true`, in any case, is true; `1` or `yes` count
+  as false, as the specification has it, and are logged. The others also take `1`, `yes`, `on`, `0`, `no` and
+  `off`, and refuse what is no Boolean.
+- **Timeout.** `OTEL_EXPORTER_OTLP_TIMEOUT` is in seconds, as for OpenTelemetry's Python exporters. The
+  specification and other languages mean milliseconds, so that a value above 300, such as `10000`, is taken
+  so and logged with the value to write.
 - **Sampling.** A ratio decides by the trace id's random bits and writes `ot=th` into `tracestate`, so that
   span metrics count what was sampled away. `rate_limited` keeps at most so many traces a second, for each
   process.

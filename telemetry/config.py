@@ -41,6 +41,7 @@ from .settings.values import (
     OptionalPairs,
     Pairs,
     SamplerName,
+    StandardBoolean,
     TlsFile,
     check_client_certificate,
 )
@@ -92,16 +93,16 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
     """The address for traces, used as it is; wins over the general one."""
     metrics_endpoint: Address | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", repr=False)
     """The address for pushed metrics, used as it is; wins over the general one."""
-    insecure: bool | None = setting(None, *_otlp("INSECURE"))
-    """`true`: gRPC without TLS, for an address without scheme."""
-    metrics_insecure: bool | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_INSECURE")
+    insecure: StandardBoolean | None = setting(None, *_otlp("INSECURE"))
+    """`true`: gRPC without TLS, for an address without http:// or https://; if unset, for a Unix socket."""
+    metrics_insecure: StandardBoolean | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_INSECURE")
     """The same for pushed metrics; the general one where it is not given."""
     headers: Pairs = setting({}, *_otlp("HEADERS"), repr=False)
     """Headers of each export, as key=value,key2=value2."""
     metrics_headers: OptionalPairs = setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
     """Headers of each push of metrics; the general ones where they are not given."""
     exporter_timeout_seconds: FiniteFloat = setting(1.0, *_otlp("TIMEOUT"), gt=0, le=300)
-    """The deadline of one export attempt, in seconds (as Python's exporters read it)."""
+    """The deadline of one export attempt, in seconds; a variable above 300 is taken as milliseconds."""
     compression: Literal["none", "gzip"] = setting("none", *_otlp("COMPRESSION"))
     """Compression of export requests."""
     certificate: Authority | None = setting(None, *_otlp("CERTIFICATE"))
@@ -169,6 +170,8 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
                 )
             ) from None
         _log_once(messages.unknown_variables(os.environ, self.variables()))
+        _log_once(messages.no_booleans(os.environ))
+        _log_once(messages.timeout_in_milliseconds(os.environ))
 
     @classmethod
     def variables(cls) -> dict[str, str]:
@@ -306,6 +309,8 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
             _log(messages.ignored_temporality(os.environ))
             _log_once(messages.unread_forms_of_metrics(os.environ, self.variables()))
         _log(messages.other_protocol(self.export_endpoint, self.protocol))
+        if self.traces_endpoint is None and self.protocol == "http/protobuf":
+            _log(messages.doubled_path(self.export_endpoint))
 
 
 def _explain(config: type[TelemetryConfig], details: ErrorDetails, arguments: Mapping[str, Any]) -> str:

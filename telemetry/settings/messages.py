@@ -5,9 +5,16 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from .endpoint import port_of_other_protocol, without_possible_secrets, without_secrets
+from .endpoint import (
+    OTLP_METRICS_PATH,
+    OTLP_TRACES_PATH,
+    port_of_other_protocol,
+    without_possible_secrets,
+    without_secrets,
+)
 from .presets import PRESETS
 from .server import announced_workers
+from .timeout import TIMEOUTS, in_seconds
 
 Line = tuple[str, *tuple[object, ...]]
 """A log format and its arguments."""
@@ -23,6 +30,19 @@ _UNREAD = (
 _CUMULATIVE = (
     f"{_TEMPORALITY}=%s changes nothing: pushed metrics are cumulative, "
     "so that a push that fails loses nothing"
+)
+_BOOLEANS = (
+    "OTEL_SDK_DISABLED",
+    *(f"OTEL_EXPORTER_OTLP_{signal}INSECURE" for signal in ("", "TRACES_", "METRICS_")),
+)
+_NO_BOOLEAN = "%s=%r counts as false: of OpenTelemetry's own variables only `true`, in any case, is true"
+_IN_MILLISECONDS = (
+    "%s=%s is taken as milliseconds, as the specification and other languages mean it: %g s; "
+    "Python's exporters take seconds, so for Python alone write %s"
+)
+_DOUBLED = (
+    "spans go to %s, since a signal's path is added to the general endpoint, which has %s already: leave it "
+    "off, or set OTEL_EXPORTER_OTLP_TRACES_ENDPOINT, to which nothing is added"
 )
 _WORKERS = (
     "%d workers answer for one port, each with metrics of its own: "
@@ -114,6 +134,29 @@ def other_protocol(endpoint: str, protocol: str) -> Iterator[Line]:
             protocol,
             without_secrets(endpoint),
         )
+
+
+def no_booleans(environment: Mapping[str, str]) -> Iterator[Line]:
+    """Reports standard Booleans that are neither true nor false, and so count as false (specification)."""
+    for name in _BOOLEANS:
+        if environment.get(name, "").strip().lower() not in {"", "true", "false"}:
+            yield _NO_BOOLEAN, name, environment[name]
+
+
+def timeout_in_milliseconds(environment: Mapping[str, str]) -> Iterator[Line]:
+    """Reports a timeout that is taken as milliseconds."""
+    name = next(filter(environment.get, TIMEOUTS), "")
+    seconds = in_seconds(environment.get(name, ""))
+    if isinstance(seconds, float):
+        yield _IN_MILLISECONDS, name, environment[name], seconds, f"{seconds:g}"
+
+
+def doubled_path(endpoint: str) -> Iterator[Line]:
+    """Reports a signal's path twice in its endpoint: the general one has it already."""
+    shown = without_secrets(endpoint)
+    for path in (OTLP_TRACES_PATH, OTLP_METRICS_PATH):
+        if path in shown.removesuffix(OTLP_TRACES_PATH):
+            yield _DOUBLED, shown, path
 
 
 def workers_without_folder(environment: Mapping[str, str], arguments: list[str]) -> Iterator[Line]:

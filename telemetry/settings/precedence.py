@@ -10,6 +10,7 @@ from typing import Any
 
 from .endpoint import default_endpoint
 from .presets import preset_of
+from .timeout import TIMEOUTS, in_seconds
 from .values import read_pairs
 
 _RESOURCE_ATTRIBUTE_OF = {
@@ -38,7 +39,9 @@ def fill_in(
     Raises:
         ValueError: a setting needs another one, which is missing.
     """
-    values = {field_of.get(key, key): value for key, value in data.items()}
+    values: dict[str, Any] = {
+        field_of.get(key, key): in_seconds(value) if key in TIMEOUTS else value for key, value in data.items()
+    }
     for field, attribute in _of_resource(values).items():
         standard = [name for name, of in field_of.items() if of == field and name.startswith("OTEL_")]
         # Only variables that are read take precedence, not those that merely look like a setting.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from .declaration import Settings, setting
-from .values import Names, Pairs
+from .values import Names, Pairs, StandardBoolean
 
 
 class ServiceSettings(Settings):
@@ -17,7 +17,7 @@ class ServiceSettings(Settings):
     """Production, staging or development; chooses the preset."""
     resource_attributes: Pairs = setting({}, "OTEL_RESOURCE_ATTRIBUTES")
     """Further resource attributes, as key=value,key2=value2."""
-    sdk_disabled: bool = setting(False, "OTEL_SDK_DISABLED")
+    sdk_disabled: StandardBoolean = setting(False, "OTEL_SDK_DISABLED")
     """`true`: no span is made, nothing is sent."""
     enable_prometheus: bool = setting(True, "ENABLE_PROMETHEUS")
     """`true`: the app serves /metrics."""
