@@ -8,7 +8,7 @@ _FRESH_FACTOR = 2.0
 _WINDOW_SECONDS = 5.0
 _LONGEST_PAUSE_SECONDS = 1.0
 _SPREAD_FACTOR = 2.0
-_LONGEST_SPREAD_SECONDS = 60.0
+_SHORTEST_SPREAD_SECONDS, _LONGEST_SPREAD_SECONDS = 0.1, 60.0
 
 
 class ReplayPace:
@@ -38,7 +38,7 @@ class ReplayPace:
     def begin_after_outage(
         self, now: float, jitter: float, *, spans_waiting: int, outage_seconds: float
     ) -> None:
-        """Starts likewise, and spreads what waits.
+        """Starts after a pause, and spreads what waits.
 
         Args:
             now: on the caller's clock, in seconds.
@@ -46,9 +46,10 @@ class ReplayPace:
             spans_waiting: in memory and on disk.
             outage_seconds: how long nothing was sent.
         """
-        self.begin(now + _LONGEST_PAUSE_SECONDS, jitter)  # until every process has tried
-        spread = min(max(_SPREAD_FACTOR * outage_seconds, _LONGEST_PAUSE_SECONDS), _LONGEST_SPREAD_SECONDS)
-        self._spread_rate = max(spans_waiting, 1) / spread
+        pause = min(outage_seconds, _LONGEST_PAUSE_SECONDS)
+        self.next_at = now + pause + jitter * pause  # all of them try first
+        spread = min(_SPREAD_FACTOR * outage_seconds, _LONGEST_SPREAD_SECONDS)
+        self._spread_rate = max(spans_waiting, 1) / max(spread, _SHORTEST_SPREAD_SECONDS)
 
     def fresh(self, spans: int, now: float) -> None:
         """Records that this many fresh spans were just encoded."""
