@@ -15,6 +15,7 @@ from prometheus_client.core import Metric
 from .config import TelemetryConfig
 from .current import is_silent, offer_as_default, withdraw_as_default
 from .export.pipeline import ExportPipeline
+from .export.push.state import PushState
 from .health_check import TelemetryHealth, check_telemetry_health
 from .metrics.instruments import Metrics
 from .providers import SCOPE_NAME, providers_for
@@ -51,6 +52,11 @@ class TelemetryClient:
     def pipeline(self) -> ExportPipeline:
         """The export pipeline, with `breaker` and `ledger`."""
         return self._providers.pipeline
+
+    @property
+    def push(self) -> PushState | None:
+        """How pushes of metrics go; None if there are none."""
+        return self._providers.push
 
     @property
     def metrics(self) -> Metrics:

@@ -20,6 +20,7 @@ from .export.breaker import BreakerSettings
 from .settings import messages
 from .settings.batching import Batching
 from .settings.declaration import descriptions_of, setting, variables_of
+from .settings.destination import Destination
 from .settings.endpoint import (
     OTLP_METRICS_PATH,
     OTLP_TRACES_PATH,
@@ -34,11 +35,14 @@ from .settings.presets import preset_of
 from .settings.request import RequestSettings
 from .settings.service import ServiceSettings
 from .settings.spool import SpoolSettings, destination_folder
+from .settings.timeout import DEFAULT_SECONDS, TIMEOUT_OF_METRICS
 from .settings.values import (
     Address,
     Authority,
     Folder,
     OptionalPairs,
+    OwnAuthority,
+    OwnTlsFile,
     Pairs,
     SamplerName,
     StandardBoolean,
@@ -101,7 +105,7 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
     """Headers of each export, as key=value,key2=value2."""
     metrics_headers: OptionalPairs = setting(None, "OTEL_EXPORTER_OTLP_METRICS_HEADERS", repr=False)
     """Headers of each push of metrics; the general ones where they are not given."""
-    exporter_timeout_seconds: FiniteFloat = setting(1.0, *_otlp("TIMEOUT"), gt=0, le=300)
+    exporter_timeout_seconds: FiniteFloat = setting(DEFAULT_SECONDS, *_otlp("TIMEOUT"), gt=0, le=300)
     """The deadline of one export attempt, in seconds; a variable above 300 is taken as milliseconds."""
     compression: Literal["none", "gzip"] = setting("none", *_otlp("COMPRESSION"))
     """Compression of export requests."""
@@ -111,6 +115,20 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
     """File of the mTLS key."""
     client_certificate: TlsFile | None = setting(None, *_otlp("CLIENT_CERTIFICATE"))
     """File of the mTLS certificate."""
+    metrics_timeout_seconds: FiniteFloat | None = setting(None, TIMEOUT_OF_METRICS, gt=0, le=300)
+    """The deadline of one push of metrics, in seconds; the general one where it is not given."""
+    metrics_compression: Literal["none", "gzip"] | None = setting(
+        None, "OTEL_EXPORTER_OTLP_METRICS_COMPRESSION"
+    )
+    """Compression of pushes of metrics; the general one where it is not given."""
+    metrics_certificate: OwnAuthority | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_CERTIFICATE")
+    """File of the CA certificate for pushed metrics; the general one where it is not given."""
+    metrics_client_key: OwnTlsFile | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_CLIENT_KEY")
+    """File of the mTLS key for pushed metrics; the general one where it is not given."""
+    metrics_client_certificate: OwnTlsFile | None = setting(
+        None, "OTEL_EXPORTER_OTLP_METRICS_CLIENT_CERTIFICATE"
+    )
+    """File of the mTLS certificate for pushed metrics; the general one where it is not given."""
 
     max_queue_size: int = setting(_PRESET["max_queue_size"], "OTEL_BSP_MAX_QUEUE_SIZE", ge=1, le=10_000_000)
     """The most spans kept in memory."""
@@ -213,6 +231,8 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
                 f"TELEMETRY_BREAKER_OPEN_SECONDS ({self.breaker_open_seconds:g})"
             )
         check_client_certificate(self.client_certificate, self.client_key)
+        of_metrics = self.metrics_destination
+        check_client_certificate(of_metrics.client_certificate, of_metrics.client_key)
         for field in ("traces_endpoint", "metrics_endpoint"):
             own = getattr(self, field)
             variable = variables_of(type(self).model_fields["endpoint" if own is None else field])[0]
@@ -251,9 +271,46 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
         return self.headers if self.metrics_headers is None else self.metrics_headers
 
     @property
+    def traces_destination(self) -> Destination:
+        """Where spans go, and how."""
+        return Destination(
+            self.export_endpoint,
+            self.headers,
+            self.is_insecure,
+            self.compression == "gzip",
+            self.certificate,
+            self.client_key,
+            self.client_certificate,
+        )
+
+    @property
+    def metrics_destination(self) -> Destination:
+        """Where pushed metrics go, and how: by their own settings or the general ones."""
+
+        def own_or_general(field: str) -> Any:
+            own = getattr(self, f"metrics_{field}")
+            return getattr(self, field) if own is None else own or None
+
+        return Destination(
+            self.metrics_export_endpoint,
+            self.metrics_export_headers,
+            self.is_metrics_insecure,
+            own_or_general("compression") == "gzip",
+            own_or_general("certificate"),
+            own_or_general("client_key"),
+            own_or_general("client_certificate"),
+        )
+
+    @property
     def attempt_timeout_seconds(self) -> float:
         """The deadline of one export attempt, in seconds."""
         return min(self.exporter_timeout_seconds, self.export_timeout_ms / 1000)
+
+    @property
+    def push_timeout_seconds(self) -> float:
+        """The deadline of one push of metrics, in seconds, collecting excluded."""
+        own = self.metrics_timeout_seconds
+        return self.exporter_timeout_seconds if own is None else own
 
     @property
     def sampling_ratio(self) -> float | None:

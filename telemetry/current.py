@@ -10,6 +10,7 @@ from opentelemetry.trace import Span, Tracer, TracerProvider
 
 from .config import TelemetryConfig
 from .export.pipeline import ExportPipeline
+from .export.push.state import PushState
 from .fork import Lock
 from .metrics.instruments import Metrics
 
@@ -40,6 +41,11 @@ class Client(Protocol):
     @property
     def pipeline(self) -> ExportPipeline:
         """The export pipeline."""
+        ...
+
+    @property
+    def push(self) -> PushState | None:
+        """How pushes of metrics go."""
         ...
 
     @property

@@ -93,6 +93,7 @@ def _health(client: Client | None, checks: dict[str, CheckResult]) -> TelemetryH
         return make_empty_report(checks)
     return make_report(
         client.pipeline,
+        push=client.push,
         instance_id=client.instance_id,
         sampling_ratio=client.sampling_ratio,
         checks=checks,

@@ -34,6 +34,7 @@ from .export.otlp.transport import build_metric_transport
 from .export.pipeline import ExportPipeline
 from .export.push.exporter import OtlpMetricExporter
 from .export.push.reader import PushMetricReader, PushRun
+from .export.push.state import PushState
 from .export.status import ExportStatus
 from .fork import Lock, call_in_forked_child
 from .metrics.exposition import collect_everything
@@ -41,7 +42,7 @@ from .metrics.instruments import Metrics
 from .metrics.multiprocess import WorkerMetrics, keep_values_in_process
 from .metrics.pipeline_collector import PipelineCollector
 from .settings.batching import Batching
-from .settings.endpoint import is_same_server
+from .settings.endpoint import is_same_server, without_secrets
 from .tracing.provider import build_resource, build_tracer_provider
 from .tracing.sampling import AdjustableSampler
 
@@ -82,8 +83,11 @@ class Providers:
             max_label_sets=config.max_label_sets,
         )
         self._pusher: PushMetricReader | None = None
+        self.push: PushState | None = None
+        """How pushes of metrics go; None if there are none."""
         if config.metrics_exporter == "otlp" and not config.sdk_disabled:
-            self._pusher = _metric_pusher(config, self.pipeline, self._pushed_metrics)
+            self.push = _push_state(config, self.pipeline.breaker)
+            self._pusher = _metric_pusher(config, self.push, self._pushed_metrics)
         self.meter_provider: MeterProvider = (
             NoOpMeterProvider()
             if config.sdk_disabled
@@ -101,7 +105,7 @@ class Providers:
             )
         )
         self.sampler = AdjustableSampler(config)
-        self.registry.register(PipelineCollector(self.pipeline, lambda: self.sampler.ratio))
+        self.registry.register(PipelineCollector(self.pipeline, lambda: self.sampler.ratio, self.push))
         self.tracer_provider: TracerProvider = (
             NoOpTracerProvider()
             if config.sdk_disabled
@@ -264,23 +268,26 @@ def _stop(providers: Providers, seconds: float) -> None:
         logger.exception("stopping the telemetry of %s failed", providers.config.service_name)
 
 
-def _metric_pusher(
-    config: TelemetryConfig, pipeline: ExportPipeline, produce: Callable[[], ResourceMetrics | None]
-) -> PushMetricReader:
-    status = ExportStatus("metrics")
-    breaker = pipeline.breaker
-    if not is_same_server(config.export_endpoint, config.metrics_export_endpoint, config.protocol):
+def _push_state(config: TelemetryConfig, breaker: CircuitBreaker) -> PushState:
+    has_own = not is_same_server(config.export_endpoint, config.metrics_export_endpoint, config.protocol)
+    if has_own:
         # An outage of one says nothing about the other.
-        breaker = CircuitBreaker(pipeline.breaker.settings)
+        breaker = CircuitBreaker(breaker.settings)
         call_in_forked_child(breaker.reset_after_fork)
+    endpoint = without_secrets(config.metrics_export_endpoint)
+    return PushState(endpoint, ExportStatus("metrics"), breaker, has_own)
 
+
+def _metric_pusher(
+    config: TelemetryConfig, state: PushState, produce: Callable[[], ResourceMetrics | None]
+) -> PushMetricReader:
     def record(result: ExportResult) -> None:
-        status.record(result, time.monotonic())
+        state.status.record(result, time.monotonic())
 
     exporter = OtlpMetricExporter(
         partial(build_metric_transport, config),
-        breaker,
-        attempt_seconds=config.attempt_timeout_seconds,
+        state.breaker,
+        attempt_seconds=config.push_timeout_seconds,
         on_result=record,
     )
     return PushMetricReader(

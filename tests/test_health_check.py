@@ -70,6 +70,7 @@ def test_shape_is_the_documented_one(client: TelemetryClient) -> None:
         "ledger": ["ended", "adopted", "delivered", "rejected", "dropped", "in_memory", "spooled"],
         "resources": ["memory_rss_bytes", "open_files", "disk_free_bytes"],
         "checks": [],
+        "metrics_push": None,
     }
     assert health["resources"]["memory_rss_bytes"] > 1_000_000
 

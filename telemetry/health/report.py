@@ -13,8 +13,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ValidationError
 
+from ..export.breaker import BreakerSnapshot
 from ..export.ledger import LedgerReading
 from ..export.pipeline import ExportPipeline
+from ..export.push.state import PushState
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 
@@ -44,6 +46,15 @@ class BreakerHealth(BaseModel):
     retry_in_seconds: float | None = None
     opened_total: int = 0
     failure_rate: float = 0.0
+
+
+class PushHealth(BaseModel):
+    """Metrics that are pushed, and the breaker that permits it: their own, or the spans'."""
+
+    endpoint: str = ""
+    last_error: str | None = None
+    has_own_breaker: bool = False
+    circuit_breaker: BreakerHealth = BreakerHealth()
 
 
 class QueueHealth(BaseModel):
@@ -133,9 +144,11 @@ class TelemetryHealth(BaseModel):
     ledger: LedgerHealth = LedgerHealth()
     resources: ResourceHealth = ResourceHealth()
     checks: dict[str, CheckResult] = {}
+    metrics_push: PushHealth | None = None
+    """None if metrics are not pushed, or by an earlier version."""
 
 
-_SECTIONS = frozenset(TelemetryHealth.model_fields)
+_SECTIONS = frozenset(TelemetryHealth.model_fields) - {"metrics_push"}
 _LEDGER = frozenset(LedgerHealth.model_fields)
 
 
@@ -161,6 +174,7 @@ def read_report(body: bytes | str) -> TelemetryHealth:
 def make_report(
     pipeline: ExportPipeline,
     *,
+    push: PushState | None,
     instance_id: str,
     sampling_ratio: float | None,
     checks: Mapping[str, CheckResult],
@@ -169,6 +183,7 @@ def make_report(
 
     Args:
         pipeline: read once, each part consistently.
+        push: how pushes of metrics go; None if there are none.
         instance_id: the process's `service.instance.id`.
         sampling_ratio: the ratio in effect; None for the rate-limited sampler.
         checks: results of the application's own checks.
@@ -180,6 +195,7 @@ def make_report(
         or pipeline.status.is_last_failure_permanent
         or (spool is not None and spool.trouble is not None)
         or pipeline.ledger.dropped_in_last_minute() > 0
+        or (push is not None and not _may_push(push))
     )
     return TelemetryHealth(
         status=_status(checks, is_worker_alive=pipeline.is_worker_alive, is_degraded=is_degraded),
@@ -195,12 +211,7 @@ def make_report(
             last_success_age_seconds=pipeline.last_success_age_seconds,
             last_error=pipeline.status.last_error,
         ),
-        circuit_breaker=BreakerHealth(
-            state=breaker.state,
-            retry_in_seconds=breaker.retry_in_seconds,
-            opened_total=breaker.opened_total,
-            failure_rate=breaker.failure_rate,
-        ),
+        circuit_breaker=_breaker(breaker),
         queue=QueueHealth(
             size=ledger.in_memory,
             capacity=config.max_queue_size,
@@ -223,7 +234,28 @@ def make_report(
         ),
         resources=_resources(None if spool is None else spool.disk_free_bytes),
         checks=dict(checks),
+        metrics_push=None
+        if push is None
+        else PushHealth(
+            endpoint=push.endpoint,
+            last_error=push.status.reading.last_error,
+            has_own_breaker=push.has_own_breaker,
+            circuit_breaker=_breaker(push.breaker.snapshot()),
+        ),
     )
+
+
+def _breaker(snapshot: BreakerSnapshot) -> BreakerHealth:
+    return BreakerHealth(
+        state=snapshot.state,
+        retry_in_seconds=snapshot.retry_in_seconds,
+        opened_total=snapshot.opened_total,
+        failure_rate=snapshot.failure_rate,
+    )
+
+
+def _may_push(push: PushState) -> bool:
+    return push.breaker.state in {"closed", "disabled"} and not push.status.reading.is_last_failure_permanent
 
 
 def make_empty_report(checks: Mapping[str, CheckResult]) -> TelemetryHealth:

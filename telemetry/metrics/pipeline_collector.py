@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from ..export.breaker import BreakerState
 from ..export.ledger import DropReason
 from ..export.pipeline import ExportPipeline
+from ..export.push.state import PushState
 from . import names
+from .breaker_families import breaker_families
 
 
 class PipelineCollector(Collector):
@@ -17,17 +18,24 @@ class PipelineCollector(Collector):
     Args:
         pipeline: read at each scrape.
         sampling_ratio: returns the ratio in effect; None if there is none.
+        push: how pushes of metrics go; None if there are none.
     """
 
-    def __init__(self, pipeline: ExportPipeline, sampling_ratio: Callable[[], float | None]) -> None:
+    def __init__(
+        self,
+        pipeline: ExportPipeline,
+        sampling_ratio: Callable[[], float | None],
+        push: PushState | None = None,
+    ) -> None:
         self._pipeline = pipeline
+        self._push = push
         self._sampling_ratio = sampling_ratio
 
     def collect(self) -> Iterable[Metric]:
         """Yields the current metric families."""
         config = self._pipeline.config
         yield from self._ledger()
-        yield from self._breaker()
+        yield from self._breakers()
         yield GaugeMetricFamily(
             names.QUEUE_CAPACITY, "The most spans kept in memory.", value=config.max_queue_size
         )
@@ -76,17 +84,17 @@ class PipelineCollector(Collector):
         pending.add_metric(["spool"], reading.spooled)
         yield pending
 
-    def _breaker(self) -> Iterable[Metric]:
-        snapshot = self._pipeline.breaker.snapshot()
-        state = GaugeMetricFamily(
-            names.BREAKER_STATE, "The circuit breaker's state: 1 for the present one.", labels=[names.STATE]
+    def _breakers(self) -> Iterable[Metric]:
+        yield from breaker_families(
+            self._pipeline.breaker.snapshot(),
+            state=names.BREAKER_STATE,
+            transitions=names.BREAKER_TRANSITIONS,
+            whose="the circuit breaker",
         )
-        for each in BreakerState:
-            state.add_metric([each.value], float(snapshot.state is each))
-        yield state
-        transitions = CounterMetricFamily(
-            names.BREAKER_TRANSITIONS, "Changes of the breaker's state.", labels=[names.FROM, names.TO]
-        )
-        for (old, new), count in snapshot.transitions.items():
-            transitions.add_metric([old.value, new.value], count)
-        yield transitions
+        if self._push is not None and self._push.has_own_breaker:
+            yield from breaker_families(
+                self._push.breaker.snapshot(),
+                state=names.PUSH_BREAKER_STATE,
+                transitions=names.PUSH_BREAKER_TRANSITIONS,
+                whose="the circuit breaker of pushed metrics, which go to another server",
+            )

@@ -14,7 +14,7 @@ from .endpoint import (
 )
 from .presets import PRESETS
 from .server import announced_workers
-from .timeout import TIMEOUTS, in_seconds
+from .timeout import TIMEOUT_OF_METRICS, TIMEOUTS_OF_TRACES, in_seconds
 
 Line = tuple[str, *tuple[object, ...]]
 """A log format and its arguments."""
@@ -145,10 +145,11 @@ def no_booleans(environment: Mapping[str, str]) -> Iterator[Line]:
 
 def timeout_in_milliseconds(environment: Mapping[str, str]) -> Iterator[Line]:
     """Reports a timeout that is taken as milliseconds."""
-    name = next(filter(environment.get, TIMEOUTS), "")
-    seconds = in_seconds(environment.get(name, ""))
-    if isinstance(seconds, float):
-        yield _IN_MILLISECONDS, name, environment[name], seconds, f"{seconds:g}"
+    of_traces = next(filter(environment.get, TIMEOUTS_OF_TRACES), "")
+    for name in (of_traces, TIMEOUT_OF_METRICS):
+        seconds = in_seconds(environment.get(name, ""))
+        if isinstance(seconds, float):
+            yield _IN_MILLISECONDS, name, environment[name], seconds, f"{seconds:g}"
 
 
 def doubled_path(endpoint: str) -> Iterator[Line]:

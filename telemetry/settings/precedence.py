@@ -10,7 +10,7 @@ from typing import Any
 
 from .endpoint import default_endpoint
 from .presets import preset_of
-from .timeout import TIMEOUTS, in_seconds
+from .timeout import DEFAULT_SECONDS, TIMEOUTS, in_seconds
 from .values import read_pairs
 
 _RESOURCE_ATTRIBUTE_OF = {
@@ -21,9 +21,22 @@ _RESOURCE_ATTRIBUTE_OF = {
 GENERAL_FORM_OF = {
     "metrics_headers": ("OTEL_EXPORTER_OTLP_HEADERS",),
     "metrics_insecure": ("OTEL_EXPORTER_OTLP_INSECURE",),
+    "metrics_timeout_seconds": ("OTEL_EXPORTER_OTLP_TIMEOUT",),
+    "metrics_compression": ("OTEL_EXPORTER_OTLP_COMPRESSION",),
+    "metrics_certificate": ("OTEL_EXPORTER_OTLP_CERTIFICATE",),
+    "metrics_client_key": ("OTEL_EXPORTER_OTLP_CLIENT_KEY",),
+    "metrics_client_certificate": ("OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE",),
 }
 """The variables, shared with traces, to which a setting of pushed metrics falls back."""
-_NOTHING_OF: Mapping[str, object] = {"metrics_headers": {}, "metrics_insecure": False}
+_NOTHING_OF: Mapping[str, object] = {
+    "metrics_headers": {},
+    "metrics_insecure": False,
+    "metrics_timeout_seconds": DEFAULT_SECONDS,
+    "metrics_compression": "none",
+    "metrics_certificate": "",
+    "metrics_client_key": "",
+    "metrics_client_certificate": "",
+}
 
 
 def fill_in(
@@ -61,8 +74,9 @@ def fill_in(
     for field, (general,) in GENERAL_FORM_OF.items():
         # Values for traces only, such as a vendor's key, must not be used for the metrics endpoint.
         of_traces = general.replace("OTLP_", "OTLP_TRACES_")
-        if of_traces in data and field not in given:
-            values[field] = environment.get(general) or _NOTHING_OF[field]
+        if of_traces in data and environment.get(of_traces) and field not in given:
+            value = environment.get(general) or _NOTHING_OF[field]
+            values[field] = in_seconds(value) if general in TIMEOUTS else value
     if not values.get("endpoint"):
         values["endpoint"] = default_endpoint(values.get("protocol", "grpc"))
     return values

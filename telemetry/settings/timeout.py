@@ -3,8 +3,11 @@
 The specification means milliseconds. OpenTelemetry's exporters for Python take seconds, as this library does.
 """
 
-TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
-"""The variables that are read, from the highest precedence down."""
+TIMEOUTS_OF_TRACES = "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"
+"""The variables that are read for spans, from the highest precedence down."""
+TIMEOUT_OF_METRICS = "OTEL_EXPORTER_OTLP_METRICS_TIMEOUT"
+TIMEOUTS = frozenset({*TIMEOUTS_OF_TRACES, TIMEOUT_OF_METRICS})
+DEFAULT_SECONDS = 1.0
 LONGEST_SECONDS = 300
 
 

@@ -5,6 +5,7 @@ An unusable value raises a `ValueError` with the rule; `TelemetryConfig` adds th
 
 import re
 import ssl
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -149,6 +150,10 @@ def check_authority(file: str) -> str:
     return file
 
 
+def _unless_empty(check: Callable[[str], str]) -> Callable[[str], str]:
+    return lambda value: check(value) if value else value
+
+
 def check_client_certificate(certificate: str | None, key: str | None) -> None:
     """Checks the two mTLS files together.
 
@@ -185,6 +190,10 @@ Folder = Annotated[Path | None, BeforeValidator(read_folder)]
 Address = Annotated[str, AfterValidator(check_address)]
 TlsFile = Annotated[str, AfterValidator(check_file)]
 Authority = Annotated[str, AfterValidator(check_authority)]
+OwnTlsFile = Annotated[str, AfterValidator(_unless_empty(check_file))]
+"""Of one signal; empty for none, whatever the general one is."""
+OwnAuthority = Annotated[str, AfterValidator(_unless_empty(check_authority))]
+"""The same."""
 SamplerName = Annotated[
     Literal[
         "always_on",

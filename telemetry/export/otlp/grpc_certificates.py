@@ -11,7 +11,7 @@ from typing import Self
 
 import grpc
 
-from ...config import TelemetryConfig
+from ...settings.destination import Destination
 
 logger = logging.getLogger(__name__)
 
@@ -53,9 +53,9 @@ class GrpcCertificates:
         """The latest usable ones, replaced as a whole."""
 
     @classmethod
-    def of(cls, config: TelemetryConfig) -> Self:
-        """Reads those that the settings name."""
-        return cls(authority=config.certificate, key=config.client_key, certificate=config.client_certificate)
+    def of(cls, to: Destination) -> Self:
+        """Reads those that a destination's settings name."""
+        return cls(authority=to.certificate, key=to.client_key, certificate=to.client_certificate)
 
     def refresh(self) -> None:
         """Reads all files again if one has changed, which is looked at once a second at most; never raises.

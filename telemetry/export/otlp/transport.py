@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ...config import TelemetryConfig
+from ...settings.destination import Destination
 from ...settings.endpoint import basic_credentials, grpc_target
 from .result import ExportResult
 
@@ -51,61 +52,43 @@ def build_transport(config: TelemetryConfig) -> Transport:
     """Builds the transport for spans; it connects when the first batch is sent.
 
     Raises:
-        OSError: a certificate or key cannot be read or used.
-        ConfigurationError: a proxy from the environment cannot be used.
+        OSError: a certificate or key cannot be read.
+        ssl.SSLError: a certificate or key is invalid.
     """
     if config.traces_exporter == "console":
         from .console import ConsoleTransport  # noqa: PLC0415 - only where it is configured
 
         return ConsoleTransport()
-    return _build_otlp(
-        config, config.export_endpoint, config.headers, is_insecure=config.is_insecure, is_for_metrics=False
-    )
+    return _build_otlp(config.protocol, config.traces_destination, is_for_metrics=False)
 
 
 def build_metric_transport(config: TelemetryConfig) -> Transport:
     """Builds the transport for pushed metrics, as `build_transport` does for spans."""
-    return _build_otlp(
-        config,
-        config.metrics_export_endpoint,
-        config.metrics_export_headers,
-        is_insecure=config.is_metrics_insecure,
-        is_for_metrics=True,
-    )
+    return _build_otlp(config.protocol, config.metrics_destination, is_for_metrics=True)
 
 
-def _build_otlp(
-    config: TelemetryConfig,
-    endpoint: str,
-    headers: Mapping[str, str],
-    *,
-    is_insecure: bool,
-    is_for_metrics: bool,
-) -> Transport:
-    is_compressed = config.compression == "gzip"
-    if config.protocol == "grpc":
+def _build_otlp(protocol: str, to: Destination, *, is_for_metrics: bool) -> Transport:
+    if protocol == "grpc":
         from . import grpc, grpc_certificates  # noqa: PLC0415 - only where it is configured
 
         return grpc.GrpcTransport(
-            grpc_target(endpoint, is_insecure=is_insecure),
+            grpc_target(to.endpoint, is_insecure=to.is_insecure),
             method=grpc.METRICS_METHOD if is_for_metrics else grpc.TRACES_METHOD,
-            certificates=None if is_insecure else grpc_certificates.GrpcCertificates.of(config),
-            headers=_with_credentials(headers, endpoint),
-            is_compressed=is_compressed,
+            certificates=None if to.is_insecure else grpc_certificates.GrpcCertificates.of(to),
+            headers=_with_credentials(to.headers, to.endpoint),
+            is_compressed=to.is_compressed,
         )
     from . import http, proxy, tls  # noqa: PLC0415 - only where it is configured
 
-    is_secure = endpoint.lower().startswith("https:")
+    is_secure = to.endpoint.lower().startswith("https:")
     return http.HttpTransport(
-        endpoint,
-        tls=tls.TlsFiles(
-            authority=config.certificate, certificate=config.client_certificate, key=config.client_key
-        )
+        to.endpoint,
+        tls=tls.TlsFiles(authority=to.certificate, certificate=to.client_certificate, key=to.client_key)
         if is_secure
         else None,
-        proxy=proxy.proxy_for(endpoint, os.environ),
-        headers=headers,
-        is_compressed=is_compressed,
+        proxy=proxy.proxy_for(to.endpoint, os.environ),
+        headers=to.headers,
+        is_compressed=to.is_compressed,
     )
 
 

@@ -184,3 +184,58 @@ def test_client_made_while_the_interpreter_exits_pushes_nothing_and_says_so_once
             client.shutdown(5)
     assert caplog.text.count("metrics can no longer be pushed") == 1
     assert len(receiver.metric_pushes) == pushed
+
+
+def test_breaker_of_another_server_is_on_both_pages(receiver: Any, until: Any) -> None:
+    """An outage of the metrics' server alone is seen, and the spans' breaker says nothing of it."""
+    client = TelemetryClient(
+        service_name="two-servers",
+        endpoint=receiver.endpoint,
+        metrics_endpoint="http://127.0.0.1:9",
+        metrics_exporter="otlp",
+        metric_export_interval_ms=20,
+    )
+    client.meter.create_counter("pushed.test").add(1)
+
+    def pushes() -> Any:
+        return client.health().metrics_push
+
+    until("the pushes' breaker to open", lambda: pushes().circuit_breaker.state == "open")
+    health = client.health()
+    assert (health.status, health.circuit_breaker.state) == ("degraded", "closed")
+    assert (pushes().endpoint, pushes().has_own_breaker) == ("http://127.0.0.1:9", True)
+    assert "127.0.0.1:9" in pushes().last_error
+    page = {
+        (sample.name, sample.labels.get("state")): sample.value
+        for family in client.registry.collect()
+        for sample in family.samples
+    }
+    assert page["telemetry_push_breaker_state", "open"] == 1
+    assert page["telemetry_breaker_state", "closed"] == 1
+    client.shutdown(1)
+
+
+def test_shared_breaker_is_shown_once(receiver: Any) -> None:
+    """Where spans and metrics go to one server."""
+    client = pushing(receiver, service_name="one-server")
+    shared = client.health().metrics_push
+    assert shared is not None
+    assert not shared.has_own_breaker
+    assert not any("push_breaker" in family.name for family in client.registry.collect())
+    client.shutdown(5)
+
+
+def test_push_has_a_timeout_of_its_own(receiver: Any, until: Any) -> None:
+    """Which a slow server of metrics exceeds, while spans may take longer."""
+    client = pushing(
+        receiver,
+        service_name="own-timeout",
+        exporter_timeout_seconds=60,
+        metrics_timeout_seconds=0.1,
+        metric_export_interval_ms=20,
+    )
+    release = threading.Event()
+    receiver.push_answer = lambda _: release.wait(20)
+    until("a push to fail", lambda: "DEADLINE" in str(client.health().metrics_push.last_error))
+    release.set()
+    client.shutdown(5)
