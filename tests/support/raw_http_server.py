@@ -16,11 +16,20 @@ def answer(status: str = "200 OK", body: bytes = b"", **headers: str) -> bytes:
 
 
 class RawHttpServer:
-    """A server that lets a script respond to each request, and keeps the requests."""
+    """A server that lets a script respond to each request, and keeps the requests.
 
-    def __init__(self, context: ssl.SSLContext | None = None) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._context = context
+    Args:
+        context: for TLS; may be replaced by another one, for later connections.
+        host: the address to listen on.
+        port: the port; 0 for any.
+    """
+
+    def __init__(
+        self, context: ssl.SSLContext | None = None, *, host: str = "127.0.0.1", port: int = 0
+    ) -> None:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, port), family=family)
+        self.context = context
         self.port: int = self._listener.getsockname()[1]
         self.requests: list[tuple[dict[str, str], bytes]] = []
         self.connections = 0
@@ -37,8 +46,8 @@ class RawHttpServer:
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
-        if self._context is not None:
-            peer = self._context.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
+        if self.context is not None:
+            peer = self.context.wrap_socket(peer, server_side=True, do_handshake_on_connect=False)
         with suppress(OSError), peer:
             if isinstance(peer, ssl.SSLSocket):
                 peer.do_handshake()

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from .http_response import HttpResponse
 from .proxy import Proxy
+from .request_head import authority_of
 from .response import escaped
 from .sockets import Deadline, PlainSocket, TimedSocket, TlsSocket
 from .tls import TlsFiles
@@ -31,6 +32,9 @@ class Connector:
         port: its port.
         tls: the certificates; None for plain text.
         proxy: the proxy on the way; None to connect directly.
+
+    Raises:
+        UnicodeError: the name is no international one.
     """
 
     def __init__(self, host: str, port: int, *, tls: TlsFiles | None, proxy: Proxy | None) -> None:
@@ -38,7 +42,7 @@ class Connector:
         self._port = port
         self._tls = tls
         self._proxy = proxy
-        authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        authority = authority_of(host, port)
         lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", f"User-Agent: {user_agent()}"]
         if proxy is not None and proxy.authorization is not None:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")

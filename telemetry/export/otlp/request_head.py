@@ -48,7 +48,9 @@ def request_head(
     Raises:
         UnicodeError: the host's name or a header cannot be encoded.
     """
-    authority = _authority(url)
+    # No port that goes without saying, and no credentials.
+    port = None if url.port == DEFAULT_PORTS[url.scheme] else url.port
+    authority = authority_of(url.hostname or "", port)
     sent = {"Host": authority, "Content-Type": PROTOBUF, "Accept-Encoding": "identity"}
     if is_compressed:
         sent["Content-Encoding"] = "gzip"
@@ -71,14 +73,18 @@ def request_head(
     return "\r\n".join([*lines, "Content-Length: "]).encode("latin-1")
 
 
-def _authority(url: SplitResult) -> str:
-    """Returns the value of `Host`: no credentials, and no port that goes without saying (RFC 9110, 7.2)."""
-    host = (url.hostname or "").rstrip(".")
+def authority_of(host: str, port: int | None = None) -> str:
+    """Returns host and port as `Host` and CONNECT have them (RFC 9110, 7.2).
+
+    Raises:
+        UnicodeError: the name is no international one.
+    """
+    host = host.rstrip(".")
     if ":" in host:
         host = f"[{host.partition('%')[0]}]"  # a zone means nothing to the server
     elif not host.isascii():
         host = host.encode("idna").decode()
-    return host if url.port in {None, DEFAULT_PORTS[url.scheme]} else f"{host}:{url.port}"
+    return host if port is None else f"{host}:{port}"
 
 
 def _tell_once(name: str) -> None:

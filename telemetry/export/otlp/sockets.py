@@ -1,10 +1,13 @@
 """Sockets whose operations all end with one deadline, plain and over TLS."""
 
+import selectors
 import socket
 import ssl
 import time
 from contextlib import suppress
 from typing import Any
+
+_WRITTEN_AT_ONCE = 2**16
 
 
 class Deadline:
@@ -70,22 +73,53 @@ class PlainSocket(socket.socket):
 
 
 class TlsSocket(ssl.SSLSocket):
-    """The same over TLS, where `sendall` calls `send` repeatedly."""
+    """The same over TLS.
+
+    What the server sends during a long write is taken note of: once a write has failed, OpenSSL can no longer
+    read past a session ticket, and the answer behind it, which says why the server hung up, would be lost.
+    """
 
     deadline: Deadline
     has_received = False
+    _early = b""
 
     def recv_into(self, *arguments: Any, **options: Any) -> int:
         """Reads until the deadline."""
+        if self._early:
+            arguments[0][:1], self._early = self._early, b""
+            return 1
         self.settimeout(self.deadline.remaining())
         received = super().recv_into(*arguments, **options)
         self.has_received |= received > 0
         return received
 
-    def send(self, *arguments: Any, **options: Any) -> int:
+    def sendall(self, data: Any, flags: int = 0) -> None:
         """Writes until the deadline."""
-        self.settimeout(self.deadline.remaining())
-        return super().send(*arguments, **options)
+        rest = memoryview(data)
+        is_silent = True
+        self.settimeout(0)
+        while rest:
+            try:
+                rest = rest[self.send(rest[:_WRITTEN_AT_ONCE], flags) :]
+            except (ssl.SSLWantWriteError, ssl.SSLWantReadError):
+                with selectors.DefaultSelector() as selector:
+                    selector.register(
+                        self, selectors.EVENT_WRITE | (selectors.EVENT_READ if is_silent else 0)
+                    )
+                    selector.select(self.deadline.remaining())
+            if rest and is_silent:
+                is_silent = self._take_note()
+
+    def _take_note(self) -> bool:
+        """Reads what is no answer, such as a session ticket; returns False at the answer's beginning."""
+        try:
+            self._early = self.recv(1)
+        except ssl.SSLWantReadError:
+            return True
+        except OSError:
+            return False  # the next write fails as well
+        self.has_received |= bool(self._early)
+        return False
 
 
 TimedSocket = PlainSocket | TlsSocket
