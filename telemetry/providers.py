@@ -4,7 +4,6 @@ Guides write `TelemetryClient(...).start_span(...)` inline, so a thousand client
 thousand worker threads: clients with equal configurations share one `Providers`.
 """
 
-import atexit
 import hashlib
 import logging
 import threading
@@ -41,6 +40,8 @@ from .metrics.exposition import collect_everything
 from .metrics.instruments import Metrics
 from .metrics.multiprocess import WorkerMetrics, keep_values_in_process
 from .metrics.pipeline_collector import PipelineCollector
+from .process_end import EndBudget, ProcessEnd
+from .server_end import call_once_at_server_end
 from .settings.batching import Batching
 from .settings.endpoint import is_same_server, without_secrets
 from .tracing.provider import build_resource, build_tracer_provider
@@ -75,7 +76,7 @@ class Providers:
             self._worker_metrics = WorkerMetrics(
                 config.multiproc_dir, group, partial(collect_everything, self.registry)
             )
-        self.pipeline = ExportPipeline(config, on_attempt=self._record_export)
+        self.pipeline = ExportPipeline(config, on_attempt=self._record_export, on_run=_expect_spans)
         self.metrics = Metrics(
             self.registry,
             http_metrics=config.http_metrics,
@@ -155,13 +156,26 @@ class Providers:
         return self.pipeline.drain(run, left_seconds) and is_pushed
 
     def stop(self, timeout_seconds: float) -> bool:
-        """Sends what is left when the interpreter exits, within the timeout."""
+        """Sends what is left when the interpreter exits, within the timeout, and refuses later spans.
+
+        Those of the main thread are still sent, one by one, until the timeout.
+        """
         with self._lock:
             if self.pipeline.is_stopped:
                 return True  # its last client has already flushed
             run = self.pipeline.detach()
             push_run = None if self._pusher is None else self._pusher.detach()
+        self.pipeline.send_late_spans(timeout_seconds)
         is_pushed, left_seconds = self._push_last_metrics(push_run, timeout_seconds)
+        return self.pipeline.drain(run, left_seconds) and is_pushed
+
+    def send_rest(self, timeout_seconds: float) -> bool:
+        """Sends or spools what is left, as `stop()` does, and goes on: the process may outlive this."""
+        with self._lock:
+            run = self.pipeline.detach(goes_on=True)
+        is_pushed, left_seconds = True, timeout_seconds
+        if self._pusher is not None:
+            is_pushed, left_seconds = _spend(timeout_seconds, self._pusher.push)
         return self.pipeline.drain(run, left_seconds) and is_pushed
 
     def start_serving(self) -> None:
@@ -224,10 +238,34 @@ def providers_for(config: TelemetryConfig) -> Providers:
     with _lock:
         providers = _all.get(key)
         if providers is None:
-            if not _all:
-                atexit.register(_stop_all)
             providers = _all[key] = Providers(config)
+            _watch_end(config)
         return providers
+
+
+def send_all() -> None:
+    """Sends or spools what the process holds, within one budget of time, as it ends or seems to."""
+    _end_all(lambda providers, seconds: providers.send_rest(seconds))
+
+
+def spend_at_end(seconds: float, work: Callable[[float], bool]) -> bool:
+    """Calls `work` with the part of the seconds that this end of the process has not taken so far."""
+    return _budget.spend(seconds, work)
+
+
+def _watch_end(config: TelemetryConfig) -> None:
+    global _end  # noqa: PLW0603 - a process has one end
+    if _end is None and not config.sdk_disabled:
+        _end = ProcessEnd(send_all, _stop_all, _longest_seconds)
+        _end.watch()
+    call_once_at_server_end(send_all)
+
+
+def _expect_spans() -> None:
+    """Prepares for the end of a process that has spans now: a forked one, or one whose server is new."""
+    if _end is not None:
+        _end.expect_something()
+    call_once_at_server_end(send_all)
 
 
 def _is_number(value: object) -> bool:
@@ -236,17 +274,26 @@ def _is_number(value: object) -> bool:
 
 
 def _stop_all() -> None:
-    """Stops all providers in parallel, each within its own timeout: none waits for another's Collector."""
+    _end_all(lambda providers, seconds: providers.stop(seconds))
+
+
+def _end_all(end: Callable[[Providers, float], bool]) -> None:
+    """Ends all providers in parallel, each within its own timeout: none waits for another's Collector."""
     with _lock:
         everyone = list(_all.values())
-    deadline = time.monotonic() + max(each.config.shutdown_seconds for each in everyone)
+    longest = max((each.config.shutdown_seconds for each in everyone), default=0.0)
+    _budget.spend(longest, partial(_end_each, everyone, end))
+
+
+def _end_each(
+    everyone: list[Providers], end: Callable[[Providers, float], bool], most_seconds: float
+) -> None:
+    deadline = time.monotonic() + most_seconds
     threads, unstarted = [], []
     for providers in everyone:
+        seconds = min(providers.config.shutdown_seconds, most_seconds)
         thread = threading.Thread(
-            target=_stop,
-            args=(providers, providers.config.shutdown_seconds),
-            name="telemetry-exit",
-            daemon=True,
+            target=_end_one, args=(providers, end, seconds), name="telemetry-exit", daemon=True
         )
         try:
             thread.start()
@@ -255,17 +302,23 @@ def _stop_all() -> None:
         else:
             threads.append(thread)
     for position, providers in enumerate(unstarted):
-        left_seconds = max(0.0, deadline - time.monotonic())
-        _stop(providers, min(providers.config.shutdown_seconds, left_seconds / (len(unstarted) - position)))
+        left_seconds = max(0.0, deadline - time.monotonic()) / (len(unstarted) - position)
+        _end_one(providers, end, min(providers.config.shutdown_seconds, left_seconds))
     for thread in threads:
         thread.join(max(0.0, deadline + _GRACE_SECONDS - time.monotonic()))
 
 
-def _stop(providers: Providers, seconds: float) -> None:
+def _end_one(providers: Providers, end: Callable[[Providers, float], bool], seconds: float) -> None:
     try:
-        providers.stop(seconds)
+        end(providers, seconds)
     except Exception:
         logger.exception("stopping the telemetry of %s failed", providers.config.service_name)
+
+
+def _longest_seconds() -> float:
+    everyone = list(_all.values())  # without the lock, which the interrupted thread may hold
+    longest = max((each.config.shutdown_seconds for each in everyone), default=0.0)
+    return longest + 2 * _GRACE_SECONDS
 
 
 def _push_state(config: TelemetryConfig, breaker: CircuitBreaker) -> PushState:
@@ -316,3 +369,5 @@ def _set_globals_if_unset(tracer_provider: TracerProvider, meter_provider: Meter
 
 _lock = Lock()
 _all: dict[str, Providers] = {}
+_end: ProcessEnd | None = None
+_budget = EndBudget()

@@ -1,20 +1,20 @@
 """setup_telemetry(app): the one line that gives a FastAPI application traces, metrics and health."""
 
 import logging
-import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
-import anyio
-import anyio.to_thread
 from fastapi import FastAPI
 
 from .client import TelemetryClient
 from .config import TelemetryConfig
 from .current import find_tracer_provider, offer_as_default
+from .providers import spend_at_end
 from .request.hooks import Hooks, RequestHook, ResponseHook
 from .request.install import build_client, install
+from .server_end import call_at_server_end, run_to_its_end
 from .tracing.current_provider import CurrentTracerProvider
 from .tracing.instrumentation import instrument_libraries
 
@@ -71,7 +71,8 @@ def setup_telemetry(
         # New requests are served by the rebuilt stack; the old one is left to the running lifespan.
         app.middleware_stack = app.build_middleware_stack()
         client.start_serving()
-        _flush_before_server_ends(client)
+        # The running lifespan can no longer be chained.
+        call_at_server_end(partial(_shut_down, client))
     return client
 
 
@@ -91,33 +92,10 @@ def _chain_lifespan(app: FastAPI, client: TelemetryClient) -> None:
             async with inner(running) as state:
                 yield state
         finally:
-            await _shut_down(client)
+            await run_to_its_end(partial(_shut_down, client))
 
     app.router.lifespan_context = lifespan
 
 
-def _flush_before_server_ends(client: TelemetryClient) -> None:
-    """Makes the server flush after the running lifespan, which can no longer be chained.
-
-    uvicorn's signal handler is a method of its server, and the server awaits `lifespan.shutdown()`.
-    With other servers, `atexit` does the work.
-    """
-    server = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    lifespan = getattr(server, "lifespan", None)
-    shutdown = getattr(lifespan, "shutdown", None)
-    if lifespan is None or not callable(shutdown):
-        return
-
-    async def shut_down_and_flush() -> None:
-        try:
-            await shutdown()
-        finally:
-            await _shut_down(client)
-
-    lifespan.shutdown = shut_down_and_flush
-
-
-async def _shut_down(client: TelemetryClient) -> None:
-    with anyio.CancelScope(shield=True):
-        # It has its own limiter, since the application's threads may all be stuck.
-        await anyio.to_thread.run_sync(client.shutdown, limiter=anyio.CapacityLimiter(1))
+def _shut_down(client: TelemetryClient) -> None:
+    spend_at_end(client.config.shutdown_seconds, client.shutdown)

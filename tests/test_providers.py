@@ -6,6 +6,7 @@ import pytest
 
 from telemetry import providers
 from telemetry.config import TelemetryConfig
+from telemetry.process_end import EndBudget
 
 
 @pytest.mark.parametrize("can_start_threads", [True, False])
@@ -28,6 +29,7 @@ def test_exit_stops_everyone_whatever_one_raises(
             """Refuses like an interpreter that is shutting down."""
             raise RuntimeError("can't create new thread at interpreter shutdown")
 
+    monkeypatch.setattr(providers, "_budget", EndBudget())
     monkeypatch.setattr(providers, "_all", {"one": Stopping(), "other": Stopping()})
     if not can_start_threads:
         monkeypatch.setattr(providers.threading, "Thread", NoThread)

@@ -7,6 +7,8 @@ again, and starts afresh in a forked child.
 """
 
 import logging
+import math
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -52,6 +54,7 @@ class ExportPipeline(SpanProcessor):
     Args:
         config: where and how to send.
         on_attempt: called after each attempt, on the worker's thread.
+        on_run: called when the first span of a run has ended, on its thread, or when the spool is replayed.
         build: creates the transport; by default the configured one.
         clock: monotonic seconds.
     """
@@ -61,6 +64,7 @@ class ExportPipeline(SpanProcessor):
         config: TelemetryConfig,
         *,
         on_attempt: Callable[[Attempt], None] = lambda _: None,
+        on_run: Callable[[], None] = lambda: None,
         build: Callable[[TelemetryConfig], Transport] = build_transport,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -77,12 +81,14 @@ class ExportPipeline(SpanProcessor):
         )
         self._batching = config.batching
         self._on_attempt = on_attempt
+        self._on_run = on_run
         self._build = build
         self._clock = clock
         self._lock = threading.RLock()
         self._run: Run | None = None
         self._is_stopped = False
-        self._cannot_start = self._is_starting = False
+        self._is_starting = self._is_refusal_told = False
+        self._late_until = -math.inf
         self._status = ExportStatus("spans", self.ledger)
         self._spool = self._make_spool()
         call_in_forked_child(self._reset_after_fork)
@@ -96,15 +102,17 @@ class ExportPipeline(SpanProcessor):
         if context is None or not context[FLAGS_INDEX] & _SAMPLED:
             return
         run = self._run or self._start()
-        if run is None:
-            self.ledger.refuse()
-        else:
+        if run is not None:
             run.worker.offer(span)
+        elif not self._send_late(span):
+            self._refuse()
 
     def start(self) -> None:
         """Accepts spans again after `stop()`; the worker itself starts with the first span."""
         with self._lock:
-            self._is_stopped = False
+            self._is_refusal_told = False
+            # At exit, nobody would stop it again.
+            self._is_stopped = self._late_until > -math.inf
 
     def replay(self) -> None:
         """Starts the worker, if there is a spool, to send the spans that an earlier process left in it.
@@ -123,12 +131,23 @@ class ExportPipeline(SpanProcessor):
         """Sends the queued spans and ends the worker within the timeout; returns False if any are unsent."""
         return self.drain(self.detach(), timeout_seconds)
 
-    def detach(self) -> Run | None:
-        """Stops accepting spans at once; leaves the queued ones to `drain()`."""
+    def detach(self, *, goes_on: bool = False) -> Run | None:
+        """Stops accepting spans at once; leaves the queued ones to `drain()`.
+
+        Args:
+            goes_on: whether later spans begin another run, unless the pipeline is stopped already.
+        """
         with self._lock:
-            self._is_stopped = True
+            self._is_stopped |= not goes_on
             run, self._run = self._run, None
             return run
+
+    def send_late_spans(self, seconds: float) -> None:
+        """Sends spans of the main thread even while stopped, each as it ends, for so many seconds.
+
+        Meant for the interpreter's exit, when functions registered with `atexit` may still end some.
+        """
+        self._late_until = self._clock() + seconds
 
     def drain(self, run: Run | None, timeout_seconds: float) -> bool:
         """Sends the remaining spans of a detached run within the timeout; returns False if any are unsent.
@@ -145,9 +164,8 @@ class ExportPipeline(SpanProcessor):
         reading = self.ledger.read()
         lost = sum(reading.dropped.values()) - dropped_before
         if lost:
-            logger.warning(
-                "shutdown dropped %d span(s) that could not be sent within %g s", lost, timeout_seconds
-            )
+            words = "shutdown dropped %d span(s) that were not sent within %g s, or ended after it began"
+            logger.warning(words, lost, timeout_seconds)
         if reading.spooled:
             logger.warning("%d unsent span(s) remain in the spool for the next process", reading.spooled)
         return lost == 0 and reading.spooled == 0
@@ -209,44 +227,63 @@ class ExportPipeline(SpanProcessor):
 
     def _start(self) -> Run | None:
         with self._lock:
-            if self._run is not None or self._is_stopped or self._cannot_start or self._is_starting:
+            if self._run is not None or self._is_stopped or self._is_starting:
                 return self._run
             # A span that ends in a finaliser may get here while this same thread is starting the worker.
             self._is_starting = True
-            generation = self.ledger.begin()
-            worker = ExportWorker(
-                partial(self._build, self.config),
-                self.breaker,
-                self.ledger,
-                generation,
-                limits=self.limits,
-                batching=self._batching,
-                spool=self._spool,
-                status=self._status,
-                on_attempt=self._on_attempt,
-                clock=self._clock,
-            )
             try:
-                worker.start()
-            except RuntimeError as error:
-                # The interpreter is exiting and starts no more threads: a retry would fail too.
-                self.ledger.close(generation)
-                self._cannot_start = True
-                failure = str(error)
-            else:
-                self._run = Run(generation, worker)
-                return self._run
+                run = self._make_run()
+                failure = run.worker.start()
+                self._run = run
             finally:
                 self._is_starting = False
         # A log handler may end a span and get here again, so no lock is held.
-        logger.warning("the export worker could not start: %s", failure)
-        return None
+        self._on_run()
+        if failure is not None:
+            # At exit, that is soon enough.
+            level = logging.DEBUG if "interpreter shutdown" in failure else logging.WARNING
+            logger.log(level, "the export worker could not start (%s): spans are sent at the end", failure)
+        return run
+
+    def _make_run(self) -> Run:
+        generation = self.ledger.begin()
+        worker = ExportWorker(
+            partial(self._build, self.config),
+            self.breaker,
+            self.ledger,
+            generation,
+            limits=self.limits,
+            batching=self._batching,
+            spool=self._spool,
+            status=self._status,
+            on_attempt=self._on_attempt,
+            clock=self._clock,
+        )
+        return Run(generation, worker)
+
+    def _send_late(self, span: ReadableSpan) -> bool:
+        """Sends one span on the main thread, which alone outlives the exit; returns False if it may not."""
+        left_seconds = self._late_until - self._clock()
+        is_possible = threading.current_thread() is threading.main_thread() and not sys.is_finalizing()
+        if left_seconds <= 0 or not is_possible:
+            return False
+        run = self._make_run()
+        run.worker.offer(span)
+        self.drain(run, left_seconds)
+        return True
+
+    def _refuse(self) -> None:
+        self.ledger.refuse()
+        if not self._is_refusal_told:
+            self._is_refusal_told = True
+            logger.warning("a span ended after shutdown; it is dropped and counted, as later ones are")
 
     def _reset_after_fork(self) -> None:
         # The child owns none of the parent's spans, threads or connections.
         self._lock = threading.RLock()
         self._run = None
-        self._is_starting = False
+        self._is_starting = self._is_refusal_told = False
+        self._late_until = -math.inf
         if self._spool is not None:
             self._spool.forget_after_fork()
         self.ledger.reset_after_fork()

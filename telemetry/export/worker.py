@@ -124,14 +124,17 @@ class ExportWorker:
         self._error_logged_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="telemetry-export", daemon=True)
 
-    def start(self) -> None:
-        """Starts the thread.
+    def start(self) -> str | None:
+        """Starts the thread; returns the reason if none can start, as at interpreter exit.
 
-        Raises:
-            RuntimeError: the interpreter is exiting and starts no more threads.
+        Without a thread, spans wait for `close()` and `join()`, which then sends them.
         """
         self._due_at = self._clock() + self.batching.delay_seconds
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            return str(error)
+        return None
 
     @property
     def is_alive(self) -> bool:
@@ -174,7 +177,13 @@ class ExportWorker:
         self._wake.set()
 
     def join(self, timeout_seconds: float) -> None:
-        """Waits for the worker to end; after the timeout, attempts under way are abandoned."""
+        """Waits for the worker to end; after the timeout, attempts under way are abandoned.
+
+        If its thread has not started, does all its work here, until the moment given to `close()`.
+        """
+        if self._thread.ident is None:
+            self._run()
+            return
         self._thread.join(min(max(0.0, timeout_seconds), threading.TIMEOUT_MAX))
         transport = self._transport
         if transport is not None:
@@ -324,7 +333,10 @@ class ExportWorker:
     def _send(self, transport: Transport, queued: QueuedBatch, permit: Permit) -> None:
         """Makes one attempt, on a thread of the pool; never raises."""
         started = self._clock()
-        result = attempt(transport, queued.batch.payload, permit, self._limits.attempt_seconds)
+        seconds = self._limits.attempt_seconds
+        if self._give_up_at is not None:
+            seconds = min(seconds, max(0.0, self._give_up_at - started))
+        result = attempt(transport, queued.batch.payload, permit, seconds)
         self._results.append((queued, result, self._clock() - started))
         self._wake.set()
 

@@ -18,6 +18,15 @@ def accept(_: grpc.ServicerContext) -> None:
     """Answers OK."""
 
 
+def never_answer(is_over: threading.Event) -> Answer:
+    """Returns an answer that does not come before the test is over, or for a minute."""
+
+    def wait(_: grpc.ServicerContext) -> None:
+        is_over.wait(60)
+
+    return wait
+
+
 class MetricsReceiver(metrics_service_pb2_grpc.MetricsServiceServicer):
     """The part of a receiver that accepts metrics."""
 
