@@ -62,7 +62,8 @@ _NOTES = """
 - **Metrics** are scraped; with `OTEL_METRICS_EXPORTER=otlp` they are pushed as well, cumulative, to
   `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT` or the general endpoint. A setting for traces alone does not count
   for them. If they go to another server than the spans, they have a breaker of their own, in the health
-  report under `metrics_push` and on `/metrics` as `telemetry_push_breaker_state`. [metrics.md](metrics.md) says what
+  report under `metrics_push` and on `/metrics` as `telemetry_push_breaker_state`. [metrics.md](metrics.md)
+  says what
   `TELEMETRY_HTTP_METRICS`, `TELEMETRY_LATENCY_BUCKETS_MS` and `TELEMETRY_MAX_LABEL_SETS` change.
 - **Server spans.** [tracing.md](tracing.md) says what `TELEMETRY_INSTRUMENTATION`,
   `TELEMETRY_REDACTED_QUERY`, `OTEL_SEMCONV_STABILITY_OPT_IN` and the settings of headers change, and which

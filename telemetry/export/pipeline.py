@@ -25,11 +25,12 @@ from ..settings.batching import Batching
 from .attempt import Attempt
 from .breaker import CircuitBreaker
 from .ledger import Ledger
+from .limits import Limits
 from .otlp.reading import FLAGS_INDEX
 from .otlp.transport import Transport, build_transport, load_transport
 from .spool.spool import Spool, SpoolStatus
 from .status import ExportStatus, StatusReading
-from .worker import ExportWorker, Limits
+from .worker import ExportWorker
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from opentelemetry.sdk.trace import ReadableSpan
@@ -24,6 +23,7 @@ from .backlog import Backlog
 from .backoff import LONGEST_SECONDS, Backoff
 from .breaker import BreakerState, CircuitBreaker, ConnectionCheck, Permit, Rejected
 from .ledger import DropReason, Ledger
+from .limits import Limits
 from .otlp.result import Disposition, ExportResult, no_answer
 from .otlp.spans import Encoder
 from .otlp.transport import Transport
@@ -39,18 +39,6 @@ _PAUSE_SECONDS = 1.0
 _CONNECT_SECONDS = 2.0
 """The limit of a connection check: it survives one lost SYN."""
 _SECONDS_BETWEEN_LINES = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Limits on what a worker may hold and do at once."""
-
-    queue_spans: int
-    buffer_bytes: int
-    in_flight: int
-    attempt_seconds: float
-    is_write_ahead: bool = False
-    """Whether every batch is written to the spool before it is sent."""
 
 
 class ExportWorker:
