@@ -28,6 +28,7 @@ from prometheus_client.core import Metric
 from .config import MOST_DELAY_MS, TelemetryConfig
 from .export.attempt import Attempt
 from .export.breaker import CircuitBreaker
+from .export.cpu import CpuMeter, Stage
 from .export.otlp.result import ExportResult
 from .export.otlp.transport import build_metric_transport
 from .export.pipeline import ExportPipeline
@@ -88,7 +89,7 @@ class Providers:
         """How pushes of metrics go; None if there are none."""
         if config.metrics_exporter == "otlp" and not config.sdk_disabled:
             self.push = _push_state(config, self.pipeline.breaker)
-            self._pusher = _metric_pusher(config, self.push, self._pushed_metrics)
+            self._pusher = _metric_pusher(config, self.push, self.pipeline.cpu, self._pushed_metrics)
         self.meter_provider: MeterProvider = (
             NoOpMeterProvider()
             if config.sdk_disabled
@@ -332,7 +333,10 @@ def _push_state(config: TelemetryConfig, breaker: CircuitBreaker) -> PushState:
 
 
 def _metric_pusher(
-    config: TelemetryConfig, state: PushState, produce: Callable[[], ResourceMetrics | None]
+    config: TelemetryConfig,
+    state: PushState,
+    cpu: CpuMeter,
+    produce: Callable[[], ResourceMetrics | None],
 ) -> PushMetricReader:
     def record(result: ExportResult) -> None:
         state.status.record(result, time.monotonic())
@@ -349,6 +353,7 @@ def _metric_pusher(
         timeout_seconds=config.metric_export_timeout_ms / 1000,
         on_failure=record,
         produce=produce,
+        after_each=partial(cpu.note, Stage.PUSH),
     )
 
 

@@ -12,6 +12,9 @@ from .otlp.transport import Transport
 
 logger = logging.getLogger(__name__)
 
+_CONNECT_SECONDS = 2.0
+"""The limit of a connection check: it survives one lost SYN."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -58,18 +61,17 @@ def attempt(transport: Transport, payload: bytes, permit: Permit, timeout_second
     return result
 
 
-def check_connection(transport: Transport, check: ConnectionCheck, timeout_seconds: float) -> None:
+def check_connection(transport: Transport, check: ConnectionCheck) -> None:
     """Connects once without sending anything, and reports to the check; never raises. Thread-safe.
 
     Args:
         transport: connects.
         check: used for this attempt only.
-        timeout_seconds: limit for the connection.
     """
     is_reachable = True
     with suppress_instrumentation():
         try:
-            is_reachable = transport.connect_only(timeout_seconds) is None
+            is_reachable = transport.connect_only(_CONNECT_SECONDS) is None
         except Exception as error:  # noqa: BLE001 - a call will tell what is wrong
             logger.debug("the transport raised %s instead of connecting", type(error).__name__)
     check.settle(is_reachable=is_reachable)

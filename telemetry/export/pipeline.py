@@ -24,6 +24,7 @@ from ..fork import call_in_forked_child
 from ..settings.batching import Batching
 from .attempt import Attempt
 from .breaker import CircuitBreaker
+from .cpu import CpuMeter
 from .ledger import Ledger
 from .limits import Limits
 from .otlp.reading import FLAGS_INDEX
@@ -73,6 +74,8 @@ class ExportPipeline(SpanProcessor):
         self.config = config
         self.ledger = Ledger(clock=clock)
         self.breaker = CircuitBreaker(config.breaker, clock=clock)
+        is_sending = "otlp" in {config.traces_exporter, config.metrics_exporter}
+        self.cpu = CpuMeter(has_grpc=is_sending and config.protocol == "grpc")
         self.limits = Limits(
             queue_spans=config.max_queue_size,
             buffer_bytes=config.buffer_max_bytes,
@@ -257,6 +260,7 @@ class ExportPipeline(SpanProcessor):
             batching=self._batching,
             spool=self._spool,
             status=self._status,
+            cpu=self.cpu,
             on_attempt=self._on_attempt,
             clock=self._clock,
         )

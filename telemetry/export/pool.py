@@ -13,11 +13,13 @@ class SendPool:
     Args:
         size: maximum number of threads.
         name: prefix of their names.
+        after_each: called after each job, on the thread that ran it.
     """
 
-    def __init__(self, size: int, name: str) -> None:
+    def __init__(self, size: int, name: str, after_each: Callable[[], None] = lambda: None) -> None:
         self._size = size
         self._name = name
+        self._after_each = after_each
         self._jobs: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
@@ -51,3 +53,4 @@ class SendPool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job()
+            self._after_each()

@@ -22,6 +22,7 @@ from .attempt import Attempt, attempt, check_connection
 from .backlog import Backlog
 from .backoff import LONGEST_SECONDS, Backoff
 from .breaker import BreakerState, CircuitBreaker, ConnectionCheck, Permit, Rejected
+from .cpu import CpuMeter, Stage
 from .ledger import DropReason, Ledger
 from .limits import Limits
 from .otlp.result import Disposition, ExportResult, no_answer
@@ -36,8 +37,6 @@ from .status import ExportStatus
 logger = logging.getLogger(__name__)
 
 _PAUSE_SECONDS = 1.0
-_CONNECT_SECONDS = 2.0
-"""The limit of a connection check: it survives one lost SYN."""
 _SECONDS_BETWEEN_LINES = 60.0
 
 
@@ -53,6 +52,7 @@ class ExportWorker:
         batching: when a batch is made.
         spool: keeps batches on disk; None for no spool.
         status: records the results of the latest attempts.
+        cpu: counts the CPU time of the run's threads.
         on_attempt: called after each attempt, on the worker's thread.
         clock: monotonic seconds.
         wall_clock: nanoseconds since 1970, as in the end times of spans.
@@ -70,6 +70,7 @@ class ExportWorker:
         batching: Batching,
         spool: Spool | None = None,
         status: ExportStatus,
+        cpu: CpuMeter,
         on_attempt: Callable[[Attempt], None],
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], int] = time.time_ns,
@@ -84,6 +85,7 @@ class ExportWorker:
         self._limits = limits
         self._most_queued = limits.queue_spans
         self._status = status
+        self._cpu = cpu
         self._on_attempt = on_attempt
         self._clock = clock
         self._wall_clock = wall_clock
@@ -104,12 +106,10 @@ class ExportWorker:
         self._broken_since = -math.inf
         self._encoder = Encoder()
         self._transport: Transport | None = None
-        self._pool = SendPool(limits.in_flight, "telemetry-send")
+        self._pool = SendPool(limits.in_flight, "telemetry-send", partial(cpu.note, Stage.SEND))
         self._lost = self._lost_reported = 0
         """Spans dropped before they were sent, and the number of drops already reported by a flush."""
-        self._ask_breaker_at = -math.inf
-        self._due_at = -math.inf
-        self._error_logged_at = -math.inf
+        self._ask_breaker_at = self._due_at = self._error_logged_at = -math.inf
         self._thread = threading.Thread(target=self._run, name="telemetry-export", daemon=True)
 
     def start(self) -> str | None:
@@ -191,6 +191,7 @@ class ExportWorker:
                 self._pause_after(error)
             if self._is_over():
                 break
+            self._cpu.note(Stage.ENCODE)
             self._wake.wait(self._seconds_until_next())
         self._end()
 
@@ -288,12 +289,11 @@ class ExportWorker:
             return
         check = self._breaker.check_connection()
         if check is not None:
-            job = partial(self._check, self._transport, check)
-            self._pool.submit(job, running=self._backlog.in_flight)
+            self._pool.submit(partial(self._check, self._transport, check), running=self._backlog.in_flight)
 
     def _check(self, transport: Transport, check: ConnectionCheck) -> None:
         """Makes one connection, on a thread of the pool; never raises."""
-        check_connection(transport, check, _CONNECT_SECONDS)
+        check_connection(transport, check)
         self._is_checked = True
         self._wake.set()
 
@@ -394,5 +394,6 @@ class ExportWorker:
         if self._transport is not None:
             self._transport.close()
         self._ledger.close(self._generation)
+        self._cpu.note(Stage.ENCODE)
         while self._flushes:
             self._flushes.popleft().fail()

@@ -1,4 +1,4 @@
-"""Ledger, breaker and limits of an export pipeline, read at each scrape."""
+"""Ledger, breaker, limits and CPU time of an export pipeline, read at each scrape."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,7 +13,7 @@ from .breaker_families import breaker_families
 
 
 class PipelineCollector(Collector):
-    """A collector of a pipeline's ledger, breaker and limits, each as one consistent reading.
+    """A collector of a pipeline's ledger, breaker, limits and CPU, each as one consistent reading.
 
     Args:
         pipeline: read at each scrape.
@@ -59,6 +59,7 @@ class PipelineCollector(Collector):
             "Limit of the spool on disk, in bytes.",
             value=0 if spool is None else config.spool_max_bytes,
         )
+        yield self._cpu()
         ratio = self._sampling_ratio()
         if ratio is not None:
             yield GaugeMetricFamily(names.SAMPLING_RATIO, "The share of new traces kept.", value=ratio)
@@ -83,6 +84,16 @@ class PipelineCollector(Collector):
         pending.add_metric(["memory"], reading.in_memory)
         pending.add_metric(["spool"], reading.spooled)
         yield pending
+
+    def _cpu(self) -> Metric:
+        seconds = CounterMetricFamily(
+            names.CPU_SECONDS,
+            "CPU time of the library's own threads and of gRPC's; what requests spend is not in it.",
+            labels=[names.STAGE],
+        )
+        for stage, used in self._pipeline.cpu.read().items():
+            seconds.add_metric([stage], used)
+        return seconds
 
     def _breakers(self) -> Iterable[Metric]:
         yield from breaker_families(

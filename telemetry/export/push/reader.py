@@ -44,6 +44,7 @@ class PushMetricReader(MetricReader):
         timeout_seconds: limit for each of these, including collection.
         on_failure: called when the metrics cannot be collected.
         produce: returns metrics that are pushed beside the SDK's; None if there are none.
+        after_each: called after each push, on the reader's thread.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class PushMetricReader(MetricReader):
         timeout_seconds: float,
         on_failure: Callable[[ExportResult], None],
         produce: Callable[[], ResourceMetrics | None] | None = None,
+        after_each: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
+        self._after_each = after_each
         self._produce = produce
         self._exporter = exporter
         self._interval_seconds = interval_seconds
@@ -173,6 +176,7 @@ class PushMetricReader(MetricReader):
             if push is not None:
                 with self._push_lock:
                     self._make(run, push)
+                self._after_each()
                 push.done.set()
         with self._push_lock:
             if self._run is None:
