@@ -58,7 +58,7 @@ load-ui: $(READY) ## Locust's own page, on port 8089
 .PHONY: outage tune sampling
 outage: $(READY) ## break it under load: make outage FAULT=kill|pause|slow|flap|disk RATE=50 SECONDS=20
 	@$(BIN)/python -m loadtest outage
-tune: $(READY) ## find batch size and delay: make tune [QUICK=1] [BATCHES=64,512 DELAYS=200,1000]
+tune: $(READY) ## find the cheapest batch size and delay: make tune [FRESHNESS=1s] [QUICK=1] [BATCHES=64,512 DELAYS=200,1000]
 	@$(BIN)/python -m loadtest tune
 sampling: $(READY) ## head and tail sampling against what they promise: make sampling [RATIOS=0.01,0.1,1]
 	@$(BIN)/python -m loadtest sampling

@@ -1,6 +1,7 @@
 """Options that several commands share, and the console that they print to."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ import typer
 from rich.console import Console
 
 console = Console()
+_DURATION = re.compile(r"(\d+\.?\d*|\.\d+)\s*(ms|s)")
 
 
 def finite(value: float) -> float:
@@ -40,6 +42,23 @@ def numbers(variable: str, text: str) -> tuple[float, ...]:
     if not all(0 < value < float("inf") for value in found):
         raise typer.BadParameter(f"{variable}={text!r}: it is a list of numbers above 0, such as 64,512")
     return found
+
+
+def duration_seconds(variable: str, text: str) -> float | None:
+    """Parses a duration such as `1s` or `250ms`; an empty text is None.
+
+    Raises:
+        typer.BadParameter: it is not one, or not above 0; the message names the variable.
+    """
+    if not text.strip():
+        return None
+    found = _DURATION.fullmatch(text.strip())
+    value = float(found[1]) if found else 0.0
+    if found is None or not 0 < value < math.inf:
+        raise typer.BadParameter(
+            f"{variable}={text!r}: it is a time above 0 with its unit, such as 1s or 250ms"
+        )
+    return value / 1000 if found[2] == "ms" else value
 
 
 def whole_numbers(variable: str, text: str) -> tuple[int, ...]:

@@ -127,7 +127,7 @@ def percentile(share: float) -> Callable[[Array], float]:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """`y = fixed + each * x`: the fixed cost of an export, and the cost that each span adds."""
+    """`y = fixed + each * x`."""
 
     fixed: float
     each: float

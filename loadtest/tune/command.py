@@ -9,7 +9,16 @@ from rich.markup import escape
 from loadtest.folder import new_folder
 from loadtest.lab import Lab
 from loadtest.load.generator import PROJECT, end_on_signals
-from loadtest.options import Reports, Users, console, finite, numbers, whole_numbers, words
+from loadtest.options import (
+    Reports,
+    Users,
+    console,
+    duration_seconds,
+    finite,
+    numbers,
+    whole_numbers,
+    words,
+)
 from loadtest.tune.analysis import analyse
 from loadtest.tune.plan import (
     FULL_GRID,
@@ -22,13 +31,17 @@ from loadtest.tune.plan import (
     code_digest,
     plan_grid,
 )
-from loadtest.tune.report import recommended_env, verdicts_of, write_report
+from loadtest.tune.report import front_lines, settings_text, verdicts_of, write_report
 from loadtest.tune.sweep import Sweep
 from loadtest.verdict import print_verdicts
 
 
 def tune(
     *,
+    freshness: Annotated[
+        str,
+        typer.Option(envvar="FRESHNESS", help="Within which time the Collector must have 95 %: 1s, 250ms."),
+    ] = "",
     users: Users = 20,
     rate: Annotated[
         float, typer.Option(envvar="RATE", callback=finite, min=0.01, help="Requests a second.")
@@ -48,7 +61,8 @@ def tune(
     ] = False,
     reports: Reports = PROJECT / "reports",
 ) -> None:
-    """Tries batch sizes, delays and compressions, and recommends what is better beyond noise."""
+    """Tries batch sizes, delays and compressions: what is the cheapest that is fresh enough?"""
+    freshness_seconds = duration_seconds("FRESHNESS", freshness)
     end_on_signals()
     lab = Lab.open(console)
     config = lab.config_of_services({})
@@ -85,18 +99,25 @@ def tune(
         lab.put_back()
     detection_seconds = 3 * config.attempt_timeout_seconds + config.schedule_delay_ms / 1000
     tuning = analyse(
-        journal.plan, runs, detection_seconds=detection_seconds, least_queue=config.max_queue_size
+        journal.plan,
+        runs,
+        freshness_seconds=freshness_seconds,
+        detection_seconds=detection_seconds,
+        least_queue=config.max_queue_size,
     )
     page = write_report(journal.plan, runs, tuning, journal.folder)
     journal.finish(tuning)
     print_verdicts(console, verdicts_of(tuning))
+    for line in front_lines(tuning):
+        console.print(escape(line), soft_wrap=True, highlight=False)
+    for model in tuning.models:
+        console.print(f"cost of telemetry, {model.compression}: {model}", soft_wrap=True, highlight=False)
     if tuning.recommendation is None:
-        console.print(
-            "[yellow]nothing is recommended[/]: the present settings could not be measured properly"
-        )
-        raise typer.Exit(1)
+        console.print(f"[yellow]{escape(tuning.why_nothing)}[/]", highlight=False)
+        console.print(f"report, with the settings of the front: {page}", soft_wrap=True, highlight=False)
+        raise typer.Exit(0 if tuning.front and freshness_seconds is None else 1)
     recommended = PROJECT / "recommended.env"
-    recommended.write_text(recommended_env(tuning))
+    recommended.write_text(settings_text(tuning.recommendation))
     console.print(escape(tuning.recommendation.reason), highlight=False)
     console.print(f"settings: {recommended}", soft_wrap=True, highlight=False)
     console.print("to use them: make up TELEMETRY_ENV=recommended.env")

@@ -3,15 +3,22 @@
 from collections.abc import Sequence
 
 from loadtest.load.report import LoadResult
+from loadtest.tune.measuring import Exports
 from loadtest.validity import is_saturated, keeps_its_rate
 from loadtest.watch import Reading
+from telemetry.export.cpu import Stage
 
 MOST_OTHER_CORES = 0.3
 FEWEST_SPANS = 100
 
 
 def reasons_against(
-    *, load: LoadResult, achieved_share: float, readings: Sequence[Reading], other_cpu_cores: float
+    *,
+    load: LoadResult,
+    achieved_share: float,
+    readings: Sequence[Reading],
+    exports: Exports,
+    other_cpu_cores: float,
 ) -> tuple[str, ...]:
     """Returns every reason why a run is invalid; none for a valid one.
 
@@ -19,6 +26,7 @@ def reasons_against(
         load: the generator's results.
         achieved_share: requests made over requests intended, in the measured time.
         readings: the service's readings in the measured time and until it had sent everything.
+        exports: those of the measured time.
         other_cpu_cores: the CPU that unrelated processes used, in cores.
     """
     reasons = []
@@ -32,6 +40,10 @@ def reasons_against(
         reasons.append(f"{load.failures + len(load.script_errors)} requests failed")
     if other_cpu_cores > MOST_OTHER_CORES:
         reasons.append(f"other processes used {other_cpu_cores:.2f} cores, more than {MOST_OTHER_CORES:g}")
+    if not exports.spans:
+        reasons.append("nothing was exported in the measured time: raise SECONDS, or shorten the delay")
+    elif not exports.cpu_seconds.get(Stage.ENCODE):
+        reasons.append("the service's /metrics has no CPU of telemetry")
     reasons += _of_the_ledger(readings)
     return tuple(reasons)
 

@@ -1,4 +1,4 @@
-"""Measures one service under load: CPU, exports, freshness and the peak of ended spans."""
+"""Measures one service under load: its telemetry's CPU, exports, freshness and the peak of ended spans."""
 
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ _BUSY = ("user", "nice", "system", "irq", "softirq")
 
 @dataclass(frozen=True, slots=True)
 class Exports:
-    """A service's exports since its start, from its /metrics."""
+    """A service's exports since its start, and the CPU that they cost, from its /metrics."""
 
     bounds_seconds: tuple[float, ...]
     counts: tuple[float, ...]
@@ -26,6 +26,8 @@ class Exports:
     exports: float
     spans: float
     payload_bytes: float
+    cpu_seconds: Mapping[str, float]
+    """Of telemetry's own threads, by stage; without those that have used none."""
 
     def since(self, earlier: "Exports") -> "Exports":
         """Returns the exports after an earlier reading of the same process."""
@@ -37,7 +39,14 @@ class Exports:
             self.exports - earlier.exports,
             self.spans - earlier.spans,
             self.payload_bytes - earlier.payload_bytes,
+            {stage: used - earlier.cpu_seconds.get(stage, 0.0) for stage, used in self.cpu_seconds.items()},
         )
+
+    def cpu_us_per_span(self, *stages: str) -> float:
+        """Returns the CPU microseconds of these stages for each span; NaN without spans."""
+        if not self.spans:
+            return float("nan")
+        return sum(self.cpu_seconds.get(stage, 0.0) for stage in stages) / self.spans * 1e6
 
     def quantile_seconds(self, share: float) -> float:
         """Returns a quantile as `histogram_quantile` does, linear within a bucket; NaN without exports."""
@@ -57,12 +66,16 @@ def read_exports(client: httpx.Client) -> Exports:
     """Reads a service's /metrics, summed over all its workers."""
     buckets: dict[float, float] = {}
     sums: dict[str, float] = {}
+    cpu_seconds: dict[str, float] = {}
     for family in text_string_to_metric_families(client.get("/metrics").text):
         for sample in family.samples:
             sums[sample.name] = sums.get(sample.name, 0.0) + sample.value
             if sample.name == f"{names.EXPORT_DURATION_SECONDS}_bucket":
                 bound = float(sample.labels["le"])
                 buckets[bound] = buckets.get(bound, 0.0) + sample.value
+            elif sample.name == f"{names.CPU_SECONDS}_total":
+                stage = sample.labels[names.STAGE]
+                cpu_seconds[stage] = cpu_seconds.get(stage, 0.0) + sample.value
     ordered = sorted(buckets.items())
     return Exports(
         bounds_seconds=tuple(bound for bound, _ in ordered),
@@ -71,6 +84,7 @@ def read_exports(client: httpx.Client) -> Exports:
         exports=sums.get(f"{names.EXPORT_DURATION_SECONDS}_count", 0.0),
         spans=sums.get(f"{names.EXPORT_BATCH_SPANS}_sum", 0.0),
         payload_bytes=sums.get(f"{names.EXPORT_BYTES}_total", 0.0),
+        cpu_seconds=cpu_seconds,
     )
 
 

@@ -110,7 +110,13 @@ class CellRun(BaseModel):
     peak_spans_per_second: float
     """Over the busiest second."""
     cpu_us_per_span: float
-    """The storefront's whole CPU time, including its requests, over the spans that ended."""
+    """The CPU time of telemetry's own threads and of gRPC's, over the spans that they sent."""
+    encode_us_per_span: float
+    """Its part of the worker; the next two are those of the sending threads and of gRPC's."""
+    send_us_per_span: float
+    grpc_us_per_span: float
+    service_us_per_span: float
+    """The storefront's whole CPU time, including its requests."""
     batch_spans: float
     """Spans in an export, on average."""
     export_ms: float
@@ -124,6 +130,8 @@ class CellRun(BaseModel):
     dropped: int
     bytes_per_span: float
     """Encoded, before compression."""
+    wire_bytes_per_span: float
+    """As sent to the Collector: compressed, with all headers. NaN in containers."""
     rss_bytes: float
     """NaN where the system does not report it."""
     request_p99_ms: float
@@ -132,6 +140,11 @@ class CellRun(BaseModel):
     generator_cpu_share: float
     other_cpu_cores: float
     """The CPU that unrelated processes used meanwhile."""
+
+    @property
+    def share_of_service(self) -> float:
+        """The part of the storefront's CPU time that telemetry's own threads used."""
+        return self.cpu_us_per_span / self.service_us_per_span
 
     @property
     def is_valid(self) -> bool:

@@ -2,7 +2,8 @@
 
 import os
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -17,9 +18,11 @@ from loadtest.load.requests_file import RequestsFollower, read_requests
 from loadtest.tune.gates import reasons_against
 from loadtest.tune.measuring import CpuMeter, freshness_seconds, peak_per_second, read_exports
 from loadtest.tune.plan import Cell, CellRun, Journal
+from loadtest.tune.relay import Relay
 from loadtest.watch import Reading, Watcher, memory_bytes
 from stack.errors import StackError
 from stack.services import STOREFRONT
+from telemetry.export.cpu import Stage
 
 _WATCH_SECONDS = 0.1
 """Close enough to know freshness to a tenth of a second."""
@@ -27,6 +30,9 @@ _SEND_SECONDS = 15.0
 """How long a service may take to send everything after the load."""
 _START_SECONDS = 30.0
 _MEASURED = STOREFRONT.name
+_HOST = "127.0.0.1"
+_STAGES = (Stage.ENCODE, Stage.SEND, Stage.GRPC)
+"""What a span costs; pushed metrics are not its."""
 
 
 class Sweep:
@@ -56,20 +62,34 @@ class Sweep:
         with (
             Progress(*columns, console=self._console) as progress,
             closing(Activity(prometheus_at(self._lab.settings.prometheus_port))) as activity,
+            self._relay() as relay,
         ):
             task = progress.add_task("", total=total, completed=total - len(left))
             for cell, repeat in left:
                 progress.update(task, description=f"{cell}")
                 with activity.during("cell", str(cell)):
-                    run = self._measure(cell, repeat)
+                    run = self._measure(cell, repeat, relay)
                 self._journal.add(run)
                 progress.advance(task)
                 progress.print(_in_a_line(run))
         return self._journal.runs()
 
-    def _measure(self, cell: Cell, repeat: int) -> CellRun:
+    @contextmanager
+    def _relay(self) -> Iterator[Relay | None]:
+        """Stands between storefront and Collector in all cells; containers do not reach this process."""
+        settings = self._lab.settings
+        if self._lab.runtime.kind != "native":
+            yield None
+            return
+        is_grpc = self._lab.config_of_services({}).protocol == "grpc"
+        collector = settings.otlp_grpc_port if is_grpc else settings.otlp_http_port
+        with Relay((_HOST, settings.otlp_proxy_port), (_HOST, collector)) as relay:
+            yield relay
+
+    def _measure(self, cell: Cell, repeat: int, relay: Relay | None) -> CellRun:
         plan = self._journal.plan
-        self._lab.restart(_MEASURED, {"TELEMETRY_TRACE_RESPONSE": "true", **cell.variables})
+        way = {} if relay is None else {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{_HOST}:{relay.port}"}
+        self._lab.restart(_MEASURED, {"TELEMETRY_TRACE_RESPONSE": "true", **way, **cell.variables})
         folder = self._journal.folder
         requests_file, result_file = folder / "requests.csv", folder / "load.json"
         requests_file.unlink(missing_ok=True)
@@ -91,7 +111,7 @@ class Sweep:
                 Watcher({_MEASURED: address}, _WATCH_SECONDS) as watcher,
             ):
                 pids = self._pids()
-                before = read_exports(client)
+                before, sent_before = read_exports(client), relay.sent_bytes if relay else 0
                 meter = CpuMeter(pids[_MEASURED], [os.getpid(), generator.process.pid, *pids.values()])
                 first, started = self._reading(watcher, after=time.time()), time.time()
                 time.sleep(plan.measured_seconds)
@@ -99,6 +119,7 @@ class Sweep:
                 last = self._reading(watcher, after=ended)
                 cpu_seconds, other_cores = meter.measured_seconds(), meter.other_cores()
                 exports = read_exports(client).since(before)
+                sent_bytes = relay.sent_bytes - sent_before if relay else float("nan")
                 if generator.stop() != 0:
                     raise StackError(f"Locust failed; see its output in {folder / 'locust.log'}")
                 self._wait_until_sent(watcher)
@@ -121,12 +142,17 @@ class Sweep:
                 load=result,
                 achieved_share=achieved,
                 readings=[reading for reading in readings if reading.at >= first.at],
+                exports=exports,
                 other_cpu_cores=other_cores,
             ),
             spans=spans,
             spans_per_second=spans / (last.at - first.at),
             peak_spans_per_second=peak_per_second(measured),
-            cpu_us_per_span=cpu_seconds / max(spans, 1) * 1e6,
+            cpu_us_per_span=exports.cpu_us_per_span(*_STAGES),
+            encode_us_per_span=exports.cpu_us_per_span(Stage.ENCODE),
+            send_us_per_span=exports.cpu_us_per_span(Stage.SEND),
+            grpc_us_per_span=exports.cpu_us_per_span(Stage.GRPC),
+            service_us_per_span=cpu_seconds / max(exports.spans, 1) * 1e6,
             batch_spans=exports.spans / max(exports.exports, 1),
             export_ms=exports.seconds / max(exports.exports, 1) * 1000,
             export_p50_ms=exports.quantile_seconds(0.5) * 1000,
@@ -136,6 +162,7 @@ class Sweep:
             queue_high_water=max(reading.in_memory for reading in readings),
             dropped=sum(last.dropped.values()),
             bytes_per_span=exports.payload_bytes / max(exports.spans, 1),
+            wire_bytes_per_span=sent_bytes / max(exports.spans, 1),
             rss_bytes=max(memory_bytes(reading) for reading in readings),
             request_p99_ms=latencies[int(len(latencies) * 0.99)] * 1000 if latencies else float("nan"),
             achieved_share=achieved,
@@ -175,6 +202,7 @@ def _in_a_line(run: CellRun) -> str:
     if run.invalid_because:
         return f"[yellow]INVALID[/] {run.cell}: {'; '.join(run.invalid_because)}"
     return (
-        f"{run.cell}: {run.cpu_us_per_span:.0f} µs CPU a span, p95 {run.freshness_p95_seconds:.2f} s to the "
-        f"Collector, {run.batch_spans:.0f} spans an export of {run.export_ms:.1f} ms"
+        f"{run.cell}: {run.cpu_us_per_span:.1f} µs CPU of telemetry a span, p95 "
+        f"{run.freshness_p95_seconds:.2f} s to the Collector, {run.batch_spans:.0f} spans an export of "
+        f"{run.export_ms:.1f} ms"
     )

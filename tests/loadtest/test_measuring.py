@@ -57,8 +57,10 @@ def test_gap_is_the_longest_time_unseen() -> None:
     assert longest_gap_seconds([reading(0)]) == float("inf")
 
 
-EARLIER = Exports((0.001, 0.01, float("inf")), (0, 10, 10), 0.05, 10, 1_000, 280_000)
-LATER = Exports((0.001, 0.01, float("inf")), (50, 110, 110), 0.6, 110, 11_000, 3_080_000)
+EARLIER = Exports((0.001, 0.01, float("inf")), (0, 10, 10), 0.05, 10, 1_000, 280_000, {"encode": 1.0})
+LATER = Exports(
+    (0.001, 0.01, float("inf")), (50, 110, 110), 0.6, 110, 11_000, 3_080_000, {"encode": 1.2, "grpc": 0.1}
+)
 
 
 def test_exports_are_those_of_the_measured_time() -> None:
@@ -66,7 +68,15 @@ def test_exports_are_those_of_the_measured_time() -> None:
     found = LATER.since(EARLIER)
     assert (found.counts, found.exports, found.spans) == ((50, 100, 100), 100, 10_000)
     assert (found.seconds, found.payload_bytes) == (pytest.approx(0.55), 2_800_000)
-    assert LATER.since(Exports((), (), 0, 0, 0, 0)) == LATER
+    assert LATER.since(Exports((), (), 0, 0, 0, 0, {})) == LATER
+
+
+def test_cpu_of_a_span_is_that_of_the_stages_asked_for() -> None:
+    """A stage that began in the measured time counts from zero."""
+    found = LATER.since(EARLIER)
+    assert found.cpu_us_per_span("encode") == pytest.approx(20)
+    assert found.cpu_us_per_span("encode", "send", "grpc") == pytest.approx(30)
+    assert np.isnan(EARLIER.since(EARLIER).cpu_us_per_span("encode"))
 
 
 def test_quantiles_are_even_within_a_bucket() -> None:
@@ -75,10 +85,10 @@ def test_quantiles_are_even_within_a_bucket() -> None:
     assert found.quantile_seconds(0.25) == pytest.approx(0.0005)
     assert found.quantile_seconds(0.5) == pytest.approx(0.001)
     assert found.quantile_seconds(0.75) == pytest.approx(0.0055)
-    apart = Exports((0.1, 0.5, 1, 5, float("inf")), (1, 1, 1, 2, 2), 0, exports=2, spans=0, payload_bytes=0)
+    apart = Exports((0.1, 0.5, 1, 5, float("inf")), (1, 1, 1, 2, 2), 0, 2, 0, 0, {})
     assert apart.quantile_seconds(0.5) == pytest.approx(0.1), "not the end of what is empty"
     assert apart.quantile_seconds(0.75) == pytest.approx(3)
-    assert np.isnan(Exports((0.1,), (0,), 0, 0, 0, 0).quantile_seconds(0.5))
+    assert np.isnan(Exports((0.1,), (0,), 0, 0, 0, 0, {}).quantile_seconds(0.5))
 
 
 BURN = """
