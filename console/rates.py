@@ -1,9 +1,17 @@
 """Calculates rates per second between two readings. A part that restarted in between has no rates."""
 
 from dataclasses import dataclass
+from functools import cache
 
+from benchmarks.calibration import RequestCost, read_request_cost
 from console.readings import Reading, ServiceReading
-from grafana.queries import BUSY
+from grafana.queries import BUSY, STAGES_OF_SPANS
+
+
+@cache
+def request_cost() -> RequestCost:
+    """Returns what telemetry adds to a request's own thread, as the benchmark's committed result has it."""
+    return read_request_cost()
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +27,11 @@ class ServiceRates:
     delivered: float
     lost: float
     cpu_us_per_span: float | None
-    """CPU time of the whole service per ended span; None while it idles."""
+    """CPU time of telemetry's own threads per exported span; None while it idles."""
+    telemetry_shares: dict[str, float]
+    """The parts of the service's CPU time that telemetry's own threads used, by stage, from 0 to 1."""
+    calibrated_share: float | None
+    """The part that telemetry uses in the requests' threads, by `make bench-request`; None while it idles."""
     freshness_seconds: float | None
     """Mean age of a batch's first span when the Collector accepted the batch; None without batches."""
     spans_per_export: float | None
@@ -95,8 +107,18 @@ def _service(
     ended = after.ended - before.ended
     batches = after.delivered_batches - before.delivered_batches
     exports = after.exports - before.exports
+    exported = after.exported_spans - before.exported_spans
+    cpu_seconds = after.cpu_seconds - before.cpu_seconds
+    telemetry_seconds = {
+        stage: used - before.telemetry_cpu_seconds.get(stage, 0.0)
+        for stage, used in after.telemetry_cpu_seconds.items()
+    }
+    requests = after.requests - before.requests
+    calibrated_seconds = request_cost().seconds(
+        requests=requests, spans=ended, sampling_ratio=after.sampling_ratio
+    )
     return ServiceRates(
-        requests=(after.requests - before.requests) / seconds,
+        requests=requests / seconds,
         errors=(after.errors - before.errors) / seconds,
         p50_ms=quantile_ms(0.5, buckets),
         p99_ms=quantile_ms(0.99, buckets),
@@ -104,10 +126,18 @@ def _service(
         delivered=(after.delivered - before.delivered) / seconds,
         lost=(sum(after.lost.values()) - sum(before.lost.values())) / seconds,
         cpu_us_per_span=(
-            (after.cpu_seconds - before.cpu_seconds) / ended * 1e6 if ended > BUSY * seconds else None
+            sum(telemetry_seconds.get(stage, 0.0) for stage in STAGES_OF_SPANS) / exported * 1e6
+            if exported > BUSY * seconds
+            else None
         ),
+        telemetry_shares=(
+            {stage: used / cpu_seconds for stage, used in telemetry_seconds.items()}
+            if cpu_seconds > 0
+            else {}
+        ),
+        calibrated_share=calibrated_seconds / cpu_seconds if requests > 0 and cpu_seconds > 0 else None,
         freshness_seconds=(after.age_seconds - before.age_seconds) / batches if batches > 0 else None,
-        spans_per_export=(after.exported_spans - before.exported_spans) / exports if exports > 0 else None,
+        spans_per_export=exported / exports if exports > 0 else None,
     )
 
 

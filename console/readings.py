@@ -47,6 +47,8 @@ class ServiceReading:
     """The sum over the delivered batches."""
     delivered_batches: float
     cpu_seconds: float
+    telemetry_cpu_seconds: dict[str, float]
+    """Of telemetry's own threads, by stage."""
     rss_bytes: float
     workers: int
 
@@ -145,6 +147,7 @@ def read_service(text: str) -> ServiceReading:
         age_seconds=samples.total(f"{names.EXPORT_AGE_SECONDS}_sum"),
         delivered_batches=samples.total(f"{names.EXPORT_AGE_SECONDS}_count"),
         cpu_seconds=samples.total("process_cpu_seconds_total"),
+        telemetry_cpu_seconds=samples.by(f"{names.CPU_SECONDS}_total", names.STAGE),
         rss_bytes=samples.total("process_resident_memory_bytes"),
         workers=len(samples.by(names.QUEUE_CAPACITY, names.WORKER)),
     )

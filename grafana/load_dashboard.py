@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
+from grafana.cpu_panels import telemetry_cpu
 from grafana.dashboard import dashboard
 from grafana.panels import (
     BAD,
@@ -27,7 +28,6 @@ from grafana.queries import (
     LOCUST_USERS,
     STAGE_RATE,
     Query,
-    cpu_of_a_span,
     label,
     quantile,
     rate,
@@ -145,13 +145,6 @@ def _service() -> Sequence[Panel]:
             units.PercentUnit,
             Query(rate(CPU, _SHOP, by="job"), label("job")),
         ),
-        time_series(
-            "CPU of a span",
-            "Processor time of a service, all of it, for each span that ended: what `make tune` compares. "
-            "Nothing while it idles.",
-            units.Seconds,
-            Query(cpu_of_a_span(_SHOP), label("job")),
-        ),
     )
 
 
@@ -168,6 +161,7 @@ def _telemetry() -> Sequence[Panel]:
             SPANS_PER_SECOND,
             Query(STAGE_RATE, label("stage")),
         ),
+        *telemetry_cpu(_SHOP),
         time_series(
             "Spans waiting",
             "Ended spans that are not sent yet, in memory and on disk.",

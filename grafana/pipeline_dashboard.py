@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import units
 
+from grafana.cpu_panels import telemetry_cpu
 from grafana.dashboard import dashboard, job_variable
 from grafana.panels import (
     BAD,
@@ -35,7 +36,6 @@ from grafana.queries import (
     SPOOL_FULL_IN_SECONDS,
     STAGE_RATE,
     Query,
-    cpu_of_a_span,
     increase,
     label,
     quantile,
@@ -266,12 +266,7 @@ def _exports() -> Sequence[Panel]:
             units.PercentUnit,
             Query(f"min by (job) ({names.SAMPLING_RATIO}{{{_JOB}}})", label("job")),
         ).max(1),
-        time_series(
-            "CPU of a span",
-            "Processor time of the service, all of it, for each span that ended; nothing while it idles.",
-            units.Seconds,
-            Query(cpu_of_a_span(_JOB), label("job")),
-        ),
+        *telemetry_cpu(_JOB),
     )
 
 

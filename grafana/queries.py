@@ -6,6 +6,8 @@ aggregates.
 
 from dataclasses import dataclass
 
+from benchmarks.calibration import RequestCost
+from telemetry.export.cpu import Stage
 from telemetry.metrics import names
 
 INTERVAL = "$__rate_interval"
@@ -46,6 +48,8 @@ CPU = "process_cpu_seconds_total"
 BUSY = 5
 """The rate, in spans per second, above which the CPU time per span is meaningful."""
 RSS = "process_resident_memory_bytes"
+STAGES_OF_SPANS = (Stage.ENCODE, Stage.SEND, Stage.GRPC)
+"""The stages that spans cost; pushed metrics are not theirs."""
 
 # Pushed by loadtest: Locust's statistics, and the experiments' activities.
 LOCUST_REQUESTS = "locust_requests_total"
@@ -88,13 +92,36 @@ def increase(metric: str, labels: str = "") -> str:
     return f"sum(increase({metric}{{{labels}}}[{RANGE}]))"
 
 
-def cpu_of_a_span(labels: str) -> str:
-    """Returns a query for the CPU time of each service's processes per ended span.
+def telemetry_cpu_of_a_span(labels: str) -> str:
+    """Returns a query for the CPU time of each service's telemetry threads per exported span.
 
     It gives nothing at or below `BUSY` spans per second, where idle cost would dominate.
     """
-    cpu = rate(CPU, labels, by="job", over="1m")
-    return f"{cpu} / ({rate(f'{names.SPANS_ENDED}_total', labels, by='job', over='1m')} > {BUSY})"
+    stages = f'{names.STAGE}=~"{"|".join(STAGES_OF_SPANS)}"'
+    cpu = rate(f"{names.CPU_SECONDS}_total", f"{labels},{stages}", by="job", over="1m")
+    return f"{cpu} / ({rate(f'{names.EXPORT_BATCH_SPANS}_sum', labels, by='job', over='1m')} > {BUSY})"
+
+
+def telemetry_share(labels: str) -> str:
+    """Returns a query for the share of the processes' CPU time in telemetry's own threads, by stage."""
+    cpu = rate(f"{names.CPU_SECONDS}_total", labels, by=names.STAGE)
+    return f"{cpu} / scalar({rate(CPU, labels)})"
+
+
+def calibrated_share(labels: str, cost: RequestCost) -> str:
+    """Returns a query for the share that telemetry uses in the requests' threads, by the benchmark's figures.
+
+    As `RequestCost.seconds`, for services whose sampler has a ratio: `sampled = requests * ratio`, so
+    `cost = sampled * (sampled_us - unsampled_us - span_us) + requests * unsampled_us + spans * span_us`.
+    """
+    requests = rate(f"{names.REQUEST_COUNT}_total", labels, by="job")
+    sampled = f"sum({requests} * min by (job) ({names.SAMPLING_RATIO}{{{labels}}}))"
+    used = (
+        f"{sampled} * {cost.sampled_us - cost.unsampled_us - cost.span_us:.1f}"
+        f" + sum({requests}) * {cost.unsampled_us:.1f}"
+        f" + {rate(f'{names.SPANS_ENDED}_total', labels)} * {cost.span_us:.1f}"
+    )
+    return f"({used}) / 1e6 / {rate(CPU, labels)}"
 
 
 def quantile(share: float, histogram: str, labels: str = "", *, by: str = "", over: str = INTERVAL) -> str:

@@ -215,9 +215,11 @@ def _processes() -> Sequence[Panel]:
     return (
         time_series(
             "CPU",
-            "Processor time that the service's processes use: 100 % is one core.",
+            "Processor time that the service's processes use, and telemetry's own threads in them: 100 % is "
+            "one core.",
             units.PercentUnit,
             Query(rate(CPU, _JOB), "all processes"),
+            Query(rate(f"{names.CPU_SECONDS}_total", _JOB), "telemetry's threads"),
         ),
         time_series(
             "Memory",

@@ -11,8 +11,9 @@ from console.live.controls import Controls
 from console.live.diagram import Diagram
 from console.live.history import History, summed
 from console.observer import PERIOD_SECONDS, Observer
-from console.rates import Rates, ServiceRates
+from console.rates import Rates, ServiceRates, request_cost
 from console.readings import Reading
+from grafana.queries import STAGES_OF_SPANS
 from stack.runtime import PartState
 from stack.services import SERVICE_NAMES, STOREFRONT
 
@@ -70,7 +71,7 @@ class _View:
 
 
 class _Figures:
-    """The six most important figures."""
+    """The most important figures."""
 
     def __init__(self) -> None:
         self._labels = {}
@@ -80,7 +81,8 @@ class _Figures:
                 ("p99", "of its requests, last 5 s"),
                 ("spans waiting", "in memory and on disk"),
                 ("spans lost", "since the services started"),
-                ("CPU a span", "of the storefront, all of it"),
+                ("telemetry's CPU", "own threads, of the storefront's CPU"),
+                ("in requests", f"calibrated, not measured: {request_cost().sampled_us:.0f} µs a request"),
                 ("freshness", "oldest span of a batch, delivered"),
             ):
                 with ui.element("div").classes("card"):
@@ -98,7 +100,10 @@ class _Figures:
             "p99": _number(storefront.p99_ms if storefront else None, "{:.0f} ms"),
             "spans waiting": _number(sum(s.waiting for s in services) if services else None, "{:,.0f}"),
             "spans lost": _number(lost if services else None, "{:,.0f}"),
-            "CPU a span": _number(storefront.cpu_us_per_span if storefront else None, "{:.0f} µs"),
+            "telemetry's CPU": _number(
+                sum(storefront.telemetry_shares.values()) if storefront else None, "{:.1%}"
+            ),
+            "in requests": _number(storefront.calibrated_share if storefront else None, "~{:.0%}"),
             "freshness": _number(storefront.freshness_seconds if storefront else None, "{:.2f} s"),
         }
         for name, text in texts.items():
@@ -206,7 +211,7 @@ def _charts() -> list[tuple[ui.echart, _Draw]]:
         )
         add_curves(
             "What a batch costs",
-            "CPU a span, and how old spans are when they arrive: move the sliders under load",
+            "CPU of telemetry's threads a span, and how old spans are when they arrive: move the sliders",
             {
                 "cpu": lambda h: Curve("CPU µs a span", h.rate(of_storefront(lambda r: r.cpu_us_per_span))),
                 "fresh": lambda h: Curve(
@@ -218,6 +223,23 @@ def _charts() -> list[tuple[ui.echart, _Draw]]:
             },
             unit="µs, spans",
             right_unit="s",
+        )
+        add_curves(
+            "CPU of telemetry",
+            "share of the storefront's CPU; what requests spend is calibrated by make bench-request",
+            {
+                **{
+                    stage: lambda h, stage=stage: Curve(  # type: ignore[misc]
+                        f"{stage} %", h.rate(of_storefront(lambda r: _percent(r.telemetry_shares.get(stage))))
+                    )
+                    for stage in STAGES_OF_SPANS
+                },
+                "requests": lambda h: Curve(
+                    "requests % (calibrated)", h.rate(of_storefront(lambda r: _percent(r.calibrated_share)))
+                ),
+            },
+            unit="%",
+            is_stacked=True,
         )
     return made
 
@@ -285,6 +307,10 @@ def _in_memory(reading: Reading) -> float | None:
 
 def _on_disk(reading: Reading) -> float | None:
     return summed([service.spooled for service in reading.services.values() if service])
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else share * 100
 
 
 def _number(value: float | None, pattern: str) -> str:

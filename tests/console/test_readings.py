@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.rates import quantile_ms, rates
+from console.rates import quantile_ms, rates, request_cost
 from console.readings import Reading, Samples, read_collector, read_jaeger, read_service
 from telemetry.export.breaker import BreakerState
 
@@ -36,6 +36,11 @@ telemetry_batch_size_limit{worker="0"} 512
 telemetry_batch_size_limit{worker="1"} 512
 telemetry_sampling_ratio{worker="0"} 0.5
 telemetry_sampling_ratio{worker="1"} 0.5
+telemetry_export_batch_spans_sum{worker="0"} 60
+telemetry_export_batch_spans_sum{worker="1"} 40
+telemetry_cpu_seconds_total{stage="encode",worker="0"} 0.2
+telemetry_cpu_seconds_total{stage="encode",worker="1"} 0.1
+telemetry_cpu_seconds_total{stage="grpc",worker="1"} 0.05
 process_cpu_seconds_total{worker="0"} 1.5
 process_cpu_seconds_total{worker="1"} 2.5
 """
@@ -57,6 +62,7 @@ def test_workers_are_added_up_and_the_worst_breaker_counts() -> None:
     assert service.lost == {"queue_full": 3}
     assert service.breaker is BreakerState.OPEN
     assert (service.batch_size, service.sampling_ratio, service.workers) == (512, 0.5, 2)
+    assert service.telemetry_cpu_seconds == {"encode": pytest.approx(0.3), "grpc": 0.05}
     assert service.latency_buckets_ms == {10.0: 20, math.inf: 30}
 
 
@@ -81,13 +87,43 @@ def test_what_is_no_metrics_page_is_refused() -> None:
 
 def test_rates_are_per_second_between_two_readings() -> None:
     """Rates are those of the service as a whole."""
-    found = rates(reading(0), reading(2, telemetry_spans_ended_total=140, process_cpu_seconds_total=1.52))
+    later = reading(2, telemetry_spans_ended_total=140, process_cpu_seconds_total=1.52)
+    found = rates(reading(0), later)
     storefront = found.services["storefront"]
     assert storefront is not None
     assert storefront.ended == 20
-    assert storefront.cpu_us_per_span == pytest.approx(500)
+    assert storefront.cpu_us_per_span is None, "nothing was exported in between"
+    assert storefront.calibrated_share is None, "no request in between"
     assert storefront.p99_ms is None, "no request in between"
     assert found.accepted is None, "the Collector did not answer"
+
+
+def test_cpu_of_telemetry_is_a_share_of_the_processes() -> None:
+    """Measured are its own threads, over what was exported; the requests' part is the benchmark's figure."""
+    page = TWO_WORKERS
+    for before, after in (
+        ('process_cpu_seconds_total{worker="0"} 1.5', 'process_cpu_seconds_total{worker="0"} 1.6'),
+        ('stage="encode",worker="0"} 0.2', 'stage="encode",worker="0"} 0.203'),
+        (
+            'stage="grpc",worker="1"} 0.05',
+            'stage="grpc",worker="1"} 0.051\ntelemetry_cpu_seconds_total{stage="push",worker="1"} 0.01',
+        ),
+        ('batch_spans_sum{worker="0"} 60', 'batch_spans_sum{worker="0"} 260'),
+        ('status_code="200",worker="0"} 10', 'status_code="200",worker="0"} 30'),
+        ('spans_ended_total{worker="0"} 100', 'spans_ended_total{worker="0"} 140'),
+    ):
+        assert before in page
+        page = page.replace(before, after)
+    storefront = rates(reading(0), Reading(10, {"storefront": read_service(page)})).services["storefront"]
+    assert storefront is not None
+    assert storefront.cpu_us_per_span == pytest.approx(20), "without what pushing metrics costs"
+    assert storefront.telemetry_shares == {
+        "encode": pytest.approx(0.03),
+        "grpc": pytest.approx(0.01),
+        "push": pytest.approx(0.1),
+    }
+    used = request_cost().seconds(requests=20, spans=40, sampling_ratio=0.5)
+    assert storefront.calibrated_share == pytest.approx(used / 0.1)
 
 
 @pytest.mark.parametrize(
