@@ -3,7 +3,6 @@
 import sys
 from types import CodeType, FrameType
 
-from starlette import background
 from starlette.responses import Response
 
 
@@ -57,9 +56,9 @@ def is_of_background_work(error: BaseException) -> bool:
     """Whether a response's background task raised it, not the answer or what a request closes."""
     step, caller = error.__traceback__, None
     while step is not None:
-        if step.tb_frame.f_code.co_filename == background.__file__:
-            # An endpoint may run a task itself.
-            return isinstance(caller, Response)
-        caller = step.tb_frame.f_locals.get("self")
-        step = step.tb_next
+        called = step.tb_frame.f_locals.get("self")
+        # An endpoint may run a task itself; then it is not its response that calls it.
+        if called is not None and isinstance(caller, Response) and called is caller.background:
+            return True
+        step, caller = step.tb_next, called
     return False

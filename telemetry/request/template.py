@@ -64,7 +64,7 @@ class RouteTemplates:
             wanted = partial(_leads_to, scope["endpoint"])
             found = _search(_routes_of(app), path_below(scope["path"], root), wanted)
             if found is not None:
-                return root + found
+                return (root + found) or None  # a mount at "/" has no path of its own
         own = None if route is None else getattr(route, "path", None)
         if own is None or isinstance(route, _INNER):
             own = ""
