@@ -1,6 +1,7 @@
 """A forward proxy as companies run them, on raw sockets: it forwards, tunnels and refuses."""
 
 import socket
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -10,13 +11,15 @@ class ForwardProxy:
     """A proxy that knows every name as loopback.
 
     Args:
-        credentials: the value of `Proxy-Authorization` that it asks for; None for nobody's.
+        context: for TLS between client and proxy.
     """
 
-    def __init__(self, credentials: str | None = None) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self.credentials = credentials
+        self._context = context
+        self.credentials: str | None = None
+        """The value of `Proxy-Authorization` that it asks for."""
         self.heads: list[list[str]] = []
         """The lines of each head that it was asked with."""
         self.connections = 0
@@ -40,9 +43,16 @@ class ForwardProxy:
             threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
 
     def _serve(self, peer: socket.socket) -> None:
-        with suppress(OSError), peer:
+        with suppress(OSError):
+            if self._context is not None:
+                peer = self._context.wrap_socket(peer, server_side=True)
+            self._answer(peer)
+
+    def _answer(self, peer: socket.socket) -> None:
+        with peer:
             while head := self._read_head(peer):
                 self.heads.append(head)
+                body = _read_body(peer, head)
                 if self.script is not None:
                     self.script(peer)
                 elif self.refusal is not None:
@@ -56,7 +66,7 @@ class ForwardProxy:
                     self._tunnel(peer, head)
                     return
                 else:
-                    self._forward(peer, head)
+                    self._forward(peer, head, body)
 
     def _read_head(self, peer: socket.socket) -> list[str]:
         data = b""
@@ -76,18 +86,21 @@ class ForwardProxy:
             _pump(peer, server)
             thread.join()
 
-    def _forward(self, peer: socket.socket, head: list[str]) -> None:
+    def _forward(self, peer: socket.socket, head: list[str], body: bytes) -> None:
         method, url, version = head[0].split()
         authority, slash, path = url.removeprefix("http://").partition("/")
         lines = [f"{method} {slash}{path} {version}", *head[1:]]
-        (length,) = (int(line.split(": ")[1]) for line in head if line.startswith("Content-Length: "))
         with socket.create_connection(("127.0.0.1", int(authority.rpartition(":")[2]))) as server:
-            server.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-            while length:
-                part = peer.recv(min(length, 65536))
-                server.sendall(part)
-                length -= len(part)
+            server.sendall("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
             peer.sendall(server.recv(65536))
+
+
+def _read_body(peer: socket.socket, head: list[str]) -> bytes:
+    length = sum(int(line.split(": ")[1]) for line in head if line.startswith("Content-Length: "))
+    body = b""
+    while len(body) < length and (part := peer.recv(length - len(body))):
+        body += part
+    return body
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -2,22 +2,22 @@
 
 import http.client
 import socket
+import ssl
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
+from .connections import Connection, Deadline, PlainConnection, Reader, TlsConnection
 from .http_response import HttpResponse
 from .proxy import Proxy
 from .request_head import authority_of
 from .response import escaped
-from .sockets import Deadline, PlainSocket, TimedSocket, TlsSocket
 from .tls import TlsFiles
 from .user_agent import user_agent
 
 _CONNECT_SECONDS = 2.0
 """The connect timeout per address: it survives one lost SYN, but abandons a black hole."""
 _SHOWN_CHARACTERS = 100
-_Made = TypeVar("_Made")
 
 
 class ProxyError(OSError):
@@ -42,13 +42,14 @@ class Connector:
         self._port = port
         self._tls = tls
         self._proxy = proxy
+        self._proxy_context: ssl.SSLContext | None = None
         authority = authority_of(host, port)
         lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", f"User-Agent: {user_agent()}"]
         if proxy is not None and proxy.authorization is not None:
             lines.append(f"Proxy-Authorization: {proxy.authorization}")
         self._request_for_tunnel = "\r\n".join([*lines, "", ""]).encode("latin-1")
 
-    def connect(self, deadline: Deadline) -> TimedSocket:
+    def connect(self, deadline: Deadline) -> Connection:
         """Returns a connection over which requests can be sent.
 
         Raises:
@@ -60,7 +61,12 @@ class Connector:
         """
         if self._proxy is None:
             return _dial(self._host, self._port, deadline, self._secure)
-        return self._secure(_dial_proxy(self._proxy, deadline, self._tunnel), deadline)
+        carrier = self._dial_proxy(self._proxy, deadline, self._tunnel)
+        try:
+            return self._secure(carrier)
+        except BaseException:
+            carrier.close()
+            raise
 
     def reach(self, deadline: Deadline) -> None:
         """Connects over TCP alone, to the server or to the proxy before it, and closes the connection.
@@ -71,46 +77,49 @@ class Connector:
         if self._proxy is None:
             _dial(self._host, self._port, deadline, _as_it_is).close()
         else:
-            _dial_proxy(self._proxy, deadline, _as_it_is).close()
+            self._dial_proxy(self._proxy, deadline, _as_it_is).close()
 
-    def _tunnel(self, plain: PlainSocket, deadline: Deadline) -> PlainSocket:
-        """Asks the proxy for a tunnel if there is TLS to go through it (RFC 9110, 9.3.6)."""
+    def _dial_proxy(
+        self, proxy: Proxy, deadline: Deadline, finish: Callable[[Connection], Connection]
+    ) -> Connection:
+        try:
+            return _dial(proxy.host, proxy.port, deadline, finish)
+        except (TimeoutError, ProxyError):
+            raise
+        except OSError as error:
+            raise ProxyError(f"the proxy {proxy} cannot be reached: {error}") from error
+
+    def _tunnel(self, carrier: Connection) -> Connection:
+        """Speaks TLS with the proxy if its URL says so, and asks for a tunnel if TLS is to go through it."""
+        proxy = self._proxy
+        if proxy is not None and proxy.is_tls:
+            carrier = TlsConnection(carrier, self._proxy_tls(), proxy.host)
         if self._tls is None:
-            return plain
-        deadline.remaining()
-        plain.sendall(self._request_for_tunnel)
-        response = HttpResponse(plain, method="CONNECT")
+            return carrier
+        carrier.send_all(self._request_for_tunnel)
+        response = HttpResponse(Reader(carrier), method="CONNECT")
         try:
             response.begin()
         except http.client.HTTPException as error:
             raise ProxyError(
-                f"the proxy {self._proxy} does not answer CONNECT like a proxy ({type(error).__name__})"
+                f"the proxy {proxy} does not answer CONNECT like a proxy ({type(error).__name__})"
             ) from error
         finally:
             response.close()
         if not http.client.OK <= response.status < http.client.MULTIPLE_CHOICES:
-            raise refusal(self._proxy, response)
-        return plain
+            raise refusal(proxy, response)
+        return carrier
 
-    def _secure(self, plain: PlainSocket, deadline: Deadline) -> TimedSocket:
+    def _proxy_tls(self) -> ssl.SSLContext:
+        # Made once, at the first connection: the system's certificates take a while to read.
+        if self._proxy_context is None:
+            self._proxy_context = ssl.create_default_context()
+        return self._proxy_context
+
+    def _secure(self, carrier: Connection) -> Connection:
         if self._tls is None:
-            return plain
-        secure: TlsSocket | None = None
-        try:
-            secure = cast(
-                "TlsSocket",
-                self._tls.context().wrap_socket(
-                    plain, server_hostname=self._host.rstrip("."), do_handshake_on_connect=False
-                ),
-            )
-            secure.deadline = deadline
-            deadline.hold(secure)
-            secure.settimeout(deadline.remaining())
-            secure.do_handshake()
-        except BaseException:
-            (secure or plain).close()
-            raise
-        return secure
+            return carrier
+        return TlsConnection(carrier, self._tls.context(), self._host.rstrip("."))
 
 
 def refusal(proxy: Proxy | None, response: http.client.HTTPResponse) -> ProxyError:
@@ -118,49 +127,35 @@ def refusal(proxy: Proxy | None, response: http.client.HTTPResponse) -> ProxyErr
     asked = ""
     if response.status == http.client.PROXY_AUTHENTICATION_REQUIRED:
         scheme = escaped(response.headers.get("Proxy-Authenticate", "")[:_SHOWN_CHARACTERS])
-        asked = f"; it asks for credentials ({scheme}), and only Basic ones, in its URL, can be given"
+        asked = f"; it asks for {scheme or 'credentials'}, and those in its URL can only be sent as Basic"
     return ProxyError(
         f"the proxy {proxy} refuses: HTTP {response.status} {escaped(response.reason)}".rstrip() + asked
     )
 
 
-def _as_it_is(plain: PlainSocket, _: Deadline) -> PlainSocket:
-    return plain
+def _as_it_is(carrier: Connection) -> Connection:
+    return carrier
 
 
-def _dial_proxy(
-    proxy: Proxy, deadline: Deadline, finish: Callable[[PlainSocket, Deadline], PlainSocket]
-) -> PlainSocket:
-    try:
-        return _dial(proxy.host, proxy.port, deadline, finish)
-    except (TimeoutError, ProxyError):
-        raise
-    except OSError as error:
-        raise ProxyError(f"the proxy {proxy} cannot be reached: {error}") from error
-
-
-def _dial(
-    host: str, port: int, deadline: Deadline, finish: Callable[[PlainSocket, Deadline], _Made]
-) -> _Made:
+def _dial(host: str, port: int, deadline: Deadline, finish: Callable[[Connection], Connection]) -> Connection:
     """Connects to the first address with which `finish` succeeds, and returns what it made."""
     failure: OSError | None = None
     addresses = resolve(host, port, deadline)
     for position, (family, kind, protocol, _, address) in enumerate(addresses):
         # A black hole must leave time for the addresses after it.
         seconds = min(_CONNECT_SECONDS, deadline.remaining() / (len(addresses) - position))
-        plain: PlainSocket | None = None
+        made: socket.socket | None = None
         try:
-            plain = PlainSocket(family, kind, protocol)
-            plain.deadline = deadline
-            deadline.hold(plain)
-            plain.settimeout(seconds)
-            plain.connect(address)
+            made = socket.socket(family, kind, protocol)
+            deadline.hold(made)
+            made.settimeout(seconds)
+            made.connect(address)
             # An export is one write; waiting for more would only delay it.
-            plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return finish(plain, deadline)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return finish(PlainConnection(made, deadline))
         except OSError as error:
-            if plain is not None:
-                plain.close()
+            if made is not None:
+                made.close()
             deadline.remaining()  # unless the deadline is over, another address may work
             failure = error
             if isinstance(error, TimeoutError):

@@ -18,17 +18,16 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from .connecting import Connector, ProxyError, refusal
+from .connections import HUNG_UP, Connection, Deadline, Reader, is_quiet
 from .http_response import HttpResponse, read_body
 from .proxy import DEFAULT_PORTS, Proxy
 from .request_head import request_head
 from .response import from_http_response
 from .result import ExportResult, no_answer
-from .sockets import Deadline, TimedSocket, is_quiet
 from .tls import TlsFiles
 
 _GZIP_LEVEL = 1
 """Four times cheaper than Python's default of 9, for 3.5 % more bytes."""
-_HUNG_UP = (BrokenPipeError, ConnectionResetError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class HttpTransport:
@@ -62,7 +61,7 @@ class HttpTransport:
         )
         self._is_compressed = is_compressed
         self._lock = threading.Lock()
-        self._idle: list[TimedSocket] = []
+        self._idle: list[Connection] = []
         self._busy: set[Deadline] = set()
         self._is_closed = False
 
@@ -132,12 +131,13 @@ class HttpTransport:
     def _exchange(self, body: bytes, deadline: Deadline) -> ExportResult:
         kept = self._take_kept()
         if kept is not None:
+            reader = Reader(kept)
             try:
-                response, answer = self._exchange_over(kept, body, deadline)
+                response, answer = self._exchange_over(kept, reader, body, deadline)
             except TimeoutError:
                 raise
             except OSError:
-                if kept.has_received:
+                if reader.has_received:
                     raise
                 deadline.remaining()  # the server closed it meanwhile: if time is left, try a new one
             else:
@@ -145,9 +145,10 @@ class HttpTransport:
                 # is under way; it may be repeated over another connection (RFC 9110, 15.5.9).
                 if response.status != http.client.REQUEST_TIMEOUT or not response.will_close:
                     return self._result(response, answer)
-        return self._result(*self._exchange_over(self._connector.connect(deadline), body, deadline))
+        made = self._connector.connect(deadline)
+        return self._result(*self._exchange_over(made, Reader(made), body, deadline))
 
-    def _take_kept(self) -> TimedSocket | None:
+    def _take_kept(self) -> Connection | None:
         """Returns an idle connection; those that the server has closed or spoken on are closed in silence."""
         while True:
             with self._lock:
@@ -157,20 +158,18 @@ class HttpTransport:
             kept.close()
 
     def _exchange_over(
-        self, connection: TimedSocket, body: bytes, deadline: Deadline
+        self, connection: Connection, reader: Reader, body: bytes, deadline: Deadline
     ) -> tuple[HttpResponse, bytes | None]:
-        connection.deadline = deadline
-        connection.has_received = False
         is_reusable = False
         try:
-            deadline.hold(connection)
+            connection.begin(deadline)
             is_whole = True
             try:
-                connection.sendall(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
-            except _HUNG_UP:
+                connection.send_all(b"%b%d\r\n\r\n%b" % (self._head, len(body), body))
+            except HUNG_UP:
                 # It may have answered before it had read all, most likely that the request is too large.
                 is_whole = False
-            response = HttpResponse(connection, method="POST")
+            response = HttpResponse(reader, method="POST")
             try:
                 response.begin()
                 answer, has_ended = read_body(response)

@@ -1,21 +1,26 @@
 """Reads answers of HTTP/1.1, whatever form they have, without trusting their length or their promises."""
 
 import http.client
+import socket
 import ssl
 import zlib
 from typing import cast
 
+from .connections import Reader
 from .response import LONGEST_RESPONSE_BYTES
 
 _OK, _SWITCHING_PROTOCOLS, _INFORMATION = http.client.OK, http.client.SWITCHING_PROTOCOLS, range(100, 200)
 
 
 class HttpResponse(http.client.HTTPResponse):
-    """An answer; the interim ones before it, such as 103, are passed over.
+    """An answer on a connection; the interim ones before it, such as 103, are passed over.
 
     `http.client` passes over 100 alone and takes any other for the answer, though the specification allows
     servers and proxies to send several, unasked (RFC 9110, 15.2).
     """
+
+    def __init__(self, reader: Reader, method: str) -> None:
+        super().__init__(cast("socket.socket", reader), method=method)
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:

@@ -27,6 +27,8 @@ class Proxy:
     port: int
     authorization: str | None = field(default=None, repr=False)
     """The value of `Proxy-Authorization`, a secret; None without credentials."""
+    is_tls: bool = False
+    """Whether the proxy itself is spoken to over TLS; its certificate is verified with the system's."""
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"
@@ -101,8 +103,8 @@ def _read(value: str) -> Proxy:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ValueError(_RULE) from None  # its own message may repeat the password
-    if parts.scheme != "http":
-        raise ValueError(f"{parts.scheme}:// is not supported, only a proxy that is spoken to by http://")
+    if parts.scheme not in DEFAULT_PORTS:
+        raise ValueError(f"{parts.scheme}:// is not supported, only http:// and https://")
     if not host or port == 0 or not host.isprintable() or " " in host:
         raise ValueError(_RULE)
     has_credentials = parts.username is not None or parts.password is not None
@@ -110,6 +112,7 @@ def _read(value: str) -> Proxy:
         host,
         port or DEFAULT_PORTS[parts.scheme],
         basic(parts.username or "", parts.password or "") if has_credentials else None,
+        is_tls=parts.scheme == "https",
     )
 
 

@@ -5,8 +5,6 @@ import os
 import ssl
 import threading
 
-from .sockets import TlsSocket
-
 logger = logging.getLogger(__name__)
 
 _Signature = tuple[tuple[int, ...] | None, ...]
@@ -72,7 +70,6 @@ class TlsFiles:
                 context.load_cert_chain(self._certificate, self._key, password="")
         except OSError as error:
             raise OSError(f"the certificates in {', '.join(self._files)} cannot be used: {error}") from error
-        context.sslsocket_class = TlsSocket
         return context
 
 

@@ -2,7 +2,6 @@
 
 import select
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +12,6 @@ from support.raw_http_server import RawHttpServer, answer
 
 from telemetry.export.otlp.http import HttpTransport
 from telemetry.export.otlp.result import Disposition
-from telemetry.export.otlp.sockets import Deadline, PlainSocket, TlsSocket
 
 LATE = answer("408 Request Timeout", b"too slow", Connection="close")
 Hang = Callable[[socket.socket], None]
@@ -182,25 +180,3 @@ def test_silence_on_a_kept_connection_ends_with_the_deadline(
     assert send(made, 0.2).kind == "timeout"
     release.set()
     assert len(any_server.requests) == 2
-
-
-def test_exchange_that_is_cancelled_never_falls_back_to_plain_text(certificate: tuple[Path, Path]) -> None:
-    """A TLS socket that is shut down by its own method sends what follows as it is."""
-    ours, theirs = socket.socketpair()
-    plain = PlainSocket(fileno=ours.detach())
-    context = ssl.create_default_context(cafile=str(certificate[0]))
-    context.sslsocket_class = TlsSocket
-    serving = server_context(certificate).wrap_socket(theirs, server_side=True, do_handshake_on_connect=False)
-    thread = threading.Thread(target=serving.do_handshake)
-    thread.start()
-    secure = context.wrap_socket(plain, server_hostname="localhost")
-    thread.join(10)
-    assert isinstance(secure, TlsSocket)
-    secure.deadline = Deadline(10)
-    secure.deadline.hold(secure)
-    secure.deadline.cancel()
-    assert secure._sslobj is not None
-    with pytest.raises(ConnectionAbortedError):
-        secure.sendall(b"a secret")
-    secure.close()
-    serving.close()

@@ -213,3 +213,29 @@ def test_tunnel_that_ended_while_idle_is_made_anew(
     made = open_through()
     for _ in range(3):
         assert send(made).disposition is Disposition.DELIVERED
+
+
+def test_proxy_that_is_spoken_to_over_tls(
+    scheme: str,
+    target: RawHttpServer,
+    certificate: tuple[Path, Path],
+    open_through: Open,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TLS to the Collector goes through TLS to the proxy, whose authority is one of the system's."""
+    proxy = ForwardProxy(server_context(certificate))
+    proxy.credentials = CREDENTIALS
+    to = Proxy("localhost", proxy.port, CREDENTIALS, is_tls=True)
+    outcome = send(open_through(to=to))
+    assert (outcome.disposition, outcome.kind) == (Disposition.RETRYABLE, "proxy")
+    assert "certificate verify failed" in outcome.detail
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    made = open_through(to=to)
+    large = PAYLOAD * 5_000
+    for payload in (PAYLOAD, large, PAYLOAD):
+        assert made.send(payload, 10) == ExportResult(Disposition.DELIVERED)
+    assert [body for _, body in target.requests] == [PAYLOAD, large, PAYLOAD]
+    assert len(proxy.heads) == (1 if scheme == "https" else 3)
+    assert made.connect_only(5) is None
+    assert send(open_through("wrong.invalid", to=to)).kind == ("tls" if scheme == "https" else "")
+    proxy.close()

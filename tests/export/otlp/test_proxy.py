@@ -141,6 +141,8 @@ def test_exception_with_the_usual_port() -> None:
         ("http://a%40b:%3A%2F%C3%BC@p", Proxy("p", 80, "Basic YUBiOjovw7w=")),
         ("http://us@er:p@ss@p", Proxy("p", 80, basic("us@er", "p@ss"))),
         ("HTTP://user@p:1", Proxy("p", 1, basic("user", ""))),
+        ("https://p:8443", Proxy("p", 8443, is_tls=True)),
+        ("https://p", Proxy("p", 443, is_tls=True)),
     ],
 )
 def test_proxys_url(value: str, expected: Proxy) -> None:
