@@ -3,8 +3,7 @@
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -15,6 +14,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import DebugInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 from support.otlp_answers import partial_success
+from support.raw_grpc_server import RawGrpcServer
 
 from telemetry.export.otlp.grpc import TRACES_METHOD, GrpcTransport
 from telemetry.export.otlp.result import Disposition, ExportResult
@@ -22,50 +22,16 @@ from telemetry.export.otlp.result import Disposition, ExportResult
 PAYLOAD = b"\x0a\x02\x0a\x00" * 10
 
 
-class Server(grpc.GenericRpcHandler):
-    """A gRPC server of raw bytes whose answers come from `answer`."""
-
-    def __init__(self, options: Sequence[tuple[str, int]] = ()) -> None:
-        self.answer: Callable[[grpc.ServicerContext], bytes] = lambda _: b""
-        self.requests: list[tuple[str, dict[str, Any], bytes]] = []
-        self._options = options
-        self.port = 0
-        self._server: grpc.Server | None = None
-        self.start()
-
-    def start(self) -> None:
-        """Listens, on the same port again after `stop()`."""
-        self._server = grpc.server(ThreadPoolExecutor(4), options=[("grpc.so_reuseport", 0), *self._options])
-        self._server.add_generic_rpc_handlers((self,))
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
-        self._server.start()
-
-    def stop(self) -> None:
-        """Closes every connection."""
-        if self._server is not None:
-            self._server.stop(grace=None).wait()
-            self._server = None
-
-    def service(self, details: grpc.HandlerCallDetails) -> Any:
-        """Accepts any method."""
-
-        def handle(request: bytes, context: grpc.ServicerContext) -> bytes:
-            self.requests.append((details.method, dict(details.invocation_metadata), request))
-            return self.answer(context)
-
-        return grpc.unary_unary_rpc_method_handler(handle)
-
-
 @pytest.fixture
-def server() -> Iterator[Server]:
+def server() -> Iterator[RawGrpcServer]:
     """A server that accepts everything unless a test changes its answer."""
-    running = Server()
+    running = RawGrpcServer()
     yield running
     running.stop()
 
 
 @pytest.fixture
-def transport(server: Server) -> Iterator[GrpcTransport]:
+def transport(server: RawGrpcServer) -> Iterator[GrpcTransport]:
     """A transport to the server."""
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={"x-tenant": "shop"})
     yield made
@@ -77,7 +43,7 @@ def send(transport: GrpcTransport, seconds: float = 5.0) -> ExportResult:
     return transport.send(PAYLOAD, seconds)
 
 
-def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, server: Server) -> None:
+def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, server: RawGrpcServer) -> None:
     """Method, user headers and payload arrive unchanged."""
     assert send(transport) == ExportResult(Disposition.DELIVERED)
     ((method, metadata, request),) = server.requests
@@ -86,7 +52,7 @@ def test_request_is_what_the_specification_asks_for(transport: GrpcTransport, se
     assert request == PAYLOAD
 
 
-def test_compressed_request_arrives_whole(server: Server) -> None:
+def test_compressed_request_arrives_whole(server: RawGrpcServer) -> None:
     """The server gets the original payload after decompression."""
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={}, is_compressed=True)
     assert send(made).disposition is Disposition.DELIVERED
@@ -119,7 +85,11 @@ def refuse(code: grpc.StatusCode, text: str = "no", status: bytes | None = None)
 @pytest.mark.parametrize("code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED])
 @pytest.mark.parametrize(("delay", "expected"), [(2.5, 2.5), (0, None)])
 def test_retry_info_is_read(
-    code: grpc.StatusCode, delay: float, expected: float | None, transport: GrpcTransport, server: Server
+    code: grpc.StatusCode,
+    delay: float,
+    expected: float | None,
+    transport: GrpcTransport,
+    server: RawGrpcServer,
 ) -> None:
     """With RetryInfo, RESOURCE_EXHAUSTED means throttled; a delay of zero means the usual backoff."""
     info = RetryInfo(retry_delay=Duration(seconds=int(delay), nanos=int(delay % 1 * 1e9)))
@@ -131,7 +101,7 @@ def test_retry_info_is_read(
     assert "slower" in outcome.detail
 
 
-def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, server: Server) -> None:
+def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, server: RawGrpcServer) -> None:
     """They can neither forge log lines nor control a terminal."""
     server.answer = refuse(grpc.StatusCode.INVALID_ARGUMENT, "a\nERROR b\x1b[31m\u2028c")
     assert send(transport).detail == "INVALID_ARGUMENT: a\\nERROR b\\x1b[31m\\u2028c"
@@ -143,7 +113,7 @@ def test_control_characters_of_an_answer_are_escaped(transport: GrpcTransport, s
     "status", [b"\xff\xff", details(code=grpc.StatusCode.UNAVAILABLE)], ids=["nonsense", "without"]
 )
 def test_details_without_retry_info_ask_for_nothing(
-    status: bytes, transport: GrpcTransport, server: Server
+    status: bytes, transport: GrpcTransport, server: RawGrpcServer
 ) -> None:
     """Nonsense details and details without RetryInfo are ignored."""
     server.answer = refuse(grpc.StatusCode.UNAVAILABLE, status=status)
@@ -153,7 +123,7 @@ def test_details_without_retry_info_ask_for_nothing(
 
 def test_servers_own_limit_asks_for_halves() -> None:
     """A real server's refusal of a large message is recognised by its text."""
-    server = Server([("grpc.max_receive_message_length", 1_000)])
+    server = RawGrpcServer([("grpc.max_receive_message_length", 1_000)])
     made = GrpcTransport(f"127.0.0.1:{server.port}", headers={})
     outcome = made.send(bytes(2_000), 5)
     assert (outcome.disposition, outcome.kind) == (Disposition.TOO_LARGE, "resource_exhausted")
@@ -162,13 +132,13 @@ def test_servers_own_limit_asks_for_halves() -> None:
     server.stop()
 
 
-def test_partial_success_is_read(transport: GrpcTransport, server: Server) -> None:
+def test_partial_success_is_read(transport: GrpcTransport, server: RawGrpcServer) -> None:
     """The result has the number of rejected spans and the reason."""
     server.answer = lambda _: partial_success(2, "too old")
     assert send(transport) == ExportResult(Disposition.DELIVERED, detail="too old", rejected=2)
 
 
-def test_answer_over_the_limit_is_no_success(transport: GrpcTransport, server: Server) -> None:
+def test_answer_over_the_limit_is_no_success(transport: GrpcTransport, server: RawGrpcServer) -> None:
     """Here RESOURCE_EXHAUSTED comes from the client, about the answer; the batch is not sent again."""
     server.answer = lambda _: bytes(5 * 2**20)
     outcome = send(transport)
@@ -184,7 +154,7 @@ def test_nobody_listening_is_retryable(free_port: int) -> None:
     made.close()
 
 
-def test_restarted_server_is_found_at_once(transport: GrpcTransport, server: Server) -> None:
+def test_restarted_server_is_found_at_once(transport: GrpcTransport, server: RawGrpcServer) -> None:
     """The backoff of gRPC itself, which grows to two minutes, does not apply."""
     assert send(transport).disposition is Disposition.DELIVERED
     server.stop()
@@ -194,7 +164,9 @@ def test_restarted_server_is_found_at_once(transport: GrpcTransport, server: Ser
     assert send(transport).disposition is Disposition.DELIVERED
 
 
-def test_server_that_does_not_answer_costs_the_deadline(transport: GrpcTransport, server: Server) -> None:
+def test_server_that_does_not_answer_costs_the_deadline(
+    transport: GrpcTransport, server: RawGrpcServer
+) -> None:
     """The export takes no longer than its deadline."""
     release = threading.Event()
 
@@ -245,7 +217,7 @@ def test_port_of_another_protocol_is_retryable_and_reported(raw: tuple[socket.so
     made.close()
 
 
-def test_close_ends_an_export_that_is_under_way(transport: GrpcTransport, server: Server) -> None:
+def test_close_ends_an_export_that_is_under_way(transport: GrpcTransport, server: RawGrpcServer) -> None:
     """`close()` from another thread takes effect at once, and no later export starts."""
     arrived, release = threading.Event(), threading.Event()
 
