@@ -266,6 +266,7 @@ def test_metrics_have_headers_of_their_own_or_the_general_ones(monkeypatch: pyte
         ("http://t:4317", "https://m:4317", (True, False)),
         ("https://t:4317", "http://m:4317", (False, True)),
         ("http://t:4317", "m:4317", (True, False)),
+        ("t:4317", "unix:/m", (True, True)),
     ],
 )
 def test_security_is_each_endpoints_own(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from .endpoint import default_endpoint
+from .grpc_target import is_local
 from .presets import preset_of
 from .timeout import DEFAULT_SECONDS, TIMEOUTS, in_seconds
 from .values import read_pairs
@@ -30,7 +31,6 @@ GENERAL_FORM_OF = {
 """The variables, shared with traces, to which a setting of pushed metrics falls back."""
 _NOTHING_OF: Mapping[str, object] = {
     "metrics_headers": {},
-    "metrics_insecure": False,
     "metrics_timeout_seconds": DEFAULT_SECONDS,
     "metrics_compression": "none",
     "metrics_certificate": "",
@@ -75,11 +75,18 @@ def fill_in(
         # Values for traces only, such as a vendor's key, must not be used for the metrics endpoint.
         of_traces = general.replace("OTLP_", "OTLP_TRACES_")
         if of_traces in data and environment.get(of_traces) and field not in given:
-            value = environment.get(general) or _NOTHING_OF[field]
+            value = environment.get(general) or _without_any(field, values)
             values[field] = in_seconds(value) if general in TIMEOUTS else value
     if not values.get("endpoint"):
         values["endpoint"] = default_endpoint(values.get("protocol", "grpc"))
     return values
+
+
+def _without_any(field: str, values: Mapping[str, Any]) -> object:
+    """Returns what a setting of pushed metrics is where there is neither their own nor a general one."""
+    if field != "metrics_insecure":
+        return _NOTHING_OF[field]
+    return is_local(str(values.get("metrics_endpoint") or values.get("endpoint")).strip())
 
 
 def _of_resource(values: Mapping[str, Any]) -> dict[str, str]:

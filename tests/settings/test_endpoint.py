@@ -204,6 +204,20 @@ def test_target_says_what_certificates_and_sockets_need(name: str, target: GrpcT
     assert read_target(name) == target
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "shown"),
+    [
+        ("unix:///run/@otel", "unix:/run/@otel"),
+        ("ipv4:1.2.3.4:1,1.2.3.5:1", "ipv4:1.2.3.4:1,1.2.3.5:1"),
+        ("dns:///h:1", "dns:///h:1"),
+        ("user:pass@h:1", "h:1"),
+    ],
+)
+def test_names_of_grpc_are_shown(endpoint: str, shown: str) -> None:
+    """By logs and health, as they were given."""
+    assert TelemetryConfig(endpoint=endpoint).shown_endpoint == shown
+
+
 def test_same_server_is_known_by_host_and_port() -> None:
     """Whichever way the port is given."""
     assert is_same_server("http://h", "http://h:4317", "grpc")
