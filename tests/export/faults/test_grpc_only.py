@@ -1,4 +1,4 @@
-"""gRPC status codes: which are retried and which are permanent."""
+"""gRPC status codes, retried and permanent ones; and several Collectors behind one name."""
 
 import grpc
 import pytest
@@ -11,9 +11,12 @@ from support.fault_rig import (
     assert_backed_off,
     assert_dropped_and_told_once,
     assert_held,
+    assert_ledger,
     failing,
 )
+from support.grpc_collector import GrpcCollector
 from support.waiting import Until
+from support.wire import Wire
 
 from telemetry.export.breaker import BreakerState
 
@@ -103,3 +106,69 @@ def test_permanent_code_is_never_retried(
     assert_dropped_and_told_once(
         make_rig(grpc_collector), grpc_collector, caplog, said=f"{code.name}: on purpose"
     )
+
+
+def test_one_of_two_collectors_that_dies_costs_at_most_what_it_was_sent(
+    make_rig: MakeRig, grpc_collector: Collector, until: Until
+) -> None:
+    """The other one takes all that comes, without a wait; both are used again when it is back."""
+    other = GrpcCollector()
+    try:
+        endpoint = f"ipv4:127.0.0.1:{grpc_collector.port},127.0.0.1:{other.port}"
+        rig = make_rig(endpoint, "grpc", insecure=True, max_export_batch_size=1)
+
+        def export() -> None:
+            rig.end_spans(1)
+            rig.pipeline.force_flush(10_000)
+
+        def are_both_used() -> bool:
+            export()
+            return bool(grpc_collector.requests and other.requests)
+
+        until("both to be used", are_both_used)
+        grpc_collector.stop()
+        for _ in range(20):
+            export()
+        assert len(rig.failures) <= 1
+        assert rig.opened == 0
+        grpc_collector.start()
+        before = len(grpc_collector.requests)
+
+        def is_used_again() -> bool:
+            export()
+            return len(grpc_collector.requests) > before
+
+        until("the first to be used again", is_used_again, seconds=30)
+        assert rig.ledger.delivered == len(rig.names)
+        assert_ledger(rig, delivered=len(rig.names))
+    finally:
+        other.stop()
+
+
+def test_collector_that_freezes_is_passed_over(
+    make_rig: MakeRig, grpc_collector: Collector, until: Until
+) -> None:
+    """What it does not answer costs an attempt; then all go to the other, no longer in turn."""
+    other = GrpcCollector()
+    wire = Wire(other.port)
+    try:
+        endpoint = f"ipv4:127.0.0.1:{grpc_collector.port},127.0.0.1:{wire.port}"
+        rig = make_rig(endpoint, "grpc", insecure=True, max_export_batch_size=1, exporter_timeout_seconds=0.5)
+
+        def are_both_used() -> bool:
+            rig.end_spans(1)
+            rig.pipeline.force_flush(10_000)
+            return bool(grpc_collector.requests and other.requests)
+
+        until("both to be used", are_both_used)
+        wire.freeze()
+        other.stop()
+        for _ in range(20):
+            rig.end_spans(1)
+            rig.pipeline.force_flush(10_000)
+        until("everything delivered", lambda: rig.ledger.delivered == len(rig.names))
+        assert len(rig.failures) <= 2
+        assert rig.opened == 0
+    finally:
+        wire.close()
+        other.stop()
