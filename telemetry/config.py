@@ -98,7 +98,7 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
     metrics_endpoint: Address | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", repr=False)
     """The address for pushed metrics, used as it is; wins over the general one."""
     insecure: StandardBoolean | None = setting(None, *_otlp("INSECURE"))
-    """`true`: gRPC without TLS, for an address without http:// or https://; if unset, for a Unix socket."""
+    """`true`: gRPC without TLS, for an address without http:// or https://; by default only a Unix socket."""
     metrics_insecure: StandardBoolean | None = setting(None, "OTEL_EXPORTER_OTLP_METRICS_INSECURE")
     """The same for pushed metrics; the general one where it is not given."""
     headers: Pairs = setting({}, *_otlp("HEADERS"), repr=False)

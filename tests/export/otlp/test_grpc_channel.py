@@ -11,6 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from support.clock import Clock
+from support.dns_server import DnsServer
 from support.export_load import ExportLoad
 from support.raw_grpc_server import RawGrpcServer
 from support.waiting import Until
@@ -127,6 +128,61 @@ def test_black_hole_is_passed_over(
         assert is_delivered(make_transport(both(free_port)))
     finally:
         hole.close()
+
+
+@pytest.fixture
+def names() -> Iterator[DnsServer]:
+    """A DNS server."""
+    made = DnsServer()
+    yield made
+    made.close()
+
+
+def named(names: DnsServer, port: int) -> str:
+    """Returns a target that the DNS server resolves."""
+    return f"dns://127.0.0.1:{names.port}/collector.test:{port}"
+
+
+def test_name_is_resolved_anew_when_one_of_its_servers_leaves(
+    names: DnsServer, make_server: MakeServer, make_transport: MakeTransport, until: Until
+) -> None:
+    """As pods are replaced: what comes in its place is used, and what stays is used all the time."""
+    names.addresses = ("127.0.0.1", BESIDE)
+    leaving = make_server()
+    staying = make_server(host=BESIDE, port=leaving.port)
+    coming = make_server(host="127.0.0.3", port=leaving.port)
+    transport = make_transport(named(names, leaving.port))
+    with ExportLoad(transport, threads=THREADS) as load:
+        until("both to be used", lambda: leaving.requests and staying.requests)
+        names.addresses = (BESIDE, "127.0.0.3")
+        leaving.stop(grace_seconds=5)
+        until("the new one to be used", lambda: coming.requests, seconds=20)
+    assert load.failures.total() <= THREADS, load.failures
+
+
+def test_name_that_moves_is_followed(
+    names: DnsServer, make_server: MakeServer, make_transport: MakeTransport, until: Until
+) -> None:
+    """By the first attempt after the one that finds its server gone."""
+    names.addresses = ("127.0.0.1",)
+    former = make_server()
+    transport = make_transport(named(names, former.port))
+    assert is_delivered(transport)
+    make_server(host=BESIDE, port=former.port)
+    names.addresses = (BESIDE,)
+    former.stop()
+    results = [is_delivered(transport) for _ in range(5)]
+    assert results[1:] == [True] * 4
+
+
+def test_name_is_not_resolved_for_each_export(
+    names: DnsServer, make_server: MakeServer, make_transport: MakeTransport
+) -> None:
+    """A connection that works is kept."""
+    names.addresses = ("127.0.0.1",)
+    transport = make_transport(named(names, make_server().port))
+    assert all(is_delivered(transport) for _ in range(20))
+    assert names.asked == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
