@@ -44,9 +44,10 @@ _NOTES = """
   `OTEL_EXPORTER_OTLP_INSECURE` decides, and if it is unset, there is TLS except for Unix sockets. Exports
   take turns over all addresses of a name, so that several Collectors behind one (such as a headless service
   of Kubernetes) share the load, and go on to the rest when one is gone; names are resolved anew whenever a
-  connection ends. With TLS, servers of an `ipv4:` or `ipv6:` list are all verified by the first address. An
-  HTTP proxy is used as gRPC itself does: `grpc_proxy`, `https_proxy`, `http_proxy`, except for
-  `no_grpc_proxy` or `no_proxy`, all in lower case.
+  connection ends, so Collectors that are added get their share as soon as the others end connections
+  (`max_connection_age` of the Collector's receiver). With TLS, servers of an `ipv4:` or `ipv6:` list are all
+  verified by the first address. An HTTP proxy is used as gRPC itself does: `grpc_proxy`, `https_proxy`,
+  `http_proxy`, except for `no_grpc_proxy` or `no_proxy`, all in lower case.
 - **Certificates** that change on disk are read anew within a second or so, without a restart, and used for
   new connections. Changed files that cannot be used are logged once; until they can be, the former ones
   stay.

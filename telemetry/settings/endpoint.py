@@ -51,7 +51,7 @@ def _check_url(value: str, *, is_grpc: bool) -> str:
     except ValueError:
         # Its message may repeat a password.
         raise ValueError("its brackets or letters are not those of an address") from None
-    if parts.scheme not in {"http", "https", ""}:
+    if "://" in value and parts.scheme not in {"http", "https"}:
         others = f", and for gRPC none of {', '.join(f'{each}:' for each in SCHEMES)}" if is_grpc else ""
         raise ValueError(f"its scheme is neither http:// nor https://{others}")
     if "#" in value:
