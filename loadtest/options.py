@@ -13,13 +13,13 @@ console = Console()
 _DURATION = re.compile(r"(\d+\.?\d*|\.\d+)\s*(ms|s)")
 
 
-def finite(value: float) -> float:
-    """Returns the number if it is finite.
+def finite(value: float | None) -> float | None:
+    """Returns the number if it is finite, and None for none.
 
     Raises:
         typer.BadParameter: it is not finite, which an option's minimum does not rule out.
     """
-    if not math.isfinite(value):
+    if value is not None and not math.isfinite(value):
         raise typer.BadParameter(f"{value} is not a finite number")
     return value
 

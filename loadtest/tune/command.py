@@ -22,6 +22,7 @@ from loadtest.options import (
 from loadtest.tune.analysis import analyse
 from loadtest.tune.plan import (
     FULL_GRID,
+    OTHER_CORES,
     QUICK_GRID,
     REPEATS,
     WARM_UP_SECONDS,
@@ -30,6 +31,7 @@ from loadtest.tune.plan import (
     Plan,
     code_digest,
     plan_grid,
+    seconds_for,
 )
 from loadtest.tune.report import front_lines, settings_text, verdicts_of, write_report
 from loadtest.tune.sweep import Sweep
@@ -54,8 +56,20 @@ def tune(
     compressions: Annotated[str, typer.Option(envvar="COMPRESSIONS", help="none,gzip")] = "",
     repeats: Annotated[int | None, typer.Option(envvar="REPEATS", min=1, help="Runs of each cell.")] = None,
     seconds: Annotated[
-        float, typer.Option(envvar="SECONDS", callback=finite, min=1, help="Measured of each run.")
-    ] = 8.0,
+        float | None,
+        typer.Option(
+            envvar="SECONDS", callback=finite, min=1, help="Measured of each run; 8 or five of the delays."
+        ),
+    ] = None,
+    other_cores: Annotated[
+        float,
+        typer.Option(
+            envvar="OTHER_CORES",
+            callback=finite,
+            min=0,
+            help="How much CPU unrelated processes may use in a valid run: raise it on a shared machine.",
+        ),
+    ] = OTHER_CORES,
     fresh: Annotated[
         bool, typer.Option("--fresh", envvar="FRESH", help="Not going on with a run that was cut off.")
     ] = False,
@@ -68,10 +82,11 @@ def tune(
     config = lab.config_of_services({})
     default = Cell.of(config)
     grid = QUICK_GRID if quick else FULL_GRID
+    delays = numbers("DELAYS", delays_ms) or grid.delays_within(freshness_seconds)
     plan = Plan(
         cells=plan_grid(
             batches=whole_numbers("BATCHES", batches) or grid.batches,
-            delays_ms=numbers("DELAYS", delays_ms) or grid.delays_ms,
+            delays_ms=delays,
             compressions=words("COMPRESSIONS", compressions, ("none", "gzip")) or grid.compressions,
             default=default,
         ),
@@ -80,7 +95,8 @@ def tune(
         rate=rate,
         users=users,
         warm_up_seconds=WARM_UP_SECONDS,
-        measured_seconds=seconds,
+        measured_seconds=seconds or seconds_for(delays),
+        other_cores=other_cores,
         runtime=lab.runtime.kind,
         configuration=lab.shown_configuration({}),
         code=code_digest(),

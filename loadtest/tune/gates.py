@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from loadtest.load.report import LoadResult
 from loadtest.tune.measuring import Exports
+from loadtest.tune.plan import OTHER_CORES
 from loadtest.validity import is_saturated, keeps_its_rate
 from loadtest.watch import Reading
 from telemetry.export.cpu import Stage
 
-MOST_OTHER_CORES = 0.3
 FEWEST_SPANS = 100
 
 
@@ -19,6 +19,7 @@ def reasons_against(
     readings: Sequence[Reading],
     exports: Exports,
     other_cpu_cores: float,
+    most_other_cores: float = OTHER_CORES,
 ) -> tuple[str, ...]:
     """Returns every reason why a run is invalid; none for a valid one.
 
@@ -28,6 +29,7 @@ def reasons_against(
         readings: the service's readings in the measured time and until it had sent everything.
         exports: those of the measured time.
         other_cpu_cores: the CPU that unrelated processes used, in cores.
+        most_other_cores: how much of it is allowed.
     """
     reasons = []
     if is_saturated(load):
@@ -38,8 +40,8 @@ def reasons_against(
         reasons.append(f"{load.lost_workers} workers of the generator were lost")
     if load.failures or load.script_errors:
         reasons.append(f"{load.failures + len(load.script_errors)} requests failed")
-    if other_cpu_cores > MOST_OTHER_CORES:
-        reasons.append(f"other processes used {other_cpu_cores:.2f} cores, more than {MOST_OTHER_CORES:g}")
+    if other_cpu_cores > most_other_cores:
+        reasons.append(f"other processes used {other_cpu_cores:.2f} cores, more than {most_other_cores:g}")
     if not exports.spans:
         reasons.append("nothing was exported in the measured time: raise SECONDS, or shorten the delay")
     elif not exports.cpu_seconds.get(Stage.ENCODE):

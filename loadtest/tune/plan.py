@@ -60,6 +60,8 @@ class Plan(BaseModel):
     users: int
     warm_up_seconds: float
     measured_seconds: float
+    other_cores: float
+    """How many cores unrelated processes may use on average in a valid run."""
     runtime: str
     configuration: dict[str, str] = {}
     """The services' other settings, by variable."""
@@ -227,8 +229,23 @@ class Grid(BaseModel):
     delays_ms: tuple[float, ...]
     compressions: tuple[str, ...]
 
+    def delays_within(self, freshness_seconds: float | None) -> tuple[float, ...]:
+        """Returns the delays, stretched so that the longest leaves time to send within the freshness."""
+        if freshness_seconds is None:
+            return self.delays_ms
+        longest_ms = freshness_seconds * 1000 * _MOST_OF_FRESHNESS
+        return tuple(max(1.0, round(it / max(self.delays_ms) * longest_ms)) for it in self.delays_ms)
 
+
+_MOST_OF_FRESHNESS = 0.8
+"""The share of the time that a span may wait for its batch."""
 QUICK_GRID = Grid(batches=(64, 512), delays_ms=(200, 1000), compressions=("none",))
 FULL_GRID = Grid(batches=(64, 256, 1024), delays_ms=(100, 400, 1000), compressions=("none", "gzip"))
 REPEATS = 3
 WARM_UP_SECONDS = 2.0
+OTHER_CORES = 0.3
+
+
+def seconds_for(delays_ms: Sequence[float]) -> float:
+    """Returns how long to measure each run, in seconds: several of the longest delays."""
+    return max(8.0, 5 * max(delays_ms) / 1000)

@@ -200,6 +200,7 @@ def _plan(plan: Plan) -> PageTable:
         ["load", f"{plan.rate:g} requests/s by {plan.users} shoppers"],
         ["each run", f"{plan.warm_up_seconds:g} s of warm-up, {plan.measured_seconds:g} s measured"],
         ["repeats", f"{plan.repeats}, each in random order (seed {plan.seed})"],
+        ["unrelated processes", f"at most {plan.other_cores:g} cores on average in a run"],
         ["runtime", plan.runtime],
     ]
     return PageTable("How it was measured", ["", ""], rows)

@@ -144,6 +144,7 @@ class Sweep:
                 readings=[reading for reading in readings if reading.at >= first.at],
                 exports=exports,
                 other_cpu_cores=other_cores,
+                most_other_cores=plan.other_cores,
             ),
             spans=spans,
             spans_per_second=spans / (last.at - first.at),

@@ -19,7 +19,7 @@ from loadtest.options import duration_seconds, numbers, whole_numbers, words
 from loadtest.tune import command
 from loadtest.tune.gates import reasons_against
 from loadtest.tune.measuring import Exports
-from loadtest.tune.plan import Journal, plan_grid
+from loadtest.tune.plan import FULL_GRID, QUICK_GRID, Journal, plan_grid, seconds_for
 from stack.settings import load_settings
 from telemetry.errors import ConfigurationError
 
@@ -39,6 +39,16 @@ def test_default_is_in_every_grid_once() -> None:
     grid = plan_grid(batches=(32, 512), delays_ms=(200,), compressions=("none",), default=NOW)
     assert grid == (SMALL, QUICK, NOW)
     assert plan_grid(batches=(512,), delays_ms=(1000,), compressions=("none",), default=NOW) == (NOW,)
+
+
+def test_delays_follow_the_freshness_that_is_asked_for() -> None:
+    """The longest leaves a fifth of it for sending, and several of it are measured."""
+    assert FULL_GRID.delays_within(None) == FULL_GRID.delays_ms
+    assert FULL_GRID.delays_within(1.0) == (80, 320, 800)
+    assert QUICK_GRID.delays_within(10.0) == (1600, 8000)
+    assert QUICK_GRID.delays_within(0.001) == (1, 1)
+    assert seconds_for(FULL_GRID.delays_ms) == 8
+    assert seconds_for((1600, 8000)) == 40
 
 
 def test_sweep_that_was_cut_off_goes_on(tmp_path: Path) -> None:
@@ -165,6 +175,7 @@ SATURATED = LOAD.model_copy(update={"generator_cpu_share": 0.97})
         ({"load": LOAD.model_copy(update={"failures": 3})}, "3 requests failed"),
         ({"load": LOAD.model_copy(update={"script_errors": ["KeyError"]})}, "1 requests failed"),
         ({"other_cpu_cores": 0.75}, "other processes used 0.75 cores"),
+        ({"other_cpu_cores": 0.75, "most_other_cores": 1.0}, None),
         ({"readings": []}, "the service returned no"),
         (
             {"readings": [*GOOD, LEAKY]},

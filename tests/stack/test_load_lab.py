@@ -112,6 +112,7 @@ def sweep(stack: Stack, folder: Path, *cells: Cell, rate: float, users: int) -> 
         users=users,
         warm_up_seconds=1,
         measured_seconds=4,
+        other_cores=0.3,
         runtime=stack.runtime.kind,
         seed=1,
     )

@@ -27,6 +27,7 @@ def plan(*cells: Cell, repeats: int = 3, seed: int = 1) -> Plan:
         users=20,
         warm_up_seconds=2,
         measured_seconds=8,
+        other_cores=0.3,
         runtime="native",
         seed=seed,
     )
