@@ -351,6 +351,8 @@ class TelemetryConfig(RequestSettings, ServiceSettings):
                 repr(sorted(self.headers.items())),
                 str(self.client_certificate),
             ),
+            endpoint=self.shown_endpoint,
+            protocol=self.protocol,
             max_bytes=self.spool_max_bytes,
             max_age_seconds=self.spool_max_age_seconds,
             min_free_ratio=self.spool_min_free,

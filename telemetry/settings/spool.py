@@ -12,6 +12,9 @@ class SpoolSettings:
 
     folder: Path
     """Shared by all processes that send to the same destination."""
+    endpoint: str
+    """The destination without credentials and query, for people to read."""
+    protocol: str
     max_bytes: int
     max_age_seconds: float
     min_free_ratio: float

@@ -14,13 +14,20 @@ SPANS = 3
 class SpoolRig:
     """A spool with clocks of its own and the ledger that it reports to."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, *, wall_seconds: float = 1_000_000.0, **settings: Any) -> None:
         self.now = 100.0
-        self.wall_seconds = 1_000_000.0
+        self.wall_seconds = wall_seconds
         self.ledger = Ledger(clock=lambda: self.now)
         self.generation = self.ledger.begin()
         self.told: list[str] = []
-        defaults = {"max_bytes": 2**20, "max_age_seconds": 3600, "min_free_ratio": 0.0, "fsync": "interval"}
+        defaults = {
+            "endpoint": "http://collector:4317",
+            "protocol": "grpc",
+            "max_bytes": 2**20,
+            "max_age_seconds": 3600,
+            "min_free_ratio": 0.0,
+            "fsync": "interval",
+        }
         self.spool = Spool(
             SpoolSettings(folder=folder, **{**defaults, **settings}),
             self.ledger,

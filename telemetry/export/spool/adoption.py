@@ -41,6 +41,11 @@ class Adoption:
         return bool(self._unread)
 
     @property
+    def is_cut_short(self) -> bool:
+        """Whether the latest search left dead processes' directories, and another one may begin."""
+        return self._directory.has_more_orphans
+
+    @property
     def is_done(self) -> bool:
         """Whether no file is left, not even an unreadable one."""
         return not self._unread and not self._unreadable

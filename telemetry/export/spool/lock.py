@@ -4,19 +4,17 @@ Several processes share a destination. Each has an owner directory. A directory 
 has an owner; the process that takes the lock sends its contents.
 """
 
+import errno
 import os
 import re
 import secrets
-from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-try:
-    import fcntl
-except ImportError:  # Windows; opening a spool reports it
-    fcntl = None  # type: ignore[assignment]
+from .descriptors import close_file, is_same_file, lock_file, names_in, open_file
+from .trust import is_own_folder
 
-_LOCK = "lock"
+LOCK = "lock"
 OWNER = re.compile(r"\d+-[0-9a-f]{8}")
 """The pattern of owner directory names."""
 _TRIES = 20
@@ -31,16 +29,11 @@ class DirectoryLock:
 
     @classmethod
     def create(cls, parent: Path) -> Self:
-        """Creates and locks a new folder in `parent`, which is created if missing.
+        """Creates and locks a new folder in `parent`.
 
         Raises:
-            OSError: it cannot be created, or `parent` cannot be trusted.
+            OSError: it cannot be created.
         """
-        if fcntl is None:
-            raise OSError("this system has no file locks: a spool needs Linux or macOS")
-        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if parent.stat().st_uid != os.geteuid():
-            raise OSError(f"{parent} belongs to another user")
         for _ in range(_TRIES):
             folder = parent / f"{os.getpid()}-{secrets.token_hex(4)}"
             folder.mkdir(mode=0o700)
@@ -57,29 +50,34 @@ class DirectoryLock:
         Raises:
             OSError: the folder cannot be read.
         """
-        if not folder.is_dir() or folder.stat().st_uid != os.geteuid():
+        if not is_own_folder(folder):
             return None
         lock = cls._lock(folder, 0)
-        if lock is None:
-            with suppress(OSError):  # created but never locked; one with a lock is not empty
-                folder.rmdir()
-        return lock
+        if lock is not None or (folder / LOCK).exists():
+            return lock
+        try:
+            folder.rmdir()  # created but never locked
+        except OSError as error:
+            if error.errno not in {errno.ENOTEMPTY, errno.EEXIST}:
+                raise
+            # Files that somebody copied here without the lock; or its owner is just creating it.
+            return cls._lock(folder, os.O_CREAT)
+        return None
 
     @classmethod
     def _lock(cls, folder: Path, flags: int) -> Self | None:
         try:
-            descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
+            descriptor = open_file(folder / LOCK, os.O_RDWR | flags)
         except FileNotFoundError:
             return None
+        is_locked = False
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Its owner may have removed it between opening and locking: the lock would be on nothing.
-            if _is_same(folder / _LOCK, descriptor):
-                return cls(folder, descriptor)
-        except (BlockingIOError, FileNotFoundError):
-            pass
-        os.close(descriptor)
-        return None
+            is_locked = lock_file(descriptor) and is_same_file(folder / LOCK, descriptor)
+        finally:
+            if not is_locked:
+                close_file(descriptor)
+        return cls(folder, descriptor) if is_locked else None
 
     @property
     def is_there(self) -> bool:
@@ -87,14 +85,14 @@ class DirectoryLock:
         if self._descriptor is None:
             return False
         try:
-            return _is_same(self.folder / _LOCK, self._descriptor)
+            return is_same_file(self.folder / LOCK, self._descriptor)
         except OSError:
             return False
 
     def release(self) -> None:
         """Releases the lock, leaving the folder to other processes."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            close_file(self._descriptor)
             self._descriptor = None
 
     def remove(self) -> None:
@@ -104,8 +102,8 @@ class DirectoryLock:
             OSError: it cannot be read or removed.
         """
         try:
-            if [path.name for path in self.folder.iterdir()] == [_LOCK]:
-                (self.folder / _LOCK).unlink()
+            if names_in(self.folder) == [LOCK]:
+                (self.folder / LOCK).unlink()
                 self.folder.rmdir()
         finally:
             self.release()
@@ -118,5 +116,18 @@ class DirectoryLock:
         self.release()
 
 
-def _is_same(path: Path, descriptor: int) -> bool:
-    return os.path.samestat(path.stat(), os.fstat(descriptor))
+def is_owned(folder: Path) -> bool:
+    """Returns whether a living process owns an owner directory, without taking it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    try:
+        descriptor = open_file(folder / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        # Shared: several may ask at once. A process that happens to look for orphans looks again later.
+        return not lock_file(descriptor, is_shared=True)
+    finally:
+        close_file(descriptor)

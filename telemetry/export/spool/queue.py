@@ -1,65 +1,95 @@
 """The segments of one process, in the order in which they are sent, and their removal."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from ..ledger import ON_DISK, DropReason, Ledger
 from .directory import SpoolDirectory
 from .segment import Segment
+from .steady_clock import SteadyClock
 
 
 class SegmentQueue:
     """A queue of adopted segments, then the process's own. For use by one thread.
 
+    There may be thousands: what is done for each record takes the same time however many there are.
+
     Args:
         directory: where the files are.
         ledger: records the spans dropped here.
+        clock: tells their age.
+        max_bytes: the limit of all files, damaged ones included.
         on_trouble: called with a description of each failure.
     """
 
-    def __init__(self, directory: SpoolDirectory, ledger: Ledger, on_trouble: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        directory: SpoolDirectory,
+        ledger: Ledger,
+        clock: SteadyClock,
+        max_bytes: int,
+        on_trouble: Callable[[str], None],
+    ) -> None:
         self.current: Segment | None = None
         """The segment being written; it is kept even while it is empty."""
+        self.size_bytes = 0
+        """The total size of all files."""
         self._directory = directory
         self._ledger = ledger
+        self._clock = clock
+        self._max_bytes = max_bytes
         self._on_trouble = on_trouble
-        self._segments: deque[Segment] = deque()
+        # Ordered sets.
+        self._adopted: dict[Segment, None] = {}
+        self._own: dict[Segment, None] = {}
 
     def __iter__(self) -> Iterator[Segment]:
-        return iter(self._segments)
+        return chain(self._adopted, self._own)
 
     def __bool__(self) -> bool:
-        return bool(self._segments)
+        return bool(self._adopted or self._own)
 
-    @property
-    def size_bytes(self) -> int:
-        """The total size of all files."""
-        return sum(segment.size for segment in self._segments)
+    def __contains__(self, segment: Segment) -> bool:
+        return segment in self._adopted or segment in self._own
 
-    @property
-    def oldest_at_seconds(self) -> float | None:
-        """When the oldest live record was written, on the wall clock; None if there is none."""
+    def find_oldest(self) -> float | None:
+        """Returns when the oldest live record was written, on the wall clock; None if there is none.
+
+        Looks at every segment.
+        """
         oldest = min(
-            (each.oldest_ns for each in self._segments if each.live_records and each.oldest_ns is not None),
+            (
+                each.oldest_ns + each.correction_ns
+                for each in self
+                if each.live_records and each.oldest_ns is not None
+            ),
             default=None,
         )
-        return None if oldest is None else oldest / 1e9
+        return None if oldest is None else (oldest - self._clock.correction_ns) / 1e9
 
     def add_adopted(self, segment: Segment) -> None:
         """Inserts a segment after those adopted earlier, and ahead of this process's own."""
-        self._segments.insert(len(self._segments) - len(self._own()), segment)
+        segment.correction_ns = self._clock.correction_ns
+        self._adopted[segment] = None
+        self.size_bytes += segment.size
         self.remove_if_done(segment)
 
-    def open_current(self) -> Segment:
-        """Returns the segment being written; creates one if there is none.
+    def append(self, payload: bytes, spans: int, now_ns: int) -> tuple[Segment, int]:
+        """Appends a record to the segment being written, a new one if there is none.
+
+        Returns the segment, and the record's offset in it.
 
         Raises:
-            OSError: this process has no directory.
+            OSError: the disk is full, broken, or not writable; or this process has no directory.
         """
         if self.current is None:
             self.current = Segment(self._directory.next_file())
-            self._segments.append(self.current)
-        return self.current
+            self.current.correction_ns = self._clock.correction_ns
+            self._own[self.current] = None
+        segment = self.current
+        offset = segment.append(payload, spans, now_ns)
+        self.size_bytes += segment.size - offset
+        return segment, offset
 
     def close_current(self) -> None:
         """Closes the segment being written."""
@@ -68,13 +98,14 @@ class SegmentQueue:
             current.close()
             self.remove_if_done(current)
 
-    def expire(self, now_ns: int, max_age_seconds: float) -> None:
-        """Drops each file whose records are all older than the maximum age, by the wall clock.
+    def expire(self, max_age_seconds: float) -> None:
+        """Drops each file whose records are all older than the maximum age.
 
         Only whole files: a record that is merely forgotten would be found when the file is read again.
         """
-        for segment in tuple(self._segments):
-            is_old = now_ns - segment.newest_ns > max_age_seconds * 1e9
+        now_ns = self._clock.now_ns()
+        for segment in tuple(self):
+            is_old = now_ns - segment.newest_ns - segment.correction_ns > max_age_seconds * 1e9
             if segment.live_records and not segment.held and is_old:
                 if segment is self.current:
                     self.close_current()
@@ -89,18 +120,21 @@ class SegmentQueue:
     def lose_own(self) -> None:
         """Drops this process's own segments after somebody removed its directory."""
         self.current = None
-        for segment in self._own():
+        for segment in tuple(self._own):
             segment.close()
             self.lose(segment, DropReason.SPOOL_CORRUPT)
 
     def remove_if_done(self, segment: Segment) -> None:
         """Removes the file of a segment without live records; quarantines a damaged one."""
-        if segment.live_records or segment is self.current or segment not in self._segments:
+        if segment.live_records or segment is self.current or segment not in self:
             return
-        self._segments.remove(segment)
+        self._adopted.pop(segment, None)
+        self._own.pop(segment, None)
+        self.size_bytes -= segment.size
         try:
             if segment.is_damaged:
-                self._directory.quarantine(segment.path)
+                self._directory.quarantine.add(segment.path)
+                self._directory.quarantine.shrink(self._max_bytes - self.size_bytes)
             else:
                 segment.path.unlink()
         except FileNotFoundError:
@@ -111,7 +145,6 @@ class SegmentQueue:
 
     def clear(self) -> None:
         """Forgets all segments, leaving their files in place."""
-        self._segments.clear()
-
-    def _own(self) -> list[Segment]:
-        return [each for each in self._segments if each.path.parent == self._directory.own]
+        self._adopted.clear()
+        self._own.clear()
+        self.size_bytes = 0

@@ -8,6 +8,7 @@ from ..ledger import ON_DISK, DropReason, Ledger
 from .format import Header
 from .queue import SegmentQueue
 from .segment import Record
+from .steady_clock import SteadyClock
 
 _READ_AGAIN_SECONDS = 1.0
 
@@ -24,7 +25,7 @@ class SpoolReader:
         max_age_seconds: older records are dropped.
         on_trouble: called with a description of each failure.
         clock: monotonic seconds.
-        wall_clock: nanoseconds since 1970.
+        steady_clock: tells the age of records.
     """
 
     def __init__(
@@ -35,14 +36,14 @@ class SpoolReader:
         on_trouble: Callable[[str], None],
         *,
         clock: Callable[[], float],
-        wall_clock: Callable[[], int],
+        steady_clock: SteadyClock,
     ) -> None:
         self._segments = segments
         self._ledger = ledger
         self._max_age_seconds = max_age_seconds
         self._on_trouble = on_trouble
         self._clock = clock
-        self._wall_clock = wall_clock
+        self._steady_clock = steady_clock
         self._requeued: deque[Record] = deque()
         self._read_at = -math.inf
 
@@ -65,7 +66,7 @@ class SpoolReader:
             record, header, payload = found
             if header is None or not header.fits(payload):
                 self._give_up(record, DropReason.SPOOL_CORRUPT)
-            elif self._wall_clock() - header.written_at_ns > self._max_age_seconds * 1e9:
+            elif self._is_too_old(record):
                 self._give_up(record, DropReason.SPOOL_EXPIRED)
             else:
                 return record, payload
@@ -96,6 +97,10 @@ class SpoolReader:
     def clear(self) -> None:
         """Forgets the requeued records."""
         self._requeued.clear()
+
+    def _is_too_old(self, record: Record) -> bool:
+        age_ns = self._steady_clock.now_ns() - record.written_at_ns - record.segment.correction_ns
+        return age_ns > self._max_age_seconds * 1e9
 
     def _next_requeued(self) -> _Found | None:
         record = self._requeued[0]

@@ -6,7 +6,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from .descriptors import close_file, open_file, opened, read_file
 from .format import ACKNOWLEDGED, HEADER_BYTES, Header, find_header, pack, read_header, state_offset
+from .scan import Kind, scan
 
 SUFFIX = ".seg"
 
@@ -44,7 +46,10 @@ class Segment:
         self.held: dict[int, int] = {}
         """Spans of held live records, by offset; `next_record()` skips these."""
         self.oldest_ns: int | None = None
+        """The time on the wall clock; to be compared after adding `correction_ns`."""
         self.newest_ns = 0
+        self.correction_ns = 0
+        """What the wall clock had to be corrected by when this segment was begun or adopted."""
         self.is_damaged = False
         self.counted: dict[int, int] = {}
         """Finished spans of held records, by offset: the other halves of these records are unfinished."""
@@ -65,8 +70,7 @@ class Segment:
             OSError: the disk is full, broken, or not writable.
         """
         if self._descriptor is None:
-            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._descriptor = os.open(self.path, flags, 0o600)
+            self._descriptor = open_file(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
         offset, data = self.size, memoryview(pack(payload, spans, now_ns))
         written = 0
         try:
@@ -87,7 +91,7 @@ class Segment:
             OSError: the disk failed.
         """
         if self._descriptor is not None:
-            os.fdatasync(self._descriptor)
+            (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(self._descriptor)  # macOS has the latter
 
     def survey(self) -> int:
         """Checks every record of a file that another process left, and counts the live ones.
@@ -98,30 +102,20 @@ class Segment:
         Raises:
             OSError: it cannot be read.
         """
-        content = self.path.read_bytes()
-        self.size, offset, lost_spans = len(content), 0, 0
-        while offset < len(content):
-            header = read_header(content, offset)
-            if header is None:
-                following = find_header(content, offset + 1)
-                if following is None and _is_torn(content[offset:]):
-                    self.size = offset
-                    break
+        content = read_file(self.path)
+        self.size, lost_spans = len(content), 0
+        for piece in scan(content):
+            header = piece.header
+            if piece.kind is Kind.CUT_OFF:
+                self.size = piece.offset
+            elif piece.kind is Kind.UNREADABLE:
                 self.is_damaged = True
-                offset = len(content) if following is None else following
-                continue
-            end = offset + header.record_bytes
-            if end > len(content):
-                self.size = offset
-                break
-            if not header.is_acknowledged:
-                if header.fits(content[offset + HEADER_BYTES : end]):
-                    self._count(header.spans, header.written_at_ns)
-                else:
-                    self.is_damaged = True
-                    lost_spans += header.spans
-                    self._mark(offset)  # so that the next reader does not count it again
-            offset = end
+            elif header is not None and piece.kind is Kind.LIVE:
+                self._count(header.spans, header.written_at_ns)
+            elif header is not None and piece.kind is Kind.DAMAGED_PAYLOAD:
+                self.is_damaged = True
+                lost_spans += header.spans
+                self._mark(piece.offset)  # so that the next reader does not count it again
         return lost_spans
 
     def next_record(self) -> "tuple[Header, int, bytes] | None":
@@ -203,7 +197,7 @@ class Segment:
     def close(self) -> None:
         """Closes the file; the segment can still be read."""
         if self._descriptor is not None:
-            os.close(self._descriptor)
+            close_file(self._descriptor)
             self._descriptor = None
 
     def _mark(self, offset: int) -> None:
@@ -211,9 +205,12 @@ class Segment:
             os.pwrite(descriptor, ACKNOWLEDGED, state_offset(offset))
 
     def _count(self, spans: int, written_at_ns: int) -> None:
+        if self.oldest_ns is None or not self.live_records:
+            self.oldest_ns = written_at_ns
+        else:
+            self.oldest_ns = min(self.oldest_ns, written_at_ns)
         self.live_records += 1
         self.live_spans += spans
-        self.oldest_ns = written_at_ns if self.oldest_ns is None else min(self.oldest_ns, written_at_ns)
         self.newest_ns = max(self.newest_ns, written_at_ns)
 
     @contextmanager
@@ -222,13 +219,5 @@ class Segment:
         if self._descriptor is not None:
             yield self._descriptor
             return
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
+        with opened(self.path, os.O_RDWR) as descriptor:
             yield descriptor
-        finally:
-            os.close(descriptor)
-
-
-def _is_torn(rest: bytes) -> bool:
-    """Returns whether an interrupted write left this: less than a header, or only zero bytes."""
-    return len(rest) < HEADER_BYTES or not any(rest)

@@ -11,22 +11,30 @@ mark, the batch is sent again.
 A spool belongs to one thread, the worker's. Any thread may read `status`.
 """
 
+import logging
 import math
+import shlex
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from ...settings.spool import SpoolSettings
 from ..ledger import DropReason, Ledger
 from .adoption import Adoption
 from .directory import SpoolDirectory
+from .note import COMMAND, Destination
 from .queue import SegmentQueue
 from .reader import SpoolReader
 from .segment import Record
-from .sweep import remove_expired
+from .steady_clock import SteadyClock
+from .sweep import OtherDestinations
+from .trust import UntrustedFolderError
 from .writer import SpoolWriter
+
+logger = logging.getLogger(__name__)
 
 _SYNC_SECONDS = 1.0
 _LOOK_SECONDS = 1.0
@@ -45,6 +53,8 @@ class SpoolStatus:
     trouble: str | None = None
     """Why nothing can be written now, and the remedy."""
     disk_free_bytes: int | None = None
+    stranded_spans: int = 0
+    """The number of spans that dead processes left for other destinations, to which no process sends."""
 
 
 class Spool:
@@ -72,14 +82,19 @@ class Spool:
         self._ledger = ledger
         self._on_trouble = on_trouble
         self._clock = clock
-        self._wall_clock = wall_clock
+        self._steady_clock = steady_clock = SteadyClock(clock, wall_clock)
         report = self._report_trouble
-        self._directory = SpoolDirectory(settings.folder)
-        self._segments = SegmentQueue(self._directory, ledger, report)
-        self._writer = SpoolWriter(settings, self._directory, self._segments, report)
+        self._directory = SpoolDirectory(settings.folder, Destination(settings.endpoint, settings.protocol))
+        self._segments = SegmentQueue(self._directory, ledger, steady_clock, settings.max_bytes, report)
+        self._writer = SpoolWriter(settings, self._directory, self._segments, steady_clock, report)
         self._reader = SpoolReader(
-            self._segments, ledger, settings.max_age_seconds, report, clock=clock, wall_clock=wall_clock
+            self._segments, ledger, settings.max_age_seconds, report, clock=clock, steady_clock=steady_clock
         )
+        self._others = OtherDestinations(settings.folder)
+        self._told: set[Path] = set()
+        """Folders of other destinations that were already told of."""
+        self._oldest_at_seconds: float | None = None
+        self._stranded_spans = 0
         self._adoption = Adoption(self._directory, self._segments, ledger, report)
         self._is_in_use = threading.Lock()
         self._trouble_at = self._open_at = self._sync_at = self._look_at = self._orphans_at = -math.inf
@@ -121,13 +136,15 @@ class Spool:
             spans: how many are in it.
             is_held: whether it stays in memory as well, so that `next()` must not return it.
         """
-        now_ns = self._wall_clock()
+        now_ns = self._steady_clock.wall_ns()
         written = self._writer.append(payload, spans, now_ns)
         if written is None:
             return None
         segment, offset = written
         if is_held:
             segment.held[offset] = spans
+        if self._oldest_at_seconds is None:
+            self._oldest_at_seconds = now_ns / 1e9
         self._refresh()
         return Record(segment, offset, spans, now_ns)
 
@@ -156,6 +173,7 @@ class Spool:
     def maintain(self) -> None:
         """Opens the directory, adopts orphans, drops expired batches and syncs, each at its own interval."""
         now = self._clock()
+        self._steady_clock.wall_ns()  # often enough for a jump to be told from time that passed
         if self._directory.own is None and now >= self._open_at:
             self._open_at = now + _REOPEN_SECONDS
             self._open_directory()
@@ -164,10 +182,9 @@ class Spool:
         if now >= self._orphans_at:
             self._orphans_at = now + _ORPHANS_SECONDS
             self._adoption.search()
-            with suppress(OSError):  # other destinations' files: any failure is retried
-                remove_expired(
-                    self._settings.folder, self._settings.max_age_seconds, self._wall_clock() / 1e9
-                )
+            self._look_at_others()
+        elif self._adoption.is_cut_short:
+            self._adoption.search()
         if self._adoption.is_pending:
             self._adoption.adopt_next()
         if self._settings.fsync == "interval" and self._writer.is_unsynced and now >= self._sync_at:
@@ -181,6 +198,7 @@ class Spool:
         """Ends a run: syncs the records. The remaining files stay this process's until it exits."""
         self._writer.sync()
         self._segments.close_current()
+        self._oldest_at_seconds = self._segments.find_oldest()
         self._refresh()
         if not self._segments and self._adoption.is_done:
             self.close()
@@ -203,6 +221,9 @@ class Spool:
     def _open_directory(self) -> None:
         try:
             self._directory.open()
+        except UntrustedFolderError as error:
+            self._directory.trouble = f"{error}"
+            self._report_trouble(self._directory.trouble)
         except OSError as error:
             self._directory.trouble = (
                 f"{self._settings.folder} cannot be used: {error.strerror or error}; "
@@ -211,19 +232,41 @@ class Spool:
             self._report_trouble(self._directory.trouble)
 
     def _look(self) -> None:
-        self._segments.expire(self._wall_clock(), self._settings.max_age_seconds)
+        self._segments.expire(self._settings.max_age_seconds)
         with suppress(OSError):  # reported when it was acknowledged
             for segment in self._segments:
                 segment.mark_acknowledged()
         self._directory.measure_disk()
+        self._directory.quarantine.measure()
         current = self._segments.current
         if current is not None and current.size and not current.live_records:
             self._segments.close_current()
         if self._directory.is_removed:
             self._segments.lose_own()
             self._open_directory()  # for new records
+        self._oldest_at_seconds = self._segments.find_oldest()
         is_old = self._clock() - self._trouble_at > _TROUBLE_SECONDS
         self._refresh(None if is_old and self._directory.own is not None else self.status.trouble)
+
+    def _look_at_others(self) -> None:
+        """Removes what is too old of other destinations, and tells once what else is stranded there."""
+        settings = self._settings
+        self._others.remove_expired(settings.max_age_seconds, self._steady_clock.now_ns() / 1e9)
+        stranded = self._others.find_stranded()
+        self._stranded_spans = sum(each.spans for each in stranded)
+        for each in stranded:
+            if each.folder in self._told:
+                continue
+            self._told.add(each.folder)
+            logger.warning(
+                "%d span(s) wait in the spool for %s, where no process sends any more: another endpoint, "
+                "other headers or another certificate than here; to send them here: %s send %s --to %s",
+                each.spans,
+                each.destination,
+                COMMAND,
+                shlex.quote(str(each.folder)),
+                shlex.quote(settings.endpoint),
+            )
 
     def _report_trouble(self, trouble: str) -> None:
         self._trouble_at = self._clock()
@@ -232,5 +275,9 @@ class Spool:
 
     def _refresh(self, trouble: str | None = None) -> None:
         self.status = SpoolStatus(
-            self.size_bytes, self._segments.oldest_at_seconds, trouble, self._directory.free_bytes
+            self.size_bytes,
+            self._oldest_at_seconds,
+            trouble,
+            self._directory.free_bytes,
+            self._stranded_spans,
         )

@@ -9,6 +9,7 @@ from .directory import SpoolDirectory
 from .format import HEADER_BYTES
 from .queue import SegmentQueue
 from .segment import Segment
+from .steady_clock import SteadyClock
 
 _SEGMENT_BYTES = 4 * 2**20
 _SEGMENTS_AT_LEAST = 8
@@ -23,6 +24,7 @@ class SpoolWriter:
         settings: the limits.
         directory: where new files are created.
         segments: the queue with the current segment.
+        clock: tells when it jumps.
         on_trouble: called with a description of each failure.
     """
 
@@ -31,6 +33,7 @@ class SpoolWriter:
         settings: SpoolSettings,
         directory: SpoolDirectory,
         segments: SegmentQueue,
+        clock: SteadyClock,
         on_trouble: Callable[[str], None],
     ) -> None:
         self.refusal = DropReason.BUFFER_FULL
@@ -38,6 +41,7 @@ class SpoolWriter:
         self._settings = settings
         self._directory = directory
         self._segments = segments
+        self._clock = clock
         self._on_trouble = on_trouble
         self._segment_bytes = min(_SEGMENT_BYTES, settings.max_bytes // _SEGMENTS_AT_LEAST)
         self.is_unsynced = False
@@ -53,9 +57,9 @@ class SpoolWriter:
         """
         record_bytes = HEADER_BYTES + len(payload)
         try:
-            self._make_room(record_bytes, now_ns)
-            segment = self._segment_for(record_bytes)
-            offset = segment.append(payload, spans, now_ns)
+            self._make_room(record_bytes)
+            self._close_segment_before(record_bytes)
+            segment, offset = self._segments.append(payload, spans, now_ns)
         except OSError as error:
             self.refusal = DropReason.SPOOL_FULL if error.errno in _NO_SPACE else DropReason.BUFFER_FULL
             self._on_trouble(f"{error.strerror or error}")
@@ -80,7 +84,7 @@ class SpoolWriter:
         except OSError as error:
             self._on_trouble(f"its records may not survive a loss of power: {error.strerror or error}")
 
-    def _make_room(self, record_bytes: int, now_ns: int) -> None:
+    def _make_room(self, record_bytes: int) -> None:
         """Ensures that one more record may be written.
 
         Raises:
@@ -89,9 +93,10 @@ class SpoolWriter:
         settings = self._settings
         if self._directory.own is None:
             raise OSError(self._directory.trouble or "it is not open")
-        if self._segments.size_bytes + record_bytes > settings.max_bytes:
-            self._segments.expire(now_ns, settings.max_age_seconds)
-        if self._segments.size_bytes + record_bytes > settings.max_bytes:
+        left_bytes = settings.max_bytes - self._segments.size_bytes - record_bytes
+        if left_bytes < self._directory.quarantine.size_bytes:
+            self._directory.quarantine.shrink(left_bytes)
+        if left_bytes < 0:
             raise OSError(errno.ENOSPC, f"it has reached TELEMETRY_SPOOL_MAX_BYTES ({settings.max_bytes})")
         least_free = self._directory.disk_bytes * settings.min_free_ratio
         # Some systems report no disk size: no share of it can be kept free.
@@ -99,9 +104,12 @@ class SpoolWriter:
             rule = f"less than TELEMETRY_SPOOL_MIN_FREE ({settings.min_free_ratio:.0%}) of its disk is free"
             raise OSError(errno.ENOSPC, rule)
 
-    def _segment_for(self, record_bytes: int) -> Segment:
+    def _close_segment_before(self, record_bytes: int) -> None:
+        """Closes the current segment if one more record would make it too large, or the clock has jumped."""
         current = self._segments.current
-        if current is not None and current.size and current.size + record_bytes > self._segment_bytes:
+        if current is None or not current.size:
+            return
+        is_full = current.size + record_bytes > self._segment_bytes
+        if is_full or current.correction_ns != self._clock.correction_ns:
             self.sync()
             self._segments.close_current()
-        return self._segments.open_current()

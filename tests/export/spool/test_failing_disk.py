@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,7 @@ def test_record_of_which_half_was_delivered_is_counted_again_when_it_is_sent_aga
     backlog.finish(half, DELIVERED)
     assert (rig.ledger.read().delivered, rig.ledger.read().spooled) == (1, 1)
     refusing = rig.spool
-    refusing._writer._settings = type(refusing._writer._settings)(
-        folder=tmp_path, max_bytes=1, max_age_seconds=3600, min_free_ratio=0, fsync="never"
-    )
+    refusing._writer._settings = replace(refusing._writer._settings, max_bytes=1)
     backlog.end()
     again = backlog_of(rig)
     queued = again.next(rig.now)
@@ -144,26 +143,16 @@ def backlog_of(rig: SpoolRig) -> Backlog:
 
 
 @pytest.mark.parametrize("error", [errno.EMFILE, errno.EIO])
-def test_orphan_that_cannot_be_read_is_tried_again(error: int, tmp_path: Path) -> None:
+def test_orphan_that_cannot_be_read_is_tried_again(error: int, failing: Failing, tmp_path: Path) -> None:
     """The next maintenance retries it; until then no other process gets it, and it is not forgotten."""
     dead = SpoolRig(tmp_path)
     dead.append(b"left")
     dead.crash()
-    real = Path.read_bytes
-    left = [1]
-
-    def read_bytes(path: Path) -> bytes:
-        if left[0]:
-            left[0] -= 1
-            raise OSError(error, os.strerror(error))
-        return real(path)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Path, "read_bytes", read_bytes)
-        heir = SpoolRig(tmp_path)
-        assert heir.take_all() == []
-        assert "cannot be read now" in heir.told[0]
-        heir.adopt_all()
+    failing("open", error, 1, when=lambda path, *_: str(path).endswith(".seg"))
+    heir = SpoolRig(tmp_path)
+    assert heir.take_all() == []
+    assert "cannot be read now" in heir.told[0]
+    heir.adopt_all()
     assert heir.take_all() == [b"left"]
     assert heir.ledger.read().adopted == SPANS
 

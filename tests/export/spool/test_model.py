@@ -51,6 +51,8 @@ class SpoolMachine(RuleBasedStateMachine):
         self.spool = Spool(
             SpoolSettings(
                 folder=self.folder,
+                endpoint="http://collector:4317",
+                protocol="grpc",
                 # A segment holds few records, so that many segments are started and removed.
                 max_bytes=2**12,
                 max_age_seconds=MAX_AGE_SECONDS,
