@@ -74,7 +74,8 @@ _NOTES = """
 - **Memory.** On top of `TELEMETRY_BUFFER_MAX_BYTES` come the batches of the spool that are being sent,
   `TELEMETRY_MAX_IN_FLIGHT` at most. `OTEL_BSP_MAX_QUEUE_SIZE` bounds spans that are not encoded yet.
 - **Spool.** Another endpoint, other headers or another client certificate have a folder of their own below
-  `TELEMETRY_SPOOL_DIR`: nothing is ever sent to another tenant.
+  `TELEMETRY_SPOOL_DIR`: nothing is ever sent to another tenant. `python -m telemetry spool` shows and sends
+  what waits there ([operations.md](operations.md#the-spool-by-hand)).
 - **Shutdown.** `TELEMETRY_SHUTDOWN_SECONDS` is one budget for spans and metrics together.
 - `OTEL_PROPAGATORS` is read by OpenTelemetry itself, as specified.
 """
