@@ -241,6 +241,14 @@ def _telemetry(service: str, port: int) -> Iterator[Finding]:
             f"{what}; its spool is half full",
             "docs/operations.md#telemetryspoolfilling",
         )
+    elif spool.stranded_spans:
+        yield Finding(
+            subject,
+            Severity.WARNING,
+            f"{what}; {spool.stranded_spans} spans in its spool are for another endpoint or other headers, "
+            "to which no process sends any more",
+            "docs/operations.md#the-spool-by-hand",
+        )
     else:
         yield Finding(subject, Severity.OK, what)
 

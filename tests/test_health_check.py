@@ -66,7 +66,10 @@ def test_shape_is_the_documented_one(client: TelemetryClient) -> None:
         "queue": ["size", "capacity", "buffer_bytes", "buffer_limit_bytes"],
         "batch": ["size", "delay_ms"],
         "sampling_ratio": None,
-        "spool": ["enabled", "bytes", "limit_bytes", "spans", "oldest_age_seconds", "last_error"],
+        "spool": [
+            *("enabled", "bytes", "limit_bytes", "spans", "oldest_age_seconds", "last_error"),
+            "stranded_spans",
+        ],
         "ledger": ["ended", "adopted", "delivered", "rejected", "dropped", "in_memory", "spooled"],
         "resources": ["memory_rss_bytes", "open_files", "disk_free_bytes"],
         "checks": [],

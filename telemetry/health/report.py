@@ -82,6 +82,8 @@ class SpoolHealth(BaseModel):
     spans: int = 0
     oldest_age_seconds: float | None = None
     last_error: str | None = None
+    stranded_spans: int = 0
+    """Spans in it for another endpoint or other headers, to which no process sends any more."""
 
 
 class LedgerHealth(BaseModel):
@@ -287,6 +289,7 @@ def _spool(pipeline: ExportPipeline, spans: int) -> SpoolHealth:
             None if status.oldest_at_seconds is None else max(0.0, time.time() - status.oldest_at_seconds)
         ),
         last_error=status.trouble,
+        stranded_spans=status.stranded_spans,
     )
 
 

@@ -14,17 +14,18 @@ from typing import Any
 import httpx
 import pytest
 from rich.console import Console
+from support.paths import ROOT
 from support.running_stack import Stack
 
 from stack.console_page import ConsolePage
-from stack.doctor import Finding, Severity, examine
+from stack.doctor import Finding, Severity, _telemetry, examine
 from stack.health import get
 from stack.native.runtime import NativeRuntime
 from stack.report import print_findings
 from stack.service_variables import authorization
 from stack.services import STOREFRONT
 from stack.settings import StackSettings
-from telemetry.health.report import read_report
+from telemetry.health.report import SpoolHealth, TelemetryHealth, read_report
 
 
 def of(findings: Sequence[Finding], subject: str) -> Finding:
@@ -163,6 +164,30 @@ def test_answers_that_nobody_expects_are_findings_too(answer: str, settings: Sta
     for service in ("storefront", "inventory"):
         found = of(findings, f"telemetry of {service}")
         assert (found.severity, "not a health report" in found.what) == (Severity.ERROR, True)
+
+
+def test_spans_for_another_endpoint_are_a_warning() -> None:
+    """The spool of a service keeps them, and nobody sends them: the runbook has the command."""
+    report = TelemetryHealth(status="healthy", spool=SpoolHealth(enabled=True, stranded_spans=120))
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(report.model_dump_json().encode())
+
+        def log_message(self, *_: object) -> None:
+            """Keeps the tests' output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Service) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        (found,) = _telemetry("storefront", server.server_port)
+        server.shutdown()
+    assert found.severity is Severity.WARNING
+    assert "120 spans in its spool are for another endpoint or other headers" in found.what
+    file, _, section = found.remedy.partition("#")
+    assert section == "the-spool-by-hand"
+    assert "\n### The spool by hand\n" in (ROOT / file).read_text()
 
 
 def test_remedies_stand_under_errors() -> None:
