@@ -87,6 +87,7 @@ def test_public_names_are_these() -> None:
     assert {name for name in vars(TelemetryClient) if not name.startswith("_")} == {
         *("collect_metrics", "configure", "force_flush", "health", "instance_id", "metrics", "pipeline"),
         *(
+            "push",
             "registry",
             "sampling_ratio",
             "shutdown",

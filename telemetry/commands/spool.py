@@ -143,11 +143,11 @@ def _config(**settings: object) -> TelemetryConfig:
 
 
 def _config_to_send(url: str) -> TelemetryConfig:
-    try:
-        check_endpoint(url)
-    except ValueError as error:
-        raise UnusableError(f"--to {url!r} is {error}") from error
     protocol = _config().protocol
+    try:
+        check_endpoint(url, protocol)
+    except ValueError as error:
+        raise UnusableError(f"--to {url!r}: {error}") from error
     # Both forms are meant well: the general endpoint, to which HTTP adds a path, and the one for traces.
     is_whole = url.rstrip("/").endswith(OTLP_TRACES_PATH)
     endpoint = url if is_whole else signal_endpoint(url, protocol, OTLP_TRACES_PATH)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Iterator
-from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
@@ -18,6 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from support.waiting import Until
 
 from telemetry.client import TelemetryClient
+from telemetry.export.otlp.connections import Connection
 from telemetry.health_check import (
     check_telemetry_health,
     check_telemetry_health_async,
@@ -102,15 +102,15 @@ def page() -> Iterator[str]:
 def test_exports_by_http_are_not_traced_either(
     monkeypatch: pytest.MonkeyPatch, page: str, until: Until
 ) -> None:
-    """Instrumentation of the standard library's HTTP client is suppressed during exports."""
+    """Instrumentation of sockets and of the standard library's HTTP client is suppressed during exports."""
     enabled: list[tuple[str, bool]] = []
-    put_request = HTTPConnection.putrequest
+    send_all = Connection.send_all
 
-    def noted(connection: HTTPConnection, method: str, url: str, **options: Any) -> None:
-        enabled.append((url, is_instrumentation_enabled()))
-        put_request(connection, method, url, **options)
+    def noted(connection: Connection, data: bytes) -> None:
+        enabled.append((data.split(b" ")[1].decode(), is_instrumentation_enabled()))
+        send_all(connection, data)
 
-    monkeypatch.setattr(HTTPConnection, "putrequest", noted)
+    monkeypatch.setattr(Connection, "send_all", noted)
     client = TelemetryClient(
         service_name="shop",
         endpoint=page,

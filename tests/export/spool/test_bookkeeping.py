@@ -10,7 +10,7 @@ import pytest
 from support.spool_rig import SPANS, SpoolRig
 
 from telemetry.export.backlog import Backlog
-from telemetry.export.spool.pace import ReplayPace
+from telemetry.export.pace import ReplayPace
 
 
 @pytest.fixture
@@ -134,9 +134,9 @@ def test_replay_is_paced_by_what_was_sent(make: Callable[..., SpoolRig]) -> None
     rig.spool.pause()
     backlog = Backlog(2**20, rig.spool, rig.ledger, rig.generation, is_write_ahead=False)
     backlog.begin()
-    assert backlog.next_spooled(rig.now) is not None
+    assert backlog.next(rig.now) is not None
     first = backlog.pace.next_at
     assert first == pytest.approx(rig.now + SPANS / 2_000)
-    assert backlog.next_spooled(rig.now) is not None
+    assert backlog.next(rig.now) is not None
     assert backlog.pace.next_at == pytest.approx(rig.now + 2 * SPANS / 2_000)
     assert ReplayPace().next_at == 0

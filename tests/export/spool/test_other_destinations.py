@@ -29,6 +29,7 @@ def renamed(tmp_path: Path, *, is_crashed: bool = True) -> tuple[SpoolRig, Path]
 def test_folder_says_where_its_spans_go_without_secrets(tmp_path: Path) -> None:
     """In plain words, for people, in a file that only the owner reads."""
     config = TelemetryConfig(
+        protocol="http/protobuf",
         endpoint="https://user:password@collector.example:4317?token=secret",
         headers={"authorization": "Bearer secret"},
         spool_dir=tmp_path,
@@ -37,12 +38,14 @@ def test_folder_says_where_its_spans_go_without_secrets(tmp_path: Path) -> None:
     rig = SpoolRig(config.spool.folder, endpoint=config.spool.endpoint, protocol=config.spool.protocol)
     note = config.spool.folder / NOTE
     text = note.read_text()
-    assert "endpoint: https://collector.example:4317\nprotocol: grpc\n" in text
+    assert "endpoint: https://collector.example:4317/v1/traces\nprotocol: http/protobuf\n" in text
     assert "python -m telemetry spool" in text
     assert not {"user", "password", "secret", "Bearer"} & set(text.replace("@", " ").split())
     assert "secret" not in text
     assert stat.S_IMODE(note.stat().st_mode) == 0o600
-    assert read_note(config.spool.folder) == Destination("https://collector.example:4317", "grpc")
+    assert read_note(config.spool.folder) == Destination(
+        "https://collector.example:4317/v1/traces", "http/protobuf"
+    )
     rig.spool.forget_after_fork()
 
 
