@@ -17,7 +17,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from support.waiting import Until
 
 from telemetry.client import TelemetryClient
-from telemetry.export.otlp.connections import Connection
+from telemetry.export.otlp.http import HttpTransport
+from telemetry.export.otlp.result import ExportResult
 from telemetry.health_check import (
     check_telemetry_health,
     check_telemetry_health_async,
@@ -102,15 +103,15 @@ def page() -> Iterator[str]:
 def test_exports_by_http_are_not_traced_either(
     monkeypatch: pytest.MonkeyPatch, page: str, until: Until
 ) -> None:
-    """Instrumentation of sockets and of the standard library's HTTP client is suppressed during exports."""
+    """Instrumentation of whatever is below the transport is suppressed during exports."""
     enabled: list[tuple[str, bool]] = []
-    send_all = Connection.send_all
+    send = HttpTransport.send
 
-    def noted(connection: Connection, data: bytes) -> None:
-        enabled.append((data.split(b" ")[1].decode(), is_instrumentation_enabled()))
-        send_all(connection, data)
+    def noted(transport: HttpTransport, payload: bytes, timeout_seconds: float) -> ExportResult:
+        enabled.append((transport._head.split(b" ")[1].decode(), is_instrumentation_enabled()))
+        return send(transport, payload, timeout_seconds)
 
-    monkeypatch.setattr(Connection, "send_all", noted)
+    monkeypatch.setattr(HttpTransport, "send", noted)
     client = TelemetryClient(
         service_name="shop",
         endpoint=page,
