@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from .client import TelemetryClient
 from .config import TelemetryConfig
@@ -44,8 +45,14 @@ def setup_telemetry(
 
     Raises:
         ConfigurationError: the environment holds a malformed value, or names a package that is not installed.
-        TypeError: a hook cannot be called, or is asynchronous.
+        TypeError: a hook cannot be called, or is asynchronous; or an argument is something else altogether.
     """
+    if not isinstance(app, Starlette):
+        raise TypeError(f"setup_telemetry() takes the application, FastAPI() or Starlette(), not {app!r}")
+    if config is not None and not isinstance(config, TelemetryConfig):
+        raise TypeError(
+            f"config={config!r} must be a TelemetryConfig, such as TelemetryConfig(service_name='shop')"
+        )
     hooks = Hooks(server_request_hook, server_response_hook)
     existing: TelemetryClient | None = getattr(app.state, "telemetry", None)
     if existing is not None:

@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi.testclient import TestClient
 from support.shop_app import build_app, sample, shop_config
 
@@ -140,3 +140,20 @@ def test_disabled_sdk_leaves_the_app_alone(receiver: Any) -> None:
         assert sample(http, "app_request_count_total", route="/items/{item_id}") == 1
     assert client.pipeline.ledger.read().ended == 0
     assert receiver.calls == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((APIRouter(),), "setup_telemetry\\(\\) takes the application"),
+        ((None,), "not None"),
+        ((FastAPI(), "shop"), "config='shop' must be a TelemetryConfig, such as"),
+        ((FastAPI(), {"service_name": "shop"}), "must be a TelemetryConfig"),
+    ],
+)
+def test_what_is_no_application_or_configuration_is_refused(arguments: Any, message: str) -> None:
+    """Before anything is changed."""
+    with pytest.raises(TypeError, match=message):
+        setup_telemetry(*arguments)
+    if isinstance(arguments[0], FastAPI):
+        assert not hasattr(arguments[0].state, "telemetry")

@@ -4,12 +4,15 @@ By default the span is ours, and other instrumentations of the same application 
 `TELEMETRY_INSTRUMENTATION=contrib`, opentelemetry-instrumentation-fastapi makes it, and ours stands aside.
 """
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI
 from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.trace import Span
 from starlette.middleware import Middleware
+from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from ..client import TelemetryClient
@@ -22,6 +25,8 @@ from .excluded import ExcludedPaths
 from .hooks import Hooks
 from .middleware import ExcludingMiddleware, RoutedScopeMiddleware, TelemetryMiddleware
 from .pages import HEALTH_PATH, METRICS_PATH, own_routes
+
+logger = logging.getLogger(__name__)
 
 _CONTRIB = "opentelemetry-instrumentation-fastapi"
 _MARK_OF_CONTRIB = "_is_instrumented_by_opentelemetry"
@@ -65,6 +70,7 @@ def install(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
         return TelemetryMiddleware(stack, client=client, excluded=excluded, hooks=hooks)
 
     def build_measured() -> ASGIApp:
+        _tell_of_hidden_routes(app, pages)
         # Listed behind the application's own, for `url_path_for`, redirects of slashes and other methods.
         app.router.routes += [page for page in pages if not any(page is each for each in app.router.routes)]
         stack = build()
@@ -79,6 +85,17 @@ def install(app: FastAPI, client: TelemetryClient, hooks: Hooks) -> None:
     app.build_middleware_stack = build_measured  # type: ignore[method-assign]
     # Contrib's instrumentation reads it, and leaves the application alone from now on.
     setattr(app, _MARK_OF_CONTRIB, True)
+
+
+def _tell_of_hidden_routes(app: FastAPI, pages: Sequence[Route]) -> None:
+    ours = {page.path for page in pages}
+    others = (route for route in app.routes if not any(route is page for page in pages))
+    for path in sorted(ours & {getattr(route, "path", None) for route in others}):
+        logger.warning(
+            "the application's own route %s is hidden by the library's page: give it another path%s",
+            path,
+            ", or set ENABLE_PROMETHEUS=false" if path == METRICS_PATH else "",
+        )
 
 
 def _is_contribs(config: TelemetryConfig) -> bool:

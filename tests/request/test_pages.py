@@ -6,11 +6,13 @@ import sys
 import textwrap
 from typing import Any
 
+import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as parse_plain_text
 from support.shop_app import OPEN_METRICS, build_app, sample
+from support.traced_app import TracedApp
 
 from telemetry.config import TelemetryConfig
 from telemetry.telemetry import setup_telemetry
@@ -165,3 +167,17 @@ def test_pages_are_routes_of_the_application(config: TelemetryConfig) -> None:
         assert app.url_path_for("telemetry_metrics") == "/metrics"
         assert [getattr(route, "path", "") for route in app.routes][-2:] == ["/health/telemetry", "/metrics"]
     client.shutdown(1)
+
+
+def test_route_that_a_page_hides_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    """With what to do about it."""
+    traced = TracedApp()
+    traced.app.get("/metrics")(lambda: "mine")
+    traced.app.get("/health/telemetry/more")(lambda: "mine")
+    with traced.browser() as http:
+        for _ in range(2):
+            assert "mine" not in http.get("/metrics").text
+        assert http.get("/health/telemetry/more").text == '"mine"'
+    (line,) = [record.getMessage() for record in caplog.records if "hidden" in record.getMessage()]
+    assert "/metrics is hidden by the library's page" in line
+    assert "ENABLE_PROMETHEUS=false" in line
