@@ -48,6 +48,8 @@ _NOTES = """
   (`max_connection_age` of the Collector's receiver). With TLS, servers of an `ipv4:` or `ipv6:` list are all
   verified by the first address. An HTTP proxy is used as gRPC itself does: `grpc_proxy`, `https_proxy`,
   `http_proxy`, except for `no_grpc_proxy` or `no_proxy`, all in lower case.
+- **HTTP.** [http.md](http.md) says how `http/protobuf` deals with proxies, kept connections, configured
+  headers and renewed certificates.
 - **Certificates** that change on disk are read anew within a second or so, without a restart, and used for
   new connections. Changed files that cannot be used are logged once; until they can be, the former ones
   stay.

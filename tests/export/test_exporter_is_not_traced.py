@@ -1,6 +1,7 @@
 """The exporter's own requests create no spans, even when gRPC and httpx are instrumented."""
 
 import asyncio
+import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -17,8 +18,6 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from support.waiting import Until
 
 from telemetry.client import TelemetryClient
-from telemetry.export.otlp.http import HttpTransport
-from telemetry.export.otlp.result import ExportResult
 from telemetry.health_check import (
     check_telemetry_health,
     check_telemetry_health_async,
@@ -103,15 +102,16 @@ def page() -> Iterator[str]:
 def test_exports_by_http_are_not_traced_either(
     monkeypatch: pytest.MonkeyPatch, page: str, until: Until
 ) -> None:
-    """Instrumentation of whatever is below the transport is suppressed during exports."""
+    """Instrumentation is suppressed where a request is sent, however far down somebody traces."""
     enabled: list[tuple[str, bool]] = []
-    send = HttpTransport.send
+    send_all = socket.socket.sendall
 
-    def noted(transport: HttpTransport, payload: bytes, timeout_seconds: float) -> ExportResult:
-        enabled.append((transport._head.split(b" ")[1].decode(), is_instrumentation_enabled()))
-        return send(transport, payload, timeout_seconds)
+    def noted(used: socket.socket, data: bytes, *flags: int) -> None:
+        if data.startswith(b"POST "):
+            enabled.append((data.split()[1].decode(), is_instrumentation_enabled()))
+        send_all(used, data, *flags)
 
-    monkeypatch.setattr(HttpTransport, "send", noted)
+    monkeypatch.setattr(socket.socket, "sendall", noted)
     client = TelemetryClient(
         service_name="shop",
         endpoint=page,
