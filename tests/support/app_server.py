@@ -26,16 +26,23 @@ AT_IMPORT = """
 
 
 class AppServer:
-    """One process that serves an application."""
+    """One process that serves an application.
 
-    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+    Args:
+        process: the process.
+        port: where it listens.
+        answer_seconds: how long one answer may take; long if connections are taken before the worker is up.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], port: int, answer_seconds: float = 5) -> None:
         self.process = process
+        self.answer_seconds = answer_seconds
         self.url = f"http://127.0.0.1:{port}"
 
     def get(self, path: str) -> str | None:
         """Returns the body of a response, or None while there is no response."""
         try:
-            with urllib.request.urlopen(self.url + path, timeout=5) as answer:  # noqa: S310 - loopback
+            with urllib.request.urlopen(self.url + path, timeout=self.answer_seconds) as answer:  # noqa: S310 - loopback
                 return str(answer.read().decode())
         except (urllib.error.URLError, ConnectionError):
             return None
@@ -63,6 +70,7 @@ def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., Ap
         *options: str,
         launcher: tuple[str, ...] = (),
         server: tuple[str, ...] = (),
+        answer_seconds: float = 5,
         **variables: str,
     ) -> AppServer:
         (folder / "program.py").write_text(textwrap.dedent(source))
@@ -88,7 +96,7 @@ def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., Ap
             text=True,
             start_new_session=True,
         )
-        servers.append(AppServer(process, port))
+        servers.append(AppServer(process, port, answer_seconds))
         wait_until("uvicorn to answer", lambda: servers[-1].get("/hello/first"), seconds=20)
         return servers[-1]
 
