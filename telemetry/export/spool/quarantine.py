@@ -35,6 +35,14 @@ class Quarantine:
         """Removes the oldest files until the others have at most this size."""
         self._keep(most_files=_MOST_FILES, most_bytes=max(0, most_bytes))
 
+    def expire(self, max_age_seconds: float, now_seconds: float) -> None:
+        """Removes files that were last written longer ago than this, and the folder with the last one."""
+        with suppress(OSError):  # there is none, or it is not empty
+            for written_at, _, file in self._files():
+                if now_seconds - written_at > max_age_seconds:
+                    file.unlink(missing_ok=True)
+            self._folder.rmdir()
+
     def measure(self) -> None:
         """Measures the files again, which other processes may have added or removed."""
         self._keep(most_files=None, most_bytes=None)

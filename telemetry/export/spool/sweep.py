@@ -14,6 +14,7 @@ from .descriptors import names_in
 from .directory import segment_files
 from .lock import OWNER, DirectoryLock, is_owned
 from .note import Destination, read_note, remove_if_empty
+from .quarantine import Quarantine
 from .scan import count_live_spans
 from .trust import is_own_folder
 
@@ -45,7 +46,7 @@ class OtherDestinations:
         """The spans in each file, with the size and time of the file that was counted."""
 
     def remove_expired(self, max_age_seconds: float, now_seconds: float) -> None:
-        """Removes batches that dead processes left, once they are too old to be sent.
+        """Removes batches that dead processes left, once they are too old to be sent, and damaged files.
 
         Args:
             max_age_seconds: younger files are left alone.
@@ -55,6 +56,8 @@ class OtherDestinations:
             with suppress(OSError):  # it is being created or removed
                 for owner in _owners(folder):
                     _sweep(owner, max_age_seconds, now_seconds)
+                if not _owners(folder):
+                    Quarantine(folder).expire(max_age_seconds, now_seconds)
             remove_if_empty(folder)
 
     def find_stranded(self) -> list[Stranded]:

@@ -144,6 +144,21 @@ def test_empty_folder_of_another_destination_is_removed(tmp_path: Path) -> None:
     assert [path for path in (old, older, full) if path.exists()] == [full]
 
 
+def test_damaged_files_of_another_destination_go_when_they_are_old(tmp_path: Path) -> None:
+    """Nobody inspects them any more, and no process of that destination bounds them."""
+    folder = destination_folder(tmp_path / "spool", "old")
+    SpoolRig(folder).spool.close()
+    (folder / "quarantine").mkdir()
+    for name, age_seconds in (("1-0123abcd-00000001.seg", 100), ("1-0123abcd-00000002.seg", 10)):
+        (folder / "quarantine" / name).touch()
+        os.utime(folder / "quarantine" / name, (1e9 - age_seconds, 1e9 - age_seconds))
+    others = OtherDestinations(destination_folder(tmp_path / "spool", "new"))
+    others.remove_expired(60, 1e9)
+    assert [path.name for path in (folder / "quarantine").iterdir()] == ["1-0123abcd-00000002.seg"]
+    others.remove_expired(60, 1e9 + 60)
+    assert not folder.exists()
+
+
 def test_sweep_removes_nothing_that_another_process_is_just_making(tmp_path: Path) -> None:
     """A process that starts again and again always gets its folder, while another one sweeps."""
     root = tmp_path / "spool"
