@@ -40,11 +40,11 @@ class Tuning(BaseModel):
                 "No freshness was named, so nothing is recommended: each cell of the front is the cheapest "
                 "for its freshness. `make tune FRESHNESS=1s` chooses."
             )
-        freshest = self.of(self.front[0].cell)
-        if freshest.freshness_p95_seconds and freshest.freshness_p95_seconds.high > self.freshness_seconds:
+        ages = [self.of(each.cell).freshness_p95_seconds for each in self.front]
+        if all(age is None or age.high > self.freshness_seconds for age in ages):
             return (
                 f"No cell is surely accepted within {self.freshness_seconds:g} s: the freshest, "
-                f"{freshest.cell}, takes {freshest.freshness_p95_seconds} s. Try shorter DELAYS."
+                f"{self.front[0].cell}, takes {ages[0]} s. Try shorter DELAYS."
             )
         return "What is used now could not be measured properly, so nothing can be said to be better."
 

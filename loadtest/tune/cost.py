@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import BaseModel
 
-from loadtest.statistics import Line, fit_line, knee
+from loadtest.statistics import Array, Line, fit_line, knee
 from loadtest.tune.figures import Figure
 from loadtest.tune.plan import CellRun
 
@@ -66,21 +66,28 @@ def fit_cost(runs: Sequence[CellRun], compression: str, random: np.random.Genera
         line = fit_line(x, y)
     except ValueError:
         return None
-    drawn = np.array([_parts(x[pick], y[pick]) for pick in random.integers(0, len(x), (_RESAMPLES, len(x)))])
-    low, high = np.nanpercentile(drawn, [2.5, 97.5], axis=0)
+    picks = random.integers(0, len(x), (_RESAMPLES, len(x)))
+    (low_export, high_export), (low_span, high_span) = (
+        np.nanpercentile(drawn, [2.5, 97.5]) for drawn in _fit_each(x[picks], y[picks])
+    )
     return CostModel(
         compression=compression,
-        export_us=Figure(value=line.each, low=low[0], high=high[0]),
-        span_us=Figure(value=line.fixed, low=low[1], high=high[1]),
+        export_us=Figure(value=line.each, low=low_export, high=high_export),
+        span_us=Figure(value=line.fixed, low=low_span, high=high_span),
         residual_us=float(np.sqrt(np.square(line.residuals).sum() / (len(used) - 2))),
         r_squared=line.r_squared,
         runs=len(used),
     )
 
 
-def _parts(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-    try:
-        line = fit_line(x, y)
-    except ValueError:  # the same size in every run that was drawn
-        return float("nan"), float("nan")
-    return line.each, line.fixed
+def _fit_each(x: Array, y: Array) -> tuple[Array, Array]:
+    """Fits each row as `fit_line` does; returns the slopes and intercepts, NaN for a row of one size."""
+    centred = x - x.mean(axis=1, keepdims=True)
+    # Of a row of one size, rounding would leave a spread.
+    spread = np.where(np.ptp(x, axis=1) > 0, np.square(centred).sum(axis=1), np.nan)
+    slopes = (centred * y).sum(axis=1) / spread
+    intercepts = y.mean(axis=1) - slopes * x.mean(axis=1)
+    is_below = intercepts < 0
+    slopes = np.where(is_below, (x * y).sum(axis=1) / np.square(x).sum(axis=1), slopes)
+    is_cheaper = slopes < 0
+    return np.maximum(slopes, 0.0), np.where(is_below, 0.0, np.where(is_cheaper, y.mean(axis=1), intercepts))

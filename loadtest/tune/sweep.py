@@ -83,7 +83,14 @@ class Sweep:
             return
         is_grpc = self._lab.config_of_services({}).protocol == "grpc"
         collector = settings.otlp_grpc_port if is_grpc else settings.otlp_http_port
-        with Relay((_HOST, settings.otlp_proxy_port), (_HOST, collector)) as relay:
+        try:
+            relay = Relay((_HOST, settings.otlp_proxy_port), (_HOST, collector))
+        except OSError as error:
+            raise StackError(
+                f"OTLP_PROXY_PORT={settings.otlp_proxy_port} cannot be used ({error}): "
+                "set it to a free port, or end what listens there"
+            ) from error
+        with relay:
             yield relay
 
     def _measure(self, cell: Cell, repeat: int, relay: Relay | None) -> CellRun:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from support.cell_runs import EXPORT_US, NOW, QUICK, SMALL, SPAN_US, analysed, modelled, run, runs
 
-from loadtest.tune.cost import fit_cost
+from loadtest.statistics import fit_line
+from loadtest.tune.cost import _fit_each, fit_cost
 from loadtest.tune.plan import Cell
 from loadtest.tune.report import verdicts_of
 
@@ -203,3 +204,19 @@ def test_without_a_valid_default_nothing_is_recommended() -> None:
     tuning = analysed([*bad, *runs(QUICK, cpu=10, p95=0.25)], NOW, QUICK)
     assert tuning.recommendation is None
     assert "could not be measured properly" in tuning.why_nothing
+
+
+def test_rows_are_fitted_as_a_line_is() -> None:
+    """Also where a part would be below 0; rows of one size have no line."""
+    random = np.random.default_rng(5)
+    x = random.uniform(0.01, 0.1, (40, 6))
+    y = random.uniform(-20, 200, (40, 1)) * x + random.uniform(-9, 20, (40, 1)) + random.normal(0, 1, (40, 6))
+    y = np.maximum(y, 0.1)
+    slopes, intercepts = _fit_each(x, y)
+    for row in range(40):
+        line = fit_line(x[row], y[row])
+        assert slopes[row] == pytest.approx(line.each, abs=1e-9)
+        assert intercepts[row] == pytest.approx(line.fixed, abs=1e-9)
+    assert (slopes == 0).any()
+    assert (intercepts == 0).any()
+    assert np.isnan(_fit_each(np.full((1, 3), 0.1), y[:1, :3])[0][0])
