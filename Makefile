@@ -64,7 +64,7 @@ sampling: $(READY) ## head and tail sampling against what they promise: make sam
 	@$(BIN)/python -m loadtest sampling
 
 ##@ Development
-.PHONY: test test-pythons soak bench-export bench-import bench-recovery bench-request test-stack test-compose lint format lock dashboards docs clean help
+.PHONY: test test-pythons soak mutants bench-export bench-import bench-recovery bench-request test-stack test-compose lint format lock dashboards docs clean help
 test: $(READY) lint ## lint, types and the tests that need no stack
 	@$(BIN)/coverage erase
 	@exec $(BIN)/pytest -m "not stack and not compose and not soak" -n $(TEST_PROCESSES) --dist worksteal --durations=20 --cov --cov-report=term
@@ -72,6 +72,8 @@ test-pythons: $(READY) ## the library's tests on Python 3.12, 3.13 and 3.14, tho
 	@$(BIN)/python -m requirements.pythons
 soak: $(READY) ## the long tests: a thousand kills, an outage of ten minutes
 	@$(BIN)/pytest -m soak
+mutants: $(READY) ## changes in the code that no test notices: tries a sample of 400, some hours: [QUICK=1]
+	@exec $(BIN)/python -m mutation $(if $(QUICK),--quick)
 bench-export: $(READY) ## our export engine beside the stock one, about ten minutes: CPU, throughput, latency, memory
 	@$(BIN)/python -m benchmarks.export
 bench-request: $(RIVALS_READY) ## a request's cost beside the stock instrumentation and the rivals, a quarter of an hour: [QUICK=1]
@@ -113,7 +115,7 @@ clean: ## stop the stack; remove its data, the virtual environment and every too
 	@if [ -x $(BIN)/python ] || ls -d .stack .stack-* >/dev/null 2>&1; then \
 		$(MAKE) --silent $(READY) && exec $(BIN)/python -m stack clean; fi
 	@if [ -e .stack-runs ]; then echo "another run is left, which needs .venv: it stays"; exit; fi; set -x; \
-	rm -rf .venv .venv-bench .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
+	rm -rf .venv .venv-bench .mutants .uv .pythons .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage* .stack*.lock .venv.lock
 help: ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
