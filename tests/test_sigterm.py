@@ -27,13 +27,16 @@ def terminate(process: "subprocess.Popen[str]", mark: str = "ready\n") -> str:
     assert process.stdout is not None
     assert process.stdout.readline() == mark
     process.send_signal(signal.SIGTERM)
-    return process.communicate(timeout=30)[0]
+    # `communicate` would lose what was read together with the mark; the end of a hanging test is pytest's.
+    output = process.stdout.read()
+    process.wait(30)
+    return output
 
 
 WAITS = {
     "asleep": "time.sleep(60)",
     "busy": "while True: pass",
-    "in a lock": "threading.Lock().__enter__() or threading.Thread(target=time.sleep, args=(60,)).start()",
+    "in a lock": "lock = threading.Lock(); lock.acquire(); lock.acquire()",
     "joining": "t = threading.Thread(target=time.sleep, args=(60,), daemon=True); t.start(); t.join()",
     "in a loop of asyncio": "asyncio.run(asyncio.sleep(60))",
     "within a span": "TelemetryClient().start_span('open').__enter__(); time.sleep(60)",
@@ -250,7 +253,8 @@ def test_child_that_has_no_spans_has_the_default_action(tmp_path: Path, receiver
         queue.put(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
         end_spans("child")
         queue.put(signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
-        time.sleep(60)
+        while True:
+            time.sleep(0.01)  # a signal that arrives just before one long sleep would be handled after it
     if __name__ == "__main__":
         end_spans("parent")
         context = multiprocessing.get_context("fork")
