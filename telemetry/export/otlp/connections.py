@@ -198,6 +198,8 @@ class Reader(io.RawIOBase):
 
     has_received = False
     """Whether anything has arrived."""
+    has_ended = False
+    """Whether the peer has hung up."""
 
     def __init__(self, connection: Connection) -> None:
         super().__init__()
@@ -211,6 +213,7 @@ class Reader(io.RawIOBase):
         """Reads what has arrived; returns 0 at the end."""
         data = self._connection.receive(len(buffer))
         self.has_received |= bool(data)
+        self.has_ended |= not data
         buffer[: len(data)] = data
         return len(data)
 

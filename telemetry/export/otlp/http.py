@@ -218,6 +218,6 @@ class HttpTransport:
 
     def _named(self, result: ExportResult) -> ExportResult:
         """Names the proxy in what went wrong beyond it."""
-        if self._proxy is None or not result.detail or result.kind == "proxy":
+        if self._proxy is None or result.kind in {"", "proxy"}:
             return result
         return replace(result, detail=f"{result.detail} (through the proxy {self._proxy})")

@@ -21,6 +21,14 @@ class HttpResponse(http.client.HTTPResponse):
 
     def __init__(self, reader: Reader, method: str) -> None:
         super().__init__(cast("socket.socket", reader), method=method)
+        self._reader = reader
+        self.is_cut = False
+        """Whether the connection ended within the head, which `http.client` takes for the head's end."""
+
+    def begin(self) -> None:
+        """Reads the head."""
+        super().begin()
+        self.is_cut = self._reader.has_ended
 
     def _read_status(self) -> tuple[str, int, str]:
         while True:
@@ -30,19 +38,19 @@ class HttpResponse(http.client.HTTPResponse):
             http.client.parse_headers(self.fp)
 
 
-def read_body(response: http.client.HTTPResponse) -> tuple[bytes | None, bool]:
+def read_body(response: HttpResponse) -> tuple[bytes | None, bool]:
     """Returns an answer's body, decompressed, or None if it is too long; and whether its end was reached.
 
-    Of an error, the status is the answer: a body that breaks off takes nothing from it.
+    Of an error, the status is the answer: that the rest breaks off takes nothing from it.
 
     Raises:
-        http.client.IncompleteRead: the body of a success breaks off, and with it what was rejected.
+        http.client.IncompleteRead: a success breaks off, and with it what was rejected.
         TimeoutError: the deadline has passed.
     """
     is_success = _OK <= response.status < http.client.MULTIPLE_CHOICES
     try:
         body = response.read(LONGEST_RESPONSE_BYTES + 1)
-        is_cut = bool(response.length) and len(body) <= LONGEST_RESPONSE_BYTES
+        is_cut = response.is_cut or (bool(response.length) and len(body) <= LONGEST_RESPONSE_BYTES)
     except http.client.IncompleteRead as error:
         body, is_cut = error.partial, True
     except (ConnectionError, ssl.SSLError):

@@ -108,6 +108,9 @@ def test_answer_after_which_the_connection_ends(
     [
         (b"", "connection"),
         (b"HTTP/1.1 20", "protocol"),
+        (b"HTTP/1.1 200 OK\r\n", "connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", "connection"),
+        (answer(body=PARTIAL).partition(b"\r\n\r\n")[0], "connection"),
         (answer(body=PARTIAL)[:-1], "connection"),
         (answer(body=PARTIAL)[: -len(PARTIAL)], "connection"),
         ((CHUNKED + chunks(PARTIAL, 5))[:-9], "connection"),
@@ -115,7 +118,19 @@ def test_answer_after_which_the_connection_ends(
         (CHUNKED, "connection"),
         (CHUNKED + b"no number\r\n", "connection"),
     ],
-    ids=["nothing", "status", "body", "no body", "no last chunk", "chunk", "no chunk", "no length"],
+    ids=[
+        "nothing",
+        "status",
+        "head",
+        "header",
+        "head's end",
+        "body",
+        "no body",
+        "no last chunk",
+        "chunk",
+        "no chunk",
+        "no length",
+    ],
 )
 def test_success_that_breaks_off_is_retried(
     data: bytes,
@@ -142,13 +157,14 @@ def test_success_that_breaks_off_is_retried(
     ("status", "disposition"),
     [("400 No", Disposition.PERMANENT), ("413 No", Disposition.TOO_LARGE), ("503 No", Disposition.RETRYABLE)],
 )
-def test_error_is_its_status_though_its_body_breaks_off(
-    status: str, disposition: Disposition, server: RawHttpServer, make_transport: MakeTransport
+@pytest.mark.parametrize("is_body", [True, False], ids=["body", "head"])
+def test_error_is_its_status_though_the_rest_breaks_off(
+    is_body: bool, status: str, disposition: Disposition, server: RawHttpServer, make_transport: MakeTransport
 ) -> None:
     """A refusal must not be repeated for want of its reason."""
 
     def script(peer: socket.socket) -> None:
-        peer.sendall(answer(status, b"because")[:-4])
+        peer.sendall(answer(status, b"because")[: -4 if is_body else -20])
         close(peer)
 
     server.script = script
