@@ -55,8 +55,8 @@ def test_name_is_resolved_anew_for_each_connection(
     made = transport()
     for _ in range(3):
         assert send(made).disposition is Disposition.DELIVERED
-    assert (len(server.requests), len(moved.requests)) == (1, 2)
-    assert (server.connections, moved.connections) == (1, 1)
+    # The old one may still see the second request, just before it hangs up.
+    assert (server.connections, moved.connections, len(moved.requests)) == (1, 1, 2)
     made.close()
     moved.close()
 
