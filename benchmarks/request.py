@@ -289,6 +289,7 @@ def main(
     if not only:
         file = write("request", figures, run, _packages(), amounts)
         console.print(f"every sample: {file.relative_to(ROOT)}")
+        console.print("the dashboards show what a request costs: make dashboards")
 
 
 def _packages() -> list[str]:

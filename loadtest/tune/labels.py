@@ -1,10 +1,11 @@
-"""Labels of points in a plot, placed so that none covers another one or a point."""
+"""Labels of points in a plot, placed so that none covers another one, a point or its interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation, Text
 from matplotlib.transforms import Bbox
@@ -39,6 +40,7 @@ def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> list[An
     for label in labels:
         x, y = axes.transData.transform(label.point)
         taken.append(Bbox.from_extents(x - around, y - around, x + around, y + around))
+    taken += _intervals(axes)
     legend = axes.get_legend()
     if legend is not None:
         taken.append(legend.get_window_extent(renderer))
@@ -57,6 +59,13 @@ def place_labels(figure: Figure, axes: Axes, labels: Sequence[Label]) -> list[An
                 break
             drawn.remove()
     return placed
+
+
+def _intervals(axes: Axes) -> list[Bbox]:
+    """Returns where error bars are."""
+    bars = [each for each in axes.collections if isinstance(each, LineCollection)]
+    segments = [axes.transData.transform(segment) for bar in bars for segment in bar.get_segments()]
+    return [Bbox([segment.min(axis=0) - 1, segment.max(axis=0) + 1]) for segment in segments]
 
 
 def _draw(axes: Axes, label: Label, direction: tuple[int, int], distance: int) -> Annotation:

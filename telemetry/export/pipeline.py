@@ -74,7 +74,7 @@ class ExportPipeline(SpanProcessor):
         self.config = config
         self.ledger = Ledger(clock=clock)
         self.breaker = CircuitBreaker(config.breaker, clock=clock)
-        is_sending = "otlp" in {config.traces_exporter, config.metrics_exporter}
+        is_sending = not config.sdk_disabled and "otlp" in {config.traces_exporter, config.metrics_exporter}
         self.cpu = CpuMeter(has_grpc=is_sending and config.protocol == "grpc")
         self.limits = Limits(
             queue_spans=config.max_queue_size,

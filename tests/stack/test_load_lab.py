@@ -139,8 +139,7 @@ def test_cells_are_measured(stack: Stack, tmp_path: Path) -> None:
         assert 1 < run.cpu_us_per_span < run.service_us_per_span < 20_000
         assert min(run.encode_us_per_span, run.send_us_per_span, run.grpc_us_per_span) > 0
         assert run.rss_bytes > 2**20
-    assert runs[slow].wire_bytes_per_span > 0.95 * runs[slow].bytes_per_span, "with what HTTP/2 adds"
-    assert runs[quick].wire_bytes_per_span < 0.6 * runs[quick].bytes_per_span, "compressed"
+    assert runs[slow].wire_bytes_per_span > 2 * runs[quick].wire_bytes_per_span, "compressed"
 
 
 @NATIVELY
