@@ -196,3 +196,42 @@ def test_kernel_without_scheduler_statistics_is_read_in_ticks(tmp_path: Path) ->
     assert threads.read() == pytest.approx(4 * tick)
     tasks.put(1, "grpc_a", ticks=2)
     assert threads.read() == pytest.approx(4 * tick)
+
+
+BESIDE_THE_CALLER = """
+import sys, time
+from telemetry.client import TelemetryClient
+
+def used():
+    return time.process_time() - time.thread_time(), sum(client.pipeline.cpu.read().values())
+
+with TelemetryClient(endpoint=sys.argv[1], protocol=sys.argv[2]) as client:
+    before = used()
+    for _ in range(100):
+        for number in range(50):
+            with client.start_span("work", attributes={"number": number}):
+                pass
+        assert client.force_flush(10)
+    deadline = time.monotonic() + 5
+    while True:  # until the threads have made their last notes
+        beside, counted = (now - then for now, then in zip(used(), before))
+        if abs(counted - beside) < 0.1 * beside or time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+print(beside, counted)
+"""
+
+
+@LINUX
+def test_nothing_that_threads_use_beside_the_callers_is_missing(collector: Collector) -> None:
+    """All CPU of a process that only makes spans is its caller's or in a stage."""
+    answer = subprocess.run(
+        [sys.executable, "-c", BESIDE_THE_CALLER, collector.endpoint, collector.protocol],
+        env={**os.environ, "PYTHONPATH": f"{ROOT}"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    beside, counted = map(float, answer.stdout.split())
+    assert beside > 0.005
+    assert counted == pytest.approx(beside, rel=0.1)
