@@ -207,15 +207,14 @@ def used():
 
 with TelemetryClient(endpoint=sys.argv[1], protocol=sys.argv[2]) as client:
     before = used()
-    for _ in range(100):
-        for number in range(50):
-            with client.start_span("work", attributes={"number": number}):
-                pass
+    for _ in range(300):  # small exports, for which gRPC's own threads have much to do
+        with client.start_span("work"):
+            pass
         assert client.force_flush(10)
     deadline = time.monotonic() + 5
     while True:  # until the threads have made their last notes
         beside, counted = (now - then for now, then in zip(used(), before))
-        if abs(counted - beside) < 0.1 * beside or time.monotonic() > deadline:
+        if abs(counted - beside) < 0.04 * beside or time.monotonic() > deadline:
             break
         time.sleep(0.01)
 print(beside, counted)
@@ -234,4 +233,4 @@ def test_nothing_that_threads_use_beside_the_callers_is_missing(collector: Colle
     )
     beside, counted = map(float, answer.stdout.split())
     assert beside > 0.005
-    assert counted == pytest.approx(beside, rel=0.1)
+    assert counted == pytest.approx(beside, rel=0.04)
