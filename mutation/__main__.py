@@ -1,8 +1,8 @@
 """`python -m mutation`: changes the code in one small place at a time, and sees whether a test fails.
 
 A sample of all possible mutants is tried, in an order that the seed determines, so a run that is stopped has
-tried a random part. Mutants are made in a copy of the project, never in the project itself. As long as the
-code is unchanged, a later run tries only those that were not killed, because there may be new tests;
+tried a random part. Mutants are made in a copy of the project, never in the project itself. While the code is
+unchanged, a later run retries only those that were neither killed nor accepted: there may be new tests.
 `make clean` forgets all results.
 """
 
@@ -58,13 +58,14 @@ def main() -> int:
         results = dict(session.results)
         for number, (item, module) in enumerate(_sample(session, settings, size), 1):
             result = results.get(item.job_id)
-            if result is None or not _is_killed(result):
+            mutant = None if result is None else _mutant(module, _of(item), result)
+            if mutant is None or not report.is_settled(mutant):
                 if is_stopped.is_set():
                     break
                 command = _command(settings["modules"][module]["tests"], settings)
                 result = mutate_and_test(item.mutations, command, settings["seconds_for_a_mutant"])
                 session.set_result(item.job_id, result)
-            mutant = _mutant(module, _of(item), result)
+                mutant = _mutant(module, _of(item), result)
             report.add(mutant)
             print(f"{number:4}/{size} {mutant.summary}", flush=True)
     report.write(ROOT / "mutation", "result-quick" if is_quick else "result")
@@ -124,10 +125,6 @@ def _see_that_tests_pass(settings: Settings) -> None:
     outcome, output = run_tests(_command(sorted(tests), settings), 10 * settings["seconds_for_a_mutant"])
     if outcome is not TestOutcome.SURVIVED:
         raise SystemExit(f"the tests do not pass without a mutant:\n{output}")
-
-
-def _is_killed(result: WorkResult) -> bool:
-    return result.test_outcome is TestOutcome.KILLED and result.output != _COSMIC_RAY_ON_TIMEOUT
 
 
 def _mutant(module: str, spec: MutationSpec, result: WorkResult) -> Mutant:

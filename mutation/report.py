@@ -11,7 +11,7 @@ _OUTCOMES = ("killed", "survived", "accepted", "timed out")
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A change of one place, and whether a test noticed it."""
+    """A change of one place in a function (named without its class), and whether a test noticed it."""
 
     module: str
     path: str
@@ -67,10 +67,11 @@ class Report:
 
     def add(self, mutant: Mutant) -> None:
         """Adds a mutant that was tried."""
-        reason = ""
-        if mutant.outcome == "survived":
-            reason = next((entry["reason"] for entry in self.accepted if _is_same(entry, mutant)), "")
-        self._mutants.append((mutant, reason))
+        self._mutants.append((mutant, self._reason_for(mutant)))
+
+    def is_settled(self, mutant: Mutant) -> bool:
+        """Whether new tests need not be asked about this mutant."""
+        return mutant.outcome == "killed" or bool(self._reason_for(mutant))
 
     @property
     def percent(self) -> float:
@@ -100,6 +101,12 @@ class Report:
         (folder / f"{name}.md").write_text("\n".join([table, *self._living()]) + "\n")
         print(table)
 
+    def _reason_for(self, mutant: Mutant) -> str:
+        """Returns why a mutant may live; an empty text if it was killed, timed out, or may not."""
+        if mutant.outcome != "survived":
+            return ""
+        return next((entry["reason"] for entry in self.accepted if _is_same(entry, mutant)), "")
+
     def _count(self, module: str | None = None) -> Counter[str]:
         return Counter(
             "accepted" if reason else mutant.outcome
@@ -128,4 +135,5 @@ class Report:
 
 
 def _is_same(entry: dict[str, str], mutant: Mutant) -> bool:
-    return (entry["path"], entry["before"], entry["after"]) == (mutant.path, mutant.before, mutant.after)
+    keys = ("path", "function", "before", "after")
+    return all(entry[key] == getattr(mutant, key) for key in keys)

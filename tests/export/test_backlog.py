@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
 from support.spool_rig import SPANS, SpoolRig
 
 from telemetry.export.backlog import Backlog
 from telemetry.export.ledger import DropReason
+from telemetry.export.otlp.result import Disposition, ExportResult
+from telemetry.export.otlp.spans import Encoder
 from telemetry.export.otlp.split import Batch
+from telemetry.export.outbox import Flush
 
 
 def backlog_on(rig: SpoolRig, limit_bytes: int = 2**20) -> Backlog:
@@ -77,3 +82,59 @@ def test_what_waited_in_memory_is_paced_and_fresh_batches_are_not(tmp_path: Path
     assert late is not None
     assert late.batch.payload == b"late"
     assert backlog.pace.next_at == begin + 1.0  # three spans over twice the outage
+
+
+@pytest.mark.parametrize("second", [Disposition.DELIVERED, Disposition.PERMANENT])
+def test_flush_waits_for_both_halves_of_a_batch_and_for_nothing_else(
+    second: Disposition, tmp_path: Path
+) -> None:
+    """The batch that was split is never sent, so that nobody may wait for it."""
+    rig = SpoolRig(tmp_path)
+    backlog = Backlog(2**20, None, rig.ledger, rig.generation, is_write_ahead=False)
+    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
+    spans = [tracer.start_span("work") for _ in range(2)]
+    for span in spans:
+        span.end()
+        rig.ledger.admit(rig.generation, is_full=False)
+    assert backlog.add(Encoder().encode(spans), 0, spill=False)  # type: ignore[arg-type]
+    whole = backlog.next(rig.now)
+    assert whole is not None
+    flush = Flush()
+    backlog.watch(flush, is_whole=True)
+    backlog.split(whole)
+    for disposition in (Disposition.DELIVERED, second):
+        assert not flush._is_over.is_set()
+        half = backlog.next(rig.now)
+        assert half is not None
+        backlog.finish(half, ExportResult(disposition))
+    assert flush._is_over.is_set()
+    assert flush.wait(0) is (second is Disposition.DELIVERED)
+    assert rig.ledger.read().is_balanced
+
+
+def test_end_of_a_run_stops_at_the_first_batch_that_the_spool_refuses(tmp_path: Path) -> None:
+    """A broken disk is not asked again and again while the process ends, and it is told once."""
+    rig = SpoolRig(tmp_path, max_bytes=1_000)
+    backlog = backlog_on(rig)
+    for payload in (b"a" * 600, b"b" * 600, b"c"):
+        assert add(rig, backlog, payload)
+    backlog.end()
+    reading = rig.ledger.read()
+    assert (reading.spooled, reading.in_memory) == (SPANS, 2 * SPANS)
+    assert len(rig.told) == 1
+
+
+def test_flush_that_nobody_awaits_any_more_is_forgotten(tmp_path: Path) -> None:
+    """Code that flushes on each request of an outage would otherwise fill the memory."""
+    rig = SpoolRig(tmp_path)
+    backlog = Backlog(2**20, None, rig.ledger, rig.generation, is_write_ahead=False)
+    assert add(rig, backlog, b"payload")
+    for _ in range(10):
+        flush = Flush()
+        backlog.watch(flush, is_whole=True)
+        assert not flush.wait(0)
+    awaited = Flush()
+    backlog.watch(awaited, is_whole=True)
+    queued = backlog.next(rig.now)
+    assert queued is not None
+    assert queued.flushes == [awaited]

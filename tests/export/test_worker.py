@@ -6,8 +6,13 @@ from support.waiting import Until
 
 from telemetry.config import TelemetryConfig
 from telemetry.export.attempt import Attempt
+from telemetry.export.breaker import CircuitBreaker, ConnectionCheck, Permit
+from telemetry.export.ledger import Ledger
 from telemetry.export.otlp.result import Disposition, ExportResult
 from telemetry.export.pipeline import ExportPipeline
+from telemetry.export.status import ExportStatus
+from telemetry.export.worker import ExportWorker, Limits
+from telemetry.settings.batching import Batching
 
 
 class Slow:
@@ -44,3 +49,32 @@ def test_attempts_duration_is_the_time_that_it_took(until: Until) -> None:
     assert (attempts[0].spans, attempts[0].duration_seconds) == (2, 3.0)
     assert 0 <= attempts[0].age_seconds < 60
     assert pipeline.stop(5)
+
+
+def test_result_of_a_connection_check_wakes_the_worker() -> None:
+    """Otherwise a Collector that is back would wait for the worker's next round."""
+    clock = Clock()
+    breaker = CircuitBreaker(clock=clock, random=lambda: 1.0)
+    transport = Slow(clock)
+    ledger = Ledger(clock=clock)
+    worker = ExportWorker(
+        lambda: transport,
+        breaker,
+        ledger,
+        ledger.begin(),
+        limits=Limits(queue_spans=8, buffer_bytes=1_000, in_flight=1, attempt_seconds=1.0),
+        batching=Batching(8, 60_000),
+        status=ExportStatus("spans"),
+        on_attempt=lambda _: None,
+        clock=clock,
+    )
+    for _ in range(breaker.settings.failure_threshold):
+        permit = breaker.acquire()
+        assert isinstance(permit, Permit)
+        permit.failure(is_answered=False)
+    check = breaker.check_connection()
+    assert isinstance(check, ConnectionCheck)
+    assert not worker._wake._is_set
+    worker._check(transport, check)
+    assert worker._wake._is_set
+    assert worker._is_checked
