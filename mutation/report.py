@@ -3,8 +3,9 @@
 import json
 import re
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 _OUTCOMES = ("killed", "survived", "accepted", "timed out")
 
@@ -87,14 +88,7 @@ class Report:
 
     def write(self, folder: Path, name: str) -> None:
         """Writes `name`.json and `name`.md, and prints the table."""
-        shown = [
-            {
-                **{key: value for key, value in asdict(mutant).items() if key != "output"},
-                "killed_by": mutant.killed_by,
-                "reason": reason,
-            }
-            for mutant, reason in self._mutants
-        ]
+        shown = [_shown(mutant, reason) for mutant, reason in self._mutants]
         figures = {"sample": self.size, "tried": len(shown), "killed_percent": round(self.percent, 1)}
         (folder / f"{name}.json").write_text(json.dumps({**figures, "mutants": shown}, indent=1) + "\n")
         table = self._table()
@@ -132,6 +126,14 @@ class Report:
             for mutant, reason in self._mutants
             if mutant.outcome != "killed"
         ]
+
+
+def _shown(mutant: Mutant, reason: str) -> dict[str, Any]:
+    """Returns what the JSON file has of a mutant: what killed it, or its diff."""
+    common = {key: getattr(mutant, key) for key in ("module", "path", "line", "function", "outcome")}
+    if mutant.outcome == "killed":
+        return {**common, "before": mutant.before, "after": mutant.after, "killed_by": mutant.killed_by}
+    return {**common, "reason": reason, "diff": mutant.diff}
 
 
 def _is_same(entry: dict[str, str], mutant: Mutant) -> bool:
