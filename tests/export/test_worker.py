@@ -7,7 +7,7 @@ from support.waiting import Until
 from telemetry.config import TelemetryConfig
 from telemetry.export.attempt import Attempt
 from telemetry.export.breaker import CircuitBreaker, ConnectionCheck, Permit
-from telemetry.export.ledger import Ledger
+from telemetry.export.ledger import DropReason, Ledger
 from telemetry.export.otlp.result import Disposition, ExportResult
 from telemetry.export.pipeline import ExportPipeline
 from telemetry.export.status import ExportStatus
@@ -16,15 +16,16 @@ from telemetry.settings.batching import Batching
 
 
 class Slow:
-    """A transport that takes three seconds of the clock's."""
+    """A transport that takes three seconds of the clock's, and always has the same result."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, disposition: Disposition = Disposition.DELIVERED) -> None:
         self._clock = clock
+        self._result = ExportResult(disposition)
 
     def send(self, payload: bytes, timeout_seconds: float) -> ExportResult:
-        """Delivers at once, as real time goes."""
+        """Returns at once, as real time goes."""
         self._clock.now += 3
-        return ExportResult(Disposition.DELIVERED)
+        return self._result
 
     def connect_only(self, timeout_seconds: float) -> str | None:
         """Always connects."""
@@ -78,3 +79,26 @@ def test_result_of_a_connection_check_wakes_the_worker() -> None:
     worker._check(transport, check)
     assert worker._wake._is_set
     assert worker._is_checked
+
+
+def test_span_that_is_too_large_alone_is_told_as_permanent(until: Until) -> None:
+    """There is nothing left to split, so health must show that spans are lost for good."""
+    clock, attempts = Clock(), list[Attempt]()
+    pipeline = ExportPipeline(
+        TelemetryConfig(schedule_delay_ms=60_000),
+        on_attempt=attempts.append,
+        build=lambda _: Slow(clock, Disposition.TOO_LARGE),
+        clock=clock,
+    )
+    end_spans(pipeline, 2)
+    assert not pipeline.force_flush(10_000)
+    until("each attempt told", lambda: len(attempts) == 3)
+    assert [(each.spans, each.result.disposition) for each in attempts] == [
+        (2, Disposition.TOO_LARGE),
+        (1, Disposition.PERMANENT),
+        (1, Disposition.PERMANENT),
+    ]
+    assert pipeline.status.is_last_failure_permanent
+    assert pipeline.ledger.read().dropped == {DropReason.NOT_RETRYABLE: 2}
+    assert pipeline.breaker.snapshot().opened_total == 0
+    assert pipeline.stop(5)
