@@ -28,7 +28,7 @@ def test_command_of_the_log_sends_what_waits_for_the_old_endpoint(
     until("the notice", lambda: "10 span(s) wait in the spool for http://127.0.0.1:" in caplog.text)
     assert "secret" not in caplog.text
     until("it in the status", lambda: new.pipeline.spool_status.stranded_spans == 10)  # type: ignore[union-attr]
-    report = make_report(new.pipeline, instance_id="", sampling_ratio=1.0, checks={})
+    report = make_report(new.pipeline, push=None, instance_id="", sampling_ratio=1.0, checks={})
     assert (report.spool.stranded_spans, report.spool.spans) == (10, 0)
     command = re.search("python -m telemetry spool (send .*)", caplog.text)
     assert command is not None

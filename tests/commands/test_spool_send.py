@@ -194,7 +194,7 @@ def test_argument_that_is_none_is_refused(leave: Leave, run: Run, capsys: pytest
         assert "argument --patience" in capsys.readouterr().err
     status, _, err = run("send", "--to", "nonsense://")
     assert status == 2
-    assert "--to 'nonsense://' is not an address such as http://localhost:4317" in err
+    assert "--to 'nonsense://': its scheme is neither http:// nor https://" in err
 
 
 class Script:

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from support.paths import ROOT
+from support.programs import uncovered_environment
 from support.waiting import wait_until
 
 BIN = Path(sys.executable).parent
@@ -75,7 +76,7 @@ def serving(endpoint: str, port: int, folder: Path) -> Iterator[Callable[..., Ap
     ) -> AppServer:
         (folder / "program.py").write_text(textwrap.dedent(source))
         environment = {
-            **os.environ,
+            **uncovered_environment(),
             "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}",
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "SERVICE_NAME": "program",

@@ -10,6 +10,14 @@ from typing import Any
 from support.paths import ROOT
 
 
+def uncovered_environment() -> dict[str, str]:
+    """Returns the environment for a program whose handling of SIGTERM is tested.
+
+    Measured by coverage, it would start with coverage's own handler.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+
+
 def start_program(source: str, folder: Path, endpoint: str, **variables: str) -> "subprocess.Popen[str]":
     """Starts a script whose spans only a flush can send; the caller must end it."""
     script = folder / "script.py"
@@ -17,7 +25,7 @@ def start_program(source: str, folder: Path, endpoint: str, **variables: str) ->
     return subprocess.Popen(
         [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", str(script)],
         env={
-            **os.environ,
+            **uncovered_environment(),
             "PYTHONPATH": str(ROOT),
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_BSP_SCHEDULE_DELAY": "600000",
