@@ -157,7 +157,6 @@ class Ledger:
             given_up = self._pending.get(generation, 0)
             if given_up:
                 self._drop(DropReason.SHUTDOWN, given_up)
-                self._leave(given_up, generation)
             self._pending.pop(generation, None)
 
     def read(self) -> LedgerReading:

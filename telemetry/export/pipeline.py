@@ -92,6 +92,8 @@ class ExportPipeline(SpanProcessor):
         self._run: Run | None = None
         self._is_stopped = False
         self._is_starting = self._is_refusal_told = False
+        self._dropped_before = 0
+        """The spans that had been dropped at the previous flush."""
         self._late_until = -math.inf
         self._status = ExportStatus("spans", self.ledger)
         self._spool = self._make_spool()
@@ -185,9 +187,11 @@ class ExportPipeline(SpanProcessor):
         since the previous flush.
         """
         run = self._run
-        if run is None:
-            return self.ledger.read().spooled == 0
-        return run.worker.flush(timeout_millis / 1000)
+        is_sent = True if run is None else run.worker.flush(timeout_millis / 1000)
+        reading = self.ledger.read()
+        dropped = sum(reading.dropped.values())
+        is_whole, self._dropped_before = dropped == self._dropped_before, dropped
+        return is_sent if run is not None else is_whole and reading.spooled == 0
 
     @property
     def batching(self) -> Batching:
@@ -288,6 +292,7 @@ class ExportPipeline(SpanProcessor):
         self._lock = threading.RLock()
         self._run = None
         self._is_starting = self._is_refusal_told = False
+        self._dropped_before = 0
         self._late_until = -math.inf
         if self._spool is not None:
             self._spool.forget_after_fork()

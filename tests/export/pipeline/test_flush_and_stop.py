@@ -41,6 +41,20 @@ def test_flush_is_false_when_the_queue_was_full_before_it(
     assert rig.pipeline.force_flush(5_000) is True
 
 
+def test_flush_after_the_end_tells_of_spans_that_were_dropped_since(
+    make_rig: Callable[..., ReceiverRig],
+) -> None:
+    """There is no run to flush then, but a span was lost all the same; it is told once."""
+    rig = make_rig(schedule_delay_ms=60_000)
+    rig.end_spans(1)
+    assert rig.pipeline.stop(5) is True
+    assert rig.pipeline.force_flush(5_000) is True
+    rig.end_spans(1)
+    assert rig.ledger.dropped[DropReason.SHUTDOWN] == 1
+    assert rig.pipeline.force_flush(5_000) is False
+    assert rig.pipeline.force_flush(5_000) is True
+
+
 def test_force_flush_is_true_when_everything_arrived(
     make_rig: Callable[..., ReceiverRig], receiver: Any
 ) -> None:
