@@ -7,11 +7,13 @@ from support.waiting import Until
 from telemetry.config import TelemetryConfig
 from telemetry.export.attempt import Attempt
 from telemetry.export.breaker import CircuitBreaker, ConnectionCheck, Permit
+from telemetry.export.cpu import CpuMeter
 from telemetry.export.ledger import DropReason, Ledger
+from telemetry.export.limits import Limits
 from telemetry.export.otlp.result import Disposition, ExportResult
 from telemetry.export.pipeline import ExportPipeline
 from telemetry.export.status import ExportStatus
-from telemetry.export.worker import ExportWorker, Limits
+from telemetry.export.worker import ExportWorker
 from telemetry.settings.batching import Batching
 
 
@@ -66,6 +68,7 @@ def test_result_of_a_connection_check_wakes_the_worker() -> None:
         limits=Limits(queue_spans=8, buffer_bytes=1_000, in_flight=1, attempt_seconds=1.0),
         batching=Batching(8, 60_000),
         status=ExportStatus("spans"),
+        cpu=CpuMeter(has_grpc=False),
         on_attempt=lambda _: None,
         clock=clock,
     )
