@@ -99,9 +99,10 @@ def _real(run: Run, protocol: str, outage: float) -> Result:
     label = f"{_REAL} processes, {protocol}, {outage:g} s away"
     for sender in senders:
         *states, ledger = sender.end()
-        closed = [each["at"] - returned for each in states if each["state"] == "closed"]
+        last = states[-1]
+        closed_after = last["at"] - returned if last["state"] == "closed" else float("inf")
         opened = sum(each["state"] == "open" for each in states)
-        sample = {"opened": opened, "closed_after": closed[-1] if closed else float("inf")}
+        sample = {"opened": opened, "closed_after": closed_after if closed_after > 0 else float("inf")}
         run.samples[label].append(sample | {"lost": ledger["ended"] - ledger["delivered"]})
     receiver.close()
     if not all(run.column(label, "opened")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from .breaker import ConnectionCheck, Permit
-from .otlp.result import Disposition, ExportResult, from_request_size, no_answer
+from .otlp.result import CLOSED, Disposition, ExportResult, from_request_size, no_answer
 from .otlp.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -68,10 +68,11 @@ def check_connection(transport: Transport, check: ConnectionCheck) -> None:
         transport: connects.
         check: used for this attempt only.
     """
-    is_reachable = True
+    failure = None
     with suppress_instrumentation():
         try:
-            is_reachable = transport.connect_only(_CONNECT_SECONDS) is None
+            failure = transport.connect_only(_CONNECT_SECONDS)
         except Exception as error:  # noqa: BLE001 - a call will tell what is wrong
             logger.debug("the transport raised %s instead of connecting", type(error).__name__)
-    check.settle(is_reachable=is_reachable)
+    if failure is None or failure.kind != CLOSED:  # a transport that was closed says nothing of the server
+        check.settle(is_reachable=failure is None)

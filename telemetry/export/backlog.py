@@ -73,7 +73,7 @@ class Backlog:
         if self._outbox.has_fresh:
             return -math.inf
         if self._outbox:
-            is_urgent = is_ending or not is_paced or self._outbox.is_late_awaited
+            is_urgent = is_ending or not is_paced or self._outbox.is_late_awaited or self._outbox.is_crowded
             return -math.inf if is_urgent else self.pace.next_at
         if is_ending or not self.has_spooled:
             return math.inf

@@ -105,6 +105,11 @@ class Outbox:
         return bool(self._late) and any(not flush.is_abandoned for flush in self._late[0].flushes)
 
     @property
+    def is_crowded(self) -> bool:
+        """Whether fresh batches might soon find no room."""
+        return self.size_bytes * 2 > self._limit_bytes
+
+    @property
     def spans_waiting(self) -> int:
         """The number of spans in all batches that wait."""
         return sum(queued.batch.spans for queued in (*self._late, *self._waiting))

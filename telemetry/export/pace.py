@@ -23,7 +23,7 @@ class ReplayPace:
         """When the next batch may be sent, on the caller's clock, in seconds."""
         self._fresh: deque[tuple[float, int]] = deque()
         self._fresh_spans = 0
-        self._spread_rate = math.inf
+        self._spread_rate, self._spread_until = math.inf, -math.inf
 
     def begin(self, now: float, jitter: float) -> None:
         """Starts with a random delay, so that processes do not all start at once.
@@ -33,12 +33,12 @@ class ReplayPace:
             jitter: 0 to 1.
         """
         self.next_at = now + jitter * _LONGEST_PAUSE_SECONDS
-        self._spread_rate = math.inf
+        self._spread_until = -math.inf
 
     def begin_after_outage(
         self, now: float, jitter: float, *, spans_waiting: int, outage_seconds: float
     ) -> None:
-        """Starts after a pause, and spreads what waits.
+        """Starts after a pause, and spreads what waits; what is left of an earlier spread stays.
 
         Args:
             now: on the caller's clock, in seconds.
@@ -48,8 +48,9 @@ class ReplayPace:
         """
         pause = min(outage_seconds, _LONGEST_PAUSE_SECONDS)
         self.next_at = now + pause + jitter * pause  # all of them try first
-        spread = min(_SPREAD_FACTOR * outage_seconds, _LONGEST_SPREAD_SECONDS)
-        self._spread_rate = max(spans_waiting, 1) / max(spread, _SHORTEST_SPREAD_SECONDS)
+        spread = max(_SHORTEST_SPREAD_SECONDS, min(_SPREAD_FACTOR * outage_seconds, _LONGEST_SPREAD_SECONDS))
+        self._spread_until = max(self._spread_until, self.next_at + spread)
+        self._spread_rate = max(spans_waiting, 1) / (self._spread_until - self.next_at)
 
     def fresh(self, spans: int, now: float) -> None:
         """Records that this many fresh spans were just encoded."""
@@ -61,4 +62,7 @@ class ReplayPace:
     def sent(self, spans: int, now: float) -> None:
         """Records that this many spans that have waited are being sent."""
         rate = max(_SPANS_PER_SECOND, _FRESH_FACTOR * self._fresh_spans / _WINDOW_SECONDS)
-        self.next_at = max(self.next_at, now) + spans / min(rate, self._spread_rate)
+        at = max(self.next_at, now)
+        # A batch that nobody counted, such as a dead process's, waits for the spread's end at most.
+        spread_at = min(at + spans / self._spread_rate, self._spread_until)
+        self.next_at = max(at + spans / rate, spread_at)

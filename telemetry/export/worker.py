@@ -93,8 +93,8 @@ class ExportWorker:
         self._queue: deque[ReadableSpan] = deque()
         self._results: deque[tuple[QueuedBatch, ExportResult, float]] = deque()
         self._flushes: deque[Flush] = deque()
-        self._is_checked = False
-        """Whether a connection check has ended since the last step; set by the pool."""
+        self._is_checking = self._is_checked = False
+        """Whether a connection check is under way, and has ended, as the pool says."""
         self._wake = ReentrantEvent()
         self._closing = threading.Event()
         self._give_up_at: float | None = None
@@ -268,10 +268,7 @@ class ExportWorker:
                 return
             permit = self._breaker.acquire()
             if isinstance(permit, Rejected):
-                wait = permit.retry_after_seconds
-                # An answer to the probe under way ends this wait sooner.
-                self._ask_breaker_at = now + max(LONGEST_SECONDS if wait is None else wait, 0.01)
-                self._check_connection()
+                self._wait_for_breaker(permit, now)
                 return
             transport = self._connected(permit)
             if transport is None:
@@ -283,13 +280,21 @@ class ExportWorker:
                 return
             self._pool.submit(partial(self._send, transport, queued, permit), running=running)
 
-    def _check_connection(self) -> None:
-        """Sees whether the Collector takes connections again, if the breaker wants to know now."""
-        if self._transport is None:
-            return
-        check = self._breaker.check_connection()
-        if check is not None:
-            self._pool.submit(partial(self._check, self._transport, check), running=self._backlog.in_flight)
+    def _wait_for_breaker(self, rejected: Rejected, now: float) -> None:
+        """Decides when to ask again, and sees whether the Collector takes connections, if that is due."""
+        wait = rejected.retry_after_seconds
+        if self._give_up_at is not None:
+            wait = rejected.call_after_seconds or wait  # the end does not wait for somebody to listen
+        elif not self._is_checking and (transport := self._connected(None)) is not None:
+            check = self._breaker.check_connection()
+            if check is not None:
+                self._is_checking = True
+                self._pool.submit(partial(self._check, transport, check), running=self._backlog.in_flight)
+        if wait is None or rejected.state is BreakerState.HALF_OPEN:
+            # A push of metrics may have the probe, and its answer wakes nobody here.
+            wait = min(LONGEST_SECONDS, wait or LONGEST_SECONDS)
+        # An answer to the probe or the check under way ends this wait sooner.
+        self._ask_breaker_at = now + max(wait, LONGEST_SECONDS if self._is_checking else 0.01)
 
     def _check(self, transport: Transport, check: ConnectionCheck) -> None:
         """Makes one connection, on a thread of the pool; never raises."""
@@ -306,13 +311,14 @@ class ExportWorker:
             self._backlog.may_send_at(is_ending=self._give_up_at is not None, is_paced=self._breaker_closed),
         )
 
-    def _connected(self, permit: Permit) -> Transport | None:
-        """Returns the transport, created for the first batch; None, with the permit failed, if that fails."""
+    def _connected(self, permit: Permit | None) -> Transport | None:
+        """Returns the transport, created when it is needed; None, with the permit failed, if that fails."""
         if self._transport is None:
             try:
                 self._transport = self._build()
             except Exception as error:  # noqa: BLE001 - most likely a bad certificate, which may be fixed
-                permit.failure()
+                if permit is not None:
+                    permit.failure()
                 result = no_answer("configuration", f"{type(error).__name__}: {error}")
                 self._status.record(result, self._clock())
                 self._backoff.fail()
@@ -330,7 +336,8 @@ class ExportWorker:
 
     def _settle_results(self) -> None:
         if self._is_checked:
-            self._is_checked, self._ask_breaker_at = False, -math.inf
+            self._is_checking = self._is_checked = False
+            self._ask_breaker_at = -math.inf
         while self._results:
             queued, result, duration_seconds = self._results.popleft()
             if queued.batch.spans == 1:
@@ -370,14 +377,8 @@ class ExportWorker:
     def _is_over(self) -> bool:
         if self._give_up_at is None:
             return False
-        if (
-            not self._queue
-            and not self._backlog.has_batches
-            and not self._backlog.in_flight
-            and not self._results
-        ):
-            return True
-        if self._clock() >= self._give_up_at:
+        is_left = bool(self._queue or self._backlog.has_batches or self._backlog.in_flight or self._results)
+        if not is_left or self._clock() >= self._give_up_at:
             return True
         # Nothing is in flight, and nothing may be sent before the deadline: there is no point in waiting.
         asleep_until = max(self._backoff.until, self._ask_breaker_at)

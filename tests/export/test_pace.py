@@ -35,8 +35,27 @@ def test_what_waited_through_an_outage_is_spread(waiting: int, outage: float, ra
     pace.begin_after_outage(100.0, 0.5, spans_waiting=waiting, outage_seconds=outage)
     start = 100 + 1.5 * min(outage, 1.0)
     assert pace.next_at == pytest.approx(start)
-    pace.sent(100, start)
-    assert pace.next_at == pytest.approx(start + 100 / rate)
+    pace.sent(10, start)
+    assert pace.next_at == pytest.approx(start + 10 / rate)
+
+
+def test_spread_ends() -> None:
+    """Also for spans that nobody had counted when it began, such as those of a process that died later."""
+    pace = ReplayPace()
+    pace.begin_after_outage(100.0, 0.0, spans_waiting=1, outage_seconds=30)
+    pace.sent(512, 101.0)
+    assert pace.next_at == 161
+    pace.sent(512, 161.0)
+    assert pace.next_at == pytest.approx(161 + 512 / 2_000)
+
+
+def test_second_short_outage_does_not_throw_the_spread_away() -> None:
+    """The Collector that many processes overload is the one that needs it."""
+    pace = ReplayPace()
+    pace.begin_after_outage(100.0, 0.0, spans_waiting=60_000, outage_seconds=300)
+    pace.begin_after_outage(104.0, 0.0, spans_waiting=57_000, outage_seconds=0.3)
+    pace.sent(1_000, 104.3)
+    assert pace.next_at == pytest.approx(104.3 + 1, abs=0.05)
 
 
 def test_next_start_without_an_outage_is_not_spread() -> None:

@@ -10,8 +10,8 @@ Independent of OpenTelemetry and HTTP: it issues permits and records the result 
 over stays `open` until the next `acquire()`: reading the state changes nothing.
 
 If a call without any answer opened it, connection checks are permitted, one a second: as long as they fail,
-its time does not end, and when one succeeds after that, it is over at once. If already the first succeeds,
-its time counts as usual.
+its time lasts for the longest open time, and when one succeeds after that, it is over at once. If already the
+first succeeds, its time counts as usual.
 """
 
 import enum
@@ -125,7 +125,7 @@ class CircuitBreaker:
         self._state = BreakerState.CLOSED
         self._generation += 1  # never reset: a forked child may hold a permit of its parent
         self._latest = float("-inf")
-        self._open_until = 0.0
+        self._opened_at = self._open_until = 0.0
         self._reachability = Reachability()
         self._exponent = 0
         self._leases: dict[Permit, float] = {}
@@ -230,8 +230,9 @@ class CircuitBreaker:
         if self._state is BreakerState.HALF_OPEN and any(end <= now for end in self._leases.values()):
             self._open(now, jitter, None, "a probe was lost")
         if self._state is BreakerState.OPEN:
-            if self._reachability.decides(now) or now < self._open_until:
-                return Rejected(self._state, self._seconds_left(now))
+            call_after = self._calls_at(now) - now
+            if call_after > 0:
+                return Rejected(self._state, self._seconds_left(now), call_after)
             reason = _RETURNED if self._reachability.has_returned else "the open time has elapsed"
             self._transition(BreakerState.HALF_OPEN, now, reason)
         if len(self._leases) + self._probe_successes >= self.settings.probes:
@@ -239,6 +240,12 @@ class CircuitBreaker:
         permit = Permit(self, self._generation)
         self._leases[permit] = now + self.settings.lease_seconds
         return permit
+
+    def _calls_at(self, now: float) -> float:
+        """Returns when a call is permitted if no check succeeds: a check may fail where a call would not."""
+        if not self._reachability.decides(now):
+            return self._open_until
+        return max(self._open_until, self._opened_at + self.settings.open_max_seconds)
 
     def _seconds_left(self, now: float) -> float:
         """Returns the rest of the open time, or the time until the check that decides about it."""
@@ -317,7 +324,7 @@ class CircuitBreaker:
         if retry_after_seconds is not None:
             wait = max(wait, min(retry_after_seconds, LONGEST_RETRY_AFTER_SECONDS))
         self._exponent = min(self._exponent + 1, _LARGEST_EXPONENT)
-        self._open_until = now + wait
+        self._opened_at, self._open_until = now, now + wait
         self._transition(BreakerState.OPEN, now, reason)
 
     def _set(self, state: BreakerState, reason: str) -> None:

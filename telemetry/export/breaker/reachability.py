@@ -43,14 +43,19 @@ class Reachability:
         self.has_returned = False
         """Whether the service takes connections again, which it did not before."""
         self._is_lost = False
+        self._earliest_at = -math.inf
 
     def forget(self) -> None:
         """Stops checking, and forgets what the checks have shown."""
         self.next_at, self.has_returned, self._is_lost = math.inf, False, False
 
     def suspect(self, now: float) -> None:
-        """Makes a check due at once: a call had no answer. `now` is on the breaker's clock, in seconds."""
-        self.next_at = now
+        """Makes a check due, at once if the latest is long ago: a call had no answer.
+
+        Args:
+            now: on the breaker's clock, in seconds.
+        """
+        self.next_at = max(now, self._earliest_at)
 
     def begin_check(self, now: float, jitter: float) -> None:
         """Notes that a check begins; the next one is due in its time, even if this one has no result by then.
@@ -59,7 +64,7 @@ class Reachability:
             now: on the breaker's clock, in seconds.
             jitter: 0 to 1.
         """
-        self.next_at = now + CHECK_SECONDS + jitter * _SPREAD_SECONDS
+        self.next_at = self._earliest_at = now + CHECK_SECONDS + jitter * _SPREAD_SECONDS
 
     def decides(self, now: float) -> bool:
         """Whether a check decides when the next call is made, and not the open time alone."""

@@ -2,7 +2,7 @@
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 class BreakerState(enum.StrEnum):
@@ -35,6 +35,8 @@ class Rejected:
     state: BreakerState
     retry_after_seconds: float | None
     """How long to wait before asking again; None if only `reset()` changes the state."""
+    call_after_seconds: float | None = field(default=None, compare=False)
+    """How long an open breaker permits no call unless a connection check succeeds."""
 
 
 @dataclass(frozen=True, slots=True)

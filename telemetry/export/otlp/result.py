@@ -5,6 +5,8 @@ from enum import Enum, auto
 
 LARGEST_REQUEST_BYTES = 64 * 2**20
 """A larger request is never sent (OTLP specification)."""
+CLOSED = "closed"
+"""The kind of an attempt on a transport that was closed meanwhile."""
 NO_OTLP = "no_otlp"
 """The kind of an accepted export whose answer suggests that it did not reach a Collector."""
 

@@ -48,6 +48,8 @@ class Model:
     stale: int = 0
     opened: int = 0
     check_at: float = math.inf
+    checked_until: float = -math.inf
+    opened_at: float = 0.0
     is_lost: bool = False
 
     def enter(self, state: str) -> None:
@@ -63,6 +65,7 @@ class Model:
         """Opens for as long as the rules require."""
         ceiling = min(SETTINGS.open_max_seconds, SETTINGS.open_seconds * 2**self.exponent)
         self.until = now + max(ceiling * max(jitter, SHORTEST_SHARE), retry_after or 0.0)
+        self.opened_at = now
         self.exponent += 1
         self.opened += 1
         self.enter("open")
@@ -73,7 +76,13 @@ class Model:
 
     def plan_check(self, now: float, jitter: float) -> None:
         """Sets the time of the next connection check."""
-        self.check_at = now + CHECK_SECONDS + jitter * CHECK_SPREAD
+        self.check_at = self.checked_until = now + CHECK_SECONDS + jitter * CHECK_SPREAD
+
+    def calls_at(self, now: float) -> float:
+        """Returns when an open breaker permits a call, unless a check succeeds before that."""
+        if self.check_decides(now):
+            return max(self.until, self.opened_at + SETTINGS.open_max_seconds)
+        return self.until
 
     def settle_check(self, spell: int, now: float, *, is_reachable: bool) -> None:
         """Records the result of a connection check."""
@@ -93,7 +102,7 @@ class Model:
             return False
         if self.state == "half_open" and any(end <= now for end in self.probes.values()):
             self.open(now, jitter, None)
-        if self.state == "open" and now >= self.until and not self.check_decides(now):
+        if self.state == "open" and now >= self.calls_at(now):
             self.enter("half_open")
         if self.state == "open" or len(self.probes) + self.good_probes >= SETTINGS.probes:
             return False
@@ -107,7 +116,7 @@ class Model:
         opened = self.opened
         self.judge(number, spell, result.removesuffix(" without answer"), now, jitter, retry_after)
         if result == "failure without answer" and self.opened > opened:
-            self.check_at = now
+            self.check_at = max(now, self.checked_until)
 
     def judge(
         self, number: int, spell: int, result: str, now: float, jitter: float, retry_after: float | None

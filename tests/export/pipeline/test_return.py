@@ -11,6 +11,7 @@ from support.pipeline_rig import ReceiverRig
 from support.waiting import Until
 
 from telemetry.export.breaker import BreakerState
+from telemetry.export.otlp.grpc import GrpcTransport
 
 
 class Door:
@@ -114,3 +115,37 @@ def test_flush_does_not_wait_for_the_pace(
     worker._backlog.pace.next_at = float("inf")
     assert rig.pipeline.force_flush(20_000)
     assert rig.ledger.delivered == 2_000
+
+
+def test_fresh_spans_find_room_while_late_ones_are_spread(
+    make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until
+) -> None:
+    """A buffer that is nearly full is emptied at once, whatever the pace would be."""
+    rig = make_rig(max_export_batch_size=10, buffer_max_bytes=20_000)
+    receiver.stop()
+    until("the buffer to fill", lambda: rig.end_spans(10, "late") or rig.pipeline.buffered_bytes > 15_000)
+    kept = rig.ledger.in_memory
+    receiver.start()
+    until("the breaker to close", lambda: rig.pipeline.breaker.state is BreakerState.CLOSED)
+    rig.pipeline._run.worker._backlog.pace.next_at = float("inf")
+    until("half of it to be sent", lambda: rig.pipeline.buffered_bytes <= 10_000)
+    assert rig.ledger.delivered < kept
+    rig.pipeline._run.worker._backlog.pace.next_at = 0.0
+
+
+def test_checks_do_not_pile_up_where_connecting_hangs(
+    make_rig: Callable[..., ReceiverRig], receiver: Any, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One at a time: the next one waits for the result of the one before."""
+    release, begun = threading.Event(), []
+    monkeypatch.setattr(GrpcTransport, "connect_only", lambda *_: begun.append(1) or release.wait(20) or None)
+    rig = make_rig(breaker_open_seconds=60, breaker_open_max_seconds=60)
+    receiver.stop()
+    rig.end_spans(5)
+    until("a check", lambda: begun)
+    breaker = rig.pipeline.breaker
+    until("another one to be due", lambda: breaker.snapshot().retry_in_seconds == 0)
+    rig.end_spans(5)
+    until("the worker to look", lambda: rig.ledger.in_memory == 10 and not rig.pipeline._run.worker._queue)
+    assert len(begun) == 1
+    release.set()
