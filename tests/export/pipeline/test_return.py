@@ -138,7 +138,12 @@ def test_checks_do_not_pile_up_where_connecting_hangs(
 ) -> None:
     """One at a time: the next one waits for the result of the one before."""
     release, begun = threading.Event(), []
-    monkeypatch.setattr(GrpcTransport, "connect_only", lambda *_: begun.append(1) or release.wait(20) or None)
+
+    def hang(*_: object) -> None:
+        begun.append(1)
+        release.wait(20)
+
+    monkeypatch.setattr(GrpcTransport, "connect_only", hang)
     rig = make_rig(breaker_open_seconds=60, breaker_open_max_seconds=60)
     receiver.stop()
     rig.end_spans(5)
