@@ -30,7 +30,7 @@ Result = tuple[list[Figure], list[Amount]]
 def _simulated(outage: float) -> Result:
     """Compares both ways to recover from a simulated outage: by asking, and by the open time alone."""
     seconds, batches, checks, most = [], [], [], []
-    by_time = []
+    by_time, connections, connections_by_time = [], [], []
     for seed in _SEEDS:
         asking, waiting = (
             simulate(
@@ -47,6 +47,8 @@ def _simulated(outage: float) -> Result:
         batches.append(float(asking.most_batches))
         most.append(float(waiting.most_batches))
         checks.append(float(asking.most_checks))
+        connections.append(float(asking.most_connections))
+        connections_by_time.append(float(waiting.most_connections))
     what = f"{_SIMULATED} simulated processes, {outage:g} s away"
     return [
         Figure(f"{what}: breaker closed after, p95", "s", seconds, [], _MOST_SECONDS),
@@ -55,6 +57,8 @@ def _simulated(outage: float) -> Result:
     ], [
         Amount(f"{what}: breaker closed by the open time alone, p95", "s", by_time),
         Amount(f"{what}: most batches a second", "", batches),
+        Amount(f"{what}: most new connections a second", "", connections),
+        Amount(f"{what}: the same, by the open time alone", "", connections_by_time),
     ]
 
 

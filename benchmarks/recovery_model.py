@@ -33,8 +33,8 @@ class Recovery:
     """The most connection checks of one process in a second."""
     most_batches: int
     """The most batches that the Collector got in a second after its return."""
-    most_spans: int
-    """The most spans that it got in a second then."""
+    most_connections: int
+    """The most that were made to it in a second then: successful checks, and each process's first call."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,10 @@ class _Collector:
 
     away_from: float
     away_until: float
-    batches: list[tuple[float, int]] = field(default_factory=list)
+    batches: list[float] = field(default_factory=list)
+    """When each was taken."""
+    connections: list[float] = field(default_factory=list)
+    """When each was made after its return."""
 
     def is_there(self, now: float) -> bool:
         return not self.away_from <= now < self.away_until
@@ -123,17 +126,20 @@ class _Process:
             return
         permit.success()
         self._backoff.succeed()
-        self._collector.batches.append((self.now, spans))
+        self._collector.batches.append(self.now)
         if waiting is self._late:
             self._pace.sent(spans, self.now)
         if self.closed_at is None and self.now >= self._collector.away_until:
             self.closed_at = self.now
+            self._collector.connections.append(self.now)
 
     def _check(self) -> None:
         check = self._breaker.check_connection() if self._is_asking else None
         if check is not None:
             self.checks.append(self.now)
             is_there = self._collector.is_there(self.now)
+            if is_there:
+                self._collector.connections.append(self.now)
             check.settle(is_reachable=is_there)
             self._ask_at = -math.inf if is_there else self._ask_at
 
@@ -162,26 +168,20 @@ def simulate(
     while due[0][0] < end:
         now, number = heapq.heappop(due)
         heapq.heappush(due, (every[number].wake(now), number))
-    after = [batch for batch in collector.batches if batch[0] >= collector.away_until]
+    after = [at for at in collector.batches if at >= collector.away_until]
     return Recovery(
         [math.inf if it.closed_at is None else it.closed_at - collector.away_until for it in every],
-        max(most_in_a_second([(at, 1) for at in it.checks]) for it in every),
-        most_in_a_second([(at, 1) for at, _ in after]),
+        max(most_in_a_second(it.checks) for it in every),
         most_in_a_second(after),
+        most_in_a_second(collector.connections),
     )
 
 
-def most_in_a_second(events: Sequence[tuple[float, int]]) -> int:
-    """Returns the greatest sum of any second.
-
-    Args:
-        events: moments in their order, in seconds, and what each adds.
-    """
-    most = total = first = 0
-    for at, amount in events:
-        total += amount
-        while events[first][0] <= at - _WINDOW_SECONDS:
-            total -= events[first][1]
+def most_in_a_second(moments: Sequence[float]) -> int:
+    """Returns how many moments, which are in their order and in seconds, fall into any one second at most."""
+    most = first = 0
+    for number, at in enumerate(moments):
+        while moments[first] <= at - _WINDOW_SECONDS:
             first += 1
-        most = max(most, total)
+        most = max(most, number - first + 1)
     return most
